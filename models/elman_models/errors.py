@@ -1,0 +1,18 @@
+"""What can be wrong with a model on disk.
+
+BundleError
+├── SpecError      model.yaml: an unknown key, an impossible size, a contradiction
+└── WeightsError   weights: missing, truncated, of other names, shapes or dtypes than the spec's
+"""
+
+
+class BundleError(Exception):
+    """A bundle that cannot be served; the message names the file and the field or tensor."""
+
+
+class SpecError(BundleError):
+    """`model.yaml` is not a valid spec."""
+
+
+class WeightsError(BundleError):
+    """The weights are not those of the spec, or cannot be read."""

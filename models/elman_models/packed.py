@@ -1,0 +1,35 @@
+"""The packed layout: ragged sequences as one tensor, without padding (torch's PackedSequence.data)."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+
+class Packed(NamedTuple):
+    """Step 0 of all rows, then step 1 of the rows that have one, and so on; rows by length, longest first."""
+
+    data: torch.Tensor  # [sum(batch_sizes), *features], device
+    batch_sizes: NDArray[np.int64]  # [seq_len], rows that have step t, non-increasing
+
+    @property
+    def seq_len(self) -> int:
+        """Steps of the longest row."""
+        return len(self.batch_sizes)
+
+    @property
+    def num_rows(self) -> int:
+        """Rows: those that have step 0."""
+        return int(self.batch_sizes[0])
+
+    @property
+    def is_ragged(self) -> bool:
+        """Whether rows differ in length."""
+        return bool(self.batch_sizes[-1] != self.batch_sizes[0])
+
+
+def batch_sizes(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """[seq_len] rows that have step t, from `lengths` [K], non-increasing and at least 1."""
+    steps = np.arange(lengths[0])
+    return len(lengths) - np.searchsorted(lengths[::-1], steps, side="right")

@@ -1,0 +1,149 @@
+"""The spec: what a model is, apart from its weights."""
+
+from enum import StrEnum
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+MAX_SIZE = 1 << 20
+"""Largest size of any one dimension: beyond it a spec is a mistake, not a model."""
+
+Size = Annotated[int, Field(ge=1, le=MAX_SIZE, strict=True)]
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+Flag = Annotated[bool, Field(strict=True)]
+
+
+class Cell(StrEnum):
+    """The recurrent cells of `torch.nn`."""
+
+    RNN_TANH = "rnn_tanh"
+    RNN_RELU = "rnn_relu"
+    LSTM = "lstm"
+    GRU = "gru"
+
+    @property
+    def num_gates(self) -> int:
+        """Rows of a weight matrix per hidden unit."""
+        return {Cell.LSTM: 4, Cell.GRU: 3}.get(self, 1)
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class EmbeddingSpec(_Strict):
+    """A table of vectors before the stack, as `torch.nn.Embedding`."""
+
+    num_embeddings: Size
+    """Token ids are in [0, num_embeddings)."""
+    embedding_dim: Size
+    """Equals the stack's `input_size`."""
+
+
+class HeadSpec(_Strict):
+    """A linear layer after the stack, as `torch.nn.Linear`."""
+
+    out_features: Size
+    bias: Flag = True
+
+
+class ModelSpec(_Strict):
+    """A stacked recurrent network; sizes mean what they mean in `torch.nn.LSTM`."""
+
+    name: Name
+    version: Name = "1"
+    description: Annotated[str, StringConstraints(max_length=1000)] = ""
+    cell: Cell
+    input_size: Size
+    hidden_size: Size
+    num_layers: Annotated[int, Field(ge=1, le=256, strict=True)] = 1
+    bias: Flag = True
+    bidirectional: Flag = False
+    proj_size: Annotated[int, Field(ge=0, le=MAX_SIZE, strict=True)] = 0
+    """0: no projection. LSTM only, and smaller than `hidden_size`."""
+    embedding: EmbeddingSpec | None = None
+    head: HeadSpec | None = None
+    metadata: dict[str, str] = Field(default_factory=dict)
+    """Told to clients as it is."""
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if self.proj_size and self.cell is not Cell.LSTM:
+            raise ValueError(f"proj_size: only lstm has a projection, cell is {self.cell}")
+        if self.proj_size >= self.hidden_size:
+            raise ValueError(f"proj_size: must be smaller than hidden_size {self.hidden_size}, got {self.proj_size}")
+        if self.embedding and self.embedding.embedding_dim != self.input_size:
+            raise ValueError(
+                f"embedding.embedding_dim: must equal input_size {self.input_size}, got {self.embedding.embedding_dim}"
+            )
+        return self
+
+    @property
+    def num_directions(self) -> int:
+        """2 if bidirectional, else 1."""
+        return 2 if self.bidirectional else 1
+
+    @property
+    def state_layers(self) -> int:
+        """Rows of `h_n` and `c_n`: num_layers x num_directions."""
+        return self.num_layers * self.num_directions
+
+    @property
+    def state_size(self) -> int:
+        """Width of `h_n`: proj_size, or hidden_size without projection."""
+        return self.proj_size or self.hidden_size
+
+    @property
+    def has_cell_state(self) -> bool:
+        """Whether there is a `c_n`, [state_layers, batch, hidden_size]."""
+        return self.cell is Cell.LSTM
+
+    @property
+    def stack_output_size(self) -> int:
+        """Features of the stack's output, before the head."""
+        return self.state_size * self.num_directions
+
+    @property
+    def output_size(self) -> int:
+        """Features of one step's output."""
+        return self.head.out_features if self.head else self.stack_output_size
+
+    @property
+    def input_features(self) -> tuple[int, ...]:
+        """Features of one step's input: (input_size,), or () for token ids."""
+        return () if self.embedding else (self.input_size,)
+
+    @property
+    def state_numel(self) -> int:
+        """Numbers in one sequence's state."""
+        cell = self.hidden_size if self.has_cell_state else 0
+        return self.state_layers * (self.state_size + cell)
+
+    def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Every parameter's name and shape, as `state_dict()` of a module with the attributes `embedding`,
+        `rnn` and `head` has them (names: torch.nn.LSTM, "Variables")."""
+        shapes: dict[str, tuple[int, ...]] = {}
+        if self.embedding:
+            shapes["embedding.weight"] = (self.embedding.num_embeddings, self.embedding.embedding_dim)
+        for layer in range(self.num_layers):
+            for suffix in ("", "_reverse")[: self.num_directions]:
+                shapes.update(self._layer_shapes(layer, suffix))
+        if self.head:
+            shapes["head.weight"] = (self.head.out_features, self.stack_output_size)
+            if self.head.bias:
+                shapes["head.bias"] = (self.head.out_features,)
+        return shapes
+
+    def _layer_shapes(self, layer: int, suffix: str) -> dict[str, tuple[int, ...]]:
+        gates = self.cell.num_gates * self.hidden_size
+        inputs = self.stack_output_size if layer else self.input_size
+        shapes: dict[str, tuple[int, ...]] = {
+            f"rnn.weight_ih_l{layer}{suffix}": (gates, inputs),
+            f"rnn.weight_hh_l{layer}{suffix}": (gates, self.state_size),
+        }
+        if self.bias:
+            shapes[f"rnn.bias_ih_l{layer}{suffix}"] = (gates,)
+            shapes[f"rnn.bias_hh_l{layer}{suffix}"] = (gates,)
+        if self.proj_size:
+            shapes[f"rnn.weight_hr_l{layer}{suffix}"] = (self.proj_size, self.hidden_size)
+        return shapes

@@ -1,0 +1,80 @@
+"""Room 6, model: embedding, recurrent stack, head; one signature, `step(input, state) -> (output, state)`."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+from elman_models.packed import Packed
+from elman_models.plans.module import ModulePlan
+from elman_models.spec import Cell, ModelSpec
+from elman_models.state import State
+
+
+def recurrent_module(spec: ModelSpec) -> nn.RNNBase:
+    """The spec's stack as a `torch.nn` module, seq-first, dropout off, with uninitialised parameters."""
+    common = {"num_layers": spec.num_layers, "bias": spec.bias, "bidirectional": spec.bidirectional}
+    sizes = (spec.input_size, spec.hidden_size)
+    with torch.device("meta"):
+        if spec.cell is Cell.LSTM:
+            module: nn.RNNBase = nn.LSTM(*sizes, proj_size=spec.proj_size, **common)
+        elif spec.cell is Cell.GRU:
+            module = nn.GRU(*sizes, **common)
+        else:
+            module = nn.RNN(*sizes, nonlinearity=spec.cell.removeprefix("rnn_"), **common)
+    return module.to_empty(device="cpu").requires_grad_(False).eval()
+
+
+class Stack:
+    """A model ready to run: its weights on one device, the recurrent ones flattened."""
+
+    def __init__(self, spec: ModelSpec, weights: Mapping[str, torch.Tensor], device: torch.device) -> None:
+        """`weights`: float32 tensors by the names of `ModelSpec.parameter_shapes`."""
+        self.spec = spec
+        self.device = device
+        self.rnn = recurrent_module(spec)
+        self.rnn.load_state_dict({k.removeprefix("rnn."): v for k, v in weights.items() if k.startswith("rnn.")})
+        self.rnn.to(device)
+        self.rnn.flatten_parameters()  # one storage, which cuDNN needs; nothing on CPU
+        self._embedding = _to(weights.get("embedding.weight"), device)  # [num_embeddings, input_size]
+        self._head_weight = _to(weights.get("head.weight"), device)  # [out_features, stack_output_size]
+        self._head_bias = _to(weights.get("head.bias"), device)  # [out_features]
+        self._plan = ModulePlan(self.rnn, onednn=False)
+
+    @property
+    def weights_bytes(self) -> int:
+        """Bytes of all parameters."""
+        own = (self._embedding, self._head_weight, self._head_bias)
+        return sum(t.nbytes for t in (*self.rnn.parameters(), *own) if t is not None)
+
+    def initial_state(self, batch: int) -> State:
+        """The state of `batch` sequences before their first step: zeros, as in `torch.nn`."""
+        return State.zeros(self.spec, batch, self.device)
+
+    @torch.inference_mode()
+    def step(self, input: Packed, state: State) -> tuple[torch.Tensor, State]:
+        """Advances every row by its part of `input`.
+
+        Args:
+            input: data [N, *input_features], float32 or int64 ids, on the stack's device.
+            state: of the rows, in the input's order.
+
+        Returns:
+            output [N, output_size] float32 in the packed layout, and the state after each row's last step.
+        """
+        output, state = self._plan.run(self._embed(input), state)
+        return self._project(output), state
+
+    def _embed(self, input: Packed) -> Packed:
+        if self._embedding is None:
+            return input
+        return input._replace(data=nn.functional.embedding(input.data, self._embedding))
+
+    def _project(self, output: torch.Tensor) -> torch.Tensor:
+        if self._head_weight is None:
+            return output
+        return nn.functional.linear(output, self._head_weight, self._head_bias)
+
+
+def _to(tensor: torch.Tensor | None, device: torch.device) -> torch.Tensor | None:
+    return None if tensor is None else tensor.detach().to(device)
