@@ -6,6 +6,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from elman_models.layout import batch_sizes
+
+__all__ = ["Packed", "batch_sizes"]
+
 
 class Packed(NamedTuple):
     """Step 0 of all rows, then step 1 of the rows that have one, and so on; rows by length, longest first."""
@@ -27,9 +31,3 @@ class Packed(NamedTuple):
     def is_ragged(self) -> bool:
         """Whether rows differ in length."""
         return bool(self.batch_sizes[-1] != self.batch_sizes[0])
-
-
-def batch_sizes(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-    """[seq_len] rows that have step t, from `lengths` [K], non-increasing and at least 1."""
-    steps = np.arange(lengths[0])
-    return len(lengths) - np.searchsorted(lengths[::-1], steps, side="right")

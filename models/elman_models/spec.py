@@ -114,6 +114,11 @@ class ModelSpec(_Strict):
         return () if self.embedding else (self.input_size,)
 
     @property
+    def keeps_sessions(self) -> bool:
+        """Whether a sequence can be fed in parts: not if bidirectional, which begins at the sequence's end too."""
+        return not self.bidirectional
+
+    @property
     def state_numel(self) -> int:
         """Numbers in one sequence's state."""
         cell = self.hidden_size if self.has_cell_state else 0

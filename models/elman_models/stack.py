@@ -9,6 +9,7 @@ from elman_models.packed import Packed
 from elman_models.plans.module import ModulePlan
 from elman_models.spec import Cell, ModelSpec
 from elman_models.state import State
+from elman_models.weights import as_float32
 
 
 def recurrent_module(spec: ModelSpec) -> nn.RNNBase:
@@ -29,7 +30,12 @@ class Stack:
     """A model ready to run: its weights on one device, the recurrent ones flattened."""
 
     def __init__(self, spec: ModelSpec, weights: Mapping[str, torch.Tensor], device: torch.device) -> None:
-        """`weights`: float32 tensors by the names of `ModelSpec.parameter_shapes`."""
+        """Copies `weights`: tensors by the names of `ModelSpec.parameter_shapes`, cast to float32.
+
+        Raises:
+            WeightsError: the weights are not the spec's, or not finite.
+        """
+        weights = as_float32(spec, weights, "weights")
         self.spec = spec
         self.device = device
         self.rnn = recurrent_module(spec)
@@ -56,8 +62,9 @@ class Stack:
         """Advances every row by its part of `input`.
 
         Args:
-            input: data [N, *input_features], float32 or int64 ids, on the stack's device.
-            state: of the rows, in the input's order.
+            input: data [N, *input_features], on the stack's device: float32, or int64 ids in [0, num_embeddings),
+                which the caller has checked (on CUDA an id out of range ends the process's use of the device).
+            state: of the rows, in the input's order, float32, on the stack's device; it is not written to.
 
         Returns:
             output [N, output_size] float32 in the packed layout, and the state after each row's last step.
@@ -77,4 +84,5 @@ class Stack:
 
 
 def _to(tensor: torch.Tensor | None, device: torch.device) -> torch.Tensor | None:
-    return None if tensor is None else tensor.detach().to(device)
+    # A copy even on the CPU: whoever made the weights may write to them, a loaded model is immutable.
+    return None if tensor is None else tensor.to(device, copy=True).contiguous()

@@ -46,6 +46,18 @@ class StatePool:
     def __init__(
         self, spec: ModelSpec, num_slots: int, device: torch.device, dtype: torch.dtype = torch.float32
     ) -> None:
+        """Allocates the pool; its slots hold anything until `reset` or `replace`.
+
+        Args:
+            spec: the model, whose state a slot holds.
+            num_slots: at least 1.
+            device, dtype: of the state, as the plan wants it.
+
+        Raises:
+            ValueError: no slots.
+        """
+        if num_slots < 1:
+            raise ValueError(f"num_slots: expected at least 1, got {num_slots}")
         h, c = _shapes(spec, num_slots)
         self.num_slots = num_slots
         self._device = device
@@ -59,16 +71,28 @@ class StatePool:
         return sum(t.nbytes for t in tensors) // self.num_slots
 
     def read(self, slots: Slots) -> State:
-        """A copy of the state of `slots`."""
+        """A copy of the state of `slots`, in their order.
+
+        Raises:
+            ValueError: a slot stands twice or is outside the pool; so too for the other verbs.
+        """
         index = self._index(slots)
         return State(self._h.index_select(1, index), None if self._c is None else self._c.index_select(1, index))
 
     def replace(self, slots: Slots, state: State) -> None:
-        """Writes `state`, [state_layers, len(slots), ...], to `slots`; other slots are untouched."""
+        """Writes `state`, [state_layers, len(slots), ...], to `slots`; other slots are untouched.
+
+        A state on another device or of another dtype is converted to the pool's.
+
+        Raises:
+            ValueError: also if the state has another shape, or lacks a `c` or has one too many; nothing is written.
+        """
         index = self._index(slots)
-        self._h.index_copy_(1, index, state.h)
+        _check(self._h, state.h, len(slots), "h")
+        _check(self._c, state.c, len(slots), "c")
+        self._h.index_copy_(1, index, state.h.to(self._h))
         if self._c is not None and state.c is not None:
-            self._c.index_copy_(1, index, state.c)
+            self._c.index_copy_(1, index, state.c.to(self._c))
 
     def reset(self, slots: Slots) -> None:
         """Puts `slots` at the state before the first step."""
@@ -78,6 +102,16 @@ class StatePool:
             self._c.index_fill_(1, index, 0.0)
 
     def _index(self, slots: Slots) -> torch.Tensor:
+        # Looked at here, on the host: out of bounds on CUDA is an assertion that ends the process's use of the device.
+        if slots.size and (slots.min() < 0 or slots.max() >= self.num_slots):
+            raise ValueError(f"a slot is outside the pool of {self.num_slots}: {slots.min()} to {slots.max()}")
         if slots.size > 1 and np.unique(slots).size != slots.size:
             raise ValueError("a slot stands twice in one batch")
-        return torch.from_numpy(slots).to(self._device)
+        return torch.tensor(slots, dtype=torch.int64, device=self._device)
+
+
+def _check(pool: torch.Tensor | None, given: torch.Tensor | None, batch: int, name: str) -> None:
+    expected = None if pool is None else [pool.shape[0], batch, pool.shape[2]]
+    got = None if given is None else list(given.shape)
+    if got != expected:
+        raise ValueError(f"{name}: expected shape {expected}, got {got}")

@@ -5,7 +5,7 @@ import warnings
 
 from elman.v1 import inference_pb2 as elman_dot_v1_dot_inference__pb2
 
-GRPC_GENERATED_VERSION = '1.80.0'
+GRPC_GENERATED_VERSION = '1.76.0'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 

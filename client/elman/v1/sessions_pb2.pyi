@@ -4,6 +4,7 @@ isort:skip_file
 Sessions: durable ids of running sequences, and the handles that Inference.Step takes."""
 
 from collections import abc as abc
+from elman.v1 import tensor_pb2 as tensor_pb2
 from google.protobuf import descriptor as descriptor
 from google.protobuf import duration_pb2 as duration_pb2
 from google.protobuf import message as message
@@ -294,17 +295,21 @@ class DescribeSessionRequest(message.Message):
 
     MODEL_FIELD_NUMBER: builtins.int
     SESSION_ID_FIELD_NUMBER: builtins.int
+    RETURN_STATE_FIELD_NUMBER: builtins.int
     model: builtins.str
     session_id: builtins.str
+    return_state: builtins.bool
+    """Whether h_n and c_n travel back, as they are at `position`."""
     def __init__(
         self,
         *,
         model: builtins.str = ...,
         session_id: builtins.str = ...,
+        return_state: builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["model", b"model", "session_id", b"session_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["model", b"model", "return_state", b"return_state", "session_id", b"session_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -313,16 +318,28 @@ class DescribeSessionResponse(message.Message):
     DESCRIPTOR: descriptor.Descriptor
 
     SESSION_FIELD_NUMBER: builtins.int
+    H_N_FIELD_NUMBER: builtins.int
+    C_N_FIELD_NUMBER: builtins.int
     @builtins.property
     def session(self) -> SessionInfo: ...
+    @builtins.property
+    def h_n(self) -> tensor_pb2.Tensor:
+        """[num_layers, 1, proj_size or hidden_size], if asked for."""
+
+    @builtins.property
+    def c_n(self) -> tensor_pb2.Tensor:
+        """LSTM only: [num_layers, 1, hidden_size], if asked for."""
+
     def __init__(
         self,
         *,
         session: SessionInfo | None = ...,
+        h_n: tensor_pb2.Tensor | None = ...,
+        c_n: tensor_pb2.Tensor | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["session", b"session"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["c_n", b"c_n", "h_n", b"h_n", "session", b"session"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["session", b"session"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["c_n", b"c_n", "h_n", b"h_n", "session", b"session"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

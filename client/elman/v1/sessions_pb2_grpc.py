@@ -5,7 +5,7 @@ import warnings
 
 from elman.v1 import sessions_pb2 as elman_dot_v1_dot_sessions__pb2
 
-GRPC_GENERATED_VERSION = '1.80.0'
+GRPC_GENERATED_VERSION = '1.76.0'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -115,7 +115,8 @@ class SessionsServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def DescribeSession(self, request, context):
-        """One session, untouched by the asking: it is not kept from expiring.
+        """One session, untouched by the asking: it is not kept from expiring. It takes its place in the queue: the
+        steps admitted before it are counted.
 
         Errors: NOT_FOUND (unknown model or session); NOT_FOUND, reason SESSION_EXPIRED.
         """

@@ -1,0 +1,1 @@
+"""The Python SDK of elman, the inference server for stacked recurrent networks."""

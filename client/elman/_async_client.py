@@ -1,0 +1,68 @@
+"""The client, for coroutines."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+import grpc
+
+from elman._async_model import AsyncModel
+from elman._context import Context
+from elman._health import is_ready
+from elman._info import ModelInfo
+from elman._listing import list_models
+from elman._model_core import ModelCore
+from elman._retry import Retry
+from elman._transport import Metadata, Options, Transport
+
+DEFAULT_MAX_FRAME_BYTES = 16 << 20
+
+
+class AsyncClient:
+    """A connection to one elman server. All its sessions share one stream, and concurrent steps share frames."""
+
+    def __init__(
+        self,
+        target: str,
+        *,
+        tls: bool | grpc.ChannelCredentials = False,
+        token: str | None = None,
+        metadata: Metadata = (),
+        timeout: float | None = None,
+        retry: Retry | None = Retry(),  # noqa: B008 - frozen
+        max_frame_bytes: int = DEFAULT_MAX_FRAME_BYTES,
+        options: Options = (),
+    ) -> None:
+        """Connects when first used.
+
+        `target` is "host:port" or any gRPC target; `tls` True (the system's roots) or credentials; `token` a bearer
+        token; `metadata` goes with every call; `timeout` in seconds is the default of every call and step (None: no
+        limit); `retry` None gives up at the first trouble; `max_frame_bytes` is the server's limit; `options` are
+        gRPC channel arguments.
+        """
+        self._context = Context(Transport(target, tls, token, metadata, timeout, retry, options), max_frame_bytes)
+
+    async def models(self) -> list[ModelInfo]:
+        """The loaded models, by name and version. Raises UnavailableError, AuthenticationError."""
+        return await list_models(self._context.transport)
+
+    async def model(self, name: str, version: str = "") -> AsyncModel:
+        """A loaded model; without a version the highest. Raises UnknownModelError, UnavailableError."""
+        return AsyncModel(await ModelCore.describe(self._context, name, version))
+
+    async def is_ready(self, model: str = "") -> bool:
+        """Whether the server, or one model of it, can serve now; False also where no server answers."""
+        return await is_ready(self._context.transport, model)
+
+    async def close(self) -> None:
+        """Closes the connection. Sessions stay on the server; steps under way fail with ClosedError."""
+        await self._context.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()

@@ -1,0 +1,64 @@
+"""Attaches sessions again, after a cut: new handles, and positions where they are not known."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+import numpy as np
+
+from elman._errors import ElmanError
+from elman._packed import Index
+from elman._retry import NO_RETRY, is_cut
+from elman._status import error_of_status
+from elman._table import SessionTable
+from elman._transport import Transport
+from elman.v1 import sessions_pb2
+
+_BATCH = 8192
+_TIMEOUT_SECONDS = 30.0
+
+
+class Attacher:
+    """Works on the table in batches, model by model."""
+
+    def __init__(self, transport: Transport, table: SessionTable) -> None:
+        self._transport = transport
+        self._table = table
+
+    async def attach(self, sessions: Iterable[int], connection: int) -> dict[int, ElmanError]:
+        """Attaches the sessions and returns those that cannot be. Raises ElmanError if the connection is cut."""
+        by_model: dict[str, list[int]] = defaultdict(list)
+        for session in sorted(sessions):
+            by_model[self._table.models[session]].append(session)
+        lost: dict[int, ElmanError] = {}
+        for model, numbers in by_model.items():
+            for first in range(0, len(numbers), _BATCH):
+                lost |= await self._attach_batch(model, numbers[first : first + _BATCH], connection)
+        return lost
+
+    async def _attach_batch(self, model: str, numbers: list[int], connection: int) -> dict[int, ElmanError]:
+        request = sessions_pb2.AttachSessionsRequest(
+            model=model, session_ids=[self._table.ids[number] for number in numbers]
+        )
+        method = self._transport.sessions.AttachSessions
+        try:
+            response = await self._transport.call(method, request, timeout_seconds=_TIMEOUT_SECONDS, retry=NO_RETRY)
+        except ElmanError as error:
+            if is_cut(error):
+                raise
+            return dict.fromkeys(numbers, error)  # the model is gone, say
+        lost = {numbers[failed.index]: error_of_status(failed.status) for failed in response.errors}
+        good = [place for place, number in enumerate(numbers) if number not in lost]
+        self._note(np.array(numbers, np.intp)[good], response, np.array(good, np.intp), connection)
+        return lost
+
+    def _note(self, rows: Index, response: sessions_pb2.AttachSessionsResponse, places: Index, connection: int) -> None:
+        table = self._table
+        server = table.server_number(response.server_instance)
+        table.attach(rows, np.array(response.handles, np.uint64)[places], server, connection)
+        table.windows[rows] = max(response.replay_chunks, 1)
+        positions = np.array(response.positions, np.int64)[places]
+        unsure = table.unsure[rows]
+        table.begins[rows[unsure]] = positions[unsure]
+        table.unsure[rows] = False

@@ -1,0 +1,65 @@
+"""The client, for threads."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+import grpc
+
+from elman._async_client import DEFAULT_MAX_FRAME_BYTES
+from elman._context import Context
+from elman._health import is_ready
+from elman._info import ModelInfo
+from elman._listing import list_models
+from elman._loop_thread import LoopThread
+from elman._model import Model
+from elman._model_core import ModelCore
+from elman._retry import Retry
+from elman._transport import Metadata, Options, Transport
+
+
+class Client:
+    """As `AsyncClient`, for threads: any number of them may use one client, and their concurrent steps share frames."""
+
+    def __init__(
+        self,
+        target: str,
+        *,
+        tls: bool | grpc.ChannelCredentials = False,
+        token: str | None = None,
+        metadata: Metadata = (),
+        timeout: float | None = None,
+        retry: Retry | None = Retry(),  # noqa: B008 - frozen
+        max_frame_bytes: int = DEFAULT_MAX_FRAME_BYTES,
+        options: Options = (),
+    ) -> None:
+        """Connects when first used. The arguments are those of `AsyncClient`."""
+        self._transport = Transport(target, tls, token, metadata, timeout, retry, options)
+        self._max_frame_bytes = max_frame_bytes
+        self._thread = LoopThread()
+        self._context = Context(self._transport, max_frame_bytes)
+
+    def models(self) -> list[ModelInfo]:
+        """The loaded models, by name and version. Raises UnavailableError, AuthenticationError."""
+        return self._thread.run(list_models(self._transport))
+
+    def model(self, name: str, version: str = "") -> Model:
+        """A loaded model; without a version the highest. Raises UnknownModelError, UnavailableError."""
+        return Model(self._thread.run(ModelCore.describe(self._context, name, version)), self._thread)
+
+    def is_ready(self, model: str = "") -> bool:
+        """Whether the server, or one model of it, can serve now; False also where no server answers."""
+        return self._thread.run(is_ready(self._transport, model))
+
+    def close(self) -> None:
+        """Closes the connection. Sessions stay on the server; steps under way fail with ClosedError."""
+        self._thread.stop(self._context.close())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

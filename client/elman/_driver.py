@@ -1,0 +1,204 @@
+"""Drives the client's one stream: gathers, sends, and over cuts sends again what has no answer yet.
+
+A frame stays `in flight` until each of its rows has ended, so a cut costs nothing but time: connect, attach the
+sessions with work, send the unanswered rows again in their order. The server knows them by position and applies none
+twice. What it refuses for now waits until everything else under way has ended, and goes out again, in order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+from elman._attacher import Attacher
+from elman._call import StepCall, cut
+from elman._chunk import Chunk
+from elman._errors import ClosedError, ElmanError, ServerError
+from elman._flight import Flight
+from elman._frame import Frame
+from elman._outbox import Outbox
+from elman._packed import Index
+from elman._retry import is_cut, is_refused_for_now
+from elman._sheet import Sheet
+from elman._status import error_of_status
+from elman._table import NO_SERVER, SessionTable
+from elman._transport import Transport
+from elman.v1 import inference_pb2
+from elman.wire import WireError
+
+
+class Driver:
+    """Belongs to one event loop; every method is called there."""
+
+    def __init__(self, transport: Transport, max_frame_bytes: int) -> None:
+        self.table = SessionTable()
+        self._transport = transport
+        self._attacher = Attacher(transport, self.table)
+        self._outbox = Outbox(self.table, max_frame_bytes)
+        self._flight = Flight(self.table)
+        self._wake = asyncio.Event()
+        self._ended = asyncio.Event()  # something ended, well or not
+        self._task: asyncio.Task[None] | None = None
+        self._attempts = 0  # troubles since a row last ended well
+        self._is_connected = False
+        self._is_closed = False
+
+    @property
+    def connection(self) -> int:
+        """The number of the open stream, or else of the next: handles given now are for that one."""
+        return self._flight.connection + (not self._is_connected)
+
+    def submit(self, work: Chunk | Sheet) -> None:
+        """Sends the work with whatever else is submitted in the same turn of the loop."""
+        if self._is_closed:
+            work.refuse(ClosedError("the client is closed"))
+            return
+        work.reserve(self.table)
+        self._outbox.put(work)
+        self._wake.set()
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._run())
+
+    def submit_all(self, works: Iterable[Chunk | Sheet]) -> None:
+        """Submits in order."""
+        for work in works:
+            self.submit(work)
+
+    async def settled(self, sessions: Index) -> None:
+        """Returns when nothing that was submitted for the sessions is without its end."""
+        while self.table.pending[sessions].any():
+            self._ended.clear()
+            await self._ended.wait()
+
+    async def close(self) -> None:
+        """Ends the stream; what has no answer fails with ClosedError, applied or not."""
+        self._is_closed = True
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        self._fail_all(ClosedError("the client was closed"))
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                await self._drive()
+            except ElmanError as error:
+                await self._recover(error)
+            except Exception as error:  # noqa: BLE001 - a bug here must not leave callers waiting for ever
+                self._fail_all(ServerError(f"the stream's driver failed: {error!r}"))
+
+    async def _recover(self, error: ElmanError) -> None:
+        self._attempts += 1
+        if is_cut(error) and self._attempts < self._transport.retry.max_attempts:
+            await asyncio.sleep(self._transport.retry.delay_seconds(self._attempts, error))
+            return
+        self._fail_all(error)
+        self._attempts = 0
+
+    async def _drive(self) -> None:
+        """One connection, from its opening to its end, which raises."""
+        while not self._outbox and not self._flight:
+            self._wake.clear()
+            await self._wake.wait()
+        call = await StepCall.open(self._transport)
+        self._flight.connection += 1
+        self._is_connected = True
+        server = self.table.server_number(call.server_instance)
+        reader = asyncio.get_running_loop().create_task(self._read(call))
+        reader.add_done_callback(lambda _: self._wake.set())
+        try:
+            await self._attach(self._flight.sessions(), server)
+            await self._resend(call)
+            await self._write(call, reader, server)
+        finally:
+            self._is_connected = False
+            reader.cancel()
+            call.cancel()
+            await asyncio.gather(reader, return_exceptions=True)
+
+    async def _write(self, call: StepCall, reader: asyncio.Task[None], server: int) -> None:
+        while True:
+            if reader.done():
+                reader.result()
+            if self._flight.trouble:
+                await self._after_trouble(call)
+            elif not await self._send_gathered(call, server):
+                await self._wake.wait()
+            self._wake.clear()
+            self._ended.set()
+
+    async def _send_gathered(self, call: StepCall, server: int) -> bool:
+        now_seconds = asyncio.get_running_loop().time()
+        frames, strangers = self._outbox.gather(server, self._flight.is_crowded, now_seconds)
+        for frame in frames:
+            self._flight.add(frame)
+        for frame in frames:
+            await self._send(call, frame)
+        if strangers:
+            await self._attach(strangers, server)
+        return bool(frames or strangers)
+
+    async def _send(self, call: StepCall, frame: Frame) -> None:
+        self._flight.void_rows(frame)
+        if frame.num_open:
+            now_seconds = asyncio.get_running_loop().time()
+            await call.write(frame.encode(self.table, call.server_instance, now_seconds))
+
+    async def _resend(self, call: StepCall) -> None:
+        self._flight.trouble = None
+        for frame in self._flight.frames():
+            await self._send(call, frame)
+
+    async def _attach(self, sessions: set[int], server: int) -> None:
+        """Attaches sessions at the stream's server; those that are lost fail with all their work."""
+        if not sessions:
+            return
+        lost = await self._attacher.attach(sessions, self._flight.connection)
+        for session, error in lost.items():
+            self.table.servers[session] = NO_SERVER
+            self._flight.fail_session(session, error)
+            for work in self._outbox.drain(session):
+                work.fail_unsent(self.table, error)
+        if any(self.table.servers.item(session) != server for session in sessions - lost.keys()):
+            raise cut("the stream and the calls reach different servers: sessions need one server")
+
+    async def _after_trouble(self, call: StepCall) -> None:
+        """Waits until all under way has ended, then sends again what was refused, here or over a new stream."""
+        error = self._flight.trouble
+        if error is None or not self._flight.is_quiet:
+            await self._wake.wait()
+            return
+        if not is_refused_for_now(error):
+            raise error
+        self._attempts += 1
+        if self._attempts >= self._transport.retry.max_attempts:
+            self._flight.fail_refused()
+            self._attempts = 0
+        else:
+            await asyncio.sleep(self._transport.retry.delay_seconds(self._attempts, error))
+        await self._resend(call)
+
+    async def _read(self, call: StepCall) -> None:
+        while True:
+            response = await call.read()
+            try:
+                self._take(response)
+            except WireError as error:
+                raise ServerError(f"the server sent a malformed result: {error}") from error
+
+    def _take(self, response: inference_pb2.StepResponse) -> None:
+        frame = self._flight.get(response.frame_id)
+        if frame is not None:
+            if response.HasField("frame_error"):
+                self._flight.frame_failed(frame, error_of_status(response.frame_error))
+            elif self._flight.absorb(frame, response):
+                self._attempts = 0
+        self._ended.set()
+        if self._outbox or self._flight.trouble:
+            self._wake.set()
+
+    def _fail_all(self, error: ElmanError) -> None:
+        self._flight.fail_all(error)
+        for work in self._outbox.drain():
+            work.fail_unsent(self.table, error)
+        self._ended.set()

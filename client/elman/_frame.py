@@ -1,0 +1,158 @@
+"""A frame: chunks of many sessions in one message, kept until each row has ended, however often it is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from google.protobuf import duration_pb2
+
+from elman._chunk import Chunk
+from elman._collector import Collector
+from elman._errors import ElmanError
+from elman._packed import Index, enumerate_packed, pack, step_offsets, take_steps
+from elman._sheet import Sheet
+from elman._table import SessionTable
+from elman._work import FrameKey, resolve
+from elman.v1 import inference_pb2
+from elman.wire import Array, to_tensor
+
+_SHORT_STEPS = 32
+_LEAST_TIMEOUT_SECONDS = 0.001
+
+
+class Frame:
+    """Rows are counted as they were first sent; a message sent again holds only those that have not ended."""
+
+    def __init__(
+        self, number: int, key: FrameKey, columns: tuple[Index, Index, Index, Index], values: Array, now_seconds: float
+    ) -> None:
+        self.number = number
+        self.key = key
+        self.sessions, self.lengths, self.begins, self.epochs = columns  # [K] each; lengths non-increasing
+        self.input = values  # [sum(lengths), *features], packed
+        self.num_open = len(self.sessions)
+        self.is_open = np.ones(self.num_open, np.bool_)  # [K] rows that have not ended
+        self.refused: dict[int, ElmanError] = {}  # rows answered "not now" since last sent
+        self.acknowledged = False  # some result has come
+        self.owners: Sequence[Chunk] | Sheet = ()
+        self.errors: dict[int, ElmanError] = {}
+        self.collector = Collector(self.lengths, key.returning)
+        self._made_seconds = now_seconds
+        self._sent_rows: Index | None = None  # [n] rows of the last message; None: all
+
+    @classmethod
+    def of_chunks(cls, number: int, chunks: Sequence[Chunk], now_seconds: float) -> Frame:
+        """Chunks of distinct sessions and one key, longest first."""
+        if len({chunk.length for chunk in chunks}) > 1:
+            chunks = sorted(chunks, key=lambda chunk: -chunk.length)
+        lengths = np.array([chunk.length for chunk in chunks], np.intp)
+        columns = (
+            np.array([chunk.session for chunk in chunks], np.intp),
+            lengths,
+            np.array([chunk.begin for chunk in chunks], np.intp),
+            np.array([chunk.epoch for chunk in chunks], np.intp),
+        )
+        values = chunks[0].input if len(chunks) == 1 else pack([chunk.input for chunk in chunks], lengths)
+        frame = cls(number, chunks[0].key, columns, values, now_seconds)
+        frame.owners = chunks
+        return frame
+
+    @classmethod
+    def of_sheet(cls, number: int, sheet: Sheet, now_seconds: float) -> Frame:
+        """A sheet as it is."""
+        columns = (sheet.sessions, sheet.lengths, sheet.begins, sheet.epochs)
+        frame = cls(number, sheet.key, columns, sheet.input, now_seconds)
+        frame.owners = sheet
+        return frame
+
+    @property
+    def is_short(self) -> bool:
+        """Whether it comes back soon, so that others had better wait and gather."""
+        return bool(self.lengths[0] <= _SHORT_STEPS) and not isinstance(self.owners, Sheet)
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether the server owes results of the last message."""
+        return self.num_open > len(self.refused)
+
+    def encode(self, table: SessionTable, server_instance: str, now_seconds: float) -> inference_pb2.StepRequest:
+        """The message for the rows that have not ended, with the handles of now."""
+        rows = None if self.num_open == len(self.sessions) else np.flatnonzero(self.is_open)
+        self._sent_rows = rows
+        self.refused.clear()
+        picked = slice(None) if rows is None else rows
+        request = inference_pb2.StepRequest(
+            frame_id=self.number,
+            handles=table.handles[self.sessions[picked]].tolist(),
+            lengths=self.lengths[picked].tolist(),
+            positions=self.begins[picked].tolist(),
+            input=to_tensor(self.input if rows is None else self._input_of(rows), self.key.input_dtype),
+            return_output=self.key.returning,
+            return_state=self.key.return_state,
+            server_instance=server_instance,
+        )
+        if self.key.timeout_seconds is not None:
+            left = self._made_seconds + self.key.timeout_seconds - now_seconds
+            request.timeout.CopyFrom(_duration(max(left, _LEAST_TIMEOUT_SECONDS)))
+        return request
+
+    def absorb(self, result: inference_pb2.StepResponse) -> list[int]:
+        """Keeps a result's tensors, ends the rows that it completes and returns them."""
+        self.acknowledged = True
+        finished = list(result.finished)
+        if self._sent_rows is None and len(finished) == len(self.sessions) and not result.starts:
+            self.collector.take_all(result, np.asarray(finished, np.intp) if result.rows else None)
+        else:
+            self.collector.take(result, self._sent_rows)
+        if self._sent_rows is not None:
+            finished = self._sent_rows[finished].tolist()
+        if finished:
+            self._finish(finished)
+        return finished
+
+    def row_of(self, sent_row: int) -> int:
+        """A row of the last message as counted here."""
+        return sent_row if self._sent_rows is None else int(self._sent_rows[sent_row])
+
+    def refuse(self, row: int, error: ElmanError) -> None:
+        """The row is to be sent again."""
+        self.acknowledged = True
+        self.refused[row] = error
+
+    def fail(self, row: int, error: ElmanError) -> None:
+        """The row ends with an error."""
+        self.acknowledged = True
+        self.refused.pop(row, None)
+        self.is_open[row] = False
+        self.num_open -= 1
+        if isinstance(self.owners, Sheet):
+            self.errors[row] = error
+            self._settle_sheet(self.owners)
+        else:
+            self.owners[row].refuse(error)
+
+    def _finish(self, rows: list[int]) -> None:
+        self.is_open[rows] = False
+        self.num_open -= len(rows)
+        if isinstance(self.owners, Sheet):
+            self._settle_sheet(self.owners)
+            return
+        for row in rows:
+            future = self.owners[row].future
+            if not future.done():
+                future.set_result(self.collector.row(row))
+
+    def _settle_sheet(self, sheet: Sheet) -> None:
+        if self.num_open == 0:
+            resolve(sheet.future, self.collector.all_rows()._replace(errors=self.errors or None))
+
+    def _input_of(self, rows: Index) -> Array:
+        steps, places = enumerate_packed(self.lengths[rows])
+        return take_steps(self.input, step_offsets(self.lengths)[steps] + rows[places])
+
+
+def _duration(seconds: float) -> duration_pb2.Duration:
+    duration = duration_pb2.Duration()
+    duration.FromNanoseconds(int(seconds * 1e9))
+    return duration

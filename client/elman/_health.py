@@ -1,0 +1,37 @@
+"""The standard gRPC health check, by hand: its two messages are not worth a dependency."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from elman._errors import ClosedError, ElmanError
+from elman._retry import NO_RETRY
+from elman._transport import Transport
+
+_METHOD: Final = "/grpc.health.v1.Health/Check"
+_SERVING: Final = b"\x08\x01"  # HealthCheckResponse{status: SERVING}
+_TIMEOUT_SECONDS: Final = 5.0
+
+
+async def is_ready(transport: Transport, service: str) -> bool:
+    """Whether `service` (empty: the server) says SERVING."""
+    method = transport.channel.unary_unary(_METHOD, request_serializer=_request, response_deserializer=bytes)
+    try:
+        answer = await transport.call(method, service, timeout_seconds=_TIMEOUT_SECONDS, retry=NO_RETRY)
+    except ClosedError:
+        raise
+    except ElmanError:
+        return False
+    return answer == _SERVING
+
+
+def _request(service: str) -> bytes:
+    """HealthCheckRequest{service}: field 1, length-delimited."""
+    name = service.encode()
+    if not name:
+        return b""
+    length, prefix = len(name), b"\x0a"
+    while length > 0x7F:
+        prefix += bytes((length & 0x7F | 0x80,))
+        length >>= 7
+    return prefix + bytes((length,)) + name

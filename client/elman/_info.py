@@ -1,0 +1,128 @@
+"""What a model is, as the server describes it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Self
+
+import numpy as np
+
+from elman import wire
+from elman.v1 import models_pb2, tensor_pb2
+
+
+class Cell(StrEnum):
+    """The recurrent cells of `torch.nn`."""
+
+    RNN_TANH = "rnn_tanh"
+    RNN_RELU = "rnn_relu"
+    LSTM = "lstm"
+    GRU = "gru"
+
+
+@dataclass(frozen=True)
+class EmbeddingInfo:
+    """A table of vectors before the stack, as `torch.nn.Embedding`."""
+
+    num_embeddings: int
+    """Token ids are in [0, num_embeddings)."""
+    embedding_dim: int
+
+
+@dataclass(frozen=True)
+class HeadInfo:
+    """A linear layer after the stack, as `torch.nn.Linear`."""
+
+    out_features: int
+    bias: bool
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """A loaded model; sizes mean what they mean in `torch.nn.LSTM`."""
+
+    name: str
+    version: str
+    description: str
+    cell: Cell
+    input_size: int
+    hidden_size: int
+    num_layers: int
+    bias: bool
+    bidirectional: bool
+    proj_size: int
+    """0: no projection."""
+    embedding: EmbeddingInfo | None
+    """Set on token models, whose input is ids."""
+    head: HeadInfo | None
+    input_wire_dtype: tensor_pb2.DataType.ValueType
+    """The contract's `DataType` of the input."""
+    input_features: tuple[int, ...]
+    """Features of one step's input: (input_size,), or () for token ids."""
+    output_wire_dtype: tensor_pb2.DataType.ValueType
+    """The contract's `DataType` of outputs, h_n and c_n."""
+    output_size: int
+    state_layers: int
+    """Rows of h_n and c_n: num_layers x directions."""
+    state_size: int
+    """Width of h_n: proj_size, or hidden_size without projection. c_n is hidden_size wide."""
+    weights_bytes: int
+    session_state_bytes: int
+    max_sessions: int
+    device: str
+    metadata: Mapping[str, str]
+    """What the bundle's author wrote there."""
+
+    @property
+    def input_dtype(self) -> np.dtype[Any]:
+        """What inputs are cast to: float32, float16, or int64 ids."""
+        return wire.numpy_dtype(self.input_wire_dtype)
+
+    @property
+    def output_dtype(self) -> np.dtype[Any]:
+        """Of outputs, h_n and c_n."""
+        return wire.numpy_dtype(self.output_wire_dtype)
+
+    @property
+    def takes_tokens(self) -> bool:
+        """Whether the input is token ids."""
+        return not self.input_features
+
+    @property
+    def has_cell_state(self) -> bool:
+        """Whether there is a c_n."""
+        return self.cell is Cell.LSTM
+
+    @classmethod
+    def from_proto(cls, message: models_pb2.ModelInfo) -> Self:
+        """The server's description without protobuf."""
+        embedding, head = message.embedding, message.head
+        return cls(
+            name=message.name,
+            version=message.version,
+            description=message.description,
+            cell=Cell(models_pb2.Cell.Name(message.cell).removeprefix("CELL_").lower()),
+            input_size=message.input_size,
+            hidden_size=message.hidden_size,
+            num_layers=message.num_layers,
+            bias=message.bias,
+            bidirectional=message.bidirectional,
+            proj_size=message.proj_size,
+            embedding=EmbeddingInfo(embedding.num_embeddings, embedding.embedding_dim)
+            if message.HasField("embedding")
+            else None,
+            head=HeadInfo(head.out_features, head.bias) if message.HasField("head") else None,
+            input_wire_dtype=message.input_dtype,
+            input_features=tuple(message.input_features),
+            output_wire_dtype=message.output_dtype,
+            output_size=message.output_size,
+            state_layers=message.state_layers,
+            state_size=message.state_size,
+            weights_bytes=message.weights_bytes,
+            session_state_bytes=message.session_state_bytes,
+            max_sessions=message.max_sessions,
+            device=message.device,
+            metadata=dict(message.metadata),
+        )

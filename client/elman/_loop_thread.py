@@ -1,0 +1,95 @@
+"""An event loop on a thread of its own, on which the synchronous client runs the asynchronous one."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from elman._errors import ClosedError
+
+ResultT = TypeVar("ResultT")
+Context = dict[str, Any]
+
+
+class LoopThread:
+    """Started by the first call, a daemon, and stopped by `stop`."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._is_stopped = False
+
+    def run(self, coroutine: Coroutine[Any, Any, ResultT]) -> ResultT:
+        """Runs a coroutine to its end; blocks the calling thread."""
+        try:
+            future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+        except BaseException:
+            coroutine.close()
+            raise
+        try:
+            return future.result()
+        except concurrent.futures.CancelledError:
+            raise ClosedError("the client was closed") from None
+        except BaseException:
+            future.cancel()  # KeyboardInterrupt, say: don't leave it running behind the caller's back
+            raise
+
+    def post(self, callback: Callable[..., object], *arguments: object) -> None:
+        """Has the loop call something; does not wait."""
+        try:
+            self.loop.call_soon_threadsafe(callback, *arguments)
+        except RuntimeError:  # the loop was closed by another thread meanwhile
+            raise ClosedError("the client is closed") from None
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The running loop. Raises ClosedError."""
+        loop = self._loop
+        if loop is None or self._is_stopped:
+            with self._lock:
+                loop = self._started()
+        return loop
+
+    def stop(self, last: Coroutine[Any, Any, None]) -> None:
+        """Runs `last`, cancels what is left and ends the thread; a second call does nothing."""
+        with self._lock:
+            if self._is_stopped or self._loop is None or self._thread is None:
+                self._is_stopped = True
+                last.close()
+                return
+            self._is_stopped = True
+            loop, thread = self._loop, self._thread
+        asyncio.run_coroutine_threadsafe(_finish(last), loop).result()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+    def _started(self) -> asyncio.AbstractEventLoop:
+        if self._is_stopped:
+            raise ClosedError("the client is closed")
+        if self._loop is None:
+            loop = asyncio.new_event_loop()
+            loop.set_exception_handler(_handle_exception)
+            self._thread = threading.Thread(target=loop.run_forever, name="elman-client", daemon=True)
+            self._thread.start()
+            self._loop = loop
+        return self._loop
+
+
+async def _finish(last: Coroutine[Any, Any, None]) -> None:
+    await last
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await asyncio.get_running_loop().shutdown_asyncgens()
+
+
+def _handle_exception(loop: asyncio.AbstractEventLoop, context: Context) -> None:
+    """grpc.aio wakes all loops of a process for one event; those that come late tell of it needlessly (grpc #25364)."""
+    if not isinstance(context.get("exception"), BlockingIOError):
+        loop.default_exception_handler(context)

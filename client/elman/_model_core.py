@@ -1,0 +1,72 @@
+"""What a model is for coroutines and threads alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from elman._cast import ArrayLike
+from elman._context import Context
+from elman._errors import InvalidInputError
+from elman._inference import InferOutput, infer_call
+from elman._info import ModelInfo
+from elman._opener import Opened
+from elman._pool_core import PoolCore
+from elman._result import State
+from elman._session_core import SessionCore
+from elman._step import StepOptions
+from elman.v1 import models_pb2
+
+
+class ModelCore:
+    """A model's description, and what can be opened on it."""
+
+    def __init__(self, context: Context, info: ModelInfo, version: str) -> None:
+        self.context = context
+        self.info = info
+        self._version = version  # as the caller asked; empty: the highest, or that of a resumed session
+
+    @classmethod
+    async def describe(cls, context: Context, name: str, version: str) -> ModelCore:
+        """Asks the server."""
+        request = models_pb2.DescribeModelRequest(model=name, version=version)
+        response = await context.transport.call(context.transport.models.DescribeModel, request)
+        return cls(context, ModelInfo.from_proto(response.model), version)
+
+    async def session(self, session_id: str | None) -> SessionCore:
+        """Opens one session."""
+        opened = await self._open(1, None if session_id is None else [session_id])
+        return SessionCore(self.context, await self._info_of(opened), opened)
+
+    async def sessions(self, count: int | None, ids: Sequence[str] | None) -> PoolCore:
+        """Opens `count` new sessions, or those of `ids`."""
+        if (count is None) == (ids is None):
+            raise InvalidInputError("sessions: expected a number of sessions or their ids, one of the two")
+        if (count or 0) < 1 and not ids:
+            raise InvalidInputError("sessions: expected at least one session")
+        opened = await self._open(count or 0, None if ids is None else list(ids))
+        return PoolCore(self.context, await self._info_of(opened), opened)
+
+    async def infer(
+        self, x: ArrayLike, h_0: ArrayLike | None, c_0: ArrayLike | None, options: StepOptions
+    ) -> tuple[InferOutput, State]:
+        """Runs whole sequences."""
+        call = infer_call(x, self.info, options, h_0, c_0)
+        if options.timeout_seconds is not None:
+            call.request.timeout.FromNanoseconds(int(options.timeout_seconds * 1e9))
+        transport = self.context.transport
+        response = await transport.call(
+            transport.inference.Infer, call.request, timeout_seconds=options.timeout_seconds
+        )
+        return call.result(response)
+
+    async def _open(self, count: int, ids: list[str] | None) -> Opened:
+        opener = self.context.opener
+        if ids is None:
+            return await opener.open_new(self.info, count)
+        return await opener.open_named(self.info.name, self._version, ids)
+
+    async def _info_of(self, opened: Opened) -> ModelInfo:
+        """A resumed session may run on another version than the one described."""
+        if opened.version == self.info.version:
+            return self.info
+        return (await ModelCore.describe(self.context, self.info.name, opened.version)).info

@@ -1,0 +1,95 @@
+"""Keeps several chunks of a stream in flight and yields their outputs in order."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+from collections import deque
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from typing import cast
+
+import numpy as np
+
+from elman._cast import ArrayLike
+from elman._step import PendingStep
+from elman._waiting import await_answers, wait_answers
+from elman._work import Answer
+from elman.wire import Array
+
+LoopStep = PendingStep[asyncio.Future[Answer]]
+ThreadStep = PendingStep[concurrent.futures.Future[Answer]]
+
+
+async def pipeline(
+    chunks: Iterable[ArrayLike] | AsyncIterable[ArrayLike], begin: Callable[[ArrayLike], LoopStep], window: int
+) -> AsyncIterator[Array]:
+    """For coroutines. An async source is read while outputs are awaited: a chunk that is late delays no output."""
+    if isinstance(chunks, AsyncIterable) and not isinstance(chunks, np.ndarray):
+        feeder = _Feeder(chunks, begin, window)
+        try:
+            async for output in feeder.outputs():
+                yield output
+        finally:
+            await feeder.stop()
+        return
+    begun: deque[LoopStep] = deque()
+    for chunk in chunks:
+        begun.append(begin(chunk))
+        if len(begun) >= window:
+            yield await _finish(begun.popleft())
+    while begun:
+        yield await _finish(begun.popleft())
+
+
+def thread_pipeline(
+    chunks: Iterable[ArrayLike], begin: Callable[[ArrayLike], ThreadStep], window: int
+) -> Iterator[Array]:
+    """For threads. Outputs that are ready are yielded before the next chunk is asked for."""
+    begun: deque[ThreadStep] = deque()
+    for chunk in chunks:
+        begun.append(begin(chunk))
+        while begun and (len(begun) >= window or all(future.done() for future in begun[0].futures)):
+            yield _finish_in_thread(begun.popleft())
+    while begun:
+        yield _finish_in_thread(begun.popleft())
+
+
+class _Feeder:
+    """Reads an async source into steps under way, at most `window` of them."""
+
+    def __init__(self, chunks: AsyncIterable[ArrayLike], begin: Callable[[ArrayLike], LoopStep], window: int) -> None:
+        self._chunks = chunks
+        self._begin = begin
+        self._room = asyncio.Semaphore(window)
+        self._begun: asyncio.Queue[LoopStep | None] = asyncio.Queue()
+        self._task = asyncio.get_running_loop().create_task(self._feed())
+
+    async def outputs(self) -> AsyncIterator[Array]:
+        """In order; raises what the source raised after the outputs before it."""
+        while (step := await self._begun.get()) is not None:
+            yield await _finish(step)
+            self._room.release()
+        await self._task
+
+    async def stop(self) -> None:
+        """Stops reading the source."""
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _feed(self) -> None:
+        try:
+            async for chunk in self._chunks:
+                await self._room.acquire()
+                self._begun.put_nowait(self._begin(chunk))
+        finally:
+            self._begun.put_nowait(None)
+
+
+async def _finish(step: LoopStep) -> Array:
+    await await_answers(step.futures, step.options.timeout_seconds)
+    return cast("Array", step.result())
+
+
+def _finish_in_thread(step: ThreadStep) -> Array:
+    wait_answers(step.futures, step.options.timeout_seconds)
+    return cast("Array", step.result())

@@ -1,0 +1,195 @@
+"""A pool's step: an array or a ragged list becomes sheets, their answers become the caller's outputs."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic
+
+import numpy as np
+
+from elman._cast import ArrayLike, ragged_items, to_sequence
+from elman._errors import ElmanError, InvalidInputError, RowErrors
+from elman._info import ModelInfo
+from elman._outbox import MAX_FRAME_ROWS
+from elman._packed import Index, order_of, pack, unpack
+from elman._result import State, StepResult
+from elman._sheet import Sheet, even_lengths
+from elman._step import FutureT, StepOptions, frame_key, max_steps
+from elman._work import Answer
+from elman.wire import Array
+
+_PIECE_STEPS = 256
+
+PoolOutput = Array | list[Array] | None
+
+
+@dataclass(frozen=True)
+class PoolInput:
+    """Checked input of `n` rows: one array, or one per row."""
+
+    even: Array | None  # [T, n, *features]
+    ragged: list[Array]  # n of [T_k, *features]; empty if even
+    lengths: Index  # [n]
+    is_single: list[bool]  # given without the T axis: all rows, or one per row if ragged
+
+    def row(self, row: int) -> Array:
+        """[T_k, *features] of one row."""
+        return self.ragged[row] if self.even is None else self.even[:, row]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What of the input a sheet holds."""
+
+    rows: Index  # [K] rows of the call, longest first
+    first_step: int
+
+
+@dataclass(frozen=True)
+class PendingPoolStep(Generic[FutureT]):
+    """Sheets to submit, in order, and the futures to wait for before `result`."""
+
+    works: list[Sheet]
+    futures: list[FutureT]
+    pieces: list[Piece]
+    input: PoolInput
+    info: ModelInfo
+    options: StepOptions
+
+    def result(self) -> PoolOutput | StepResult[PoolOutput]:
+        """Outputs in the input's form. Raises RowErrors, or the one error that all rows share."""
+        answers = [future.result() for future in self.futures]
+        errors = self._errors(answers)
+        output = self._output(answers, errors)
+        state = self._state(answers, errors) if self.options.state else None
+        if errors:
+            first = next(iter(errors.values()))
+            if len(errors) == len(self.input.lengths) and all(error is first for error in errors.values()):
+                raise copy.copy(first)
+            raise RowErrors(dict(sorted(errors.items())), output, state)
+        return output if state is None else StepResult(output, state)
+
+    def _errors(self, answers: list[Answer]) -> dict[int, ElmanError]:
+        errors: dict[int, ElmanError] = {}
+        for piece, answer in zip(self.pieces, answers, strict=True):
+            for row, error in (answer.errors or {}).items():
+                errors.setdefault(int(piece.rows[row]), error)
+        return errors
+
+    def _output(self, answers: list[Answer], errors: dict[int, ElmanError]) -> PoolOutput:
+        if self.options.returning == "none":
+            return None
+        if len(answers) == 1 and self.input.even is not None and answers[0].output is not None:
+            return self._even_output(answers[0].output)
+        rows = self._rows(answers, errors)
+        if self.input.even is None:
+            is_last = self.options.returning == "last"
+            return [
+                row[0] if is_last or single else row for row, single in zip(rows, self.input.is_single, strict=True)
+            ]
+        stacked: Array = np.stack(rows, axis=1)
+        return stacked[0] if self.input.is_single[0] or self.options.returning == "last" else stacked
+
+    def _even_output(self, output: Array) -> Array:
+        if self.options.returning == "last" or self.input.is_single[0]:
+            return output
+        return output.reshape(-1, len(self.input.lengths), *output.shape[1:])
+
+    def _rows(self, answers: list[Answer], errors: dict[int, ElmanError]) -> list[Array]:
+        """[T_k, output_size] of each row, or [1, output_size] of the last steps."""
+        is_last = self.options.returning == "last"
+        parts: list[list[Array]] = [[] for _ in self.input.lengths]
+        for sheet, piece, answer in zip(self.works, self.pieces, answers, strict=True):
+            if answer.output is None:
+                continue
+            values = list(answer.output[:, np.newaxis]) if is_last else unpack(answer.output, sheet.lengths)
+            for row, value in zip(piece.rows.tolist(), values, strict=True):
+                parts[row] = [value] if is_last else [*parts[row], value]
+        return [
+            self._no_output(row, is_last) if row in errors else np.concatenate(part) for row, part in enumerate(parts)
+        ]
+
+    def _no_output(self, row: int, is_last: bool) -> Array:
+        length = 1 if is_last else int(self.input.lengths[row])
+        return np.full((length, self.info.output_size), np.nan, self.info.output_dtype)
+
+    def _state(self, answers: list[Answer], errors: dict[int, ElmanError]) -> State:
+        num_rows = len(self.input.lengths)
+        shape = (self.info.state_layers, num_rows)
+        h_n = np.full((*shape, self.info.state_size), np.nan, self.info.output_dtype)
+        c_n = np.full((*shape, self.info.hidden_size), np.nan, self.info.output_dtype)
+        positions = np.zeros(num_rows, np.int64)
+        for sheet, piece, answer in zip(self.works, self.pieces, answers, strict=True):
+            positions[piece.rows] = sheet.begins + sheet.lengths  # a later piece overwrites an earlier one
+            if answer.h_n is not None:
+                h_n[:, piece.rows] = answer.h_n
+            if answer.c_n is not None:
+                c_n[:, piece.rows] = answer.c_n
+        failed = list(errors)
+        h_n[:, failed] = c_n[:, failed] = np.nan
+        return State(h_n, c_n if self.info.has_cell_state else None, tuple(positions.tolist()))
+
+
+def check_pool_input(x: ArrayLike, info: ModelInfo, num_rows: int) -> PoolInput:
+    """[T, n, *features], one step [n, *features], or a list of n arrays [T_k, *features]. Raises InvalidInputError."""
+    items = ragged_items(x)
+    if items is not None:
+        return _check_ragged(items, info, num_rows)
+    values, is_single = to_sequence(x, info, num_rows)
+    return PoolInput(values, [], even_lengths(num_rows, len(values)), [is_single])
+
+
+def begin_pool_step(
+    values: PoolInput,
+    info: ModelInfo,
+    sessions: Index,
+    options: StepOptions,
+    max_bytes: int,
+    make_future: Callable[[], FutureT],
+) -> PendingPoolStep[FutureT]:
+    """One sheet if it fits into a frame, else as many as needed, by rows and by steps."""
+    key = frame_key(info, options)
+    pieces, works, futures = [], [], []
+    for piece, lengths, packed in _cut(values, max_steps(info, options, max_bytes)):
+        future = make_future()
+        pieces.append(piece)
+        futures.append(future)
+        works.append(Sheet(key, sessions[piece.rows], lengths, packed, future))
+    return PendingPoolStep(works, futures, pieces, values, info, options)
+
+
+def _check_ragged(x: Sequence[ArrayLike], info: ModelInfo, num_rows: int) -> PoolInput:
+    if len(x) != num_rows:
+        raise InvalidInputError(f"x: expected {num_rows} arrays, one per session, got {len(x)}")
+    checked = [to_sequence(item, info, None, f"x[{row}]") for row, item in enumerate(x)]
+    lengths = np.array([len(values) for values, _ in checked], np.intp)
+    return PoolInput(None, [values for values, _ in checked], lengths, [is_single for _, is_single in checked])
+
+
+def _cut(values: PoolInput, budget: int) -> list[tuple[Piece, Index, Array]]:
+    """(what, lengths, packed input) of each sheet of at most `budget` session-steps."""
+    lengths = values.lengths
+    order = order_of(lengths)
+    rows = np.arange(len(lengths)) if order is None else order
+    if len(rows) <= MAX_FRAME_ROWS and int(lengths.sum()) <= budget:
+        if values.even is not None:
+            return [(Piece(rows, 0), lengths, values.even.reshape(-1, *values.even.shape[2:]))]
+        return [(Piece(rows, 0), lengths[rows], pack([values.ragged[row] for row in rows], lengths[rows]))]
+    num_rows = min(len(rows), MAX_FRAME_ROWS, max(1, budget // min(int(lengths.max()), _PIECE_STEPS)))
+    return [
+        piece
+        for first in range(0, len(rows), num_rows)
+        for piece in _cut_steps(values, rows[first : first + num_rows], max(1, budget // num_rows))
+    ]
+
+
+def _cut_steps(values: PoolInput, rows: Index, size: int) -> list[tuple[Piece, Index, Array]]:
+    pieces = []
+    for first in range(0, int(values.lengths[rows[0]]), size):
+        alive = rows[values.lengths[rows] > first]
+        lengths = np.minimum(values.lengths[alive] - first, size)
+        packed = pack([values.row(row)[first : first + size] for row in alive], lengths)
+        pieces.append((Piece(alive, first), lengths, packed))
+    return pieces

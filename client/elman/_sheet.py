@@ -1,0 +1,61 @@
+"""One chunk each of many sessions, asked for by one caller: a frame of its own, columns throughout."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from elman._errors import ElmanError
+from elman._packed import Index
+from elman._table import SessionTable
+from elman._work import Answer, AnswerFuture, FrameKey, resolve
+from elman.wire import Array
+
+
+class Sheet:
+    """Rows of a pool's step; sessions are distinct."""
+
+    __slots__ = ("begins", "epochs", "future", "input", "key", "lengths", "sessions")
+
+    def __init__(self, key: FrameKey, sessions: Index, lengths: Index, values: Array, future: AnswerFuture) -> None:
+        self.key = key
+        self.sessions = sessions  # [K]
+        self.lengths = lengths  # [K], non-increasing
+        self.input = values  # [sum(lengths), *features], packed
+        self.future = future
+        self.begins = self.epochs = lengths  # until reserved
+
+    def reserve(self, table: SessionTable) -> None:
+        """Takes the sessions' next steps."""
+        self.begins = table.begins[self.sessions]
+        self.epochs = table.epochs[self.sessions]
+        table.begins[self.sessions] = self.begins + self.lengths
+        table.pending[self.sessions] += 1
+
+    def is_void(self, table: SessionTable) -> bool:
+        """Whether an earlier chunk of every session failed; rows of some are told apart in the frame."""
+        return bool((table.epochs[self.sessions] != self.epochs).all())
+
+    def has_room(self, table: SessionTable) -> bool:
+        """Whether the sessions may have one more chunk in flight."""
+        return bool((table.in_flight[self.sessions] < table.windows[self.sessions]).all())
+
+    def has_session(self, session: int) -> bool:
+        """Whether the session is in this sheet."""
+        return bool((self.sessions == session).any())
+
+    def fail_unsent(self, table: SessionTable, error: ElmanError) -> None:
+        """Gives the steps back and tells the caller why."""
+        table.pending[self.sessions] -= 1
+        columns = (self.sessions.tolist(), self.begins.tolist(), self.epochs.tolist())
+        for session, begin, epoch in zip(*columns, strict=True):
+            table.fail(session, begin, epoch, error)
+        self.refuse(error)
+
+    def refuse(self, error: ElmanError) -> None:
+        """Tells the caller why."""
+        resolve(self.future, Answer(errors=dict.fromkeys(range(len(self.sessions)), error)))
+
+
+def even_lengths(rows: int, length: int) -> Index:
+    """The same length for all rows."""
+    return np.full(rows, length, np.intp)

@@ -1,0 +1,96 @@
+"""One session's step: an array becomes chunks, their answers become the caller's output."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import numpy as np
+
+from elman._cast import ArrayLike, to_sequence
+from elman._chunk import Chunk
+from elman._info import ModelInfo
+from elman._result import State, StepResult, return_code
+from elman._work import Answer, AnswerFuture, FrameKey
+from elman.v1 import tensor_pb2
+from elman.wire import Array, itemsize
+
+FutureT = TypeVar("FutureT", bound=AnswerFuture)
+
+
+@dataclass(frozen=True)
+class StepOptions:
+    """What a caller wants of a step."""
+
+    returning: str
+    state: bool
+    timeout_seconds: float | None
+
+
+@dataclass(frozen=True)
+class PendingStep(Generic[FutureT]):
+    """Chunks to submit, in order, and the futures to wait for before `result`."""
+
+    works: list[Chunk]
+    futures: list[FutureT]
+    options: StepOptions
+    is_single: bool  # given without the T axis, so answered without it
+
+    def result(self) -> Array | StepResult[Array | None] | None:
+        """The output, or with `state` the output and the state. Raises what the first failed chunk did."""
+        answers = [future.result() for future in self.futures]
+        for answer in answers:
+            if answer.errors:
+                raise copy.copy(answer.errors[0])
+        output = self._joined(answers)
+        if not self.options.state:
+            return output
+        h_n, c_n = answers[-1].h_n, answers[-1].c_n
+        last = self.works[-1]
+        return StepResult(output, State(h_n if h_n is not None else np.empty(0), c_n, last.begin + last.length))
+
+    def _joined(self, answers: list[Answer]) -> Array | None:
+        if self.options.returning != "all":
+            return answers[-1].output
+        outputs = [answer.output for answer in answers if answer.output is not None]
+        output = outputs[0] if len(outputs) == 1 else np.concatenate(outputs)
+        return output[0] if self.is_single else output
+
+
+def begin_step(
+    x: ArrayLike,
+    info: ModelInfo,
+    session: int,
+    options: StepOptions,
+    max_bytes: int,
+    make_future: Callable[[], FutureT],
+) -> PendingStep[FutureT]:
+    """Checks, casts and cuts `x` [T, *features] into chunks of at most `max_bytes`. Raises InvalidInputError."""
+    values, is_single = to_sequence(x, info, None)
+    last_key = frame_key(info, options)
+    size = max_steps(info, options, max_bytes)
+    key = last_key if options.returning == "all" else last_key._replace(returning=tensor_pb2.RETURN_NONE)
+    key = key._replace(return_state=False)
+    works, futures = [], []
+    for first in range(0, len(values), size):
+        is_last = first + size >= len(values)
+        future = make_future()
+        futures.append(future)
+        works.append(Chunk(last_key if is_last else key, session, values[first : first + size], future))
+    return PendingStep(works, futures, options, is_single)
+
+
+def frame_key(info: ModelInfo, options: StepOptions) -> FrameKey:
+    """What the step's frame has in common with others'."""
+    returning = return_code(options.returning)
+    return FrameKey(info.name, info.version, info.input_wire_dtype, returning, options.state, options.timeout_seconds)
+
+
+def max_steps(info: ModelInfo, options: StepOptions, max_bytes: int) -> int:
+    """Most session-steps in a message, whichever of the request and the answer is larger."""
+    step_bytes = itemsize(info.input_wire_dtype) * int(np.prod(info.input_features))
+    if options.returning == "all":
+        step_bytes = max(step_bytes, itemsize(info.output_wire_dtype) * info.output_size)
+    return max(1, max_bytes // step_bytes)

@@ -1,0 +1,127 @@
+"""The gRPC channel: credentials, metadata, limits, and unary calls with retries."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Sequence
+from typing import Final, Protocol, TypeVar
+
+import grpc
+
+from elman._errors import ClosedError
+from elman._retry import NO_RETRY, Retry, is_cut, is_refused_for_now
+from elman._status import error_of_call
+from elman.v1 import inference_pb2_grpc, models_pb2_grpc, sessions_pb2_grpc
+
+MAX_MESSAGE_BYTES: Final = 64 << 20
+Options = Sequence[tuple[str, int | str]]
+Metadata = Sequence[tuple[str, str]]
+
+_OPTIONS: Final[Options] = (
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 5000),
+)
+
+RequestT = TypeVar("RequestT", contravariant=True)
+ResponseT = TypeVar("ResponseT", covariant=True)
+
+
+class Method(Protocol[RequestT, ResponseT]):
+    """A unary method of a generated stub."""
+
+    def __call__(self, request: RequestT, /, *, timeout: float | None, metadata: Metadata) -> Awaitable[ResponseT]:
+        """Calls it."""
+
+
+class Transport:
+    """One channel; opened by the first call, since it belongs to the loop that is running then."""
+
+    def __init__(
+        self,
+        target: str,
+        tls: bool | grpc.ChannelCredentials,
+        token: str | None,
+        metadata: Metadata,
+        timeout_seconds: float | None,
+        retry: Retry | None,
+        options: Options,
+    ) -> None:
+        self.metadata = (*metadata, *((("authorization", f"Bearer {token}"),) if token else ()))
+        self.timeout_seconds = timeout_seconds
+        self.retry = retry or NO_RETRY
+        self._target = target
+        self._tls = tls
+        self._options = (*_OPTIONS, *options)
+        self._channel: grpc.aio.Channel | None = None
+        self._is_closed = False
+
+    @property
+    def channel(self) -> grpc.aio.Channel:
+        """The open channel."""
+        if self._is_closed:
+            raise ClosedError("the client is closed")
+        if self._channel is None:
+            self._channel = self._open()
+        return self._channel
+
+    @property
+    def models(self) -> models_pb2_grpc.ModelsAsyncStub:
+        """Stub of the models' service."""
+        return models_pb2_grpc.ModelsStub(self.channel)
+
+    @property
+    def sessions(self) -> sessions_pb2_grpc.SessionsAsyncStub:
+        """Stub of the sessions' service."""
+        return sessions_pb2_grpc.SessionsStub(self.channel)
+
+    @property
+    def inference(self) -> inference_pb2_grpc.InferenceAsyncStub:
+        """Stub of the inference service."""
+        return inference_pb2_grpc.InferenceStub(self.channel)
+
+    async def call(
+        self,
+        method: Method[RequestT, ResponseT],
+        request: RequestT,
+        *,
+        timeout_seconds: float | None = None,
+        retry: Retry | None = None,
+    ) -> ResponseT:
+        """A unary call, tried again where that is safe and helps. Raises ElmanError."""
+        retry = retry or self.retry
+        attempt = 0
+        while True:
+            try:
+                return await self._once(method, request, timeout_seconds)
+            except grpc.aio.AioRpcError as failure:
+                error = error_of_call(failure)
+            attempt += 1
+            if attempt >= retry.max_attempts or not (is_cut(error) or is_refused_for_now(error)):
+                raise error
+            await asyncio.sleep(retry.delay_seconds(attempt, error))
+
+    async def close(self) -> None:
+        """Closes the channel; calls under way are cancelled."""
+        self._is_closed = True
+        if self._channel is not None:
+            await self._channel.close()
+
+    async def _once(
+        self, method: Method[RequestT, ResponseT], request: RequestT, timeout_seconds: float | None
+    ) -> ResponseT:
+        timeout = self.timeout_seconds if timeout_seconds is None else timeout_seconds
+        try:
+            return await method(request, timeout=timeout, metadata=self.metadata)
+        except asyncio.CancelledError:
+            if self._is_closed:
+                raise ClosedError("the client was closed") from None
+            raise
+
+    def _open(self) -> grpc.aio.Channel:
+        if self._tls is False:
+            return grpc.aio.insecure_channel(self._target, self._options)
+        credentials = grpc.ssl_channel_credentials() if self._tls is True else self._tls
+        return grpc.aio.secure_channel(self._target, credentials, self._options)

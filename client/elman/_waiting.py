@@ -1,0 +1,44 @@
+"""Waiting for answers, in a coroutine or in a thread, a little longer than the server was asked to take."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+from collections.abc import Sequence
+
+from elman._errors import DeadlineError
+from elman._work import Answer
+
+
+async def await_answers(futures: Sequence[asyncio.Future[Answer]], timeout_seconds: float | None) -> None:
+    """Returns when all futures are done. Raises DeadlineError."""
+    if timeout_seconds is None:
+        for future in futures:
+            await future
+        return
+    try:
+        async with asyncio.timeout(_patience_seconds(timeout_seconds)):
+            for future in futures:
+                await future
+    except TimeoutError:
+        raise _given_up(timeout_seconds) from None
+
+
+def wait_answers(futures: Sequence[concurrent.futures.Future[Answer]], timeout_seconds: float | None) -> None:
+    """Blocks the thread until all futures are done. Raises DeadlineError."""
+    patience = None if timeout_seconds is None else _patience_seconds(timeout_seconds)
+    if len(futures) == 1:
+        try:
+            futures[0].result(patience)
+        except TimeoutError:
+            raise _given_up(timeout_seconds) from None
+    elif concurrent.futures.wait(futures, patience).not_done:
+        raise _given_up(timeout_seconds)
+
+
+def _patience_seconds(timeout_seconds: float) -> float:
+    return 1.1 * timeout_seconds + 0.5
+
+
+def _given_up(timeout_seconds: float | None) -> DeadlineError:
+    return DeadlineError(f"no answer within {timeout_seconds} s; the step may still be applied")

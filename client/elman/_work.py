@@ -1,0 +1,56 @@
+"""What a caller asked for, and what it gets: shared by single chunks and by sheets of many."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+from collections.abc import Callable
+from typing import NamedTuple
+
+from elman._errors import ElmanError
+from elman.v1 import tensor_pb2
+from elman.wire import Array
+
+
+class FrameKey(NamedTuple):
+    """Chunks with the same key may share a frame."""
+
+    model: str
+    version: str
+    input_dtype: tensor_pb2.DataType.ValueType
+    returning: tensor_pb2.Return.ValueType
+    return_state: bool
+    timeout_seconds: float | None
+
+
+class Answer(NamedTuple):
+    """What came of a chunk (its rows are its own) or of a sheet (its rows are the frame's)."""
+
+    output: Array | None = None  # chunk: [T, output_size] or [output_size]; sheet: packed, or [K, output_size]
+    h_n: Array | None = None  # [num_layers, 1 or K, size]
+    c_n: Array | None = None
+    errors: dict[int, ElmanError] | None = None  # by row
+
+
+AnswerFuture = asyncio.Future[Answer] | concurrent.futures.Future[Answer]
+"""A coroutine or a thread waits on it. Errors are values, so that one that nobody awaits any more warns of nothing."""
+
+FutureMaker = Callable[[], AnswerFuture]
+
+
+def loop_future() -> asyncio.Future[Answer]:
+    """A future for a coroutine of the running loop."""
+    return asyncio.get_running_loop().create_future()
+
+
+def thread_future() -> concurrent.futures.Future[Answer]:
+    """A future for a thread to wait on; running from the start, so that it cannot be cancelled under the loop."""
+    future: concurrent.futures.Future[Answer] = concurrent.futures.Future()
+    future.set_running_or_notify_cancel()
+    return future
+
+
+def resolve(future: AnswerFuture, answer: Answer) -> None:
+    """Tells the caller, unless it has gone."""
+    if not future.done():
+        future.set_result(answer)

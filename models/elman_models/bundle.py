@@ -1,0 +1,136 @@
+"""A bundle: a model on disk, a folder with `model.yaml` and `weights.safetensors`."""
+
+import os
+import secrets
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from elman_models.errors import BundleError, SpecError
+from elman_models.spec import ModelSpec
+from elman_models.spec_file import dump_spec, parse_spec
+from elman_models.stack import Stack
+from elman_models.weights import as_float32, read_safetensors, write_safetensors
+
+SPEC_FILE = "model.yaml"
+WEIGHTS_FILE = "weights.safetensors"
+
+
+def find_bundles(folder: str | os.PathLike[str]) -> list[Path]:
+    """The bundles in `folder`, by name; `folder` itself where it is one. Hidden folders are passed over: Kubernetes
+    puts its volumes' versions there, and `write_bundle` what is not finished.
+
+    Raises:
+        BundleError: no such folder, or one that cannot be listed.
+    """
+    root = Path(folder)
+    if (root / SPEC_FILE).exists():
+        return [root]
+    try:
+        subfolders = sorted(path for path in root.iterdir() if not path.name.startswith("."))
+    except OSError as error:
+        raise BundleError(f"{root}: cannot be listed: {error.strerror}") from error
+    return [path for path in subfolders if (path / SPEC_FILE).exists()]
+
+
+def read_spec(folder: str | os.PathLike[str]) -> ModelSpec:
+    """The spec of the bundle `folder`.
+
+    Raises:
+        SpecError: `model.yaml` is missing, unreadable or invalid; one line per wrong field.
+    """
+    path = Path(folder) / SPEC_FILE
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise SpecError(f"{path}: cannot be read: {error.strerror}") from error
+    return parse_spec(text, str(path))
+
+
+def read_weights(folder: str | os.PathLike[str], spec: ModelSpec) -> dict[str, torch.Tensor]:
+    """The bundle's weights by the names of `ModelSpec.parameter_shapes`: float32, finite, on the CPU.
+
+    Raises:
+        WeightsError: `weights.safetensors` is missing, truncated or corrupt, or holds other tensors than the spec's.
+    """
+    path = Path(folder) / WEIGHTS_FILE
+    return as_float32(spec, read_safetensors(path), str(path))
+
+
+def load(folder: str | os.PathLike[str], device: torch.device) -> Stack:
+    """The bundle's model on `device`, ready to run. Nothing is allocated before the files are proven to agree.
+
+    Raises:
+        SpecError, WeightsError: as `read_spec` and `read_weights`.
+    """
+    spec = read_spec(folder)
+    return Stack(spec, read_weights(folder, spec), device)
+
+
+def write_bundle(
+    folder: str | os.PathLike[str], spec: ModelSpec, weights: Mapping[str, torch.Tensor], *, overwrite: bool = False
+) -> Path:
+    """Writes a bundle: whole or not at all, under another name first. Weights keep their dtypes.
+
+    Args:
+        folder: new or empty; with `overwrite` also a bundle, whose other files (a model card) stay.
+        spec: the model.
+        weights: by the names of `spec.parameter_shapes()`; float32, float16, bfloat16 or float64, finite.
+        overwrite: replace a bundle that is there.
+
+    Raises:
+        WeightsError: the weights are not the spec's.
+        BundleError: `folder` is in use, or cannot be written.
+    """
+    target = Path(folder).resolve()
+    _check_target(target, overwrite)
+    as_float32(spec, weights, "weights")
+    draft = target.with_name(f".{target.name}.{secrets.token_hex(6)}")
+    try:
+        _write_draft(draft, target, spec, weights)
+        _swap(draft, target)
+    except OSError as error:
+        raise BundleError(f"{target}: cannot be written: {error}") from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return target
+
+
+def _check_target(target: Path, overwrite: bool) -> None:
+    if target.exists() and not target.is_dir():
+        raise BundleError(f"{target}: is a file, not a folder")
+    if not target.exists() or not any(target.iterdir()):
+        return
+    if not overwrite:
+        raise BundleError(f"{target}: is not empty; choose another folder, or ask for it to be overwritten")
+    if not (target / SPEC_FILE).exists():
+        raise BundleError(f"{target}: is not a bundle, so it is not overwritten")
+
+
+def _write_draft(draft: Path, target: Path, spec: ModelSpec, weights: Mapping[str, torch.Tensor]) -> None:
+    draft.parent.mkdir(parents=True, exist_ok=True)
+    if target.exists():
+        shutil.copytree(target, draft, symlinks=True, ignore=shutil.ignore_patterns(SPEC_FILE, WEIGHTS_FILE))
+    else:
+        draft.mkdir()
+    (draft / SPEC_FILE).write_bytes(dump_spec(spec))
+    write_safetensors(draft / WEIGHTS_FILE, weights)
+    for name in (SPEC_FILE, WEIGHTS_FILE):  # or a power cut after the rename leaves empty files
+        with (draft / name).open("rb") as file:
+            os.fsync(file.fileno())
+
+
+def _swap(draft: Path, target: Path) -> None:
+    """Puts `draft` in `target`'s place; a bundle that was there is moved aside first and comes back on failure."""
+    old = target.with_name(f"{draft.name}.old")
+    if target.exists():
+        target.rename(old)
+    try:
+        draft.rename(target)
+    except OSError:
+        if old.exists():
+            old.rename(target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,67 @@
+"""What a bundle is, in a few plain lines: what `elman-server check` and `pack` print."""
+
+from math import prod
+
+from elman_models.spec import Cell, ModelSpec
+
+_CELLS = {Cell.RNN_TANH: "RNN (tanh)", Cell.RNN_RELU: "RNN (ReLU)", Cell.LSTM: "LSTM", Cell.GRU: "GRU"}
+
+
+def describe(spec: ModelSpec, weights_bytes: int | None = None) -> str:
+    """Several lines `what: value`, without a newline at the end.
+
+    Args:
+        spec: the model.
+        weights_bytes: of its parameters as loaded (`Stack.weights_bytes`); None: as float32.
+    """
+    num_parameters = sum(prod(shape) for shape in spec.parameter_shapes().values())
+    loaded_bytes = 4 * num_parameters if weights_bytes is None else weights_bytes
+    lines = {
+        "model": f"{spec.name}, version {spec.version}",
+        "description": spec.description,
+        "stack": _stack(spec),
+        "sizes": _sizes(spec),
+        "embedding": _embedding(spec),
+        "head": _head(spec),
+        "parameters": f"{num_parameters:,}, {loaded_bytes / 1e6:.2f} MB loaded",
+        "input": _input(spec),
+        "output": f"[T, B, {spec.output_size}] float32",
+        "state": _state(spec),
+        "sessions": "yes" if spec.keeps_sessions else "no: bidirectional, Infer only",
+    }
+    return "\n".join(f"{what + ':':<13}{value}" for what, value in lines.items() if value)
+
+
+def _stack(spec: ModelSpec) -> str:
+    layers = f"{spec.num_layers} layer{'s' if spec.num_layers > 1 else ''}"
+    directions = "bidirectional" if spec.bidirectional else "one direction"
+    return f"{_CELLS[spec.cell]}, {layers}, {directions}, {'with' if spec.bias else 'no'} bias"
+
+
+def _sizes(spec: ModelSpec) -> str:
+    projection = f"projected to {spec.proj_size}" if spec.proj_size else "no projection"
+    return f"input {spec.input_size}, hidden {spec.hidden_size}, {projection}"
+
+
+def _embedding(spec: ModelSpec) -> str:
+    table = spec.embedding
+    return f"{table.num_embeddings} ids to vectors of {table.embedding_dim}" if table else "none"
+
+
+def _head(spec: ModelSpec) -> str:
+    if spec.head is None:
+        return "none"
+    bias = "with" if spec.head.bias else "no"
+    return f"linear, {spec.stack_output_size} to {spec.head.out_features}, {bias} bias"
+
+
+def _input(spec: ModelSpec) -> str:
+    if spec.embedding:
+        return f"[T, B] int64, ids in [0, {spec.embedding.num_embeddings})"
+    return f"[T, B, {spec.input_size}] float32"
+
+
+def _state(spec: ModelSpec) -> str:
+    h = f"h_n [{spec.state_layers}, B, {spec.state_size}]"
+    c = f", c_n [{spec.state_layers}, B, {spec.hidden_size}]" if spec.has_cell_state else ""
+    return f"{4 * spec.state_numel:,} bytes per session: {h}{c} float32"

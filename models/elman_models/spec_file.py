@@ -1,0 +1,96 @@
+"""`model.yaml`: a spec as text, read strictly and refused by field."""
+
+import reprlib
+from collections.abc import Hashable
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from elman_models.errors import SpecError
+from elman_models.spec import ModelSpec
+
+MAX_SPEC_BYTES = 1 << 20
+"""A larger `model.yaml` is a mistake, not a spec."""
+
+# PyYAML lets what its own constructors trip over (`!!bool x`, `!!timestamp x`, deep nesting) through as it is.
+_YAML_ERRORS = (
+    yaml.YAMLError,
+    ValueError,
+    ArithmeticError,
+    LookupError,
+    AttributeError,
+    TypeError,
+    RecursionError,
+)
+
+_UNWRITABLE = frozenset("\x85\u2028\u2029\ufeff")
+"""YAML's other line breaks and the byte order mark: PyYAML writes them bare, and reads them back as something else."""
+
+
+class _Loader(yaml.SafeLoader):
+    """The safe loader, which makes plain data only; a key that stands twice is refused, not overwritten."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"{key.value}: stands twice", key.start_mark)
+            seen.add(str(key.value))
+        return super().construct_mapping(node, deep)
+
+
+def parse_spec(text: bytes, where: str) -> ModelSpec:
+    """The spec in `text` (YAML, UTF-8); `where` names the file in errors.
+
+    Raises:
+        SpecError: not YAML, not a mapping, a key twice, or fields that are unknown, missing, of a wrong type or size,
+            or contradict each other; one line per field.
+    """
+    if len(text) > MAX_SPEC_BYTES:
+        raise SpecError(f"{where}: expected at most {MAX_SPEC_BYTES} bytes, got {len(text)}")
+    try:
+        fields = yaml.load(text, Loader=_Loader)
+    except _YAML_ERRORS as error:
+        raise SpecError(f"{where}: cannot be read as YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(fields, dict):
+        raise SpecError(f"{where}: expected a mapping of fields, got {type(fields).__name__}")
+    return make_spec(fields, where)
+
+
+def make_spec(fields: dict[str, Any], where: str) -> ModelSpec:
+    """The spec of unchecked `fields`.
+
+    Raises:
+        SpecError: one line `where: field: what is wrong` per field.
+    """
+    try:
+        return ModelSpec.model_validate(fields)
+    except ValidationError as error:
+        lines = [_line(e["loc"], e["type"], e["msg"], e["input"]) for e in error.errors(include_url=False)]
+        raise SpecError("\n".join(f"{where}: {line}" for line in lines)) from error
+
+
+def dump_spec(spec: ModelSpec) -> bytes:
+    """The text that `parse_spec` reads back as `spec`."""
+    fields = spec.model_dump(mode="json", exclude_none=True)
+    readable = yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)
+    if _UNWRITABLE.isdisjoint(readable):
+        return readable.encode()
+    return yaml.safe_dump(fields, sort_keys=False).encode()
+
+
+def _line(loc: tuple[int | str, ...], kind: str, message: str, given: object) -> str:
+    field = ".".join(str(part) for part in loc)
+    if kind == "missing":
+        return f"{field}: is missing"
+    if kind == "extra_forbidden":
+        return f"{field}: unknown key; known are {', '.join(ModelSpec.model_fields)}"
+    if kind == "value_error":  # our own, which begin with the field
+        return message.removeprefix("Value error, ")
+    return f"{field}: {message[0].lower()}{message[1:]}, got {reprlib.repr(given)}{_hint(kind, given)}"
+
+
+def _hint(kind: str, given: object) -> str:
+    unquoted = kind == "string_type" and isinstance(given, int | float)
+    return f'; a number is text only in quotes: "{given}"' if unquoted else ""

@@ -1,0 +1,1 @@
+"""elman's server: gRPC inference for stacked recurrent networks with the state kept between calls."""

@@ -1,0 +1,53 @@
+"""Delivery: from the engine's thread to the event loop's, with one wake-up per engine step."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elman_server.answers import Answer
+from elman_server.frames import Frame
+from elman_server.pages import Page
+
+
+class Delivery:
+    """Gathers what an engine step has to say, and says it all at once."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._waiting: list[Callable[[], None]] = []
+
+    def answer(self, frame: Frame, answer: Answer) -> None:
+        """One frame's answer."""
+        self._waiting.append(partial(frame.asker.deliver, frame, answer))
+
+    def spread(self, page: Page, frames: Sequence[Frame], rows: NDArray[np.int64]) -> None:
+        """A batch's page: row i of it answers row `rows[i]` of `frames[i]`. It is cut on the loop's thread."""
+        self._waiting.append(partial(_spread, page, frames, rows))
+
+    def call(self, function: Callable[[], None]) -> None:
+        """Anything else to do on the loop's thread."""
+        self._waiting.append(function)
+
+    def flush(self) -> None:
+        """Wakes the loop, if there is something to say."""
+        if self._waiting:
+            waiting, self._waiting = self._waiting, []
+            self._loop.call_soon_threadsafe(_run_all, waiting)
+
+
+def _run_all(functions: Sequence[Callable[[], None]]) -> None:
+    for function in functions:
+        function()
+
+
+def _spread(page: Page, frames: Sequence[Frame], rows: NDArray[np.int64]) -> None:
+    mine: dict[Frame, list[int]] = {}
+    for i, frame in enumerate(frames):
+        mine.setdefault(frame, []).append(i)
+    for frame, indices in mine.items():
+        index = np.array(indices)
+        answer = page.cut(index, rows[index], frame.num_rows, frame.want, frame.want_state)
+        frame.asker.deliver(frame, answer)

@@ -1,0 +1,116 @@
+"""What the services share: whom they serve for, and how an error leaves."""
+
+import functools
+import logging
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
+
+import grpc
+from google.protobuf.message import Message
+from google.rpc import status_pb2
+from grpc_health.v1._async import HealthServicer
+from grpc_health.v1.health_pb2 import HealthCheckResponse
+
+from elman_server.callers import Callers
+from elman_server.catalog import Catalog
+from elman_server.engine import Engine
+from elman_server.errors import Draining, EngineFailed, ReAttach, ServiceError
+from elman_server.metrics import Metrics
+from elman_server.runtime import Runtime
+from elman_server.status import code_of, to_status, trailing_metadata
+
+log = logging.getLogger(__name__)
+UnaryContext = grpc.aio.ServicerContext[Message, Message]
+Request = TypeVar("Request", bound=Message)
+Response = TypeVar("Response", bound=Message)
+Service = TypeVar("Service")
+
+SERVING = HealthCheckResponse.SERVING
+NOT_SERVING = HealthCheckResponse.NOT_SERVING
+
+ANONYMOUS = "anonymous"
+"""The principal of callers without credentials: all are one, so that a session can be resumed by anyone."""
+
+
+class Door:
+    """The engine's side of the services."""
+
+    def __init__(self, engine: Engine, catalog: Catalog, metrics: Metrics) -> None:
+        self.engine = engine
+        self.catalog = catalog
+        self.metrics = metrics
+        self.health = HealthServicer()
+        """Overall under the empty name, and per model under the model's name."""
+        self.callers = Callers(catalog.limits)
+        self.instance = secrets.token_hex(8)
+        """Names this server process."""
+        self.draining = False
+
+    def check_open(self) -> None:
+        """Raises Draining while the server is stopping."""
+        if self.draining:
+            raise Draining("the server is stopping; reconnect")
+
+    def check_instance(self, instance: str) -> None:
+        """Raises ReAttach if another server process is meant."""
+        if instance and instance != self.instance:
+            raise ReAttach(
+                f"the request is for server instance {instance!r}, this is {self.instance!r}; attach again",
+                metadata={"server_instance": self.instance},
+            )
+
+    async def load(self, name: str, version: str) -> list[Runtime]:
+        """Loads what the folder has of that name and version; all of it that is loaded then.
+
+        Raises:
+            UnknownModel, BrokenBundle: there is none, or it cannot be loaded.
+        """
+        for bundle in self.catalog.missing(name, version):
+            await self.catalog.load(bundle)
+        family = self.catalog.family(name)
+        await self.health.set(name, SERVING)
+        return [family.version(version)] if version else list(family.versions.values())
+
+    async def unload(self, runtimes: Sequence[Runtime]) -> None:
+        """Unloads versions of one model."""
+        for runtime in runtimes:
+            if not self.catalog.has_others(runtime):
+                await self.health.set(runtime.spec.name, NOT_SERVING)
+            await self.catalog.unload(runtime)
+
+
+def unary(
+    method: Callable[[Service, Request, UnaryContext], Awaitable[Response]],
+) -> Callable[[Service, Request, UnaryContext], Awaitable[Response]]:
+    """Turns a method's domain errors into statuses, and counts the call. The service has a `_door`."""
+    name = method.__name__
+
+    @functools.wraps(method)
+    async def served(self: Service, request: Request, context: UnaryContext) -> Response:
+        door: Door = self._door  # type: ignore[attr-defined]
+        began, code = door.engine.clock.now(), "CANCELLED"
+        try:
+            response = await method(self, request, context)
+            code = "OK"
+            return response
+        except ServiceError as error:
+            code = code_of(error).name
+            await abort(context, error)
+            raise AssertionError from error  # abort raises
+        except Exception as error:
+            code = "INTERNAL"
+            log.exception("%s failed", name)
+            await abort(context, EngineFailed(f"{name} failed inside the server: {type(error).__name__}"))
+            raise AssertionError from error
+        finally:
+            door.metrics.requests.labels(name, code).inc()
+            door.metrics.request_seconds.labels(name).observe(door.engine.clock.now() - began)
+
+    return served
+
+
+async def abort(context: grpc.aio.ServicerContext[Any, Any], error: ServiceError) -> None:
+    """Ends the call with the error's status; raises."""
+    status: status_pb2.Status = to_status(error)
+    await context.abort(code_of(error), error.message, trailing_metadata(status))

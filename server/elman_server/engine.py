@@ -1,0 +1,214 @@
+"""Room 5, engine: schedule, run, commit. The only owner of device, pool and sessions; one thread."""
+
+import asyncio
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import TypeVar
+
+import numpy as np
+import torch
+
+from elman_models.packed import Packed
+from elman_models.state import State
+from elman_server.admission import Admission
+from elman_server.clock import Clock
+from elman_server.commit import Commit
+from elman_server.delivery import Delivery
+from elman_server.errors import Cancelled, DeadlinePassed, EngineFailed
+from elman_server.frames import Asker, Frame
+from elman_server.runtime import Runtime
+from elman_server.scheduler import Batch
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+MAX_IDLE_SECONDS = 0.5
+"""Between looks for idle sessions."""
+
+
+class Worker:
+    """One runtime with those who admit to it and commit from it."""
+
+    def __init__(self, runtime: Runtime, delivery: Delivery) -> None:
+        self.runtime = runtime
+        self.admission = Admission(runtime, delivery)
+        self.commit = Commit(runtime, delivery)
+
+
+class Engine:
+    """Serves all runtimes in turn, one batch each."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, clock: Clock) -> None:
+        """Answers are delivered on `loop`."""
+        self.clock = clock
+        self.delivery = Delivery(loop)
+        self._loop = loop
+        self._inbox: deque[tuple[Worker, Frame] | Callable[[], None]] = deque()
+        self._wake = threading.Event()
+        self._workers: deque[Worker] = deque()
+        self._idle_jobs: list[Callable[[float], None]] = []
+        self._when_empty: list[tuple[Runtime, Callable[[], None]]] = []
+        self._stopping = False
+        self._thread = threading.Thread(target=self._main, name="engine", daemon=True)
+
+    def start(self) -> None:
+        """Begins to serve."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends the thread, after what it has admitted; waits for it."""
+        self.post(self._stop)
+        self._thread.join()
+
+    def submit(self, worker: Worker, frame: Frame) -> None:
+        """Hands a frame over, from any thread. It is answered through its asker."""
+        self._inbox.append((worker, frame))
+        self._wake.set()
+
+    def post(self, function: Callable[[], None]) -> None:
+        """Runs `function` on the engine's thread, after what was handed over before."""
+        self._inbox.append(function)
+        self._wake.set()
+
+    def call(self, function: Callable[[], T]) -> "asyncio.Future[T]":
+        """As `post`, from the loop's thread; the future has the result or the exception."""
+        future: asyncio.Future[T] = self._loop.create_future()
+
+        def run() -> None:
+            try:
+                result = function()
+            except Exception as error:  # noqa: BLE001 - it is told to whoever awaits
+                self.delivery.call(lambda error=error: _settle(future, error=error))  # type: ignore[misc]
+            else:
+                self.delivery.call(lambda: _settle(future, result))
+
+        self.post(run)
+        return future
+
+    def when_idle(self, job: Callable[[float], None]) -> None:
+        """Has `job` called with the time, now and then, between batches."""
+        self._idle_jobs.append(job)
+
+    def when_empty(self, runtime: Runtime, function: Callable[[], None]) -> None:
+        """Has `function` called once nothing waits or runs for the runtime. On the engine's thread."""
+        self._when_empty.append((runtime, function))
+
+    def add(self, worker: Worker) -> None:
+        """Serves one more runtime. On the engine's thread."""
+        self._workers.append(worker)
+
+    def remove(self, worker: Worker) -> None:
+        """Serves a runtime no longer. On the engine's thread."""
+        self._workers.remove(worker)
+
+    def cancel(self, asker: Asker) -> None:
+        """Drops the chunks of an asker that went away, as far as they have not begun. From any thread."""
+        self.post(lambda: self._cancel(asker))
+
+    def step(self) -> bool:
+        """One batch of the next runtime that has work; whether there was one."""
+        worker = next((w for w in self._workers if w.runtime.scheduler.has_work), None)
+        if worker is None:
+            return False
+        self._workers.rotate(-1 - self._workers.index(worker))
+        batch = self._schedule(worker)
+        if batch is not None:
+            try:
+                output, state = self._run(worker.runtime, batch)
+            except Exception:
+                log.exception("a batch of model %s failed", worker.runtime.spec.name)
+                worker.commit.drop_all(batch.numbers.tolist(), EngineFailed("the computation failed; not applied"))
+            else:
+                worker.commit.batch(batch, output, state)
+        return True
+
+    def _schedule(self, worker: Worker) -> Batch | None:
+        now = self.clock.now()
+        batch, late = worker.runtime.scheduler.form(now)
+        if late.size:
+            error = DeadlinePassed("its time was over before it ran; it was not applied")
+            worker.runtime.metrics.expired_rows.inc(worker.commit.drop_all(late.tolist(), error))
+        if batch is not None:
+            first = batch.numbers[batch.starts == 0]
+            worker.runtime.metrics.queue_seconds.observe(now - worker.runtime.scheduler.chunks.arrived[first])
+        return batch
+
+    def _run(self, runtime: Runtime, batch: Batch) -> tuple[torch.Tensor, State]:
+        began = self.clock.now()
+        data = torch.from_numpy(runtime.inputs.gather(runtime.scheduler.chunks, batch)).to(runtime.device)
+        state = runtime.pool.read(batch.slots)
+        self._keep_starts(runtime, batch, state)
+        output, state = runtime.stack.step(Packed(data, batch.sizes), state)
+        runtime.pool.replace(batch.slots, state)
+        runtime.metrics.ran(len(batch.numbers), batch.num_steps, len(output), self.clock.now() - began)
+        return output, state
+
+    def _keep_starts(self, runtime: Runtime, batch: Batch, state: State) -> None:
+        # A chunk longer than a slice is all or nothing: its starting state is put back if a later slice fails.
+        longer = (batch.starts == 0) & (batch.takes < runtime.scheduler.chunks.length[batch.numbers])
+        for row in np.flatnonzero(longer).tolist():
+            runtime.starting_states[int(batch.numbers[row])] = state.rows(torch.tensor([row], device=runtime.device))
+
+    def _main(self) -> None:
+        next_idle_jobs = self.clock.now()
+        while not self._stopping or any(w.runtime.scheduler.has_work for w in self._workers):
+            self._wake.clear()
+            self._take_in()
+            worked = self.step()
+            self._tell_empty()
+            if self.clock.now() >= next_idle_jobs:
+                for job in self._idle_jobs:
+                    job(self.clock.now())
+                next_idle_jobs = self.clock.now() + MAX_IDLE_SECONDS
+            self.delivery.flush()
+            if not worked and not self._inbox and not self._stopping:
+                self._wake.wait(MAX_IDLE_SECONDS)
+
+    def _take_in(self) -> None:
+        # Frames for one runtime that stand together in the inbox are admitted together.
+        together: list[Frame] = []
+        of: Worker | None = None
+        for _ in range(len(self._inbox)):
+            item = self._inbox.popleft()
+            if isinstance(item, tuple) and (of is None or item[0] is of):
+                of = item[0]
+                together.append(item[1])
+                continue
+            if of:
+                of.admission.admit(together)
+            together, of = [], None
+            if isinstance(item, tuple):
+                of, together = item[0], [item[1]]
+            else:
+                item()
+        if of:
+            of.admission.admit(together)
+
+    def _tell_empty(self) -> None:
+        if self._when_empty:
+            empty = [entry for entry in self._when_empty if not entry[0].queue_rows]
+            self._when_empty = [entry for entry in self._when_empty if entry[0].queue_rows]
+            for _, function in empty:
+                function()
+
+    def _cancel(self, asker: Asker) -> None:
+        error = Cancelled("its caller went away before it ran; it was not applied")
+        for worker in self._workers:
+            runtime, chunks = worker.runtime, worker.runtime.scheduler.chunks
+            frames = [number for number, frame in runtime.frames.items() if frame.asker is asker]
+            waiting = chunks.live & (chunks.done == 0) & np.isin(chunks.frame, frames)
+            runtime.metrics.cancelled_rows.inc(worker.commit.drop_all(np.flatnonzero(waiting).tolist(), error))
+
+    def _stop(self) -> None:
+        self._stopping = True
+
+
+def _settle(future: "asyncio.Future[T]", result: T | None = None, *, error: Exception | None = None) -> None:
+    if future.done():
+        return
+    if error:
+        future.set_exception(error)
+    else:
+        future.set_result(result)  # type: ignore[arg-type]

@@ -1,0 +1,148 @@
+"""What can be refused or fail, in the domain's words. The gRPC codes are in `status.py` alone.
+
+ServiceError
+├── UnknownModel        no such model or version
+├── UnknownSession      no such session of this principal
+├── SessionExists       NEW on an id that exists
+├── SessionExpired      it ended by idleness or eviction
+├── InvalidInput        a shape, dtype, size, length, id or value is wrong
+├── PositionAhead       steps are missing before the chunk
+├── AnswerGone          the chunk is behind, and its answer is no longer held
+├── PredecessorFailed   an earlier chunk of the session failed
+├── StaleHandle         attached elsewhere since, or ended
+├── Superseded          the same chunk was asked for again elsewhere
+├── ReAttach            meant for another server process
+├── NoSessions          a bidirectional model keeps none
+├── BrokenBundle        a bundle that cannot be loaded
+├── LimitReached        a queue, session or byte limit
+├── DeadlinePassed      its time was over before it ran
+├── Cancelled           its caller went away before it ran
+├── Draining            the server is stopping
+└── EngineFailed        the computation failed; nothing was applied
+"""
+
+from collections.abc import Mapping
+
+
+class ServiceError(Exception):
+    """A refusal or failure, told to the caller as it is."""
+
+    reason = "UNKNOWN"
+    """Stable and machine-readable: `google.rpc.ErrorInfo.reason`."""
+
+    def __init__(
+        self, message: str, *, metadata: Mapping[str, object] | None = None, retry_seconds: float | None = None
+    ) -> None:
+        """`metadata` becomes `ErrorInfo.metadata`; `retry_seconds`, where a retry helps, `RetryInfo`."""
+        super().__init__(message)
+        self.message = message
+        self.metadata = {key: str(value) for key, value in (metadata or {}).items()}
+        self.retry_seconds = retry_seconds
+
+
+class UnknownModel(ServiceError):
+    """No such model or version."""
+
+    reason = "UNKNOWN_MODEL"
+
+
+class UnknownSession(ServiceError):
+    """No such session of this principal."""
+
+    reason = "UNKNOWN_SESSION"
+
+
+class SessionExists(ServiceError):
+    """NEW on an id that exists."""
+
+    reason = "SESSION_EXISTS"
+
+
+class SessionExpired(ServiceError):
+    """It ended by idleness or eviction."""
+
+    reason = "SESSION_EXPIRED"
+
+
+class InvalidInput(ServiceError):
+    """A shape, dtype, size, length, id or value is wrong; the message says what was expected and what came."""
+
+    reason = "INVALID_INPUT"
+
+
+class PositionAhead(ServiceError):
+    """Steps are missing before the chunk."""
+
+    reason = "POSITION_AHEAD"
+
+
+class AnswerGone(ServiceError):
+    """The chunk is behind the session's position, and its answer is not held (any more)."""
+
+    reason = "ANSWER_GONE"
+
+
+class PredecessorFailed(ServiceError):
+    """An earlier chunk of the session failed, so this one was not applied."""
+
+    reason = "PREDECESSOR_FAILED"
+
+
+class StaleHandle(ServiceError):
+    """The session was attached elsewhere since, or ended, or the handle is of another server process."""
+
+    reason = "STALE_HANDLE"
+
+
+class Superseded(ServiceError):
+    """The same chunk was asked for again; its answer goes to the newest asker."""
+
+    reason = "SUPERSEDED"
+
+
+class ReAttach(ServiceError):
+    """The request is meant for another server process."""
+
+    reason = "RE_ATTACH"
+
+
+class NoSessions(ServiceError):
+    """A bidirectional model keeps no sessions: its backward direction needs the end of the sequence."""
+
+    reason = "NO_SESSIONS"
+
+
+class BrokenBundle(ServiceError):
+    """A bundle that cannot be loaded."""
+
+    reason = "BROKEN_BUNDLE"
+
+
+class LimitReached(ServiceError):
+    """A queue, session or byte limit."""
+
+    reason = "LIMIT_REACHED"
+
+
+class DeadlinePassed(ServiceError):
+    """Its time was over before it ran; it was not applied."""
+
+    reason = "DEADLINE_PASSED"
+
+
+class Cancelled(ServiceError):
+    """Its caller went away before it ran; it was not applied."""
+
+    reason = "CANCELLED"
+
+
+class Draining(ServiceError):
+    """The server is stopping, or the model is being unloaded."""
+
+    reason = "DRAINING"
+
+
+class EngineFailed(ServiceError):
+    """The computation failed; the chunk was not applied."""
+
+    reason = "ENGINE_FAILED"

@@ -1,0 +1,94 @@
+"""Pages: what one batch gave, from which the parts of each frame are cut."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elman_models.layout import batch_sizes, steps_and_rows
+from elman_server.answers import Answer
+from elman_server.frames import Want
+
+I64 = NDArray[np.int64]
+Array = NDArray[Any]
+
+_ZERO = np.zeros(1, np.int64)
+_ONE = np.ones(1, np.int64)
+
+
+@dataclass(slots=True)
+class Page:
+    """One batch's results; row i is its i-th row, longest part first."""
+
+    starts: I64  # [B] steps of the chunk done before
+    takes: I64  # [B] steps in this batch, non-increasing
+    offsets: I64  # [max(takes)] where step t begins in `output`
+    finished: NDArray[np.bool_]  # [B] whether the chunk is complete
+    positions: I64  # [B] the session's position after the chunk's steps so far
+    output: Array | None  # [sum(takes), output_size]; None where nobody wants any
+    h_n: Array | None  # [state_layers, B, state_size]; None where nobody wants it
+    c_n: Array | None  # [state_layers, B, hidden_size]
+    previous_page: I64  # [B] number of the page with the chunk's slice before, or -1
+    previous_row: I64  # [B] its row there
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes that holding this page takes, its columns included."""
+        arrays = (self.output, self.h_n, self.c_n)
+        return sum(a.nbytes for a in arrays if a is not None) + 64 * len(self.takes) + 1024
+
+    def cut(self, mine: I64, rows: I64, num_rows: int, want: Want, want_state: bool) -> Answer:
+        """The part of a frame of `num_rows` rows: rows `mine` [n] of the page, ascending, which are `rows` of it."""
+        if num_rows == 1 and self.takes[mine[0]] == 1:
+            return self._cut_step(int(mine[0]), want, want_state)
+        done = self.finished[mine]
+        ended = mine[done]
+        starts = self.starts[mine]
+        whole = len(rows) == num_rows and bool((rows == np.arange(num_rows)).all())
+        return Answer(
+            rows=None if whole else rows,
+            starts=starts if starts.any() else None,
+            lengths=self.takes[mine],
+            output=self._output(mine, ended, want),
+            finished=rows[done],
+            positions=self.positions[ended],
+            h_n=self.h_n[:, ended] if want_state and self.h_n is not None else None,
+            c_n=self.c_n[:, ended] if want_state and self.c_n is not None else None,
+        )
+
+    def _cut_step(self, i: int, want: Want, want_state: bool) -> Answer:
+        # The most frequent answer by far, a single step of a single session, without index arithmetic.
+        done, start = bool(self.finished[i]), int(self.starts[i])
+        end = i + 1 if done else i
+        output = None
+        if self.output is not None and want is not Want.NONE:
+            output = self.output[i : i + 1] if want is Want.ALL else self.output[i:end]
+        return Answer(
+            rows=None,
+            starts=self.starts[i : i + 1] if start else None,
+            lengths=_ONE,
+            output=output,
+            finished=_ZERO if done else _ZERO[:0],
+            positions=self.positions[i:end],
+            h_n=self.h_n[:, i:end] if want_state and self.h_n is not None else None,
+            c_n=self.c_n[:, i:end] if want_state and self.c_n is not None else None,
+        )
+
+    def _output(self, mine: I64, ended: I64, want: Want) -> Array | None:
+        if self.output is None or want is Want.NONE:
+            return None
+        if want is Want.LAST:
+            return _take(self.output, self.offsets[self.takes[ended] - 1] + ended)
+        if len(mine) == len(self.takes):
+            return self.output
+        if self.takes[mine[0]] == 1:
+            first, last = int(mine[0]), int(mine[-1])
+            return self.output[first : last + 1] if last - first == len(mine) - 1 else self.output[mine]
+        steps, rows = steps_and_rows(batch_sizes(self.takes[mine]))
+        return _take(self.output, self.offsets[steps] + mine[rows])
+
+
+def _take(array: Array, index: I64) -> Array:
+    picked: Array = array[index]
+    return picked

@@ -1,0 +1,103 @@
+"""A runtime: one model version as the engine runs it, with everything that it alone owns."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from elman_models.spec import ModelSpec
+from elman_models.stack import Stack
+from elman_models.state import State, StatePool
+from elman_server.config import Limits
+from elman_server.counted import Counted
+from elman_server.frames import Frame
+from elman_server.handles import HandleKey
+from elman_server.held import Held
+from elman_server.inputs import Inputs
+from elman_server.metrics import ModelMetrics
+from elman_server.scheduler import Scheduler
+from elman_server.sessions import Sessions
+from elman_server.tombstones import Tombstones
+
+
+@dataclass(slots=True, frozen=True)
+class InputSpec:
+    """What the door must know of a model to read a frame."""
+
+    features: tuple[int, ...]
+    """Of one step's input: (input_size,), or () for token ids."""
+    dtype: np.dtype[np.float32] | np.dtype[np.int64]
+    num_embeddings: int
+    """Token ids are below it; 0 where the input is not ids."""
+
+    @classmethod
+    def of(cls, spec: ModelSpec) -> "InputSpec":
+        """The input of a spec."""
+        ids = spec.embedding.num_embeddings if spec.embedding else 0
+        return cls(spec.input_features, np.dtype(np.int64) if ids else np.dtype(np.float32), ids)
+
+    @property
+    def num_bytes(self) -> int:
+        """Of one step's input."""
+        return self.dtype.itemsize * int(np.prod(self.features, dtype=np.int64))
+
+
+class Runtime:
+    """The rooms' parts that belong to one model version; used by the engine's thread alone, but for `spec`,
+    `input` and `number`, which never change."""
+
+    def __init__(
+        self,
+        stack: Stack,
+        number: int,
+        key: HandleKey,
+        limits: Limits,
+        tombstones: Tombstones,
+        metrics: ModelMetrics,
+    ) -> None:
+        spec = stack.spec
+        max_sessions = 0 if spec.bidirectional else limits.max_sessions
+        self.spec = spec
+        self.input = InputSpec.of(spec)
+        self.number = number
+        self.stack = stack
+        self.limits = limits
+        self.tombstones = tombstones
+        self.metrics = metrics
+        self.sessions = Sessions(number, key, max_sessions, limits.max_infer_rows)
+        num_slots = self.sessions.num_slots
+        self.pool = StatePool(spec, num_slots, stack.device)
+        max_slice = limits.max_infer_steps if spec.bidirectional else limits.max_slice
+        self.scheduler = Scheduler(num_slots, limits.max_queue_rows, limits.max_rows, max_slice)
+        self.inputs = Inputs(limits.max_queue_rows)
+        self.held = Held(num_slots, limits.replay_chunks, limits.replay_bytes)
+        self.frames: Counted[Frame] = Counted(limits.max_queue_rows)
+        self.queue_bytes = 0
+        self.borrowed = 0
+        """Slots lent to `Infer`."""
+        self.after: dict[int, list[Callable[[], None]]] = {}
+        """What waits for a chunk to end, by its number."""
+        self.starting_states: dict[int, State] = {}
+        """Of chunks longer than a slice, by number: put back if the engine fails."""
+        self.unloading = False
+        self.metrics.watch(
+            queue_rows=lambda: self.queue_rows,
+            queue_bytes=lambda: self.queue_bytes,
+            sessions=lambda: self.sessions.num_open,
+            state_bytes=lambda: self.sessions.num_open * self.pool.slot_bytes,
+        )
+
+    @property
+    def device(self) -> torch.device:
+        """Where weights and state live."""
+        return self.stack.device
+
+    @property
+    def queue_rows(self) -> int:
+        """Chunks that wait or run."""
+        return self.scheduler.chunks.num_live
+
+    def busy(self) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+        """[num_slots] which have chunks that wait or run."""
+        return self.scheduler.busy(np.arange(self.sessions.num_slots))

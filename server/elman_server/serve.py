@@ -1,0 +1,66 @@
+"""`elman-server serve`: a server from start to clean stop."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import sys
+
+import torch
+
+from elman_models.errors import BundleError
+from elman_server.config import ServerConfig
+from elman_server.errors import ServiceError
+from elman_server.server import PortInUseError, Server
+
+log = logging.getLogger(__name__)
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of that name; for "auto" CUDA where there is one.
+
+    Raises:
+        ValueError: there is no such device.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ValueError(f"device: {name} was asked for, and {torch.cuda.device_count()} CUDA devices are there")
+    return torch.device("cuda", device.index or 0) if device.type == "cuda" else device
+
+
+def serve(config: ServerConfig) -> int:
+    """Serves until SIGTERM or SIGINT; the exit code."""
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    try:
+        return asyncio.run(_serve(config, choose_device(config.device)))
+    except (PortInUseError, BundleError, ServiceError, ValueError) as error:
+        print(f"elman-server: {error}", file=sys.stderr)  # noqa: T201
+        return 1
+
+
+async def _serve(config: ServerConfig, device: torch.device) -> int:
+    server = Server(config, device)
+    await server.start()
+    print(_line(server, device), flush=True)  # noqa: T201
+    stopped = asyncio.Event()
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(signal_number, stopped.set)
+    await stopped.wait()
+    log.info("stopping")
+    await server.stop()
+    return 0
+
+
+def _line(server: Server, device: torch.device) -> str:
+    names = [f"{r.spec.name} {r.spec.version}" for r in server.catalog.runtimes()]
+    return (
+        f"elman-server: serving {', '.join(names) or 'no models'} on {server.address} ({device}); "
+        f"metrics on http://{server.metrics_address}/metrics"
+    )
+
+
+with contextlib.suppress(ImportError):  # faster where it is installed
+    import uvloop  # noqa: F401

@@ -1,0 +1,106 @@
+"""Room 2, door: a message becomes a domain request; a domain error becomes a status; nothing else."""
+
+import math
+
+import grpc
+import numpy as np
+from google.protobuf.message import Message
+
+from elman.v1 import inference_pb2, inference_pb2_grpc
+from elman_server.callers import Callers
+from elman_server.catalog import Catalog
+from elman_server.door import Door, UnaryContext, abort, unary
+from elman_server.engine import Engine, Worker
+from elman_server.errors import Draining, InvalidInput
+from elman_server.frames import Frame
+from elman_server.infer_call import InferCall, InferResult
+from elman_server.reading import check_size, read_input, read_lengths, read_state, read_timeout, read_want
+from elman_server.step_stream import StepStream
+from elman_server.writing import write_tensor
+
+
+class InferenceService(inference_pb2_grpc.InferenceServicer):
+    """`elman.v1.Inference`."""
+
+    def __init__(self, door: Door) -> None:
+        self._door = door
+        self._engine: Engine = door.engine
+        self._catalog: Catalog = door.catalog
+        self._callers: Callers = door.callers
+        self._streams: set[StepStream] = set()
+
+    @unary
+    async def Infer(  # noqa: N802
+        self, request: inference_pb2.InferRequest, context: UnaryContext
+    ) -> inference_pb2.InferResponse:
+        """See the contract."""
+        self._door.check_open()
+        check_size(request.ByteSize(), self._catalog.limits.max_frame_bytes)
+        runtime = self._catalog.family(request.model).version(request.version)
+        worker = self._catalog.worker_of(runtime)
+        call = InferCall(runtime.spec)
+        frame = self._frame(request, worker, call, context)
+        initial = read_state(request, runtime.spec, frame.num_rows)
+        try:
+            await self._engine.call(lambda: worker.admission.admit_infer(frame, initial))
+            result = await call.future
+        finally:
+            if frame.open_rows:
+                self._engine.cancel(call)
+        return _response(runtime.spec.version, result)
+
+    async def Step(  # type: ignore[override]  # noqa: N802
+        self, _requests: object, context: grpc.aio.ServicerContext[Message, Message]
+    ) -> None:
+        """See the contract."""
+        if self._door.draining:
+            await abort(context, Draining("the server is stopping; reconnect"))
+        name = context.peer()
+        caller = self._callers.enter(name)
+        stream = StepStream(context, self._engine, self._catalog, caller, self._door.instance, self._door.metrics)
+        self._streams.add(stream)
+        try:
+            await stream.run()
+        finally:
+            self._streams.discard(stream)
+            self._callers.leave(name)
+
+    def end_streams(self) -> None:
+        """Has each stream refuse new frames and end once everything admitted is answered."""
+        for stream in self._streams:
+            stream.end()
+
+    def _frame(
+        self, request: inference_pb2.InferRequest, worker: Worker, call: InferCall, context: UnaryContext
+    ) -> Frame:
+        runtime, now = worker.runtime, self._engine.clock.now()
+        lengths = read_lengths(request.lengths)
+        limit = self._catalog.limits.max_infer_steps
+        if runtime.spec.bidirectional and lengths[0] > limit:
+            raise InvalidInput(
+                f"lengths: expected at most max_infer_steps, {limit}, on a bidirectional model, got {lengths[0]}"
+            )
+        timeout = read_timeout(request.timeout) if request.HasField("timeout") else math.inf
+        remaining = context.time_remaining()
+        return Frame(
+            frame_id=0,
+            handles=np.empty(0, np.uint64),
+            lengths=lengths,
+            positions=None,
+            data=read_input(request.input, runtime.input, lengths),
+            want=read_want(request.return_output),
+            want_state=request.return_state,
+            deadline=now + min(timeout, math.inf if remaining is None else remaining),
+            asker=call,
+            arrived=now,
+            open_rows=len(lengths),
+        )
+
+
+def _response(version: str, result: InferResult) -> inference_pb2.InferResponse:
+    return inference_pb2.InferResponse(
+        version=version,
+        output=write_tensor(result.output),
+        h_n=write_tensor(result.h_n),
+        c_n=write_tensor(result.c_n),
+    )

@@ -1,0 +1,62 @@
+"""Room 2, door: `elman.v1.Models`."""
+
+from elman.v1 import models_pb2, models_pb2_grpc
+from elman_server.catalog import Catalog
+from elman_server.door import Door, UnaryContext, unary
+from elman_server.errors import InvalidInput
+from elman_server.paging import page_size
+from elman_server.writing import write_model
+
+
+class ModelsService(models_pb2_grpc.ModelsServicer):
+    """Lists, describes, loads and unloads models."""
+
+    def __init__(self, door: Door) -> None:
+        self._door = door
+        self._catalog: Catalog = door.catalog
+
+    @unary
+    async def ListModels(  # noqa: N802
+        self, request: models_pb2.ListModelsRequest, context: UnaryContext
+    ) -> models_pb2.ListModelsResponse:
+        """See the contract."""
+        count = page_size(request.page_size)
+        runtimes = self._catalog.runtimes()
+        names = [f"{r.spec.name}/{r.spec.version}" for r in runtimes]
+        first = 0
+        if request.page_token:
+            if request.page_token not in names:
+                raise InvalidInput(f"page_token: {request.page_token[:64]!r} is not one that this server gave")
+            first = names.index(request.page_token)
+        rest = names[first + count :]
+        return models_pb2.ListModelsResponse(
+            models=[write_model(r) for r in runtimes[first : first + count]], next_page_token=rest[0] if rest else ""
+        )
+
+    @unary
+    async def DescribeModel(  # noqa: N802
+        self, request: models_pb2.DescribeModelRequest, context: UnaryContext
+    ) -> models_pb2.DescribeModelResponse:
+        """See the contract."""
+        runtime = self._catalog.family(request.model).version(request.version)
+        return models_pb2.DescribeModelResponse(model=write_model(runtime))
+
+    @unary
+    async def LoadModel(  # noqa: N802
+        self, request: models_pb2.LoadModelRequest, context: UnaryContext
+    ) -> models_pb2.LoadModelResponse:
+        """See the contract."""
+        self._door.check_open()
+        loaded = await self._door.load(request.model, request.version)
+        return models_pb2.LoadModelResponse(models=[write_model(r) for r in loaded])
+
+    @unary
+    async def UnloadModel(  # noqa: N802
+        self, request: models_pb2.UnloadModelRequest, context: UnaryContext
+    ) -> models_pb2.UnloadModelResponse:
+        """See the contract."""
+        family = self._catalog.family(request.model)
+        runtimes = [family.version(request.version)] if request.version else list(family.versions.values())
+        infos = [write_model(runtime) for runtime in runtimes]
+        await self._door.unload(runtimes)
+        return models_pb2.UnloadModelResponse(models=infos)

@@ -1,0 +1,130 @@
+"""Room 3, sessions: an id becomes a slot; admission, ownership, positions, expiry. One model version's slots."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elman_server.handles import HandleKey
+
+I64 = NDArray[np.int64]
+U64 = NDArray[np.uint64]
+Flags = NDArray[np.bool_]
+
+
+class Owner(NamedTuple):
+    """Whose slot it is."""
+
+    principal: str
+    session_id: str
+
+
+class Sessions:
+    """Columns by slot. Slots above those of sessions are lent to rows of `Infer`; all are one pool."""
+
+    def __init__(self, number: int, key: HandleKey, max_sessions: int, num_borrowed: int) -> None:
+        """`number`: of the model version among those of the process; it is a part of every handle."""
+        num_slots = max_sessions + num_borrowed
+        self.max_sessions = max_sessions
+        self.num_open = 0
+        self.position = np.zeros(num_slots, np.int64)  # time steps applied
+        self.admitted = np.zeros(num_slots, np.int64)  # time steps applied or queued
+        self.broken = np.zeros(num_slots, np.bool_)  # a chunk failed: the next must name its position
+        self.closing = np.zeros(num_slots, np.bool_)  # ends when its last queued chunk has
+        self.created = np.zeros(num_slots, np.float64)  # seconds on the engine's clock
+        self.used = np.zeros(num_slots, np.float64)  # seconds on the engine's clock: last step, open or attach
+        self.owners: list[Owner | None] = [None] * num_slots
+        self._number = number
+        self._key = key
+        self._count = np.full(num_slots, key.first_count, np.int64)  # attachments
+        self._handle = np.zeros(num_slots, np.uint64)  # the good one, where `_attached`
+        self._attached = np.zeros(num_slots, np.bool_)
+        self._free = np.arange(num_slots - 1, -1, -1, dtype=np.int64)
+        self._num_free = num_slots
+
+    @property
+    def num_slots(self) -> int:
+        """Sessions' slots and those lent to `Infer`."""
+        return len(self._free)
+
+    @property
+    def num_free(self) -> int:
+        """Slots that nobody has."""
+        return self._num_free
+
+    def take(self, count: int, now: float) -> I64:
+        """[count] free slots, at position 0; `count` is at most `num_free`."""
+        if count > self._num_free:
+            raise OverflowError(f"{count} slots asked for, {self._num_free} free")
+        slots = self._free[self._num_free - count : self._num_free][::-1].copy()
+        self._num_free -= count
+        self.position[slots] = self.admitted[slots] = 0
+        self.broken[slots] = self.closing[slots] = False
+        self.created[slots] = self.used[slots] = now
+        return slots
+
+    def own(self, slots: I64, owners: list[Owner]) -> None:
+        """Makes taken slots sessions."""
+        for slot, owner in zip(slots.tolist(), owners, strict=True):
+            self.owners[slot] = owner
+        self.num_open += len(owners)
+
+    def free(self, slots: I64) -> None:
+        """Gives slots back; their handles are stale from now on."""
+        for slot in slots.tolist():
+            self.num_open -= self.owners[slot] is not None
+            self.owners[slot] = None
+        self._attached[slots] = False
+        self._free[self._num_free : self._num_free + len(slots)] = slots
+        self._num_free += len(slots)
+
+    def attach(self, slots: I64, now: float) -> U64:
+        """[n] new handles; older ones of the same sessions become stale. A broken session may go on."""
+        self._count[slots] += 1
+        self._handle[slots] = self._key.pack(self._number, slots, self._count[slots])
+        self._attached[slots] = True
+        self.broken[slots] = False
+        self.used[slots] = now
+        return self._handle[slots]
+
+    def handle(self, slot: int) -> int:
+        """The slot's newest handle."""
+        return int(self._handle[slot])
+
+    def is_attached(self, slots: I64) -> Flags:
+        """[n] which are sessions; the others are lent to `Infer`, or free."""
+        return self._attached[slots]
+
+    def resolve(self, handles: U64) -> tuple[I64, Flags]:
+        """[n] slots, and which of the handles are good; the slot of one that is not is 0."""
+        slots = self._key.slots(handles)
+        slots[slots >= self.num_slots] = 0
+        good = (self._handle[slots] == handles) & self._attached[slots] & ~self.closing[slots]
+        return slots, good
+
+    def everyone(self) -> I64:
+        """All sessions' slots."""
+        return np.flatnonzero(self._attached)
+
+    def idle_since(self, before: float, busy: Flags) -> I64:
+        """Sessions not used since `before`, in seconds on the engine's clock; `busy` [num_slots] are never idle."""
+        return np.flatnonzero((self.used <= before) & self._attached & ~busy)
+
+    def least_recent(self, count: int, busy: Flags) -> I64:
+        """At most `count` sessions that are not `busy`, those longest unused first."""
+        idle = np.flatnonzero(self._attached & ~busy)
+        if len(idle) > count:
+            idle = idle[np.argpartition(self.used[idle], count)[:count]]
+        return idle[np.argsort(self.used[idle], kind="stable")]
+
+    def page(self, principal: str, first: int, count: int) -> tuple[list[int], int | None]:
+        """At most `count` slots of the principal's sessions from slot `first` on, and where the next page begins."""
+        found: list[int] = []
+        for slot in np.flatnonzero(self._attached[first:]).tolist():
+            owner = self.owners[first + slot]
+            if owner is None or owner.principal != principal:
+                continue
+            if len(found) == count:
+                return found, first + slot
+            found.append(first + slot)
+        return found, None

@@ -1,0 +1,177 @@
+"""One `Step` stream: frames in, results out, each frame's rows ended exactly once."""
+
+import asyncio
+from collections import deque
+from typing import Protocol
+
+import grpc
+import numpy as np
+
+from elman.v1 import inference_pb2
+from elman_server.answers import Answer, failure, refusal
+from elman_server.callers import Caller
+from elman_server.catalog import Catalog
+from elman_server.clock import Clock
+from elman_server.engine import Engine, Worker
+from elman_server.errors import Draining, InvalidInput, ReAttach, ServiceError, StaleHandle
+from elman_server.frames import Frame
+from elman_server.metrics import Metrics
+from elman_server.reading import check_size, read_frame, read_handles
+from elman_server.status import code_of
+from elman_server.writing import write_answer
+
+
+class StepContext(Protocol):
+    """What a stream needs of grpc.aio's context."""
+
+    async def read(self) -> object:
+        """The next frame, or grpc.aio.EOF."""
+        ...
+
+    async def write(self, message: inference_pb2.StepResponse) -> None:
+        """Sends a result; returns when there is room for more."""
+        ...
+
+
+class StepStream:
+    """Reads frames into the engine and writes what comes back; on the loop's thread."""
+
+    def __init__(
+        self,
+        context: StepContext,
+        engine: Engine,
+        catalog: Catalog,
+        caller: Caller,
+        instance: str,
+        metrics: Metrics,
+    ) -> None:
+        self._context = context
+        self._engine = engine
+        self._catalog = catalog
+        self._caller = caller
+        self._instance = instance
+        self._metrics = metrics
+        self._clock: Clock = engine.clock
+        self._limits = catalog.limits
+        self._outbox: deque[tuple[int, Answer, int]] = deque()  # frame_id, answer, rows that end with it
+        self._something = asyncio.Event()
+        self._open_frames = 0
+        self._read_all = False
+        self.draining = False
+        """Set from outside: new frames are refused."""
+
+    async def run(self) -> None:
+        """Serves the stream to its end: half-closed by the caller and answered, or cancelled."""
+        writer = asyncio.create_task(self._write_all())
+        try:
+            await self._read(writer)
+            self._read_all = True
+            self._something.set()
+            await writer
+        finally:
+            writer.cancel()
+            self._let_go()
+
+    def deliver(self, frame: Frame, answer: Answer) -> None:
+        """Queues an answer of the engine's."""
+        ended = frame.open_rows if answer.frame_error is not None else answer.num_ended
+        frame.open_rows -= ended
+        if not frame.open_rows:
+            self._open_frames -= 1
+            self._caller.add(0, -frame.data.nbytes)
+            self._count(answer.frame_error, self._clock.now() - frame.arrived)
+        self._queue(frame.frame_id, answer, ended)
+
+    def end(self) -> None:
+        """Refuses what comes from now on, and ends once everything is answered."""
+        self.draining = True
+        self._something.set()
+
+    async def _read(self, writer: "asyncio.Task[None]") -> None:
+        while True:
+            if self._caller.is_full:
+                await self._caller.room()
+            request = await self._context.read()
+            if request is grpc.aio.EOF:
+                return
+            self._accept(request)  # type: ignore[arg-type]
+            if writer.done():
+                return
+
+    def _accept(self, request: inference_pb2.StepRequest) -> None:
+        now = self._clock.now()
+        try:
+            self._submit(request, now)
+        except ServiceError as error:
+            self._count(error, self._clock.now() - now)
+            self._queue(request.frame_id, refusal(error), 0)
+
+    def _submit(self, request: inference_pb2.StepRequest, now: float) -> None:
+        if self.draining:
+            raise Draining("the server is stopping; reconnect")
+        check_size(request.ByteSize(), self._limits.max_frame_bytes)
+        if request.server_instance and request.server_instance != self._instance:
+            raise ReAttach(
+                f"the frame is for server {request.server_instance!r}, this is {self._instance!r}; attach again",
+                metadata={"server_instance": self._instance},
+            )
+        handles = read_handles(request)
+        worker = self._worker(handles)
+        if worker is None:
+            self._all_stale(request, now)
+            return
+        frame = read_frame(request, handles, worker.runtime.input, self, now)
+        self._open_frames += 1
+        self._caller.add(frame.num_rows, frame.data.nbytes)
+        self._engine.submit(worker, frame)
+
+    def _worker(self, handles: "np.ndarray[tuple[int], np.dtype[np.uint64]]") -> Worker | None:
+        # The model that the handles are of; those of no model are stale, and found so by the engine.
+        numbers = self._catalog.key.models(handles)
+        if len(numbers) == 1:
+            return self._catalog.worker(int(numbers[0]))
+        workers = [w for w in map(self._catalog.worker, np.unique(numbers).tolist()) if w]
+        if len(workers) > 1:
+            names = ", ".join(f"{w.runtime.spec.name} {w.runtime.spec.version}" for w in workers)
+            raise InvalidInput(f"handles: expected all of one model version, got handles of {names}")
+        return workers[0] if workers else None
+
+    def _all_stale(self, request: inference_pb2.StepRequest, now: float) -> None:
+        error = StaleHandle(
+            "the handle is of no model that is loaded here: it was unloaded, or the handle is of another server "
+            "process; attach again"
+        )
+        self._count(error, self._clock.now() - now)
+        self._queue(request.frame_id, failure(tuple((row, error) for row in range(len(request.handles)))), 0)
+
+    def _queue(self, frame_id: int, answer: Answer, ended: int) -> None:
+        self._caller.add(0, answer.num_bytes)
+        self._outbox.append((frame_id, answer, ended))
+        self._something.set()
+
+    async def _write_all(self) -> None:
+        await self._context.write(inference_pb2.StepResponse(server_instance=self._instance))
+        while True:
+            while self._outbox:
+                frame_id, answer, ended = self._outbox.popleft()
+                try:
+                    await self._context.write(write_answer(frame_id, answer))
+                finally:
+                    self._caller.add(-ended, -answer.num_bytes)
+            if (self._read_all or self.draining) and not self._open_frames:
+                return
+            self._something.clear()
+            if not self._outbox:
+                await self._something.wait()
+
+    def _count(self, error: ServiceError | None, seconds: float) -> None:
+        code = code_of(error).name if error else "OK"
+        self._metrics.requests.labels("Step", code).inc()
+        self._metrics.request_seconds.labels("Step").observe(seconds)
+
+    def _let_go(self) -> None:
+        if self._open_frames:
+            self._engine.cancel(self)
+        for _, answer, ended in self._outbox:
+            self._caller.add(-ended, -answer.num_bytes)
+        self._outbox.clear()

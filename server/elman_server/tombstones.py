@@ -1,0 +1,62 @@
+"""Tombstones: what is remembered of sessions that expired or were evicted."""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from elman_server.errors import SessionExpired
+
+SessionKey = tuple[str, str]
+"""Principal and session id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tombstone:
+    """The end of one session."""
+
+    position: int
+    ended: float  # Unix seconds
+    cause: str  # expired or evicted
+
+    def error(self, session_id: str) -> SessionExpired:
+        """What the session's next caller is told."""
+        when = datetime.fromtimestamp(self.ended, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return SessionExpired(
+            f"session {session_id!r} was {self.cause} at {when}, at position {self.position}; "
+            "open it as NEW and send its sequence again from the start",
+            metadata={"position": self.position, "end_time": when, "cause": self.cause},
+        )
+
+
+class Tombstones:
+    """The last `capacity` ends, by id and by handle."""
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._by_key: OrderedDict[SessionKey, tuple[int, Tombstone]] = OrderedDict()
+        self._by_handle: dict[int, SessionKey] = {}
+
+    def bury(self, key: SessionKey, handle: int, tombstone: Tombstone) -> None:
+        """Remembers the end of a session whose last handle was `handle`."""
+        self.lift(key)
+        self._by_key[key] = (handle, tombstone)
+        self._by_handle[handle] = key
+        while len(self._by_key) > self._capacity:
+            _, (oldest, _) = self._by_key.popitem(last=False)
+            del self._by_handle[oldest]
+
+    def lift(self, key: SessionKey) -> None:
+        """Forgets: the id begins anew."""
+        entry = self._by_key.pop(key, None)
+        if entry:
+            del self._by_handle[entry[0]]
+
+    def of(self, key: SessionKey) -> Tombstone | None:
+        """How the session of that id ended, if it is remembered."""
+        entry = self._by_key.get(key)
+        return entry[1] if entry else None
+
+    def of_handle(self, handle: int) -> SessionExpired | None:
+        """What to tell the holder of a handle that is stale, if its session expired."""
+        key = self._by_handle.get(handle)
+        return self._by_key[key][1].error(key[1]) if key else None
