@@ -1,1 +1,85 @@
-"""The Python SDK of elman, the inference server for stacked recurrent networks."""
+"""The Python SDK of elman, the inference server for stacked recurrent networks.
+
+    with elman.Client("localhost:8470") as client:
+        model = client.model("char-lm")
+        with model.session() as session:
+            y = session.step(x)  # [T, input_size] -> [T, output_size]
+
+`AsyncClient` is the same, awaited. `elman.testing` has a fake server for tests; `elman.wire` the tensor codec.
+"""
+
+from elman._async_client import AsyncClient
+from elman._async_model import AsyncModel
+from elman._async_pool import AsyncSessionPool
+from elman._async_session import AsyncSession
+from elman._client import Client
+from elman._errors import (
+    AuthenticationError,
+    ClosedError,
+    DeadlineError,
+    ElmanError,
+    ErrorDetails,
+    InvalidInputError,
+    LimitReachedError,
+    NotFoundError,
+    PositionError,
+    PredecessorFailedError,
+    RowErrors,
+    ServerError,
+    SessionExistsError,
+    SessionExpiredError,
+    StaleHandleError,
+    UnavailableError,
+    UnknownModelError,
+    UnknownSessionError,
+    UnsupportedError,
+)
+from elman._info import Cell, EmbeddingInfo, HeadInfo, ModelInfo
+from elman._model import Model
+from elman._pool import SessionPool
+from elman._result import Returning, State, StepResult
+from elman._retry import Retry
+from elman._session import Session
+
+__all__ = [
+    "AsyncClient",
+    "AsyncModel",
+    "AsyncSession",
+    "AsyncSessionPool",
+    "AuthenticationError",
+    "Cell",
+    "Client",
+    "ClosedError",
+    "DeadlineError",
+    "ElmanError",
+    "EmbeddingInfo",
+    "ErrorDetails",
+    "HeadInfo",
+    "InvalidInputError",
+    "LimitReachedError",
+    "Model",
+    "ModelInfo",
+    "NotFoundError",
+    "PositionError",
+    "PredecessorFailedError",
+    "Retry",
+    "Returning",
+    "RowErrors",
+    "ServerError",
+    "Session",
+    "SessionExistsError",
+    "SessionExpiredError",
+    "SessionPool",
+    "StaleHandleError",
+    "State",
+    "StepResult",
+    "UnavailableError",
+    "UnknownModelError",
+    "UnknownSessionError",
+    "UnsupportedError",
+]
+
+for _name in __all__:  # where they are public is where they say they are from
+    if isinstance(_value := globals()[_name], type):
+        _value.__module__ = __name__
+del _name, _value

@@ -110,16 +110,19 @@ def _check(given: argparse.Namespace) -> int:
 
 def _health(given: argparse.Namespace) -> int:
     import grpc
-    from grpc_health.v1 import health_pb2, health_pb2_grpc
+    from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
     with grpc.insecure_channel(given.address) as channel:
+        check = channel.unary_unary(
+            "/grpc.health.v1.Health/Check",
+            request_serializer=HealthCheckRequest.SerializeToString,
+            response_deserializer=HealthCheckResponse.FromString,
+        )
         try:
-            answer = health_pb2_grpc.HealthStub(channel).Check(
-                health_pb2.HealthCheckRequest(service=given.model), timeout=given.timeout
-            )
+            answer = check(HealthCheckRequest(service=given.model), timeout=given.timeout)
         except grpc.RpcError as error:
             return _fail(f"{given.address}: {error.code().name}: {error.details()}")
-    name = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
+    name = HealthCheckResponse.ServingStatus.Name(answer.status)
     print(name)  # noqa: T201
     return 0 if name == "SERVING" else 1
 

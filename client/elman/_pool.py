@@ -1,0 +1,121 @@
+"""Many sessions stepped together, for threads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Literal, Self, overload
+
+from elman._cast import ArrayLike
+from elman._errors import ElmanError
+from elman._info import ModelInfo
+from elman._loop_thread import LoopThread
+from elman._pool_core import PoolCore
+from elman._pool_step import PoolOutput
+from elman._result import Returning, StepResult
+from elman._waiting import wait_answers
+from elman._work import thread_future
+from elman.wire import Array
+
+
+class SessionPool:
+    """Sessions of one model whose next steps travel in one frame. Made by `Model.sessions`."""
+
+    def __init__(self, core: PoolCore, thread: LoopThread) -> None:
+        self._core = core
+        self._thread = thread
+
+    def __len__(self) -> int:
+        return len(self._core.ids)
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The sessions' durable names, by row."""
+        return self._core.ids
+
+    @property
+    def model_info(self) -> ModelInfo:
+        """The model version that they run on."""
+        return self._core.info
+
+    @property
+    def positions(self) -> tuple[int, ...]:
+        """Time steps consumed, those under way included, by row."""
+        return self._core.positions
+
+    @overload
+    def step(
+        self,
+        x: Sequence[Array],
+        *,
+        rows: ArrayLike | None = None,
+        returning: Literal["all", "last"] = "all",
+        timeout: float | None = None,
+    ) -> list[Array]: ...
+    @overload
+    def step(
+        self,
+        x: ArrayLike,
+        *,
+        rows: ArrayLike | None = None,
+        returning: Literal["all", "last"] = "all",
+        timeout: float | None = None,
+    ) -> Array: ...
+    @overload
+    def step(
+        self,
+        x: ArrayLike,
+        *,
+        rows: ArrayLike | None = None,
+        returning: Literal["none"],
+        timeout: float | None = None,
+    ) -> None: ...
+    @overload
+    def step(
+        self,
+        x: ArrayLike,
+        *,
+        rows: ArrayLike | None = None,
+        returning: Returning = "all",
+        state: Literal[True],
+        timeout: float | None = None,
+    ) -> StepResult[Array | list[Array] | None]: ...
+    def step(
+        self,
+        x: ArrayLike,
+        *,
+        rows: ArrayLike | None = None,
+        returning: Returning = "all",
+        state: bool = False,
+        timeout: float | None = None,
+    ) -> PoolOutput | StepResult[PoolOutput]:
+        """Runs the next time steps of all n sessions, or of those in `rows` (distinct, in any order).
+
+        `x` is [T, n, input_size], or one step [n, input_size] (ids [T, n] or [n] for a token model), or a list of
+        n arrays [T_k, input_size] of any lengths. The output is [T, n, output_size], [n, output_size] for one step
+        or with `returning="last"`, or a list of n arrays for a list. With `state` a StepResult.
+
+        Raises RowErrors where some rows failed (the others are applied, and their outputs are with it), otherwise as
+        `Session.step`.
+        """
+        options = self._core.context.options(returning, state, timeout)
+        pending = self._core.prepare(x, rows, options, thread_future)
+        self._thread.post(self._core.context.driver.submit_all, pending.works)
+        wait_answers(pending.futures, options.timeout_seconds)
+        return pending.result()
+
+    def close(self) -> None:
+        """Waits for steps under way, then ends the sessions if the server made their ids, else lets go of them."""
+        self._thread.run(self._core.close())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self.close()
+        except ElmanError:
+            if error is None:  # else what went wrong first is what the caller needs to see
+                raise

@@ -1,0 +1,126 @@
+"""A session, for threads."""
+
+from __future__ import annotations
+
+import concurrent.futures
+from collections.abc import Iterable, Iterator
+from types import TracebackType
+from typing import Literal, Self, overload
+
+from elman._cast import ArrayLike
+from elman._errors import ElmanError
+from elman._info import ModelInfo
+from elman._loop_thread import LoopThread
+from elman._pipeline import thread_pipeline
+from elman._result import Returning, State, StepResult
+from elman._session_core import SessionCore
+from elman._step import PendingStep, StepOptions
+from elman._waiting import wait_answers
+from elman._work import Answer, thread_future
+from elman.wire import Array
+
+
+class Session:
+    """A running sequence on one model, whose state stays on the server. Made by `Model.session`.
+
+    Threads may step it at the same time; their chunks are applied in the order in which the calls reach the loop.
+    """
+
+    def __init__(self, core: SessionCore, thread: LoopThread) -> None:
+        self._core = core
+        self._thread = thread
+
+    @property
+    def id(self) -> str:
+        """Its durable name, by which it can be resumed until it expires."""
+        return self._core.id
+
+    @property
+    def model_info(self) -> ModelInfo:
+        """The model version that it runs on."""
+        return self._core.info
+
+    @property
+    def position(self) -> int:
+        """Time steps consumed, those under way included."""
+        return self._core.position
+
+    @overload
+    def step(
+        self, x: ArrayLike, *, returning: Literal["all", "last"] = "all", timeout: float | None = None
+    ) -> Array: ...
+    @overload
+    def step(self, x: ArrayLike, *, returning: Literal["none"], timeout: float | None = None) -> None: ...
+    @overload
+    def step(
+        self,
+        x: ArrayLike,
+        *,
+        returning: Literal["all", "last"] = "all",
+        state: Literal[True],
+        timeout: float | None = None,
+    ) -> StepResult[Array]: ...
+    @overload
+    def step(
+        self, x: ArrayLike, *, returning: Literal["none"], state: Literal[True], timeout: float | None = None
+    ) -> StepResult[None]: ...
+    def step(
+        self, x: ArrayLike, *, returning: Returning = "all", state: bool = False, timeout: float | None = None
+    ) -> Array | StepResult[Array] | StepResult[None] | None:
+        """Runs the next time steps.
+
+        `x` is [T, input_size], T >= 1, or one step [input_size]; for a token model ids [T], or one id. The output
+        is [T, output_size], or [output_size] for one step or with `returning="last"`, or None with "none". With
+        `state` a StepResult of the output and the state after the last step. `timeout` is in seconds.
+
+        Raises InvalidInputError, SessionExpiredError, UnknownSessionError, StaleHandleError, PositionError,
+        PredecessorFailedError, LimitReachedError, DeadlineError, UnavailableError, AuthenticationError,
+        ServerError, ClosedError.
+        """
+        pending = self._begin(x, self._core.context.options(returning, state, timeout))
+        wait_answers(pending.futures, pending.options.timeout_seconds)
+        return pending.result()  # type: ignore[return-value]  # `returning` decides, as the overloads say
+
+    def stream(
+        self,
+        chunks: Iterable[ArrayLike],
+        *,
+        returning: Literal["all", "last"] = "all",
+        timeout: float | None = None,
+        max_in_flight: int | None = None,
+    ) -> Iterator[Array]:
+        """Steps through `chunks`, each as `step` takes it, and yields their outputs in order as they come.
+
+        Up to `max_in_flight` chunks (None: as many as the server holds answers for) are under way at a time, and
+        that many are taken from `chunks` ahead of the outputs. Raises as `step`.
+        """
+        options = self._core.context.options(returning, False, timeout)
+        return thread_pipeline(chunks, lambda x: self._begin(x, options), self._core.window(max_in_flight))
+
+    def state(self) -> State:
+        """The state after all steps begun before: h_n and c_n [num_layers, 1, size], and the position.
+
+        Raises SessionExpiredError, UnknownSessionError, UnavailableError, ClosedError.
+        """
+        return self._thread.run(self._core.state())
+
+    def close(self) -> None:
+        """Waits for steps under way, then ends the session if the server made its id, else only lets go of it."""
+        self._thread.run(self._core.close())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self.close()
+        except ElmanError:
+            if error is None:  # else what went wrong first is what the caller needs to see
+                raise
+
+    def _begin(self, x: ArrayLike, options: StepOptions) -> PendingStep[concurrent.futures.Future[Answer]]:
+        pending = self._core.prepare(x, options, thread_future)
+        self._thread.post(self._core.context.driver.submit_all, pending.works)
+        return pending

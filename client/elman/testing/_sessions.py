@@ -1,0 +1,143 @@
+"""The fake server's sessions: ids, handles, positions, answers held for a repeat."""
+
+from __future__ import annotations
+
+import itertools
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import numpy as np
+
+from elman.testing._model import FakeModel, Values
+from elman.testing._refusal import Refusal
+
+REPLAY_CHUNKS = 8
+
+
+@dataclass(frozen=True)
+class Held:
+    """The answer of a chunk."""
+
+    asked: tuple[int, int, bool]  # length, returning, return_state
+    outputs: Values  # [T, num_outputs]
+    state: Values  # [state_size]
+    position: int
+
+
+@dataclass
+class FakeSession:
+    """One sequence."""
+
+    id: str
+    model: FakeModel
+    state: Values
+    handle: int = 0
+    position: int = 0
+    failed_end: int = 0  # where the chunks end that failed since the last good one
+    held: OrderedDict[int, Held] = field(default_factory=OrderedDict)
+
+    def step(self, begin: int, values: Values, asked: tuple[int, int, bool]) -> Held:
+        """Applies a chunk, or answers it again."""
+        if begin < self.position:
+            return self._again(begin, asked)
+        if begin > self.position:
+            raise self._ahead(begin, len(values))
+        if not np.isfinite(values).all():
+            self.failed_end = begin + len(values)
+            raise Refusal("INVALID_INPUT", "a value is not finite")
+        outputs, self.state = self.model.run(values, self.state)
+        self.position = self.failed_end = begin + len(values)
+        self.held[begin] = Held(asked, outputs, self.state, self.position)
+        if len(self.held) > REPLAY_CHUNKS:
+            self.held.popitem(last=False)
+        return self.held[begin]
+
+    def _again(self, begin: int, asked: tuple[int, int, bool]) -> Held:
+        held = self.held.get(begin)
+        if held is None or held.asked != asked:
+            raise Refusal("ANSWER_GONE", position=self.position, given=begin)
+        return held
+
+    def _ahead(self, begin: int, length: int) -> Refusal:
+        if begin != self.failed_end:
+            return Refusal("POSITION_AHEAD", position=self.position, given=begin)
+        self.failed_end += length
+        return Refusal("PREDECESSOR_FAILED", position=self.position)
+
+
+class FakeSessions:
+    """All sessions; the caller holds the server's lock."""
+
+    def __init__(self) -> None:
+        self._by_id: dict[tuple[str, str], FakeSession] = {}
+        self._by_handle: dict[int, FakeSession] = {}
+        self._tombstones: dict[tuple[str, str], Refusal] = {}
+        self._handles = itertools.count(1)
+        self._ids = itertools.count(1)
+
+    def new_id(self) -> str:
+        """An id of the server's making."""
+        return f"fake-{next(self._ids)}"
+
+    def open(self, model: FakeModel, session_id: str, may_exist: bool, may_begin: bool) -> FakeSession:
+        """Begins or resumes a session and attaches it."""
+        key = (model.name, session_id)
+        if key in self._by_id:
+            if not may_exist:
+                raise Refusal("SESSION_EXISTS", position=self._by_id[key].position)
+        elif key in self._tombstones and may_exist:
+            raise self._tombstones[key]
+        elif not may_begin:
+            raise Refusal("UNKNOWN_SESSION", model=model.name, session_id=session_id)
+        elif sum(session.model is model for session in self._by_id.values()) >= model.max_sessions:
+            raise Refusal("LIMIT_REACHED", retry_after_seconds=0.01, limit="max_sessions", value=model.max_sessions)
+        else:
+            self._by_id[key] = FakeSession(session_id, model, np.zeros(model.state_size, np.float32))
+        return self.attach(model.name, session_id)
+
+    def attach(self, model: str, session_id: str) -> FakeSession:
+        """A new handle; the one before becomes stale."""
+        session = self.get(model, session_id)
+        self._by_handle.pop(session.handle, None)
+        session.handle = next(self._handles)
+        self._by_handle[session.handle] = session
+        return session
+
+    def get(self, model: str, session_id: str) -> FakeSession:
+        """A session by id."""
+        key = (model, session_id)
+        if key in self._tombstones and key not in self._by_id:
+            raise self._tombstones[key]
+        if key not in self._by_id:
+            raise Refusal("UNKNOWN_SESSION", f"no session {session_id!r}", model=model, session_id=session_id)
+        return self._by_id[key]
+
+    def of_handle(self, handle: int) -> FakeSession:
+        """A session by handle."""
+        if handle not in self._by_handle:
+            raise Refusal("STALE_HANDLE", "attached elsewhere, or ended")
+        return self._by_handle[handle]
+
+    def end(self, model: str, session_id: str) -> FakeSession:
+        """Closes a session."""
+        session = self.get(model, session_id)
+        del self._by_id[model, session_id]
+        self._by_handle.pop(session.handle, None)
+        return session
+
+    def expire(self, model: str, session_id: str) -> None:
+        """Ends a session as if it had idled for too long; it is remembered."""
+        session = self.end(model, session_id)
+        now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+        self._tombstones[model, session_id] = Refusal(
+            "SESSION_EXPIRED", position=session.position, end_time=now, cause="expired"
+        )
+
+    def detach_all(self) -> None:
+        """Makes all handles stale, as another server process does."""
+        self._by_handle.clear()
+
+    def of_model(self, model: str) -> list[FakeSession]:
+        """By id."""
+        return sorted((one for (name, _), one in self._by_id.items() if name == model), key=lambda one: one.id)

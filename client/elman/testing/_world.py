@@ -1,0 +1,47 @@
+"""What the fake server's services share."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+
+import grpc
+
+from elman.testing._faults import Faults
+from elman.testing._model import FakeModel
+from elman.testing._refusal import Refusal
+from elman.testing._sessions import FakeSessions
+
+
+class World:
+    """Models, sessions and faults; whoever touches them holds `lock`."""
+
+    def __init__(self, models: dict[tuple[str, str], FakeModel], token: str | None) -> None:
+        self.models = models
+        self.token = token
+        self.lock = threading.RLock()
+        self.changed = threading.Condition(self.lock)
+        self.running = threading.Event()
+        self.running.set()
+        self.faults = Faults()
+        self.streams: set[grpc.ServicerContext] = set()
+        self.num_streams = 0
+        self.frame_rows: list[int] = []
+        self.instance = ""
+        self.sessions = FakeSessions()
+        self.reset(keep_sessions=False)
+
+    def reset(self, keep_sessions: bool) -> None:
+        """Becomes another process."""
+        self.instance = uuid.uuid4().hex
+        if not keep_sessions:
+            self.sessions = FakeSessions()
+        self.sessions.detach_all()
+
+    def model(self, name: str, version: str) -> FakeModel:
+        """A model; without a version the highest by name."""
+        versions = sorted(known for known_name, known in self.models if known_name == name)
+        if not versions or (version and version not in versions):
+            names = ", ".join(sorted({known_name for known_name, _ in self.models}))
+            raise Refusal("UNKNOWN_MODEL", f"no model {name!r} {version}; there are {names}", model=name)
+        return self.models[name, version or versions[-1]]
