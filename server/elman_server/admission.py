@@ -102,12 +102,14 @@ class Admission:
         if error:
             raise error
 
-    def check_room(self, rows: int, num_bytes: int) -> LimitReached | None:
-        """Why that much more may not wait, if it may not."""
+    def check_room(
+        self, rows: int, num_bytes: int, rows_before: int = 0, bytes_before: int = 0
+    ) -> LimitReached | None:
+        """Why that much more may not wait, if it may not; `..._before`: what comes with it and goes first."""
         runtime, limits = self._runtime, self._runtime.limits
         for name, limit, now, more in (
-            ("max_queue_rows", limits.max_queue_rows, runtime.queue_rows, rows),
-            ("max_queue_bytes", limits.max_queue_bytes, runtime.queue_bytes, num_bytes),
+            ("max_queue_rows", limits.max_queue_rows, runtime.queue_rows + rows_before, rows),
+            ("max_queue_bytes", limits.max_queue_bytes, runtime.queue_bytes + bytes_before, num_bytes),
         ):
             if now + more > limit:
                 text = f"{name} is {limit}: {now} wait and {more} came"
@@ -169,7 +171,7 @@ class Admission:
             if self._runtime.unloading:
                 error = Draining(f"model {self._runtime.spec.name!r} is being unloaded")
             else:
-                error = self.check_room(rows + frame.num_rows, num_bytes + frame.data.nbytes)
+                error = self.check_room(frame.num_rows, frame.data.nbytes, rows, num_bytes)
             if error:
                 refused[index] = error
             else:

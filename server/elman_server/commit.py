@@ -56,8 +56,9 @@ class Commit:
             told = error if one == number else follow
             runtime.metrics.reject(told.reason)
             self._delivery.answer(runtime.frames[int(chunks.frame[one])], failure(((int(chunks.row[one]), told),)))
+        lent = runtime.sessions.owners[slot] is None  # asked now: a close that waits for these chunks frees the slot
         self._release(np.array(dropped))
-        if runtime.sessions.owners[slot] is None and not runtime.scheduler.queue(slot):
+        if lent:
             runtime.borrowed -= 1
             runtime.sessions.free(np.array([slot]))
 

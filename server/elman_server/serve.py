@@ -1,10 +1,9 @@
 """`elman-server serve`: a server from start to clean stop."""
 
 import asyncio
-import contextlib
-import logging
 import signal
 import sys
+from collections.abc import Callable
 
 import torch
 
@@ -12,8 +11,6 @@ from elman_models.errors import BundleError
 from elman_server.config import ServerConfig
 from elman_server.errors import ServiceError
 from elman_server.server import PortInUseError, Server
-
-log = logging.getLogger(__name__)
 
 
 def choose_device(name: str) -> torch.device:
@@ -35,10 +32,20 @@ def serve(config: ServerConfig) -> int:
     if config.threads:
         torch.set_num_threads(config.threads)
     try:
-        return asyncio.run(_serve(config, choose_device(config.device)))
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            return runner.run(_serve(config, choose_device(config.device)))
     except (PortInUseError, BundleError, ServiceError, ValueError) as error:
         print(f"elman-server: {error}", file=sys.stderr)  # noqa: T201
         return 1
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    # uvloop moves half as many messages again per second (bench/README.md); without it asyncio's own loop serves.
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
 
 
 async def _serve(config: ServerConfig, device: torch.device) -> int:
@@ -49,7 +56,6 @@ async def _serve(config: ServerConfig, device: torch.device) -> int:
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signal_number, stopped.set)
     await stopped.wait()
-    log.info("stopping")
     await server.stop()
     return 0
 
@@ -60,7 +66,3 @@ def _line(server: Server, device: torch.device) -> str:
         f"elman-server: serving {', '.join(names) or 'no models'} on {server.address} ({device}); "
         f"metrics on http://{server.metrics_address}/metrics"
     )
-
-
-with contextlib.suppress(ImportError):  # faster where it is installed
-    import uvloop  # noqa: F401

@@ -51,7 +51,7 @@ def apply(
             chunk = values[row_of == row]
             if chunk.shape[1:] != session.model.features or request.input.dtype != session.model.dtype:
                 raise Refusal("INVALID_INPUT", f"input: expected features {list(session.model.features)}")
-            answers[row] = session.step(begin, chunk, asked)  # type: ignore[arg-type]
+            answers[row] = session.step(begin, chunk, asked)
         except Refusal as refusal:
             errors.append(inference_pb2.RowError(row=row, status=refusal.status))
     return answers, errors
@@ -93,7 +93,8 @@ def _fill(
     if request.return_state and finished:
         states = np.stack([answers[row].state for row in finished])[np.newaxis]
         result.h_n.CopyFrom(to_tensor(states))
-        result.c_n.CopyFrom(to_tensor(2 * states))
+        if answers[finished[0]].has_cell_state:
+            result.c_n.CopyFrom(to_tensor(2 * states))
 
 
 def _packed(outputs: list[Values], lengths: Index) -> Values:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import random
-import threading
-import uuid
 from collections.abc import Callable, Sequence
 from concurrent import futures
 from types import TracebackType
@@ -40,7 +38,7 @@ class FakeServer:
 
     @property
     def address(self) -> str:
-        """"host:port", the same over restarts."""
+        """ "host:port", the same over restarts."""
         return f"{_HOST}:{self._port}"
 
     @property

@@ -23,6 +23,7 @@ class Held:
     outputs: Values  # [T, num_outputs]
     state: Values  # [state_size]
     position: int
+    has_cell_state: bool
 
 
 @dataclass
@@ -48,7 +49,7 @@ class FakeSession:
             raise Refusal("INVALID_INPUT", "a value is not finite")
         outputs, self.state = self.model.run(values, self.state)
         self.position = self.failed_end = begin + len(values)
-        self.held[begin] = Held(asked, outputs, self.state, self.position)
+        self.held[begin] = Held(asked, outputs, self.state, self.position, self.model.is_lstm)
         if len(self.held) > REPLAY_CHUNKS:
             self.held.popitem(last=False)
         return self.held[begin]

@@ -1,0 +1,42 @@
+"""Runs a handler for a call: credentials before, refusals after."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, NoReturn, TypeVar
+
+import grpc
+from google.rpc import status_pb2
+
+from elman.testing._refusal import Refusal
+from elman.testing._world import World
+
+RequestT = TypeVar("RequestT")
+ResponseT = TypeVar("ResponseT")
+
+_CODES: Final = {code.value[0]: code for code in grpc.StatusCode}
+
+
+def answer(
+    world: World, context: grpc.ServicerContext, handle: Callable[[RequestT], ResponseT], request: RequestT
+) -> ResponseT:
+    """Runs a unary handler under the lock; its refusal becomes a rich status."""
+    authenticate(world, context)
+    try:
+        with world.lock:
+            return handle(request)
+    except Refusal as refusal:
+        abort(context, refusal.status)
+
+
+def abort(context: grpc.ServicerContext, status: status_pb2.Status) -> NoReturn:
+    """Ends the call with a rich status."""
+    context.set_trailing_metadata((("grpc-status-details-bin", status.SerializeToString()),))
+    context.abort(_CODES[status.code], status.message)
+
+
+def authenticate(world: World, context: grpc.ServicerContext) -> None:
+    """Aborts calls without the token."""
+    given = dict(context.invocation_metadata()).get("authorization")
+    if world.token is not None and given != f"Bearer {world.token}":
+        context.abort(grpc.StatusCode.UNAUTHENTICATED, "a bearer token is required")

@@ -1,0 +1,126 @@
+"""The fake server's inference: `Infer` at once, `Step` with faults in between."""
+
+# ruff: noqa: N802 - gRPC's method names
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterator
+
+import grpc
+import numpy as np
+
+from elman._packed import Index, pack, unpack
+from elman.testing import _frames as frames
+from elman.testing._door import answer, authenticate
+from elman.testing._model import Values
+from elman.testing._refusal import Refusal
+from elman.testing._world import World
+from elman.v1 import inference_pb2, inference_pb2_grpc, tensor_pb2
+from elman.wire import WireError, from_tensor, to_tensor
+
+
+class FakeInference(inference_pb2_grpc.InferenceServicer):
+    """Frames run in the order in which they come, each at once."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def Infer(self, request: inference_pb2.InferRequest, context: grpc.ServicerContext) -> inference_pb2.InferResponse:
+        """Whole sequences."""
+        return answer(self._world, context, self._infer, request)
+
+    def Step(
+        self, request_iterator: Iterator[inference_pb2.StepRequest], context: grpc.ServicerContext
+    ) -> Iterator[inference_pb2.StepResponse]:
+        """Frames of sessions."""
+        authenticate(self._world, context)
+        with self._world.lock:
+            self._world.num_streams += 1
+            self._world.streams.add(context)
+            instance = self._world.instance
+        context.add_callback(lambda: self._world.streams.discard(context))
+        yield inference_pb2.StepResponse(server_instance=instance)
+        for request in self._read_ahead(request_iterator):
+            self._world.running.wait()
+            self._cut_perhaps(context)
+            for result in self._run(request, instance):
+                self._cut_perhaps(context)
+                yield result
+
+    def _read_ahead(self, requests: Iterator[inference_pb2.StepRequest]) -> Iterator[inference_pb2.StepRequest]:
+        """Reads on a thread of its own, so that frames are seen while they are held."""
+        read: queue.SimpleQueue[inference_pb2.StepRequest | None] = queue.SimpleQueue()
+
+        def run() -> None:
+            try:
+                for request in requests:
+                    with self._world.changed:
+                        self._world.frame_rows.append(len(request.handles))
+                        self._world.changed.notify_all()
+                    read.put(request)
+            except grpc.RpcError:  # cut
+                pass
+            finally:
+                read.put(None)
+
+        threading.Thread(target=run, name="elman-fake-reader", daemon=True).start()
+        while (request := read.get()) is not None:
+            yield request
+
+    def _cut_perhaps(self, context: grpc.ServicerContext) -> None:
+        with self._world.lock:
+            code = self._world.faults.cut_now()
+        if code is not None:
+            context.abort(code, "cut by the test")
+
+    def _run(self, request: inference_pb2.StepRequest, instance: str) -> list[inference_pb2.StepResponse]:
+        with self._world.lock:
+            faults = self._world.faults
+            try:
+                if request.server_instance not in ("", instance):
+                    raise Refusal("RE_ATTACH", "attach again", server_instance=instance)
+                if faults.refuse_now():
+                    raise Refusal("LIMIT_REACHED", "queue is full", faults.refusal_retry_seconds, limit="queue_rows")
+                values = frames.check(request)
+            except Refusal as refusal:
+                return [inference_pb2.StepResponse(frame_id=request.frame_id, frame_error=refusal.status)]
+            answers, errors = frames.apply(request, values, self._world.sessions)
+            return list(frames.results(request, answers, errors, faults.max_slice))
+
+    def _infer(self, request: inference_pb2.InferRequest) -> inference_pb2.InferResponse:
+        model = self._world.model(request.model, request.version)
+        lengths = np.array(request.lengths, np.intp)
+        try:
+            values = from_tensor(request.input, name="input")
+        except WireError as error:
+            raise Refusal("INVALID_INPUT", str(error)) from None
+        if len(values) != lengths.sum():
+            raise Refusal("INVALID_INPUT", f"input: expected {lengths.sum()} steps, got {len(values)}")
+        state = np.zeros((len(lengths), model.state_size), np.float32)
+        if request.HasField("h_0"):
+            state = from_tensor(request.h_0, name="h_0")[0]
+        ran = [model.run(row, state[index]) for index, row in enumerate(unpack(values, lengths))]
+        return _response(request, model.version, model.is_lstm, ran, lengths)
+
+
+def _response(
+    request: inference_pb2.InferRequest,
+    version: str,
+    is_lstm: bool,
+    ran: list[tuple[Values, Values]],
+    lengths: Index,
+) -> inference_pb2.InferResponse:
+    response = inference_pb2.InferResponse(version=version)
+    outputs = [output for output, _ in ran]
+    if request.return_output == tensor_pb2.RETURN_LAST:
+        response.output.CopyFrom(to_tensor(np.stack([output[-1] for output in outputs])))
+    elif request.return_output != tensor_pb2.RETURN_NONE:
+        response.output.CopyFrom(to_tensor(pack(outputs, lengths)))
+    if request.return_state:
+        states = np.stack([state for _, state in ran])[np.newaxis]
+        response.h_n.CopyFrom(to_tensor(states))
+        if is_lstm:
+            response.c_n.CopyFrom(to_tensor(2 * states))
+    return response

@@ -1,0 +1,52 @@
+"""A fake server per test, and clients of it."""
+
+from collections.abc import AsyncIterator, Iterator
+
+import numpy as np
+import pytest
+from hypothesis import settings
+
+import elman
+from elman.testing import FakeModel, FakeServer
+
+settings.register_profile("unhurried", deadline=None)  # other processes share the machine
+settings.load_profile("unhurried")
+
+QUICK = elman.Retry(max_attempts=30, initial_backoff_seconds=0.001, max_backoff_seconds=0.02)
+
+
+def count_tokens(token, state):
+    """Output: the id, and how many came before it."""
+    return np.array([token, state[0]], np.float32), state + np.float32(1)
+
+
+MODELS = [
+    FakeModel("sum", input_size=2),
+    FakeModel("lstm", input_size=2, is_lstm=True),
+    FakeModel("tokens", input_size=4, hidden_size=1, output_size=2, step=count_tokens, num_embeddings=10),
+    FakeModel("both-ways", input_size=2, is_bidirectional=True),
+    FakeModel("small", input_size=2, max_sessions=2),
+]
+
+
+@pytest.fixture
+def server() -> FakeServer:
+    return FakeServer(MODELS)
+
+
+@pytest.fixture
+def address(server: FakeServer) -> Iterator[str]:
+    with server as address:
+        yield address
+
+
+@pytest.fixture
+def client(address: str) -> Iterator[elman.Client]:
+    with elman.Client(address, retry=QUICK, timeout=60) as client:
+        yield client
+
+
+@pytest.fixture
+async def aclient(address: str) -> AsyncIterator[elman.AsyncClient]:
+    async with elman.AsyncClient(address, retry=QUICK, timeout=60) as client:
+        yield client

@@ -1,0 +1,8 @@
+"""The end-to-end tests use what the server's tests are made of."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "server"))
+
+from served import folder, serve  # noqa: E402, F401

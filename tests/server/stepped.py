@@ -1,0 +1,174 @@
+"""An engine driven by hand: no thread, no event loop, a clock that stands until it is moved."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from toys import Toy
+
+from elman_server.answers import Answer
+from elman_server.clock import Clock
+from elman_server.config import Limits
+from elman_server.engine import Engine, Worker
+from elman_server.families import Family, Opened, OpenMode
+from elman_server.frames import Frame, Want
+from elman_server.handles import HandleKey
+from elman_server.lifecycle import Lifecycle
+from elman_server.metrics import Metrics
+from elman_server.runtime import Runtime
+
+T = TypeVar("T")
+
+
+class FakeClock(Clock):
+    """Stands at `time` until it is moved."""
+
+    def __init__(self, time: float = 1000.0) -> None:
+        self.time = time
+
+    def now(self) -> float:
+        return self.time
+
+    def wall(self, now: float) -> float:
+        return now + 1.0e9
+
+
+class FakeLoop:
+    """Runs at once what is to be run soon."""
+
+    def call_soon_threadsafe(self, function: Callable[..., object], *args: object) -> None:
+        function(*args)
+
+
+class Asked:
+    """An asker that keeps what it is told, row by row; a row that ends twice is an error."""
+
+    def __init__(self) -> None:
+        self.answers: list[Answer] = []
+        self.ended: dict[tuple[int, int], Exception | int] = {}  # (frame_id, row) to its error or position
+        self.refused: dict[int, Exception] = {}  # by frame_id
+
+    def deliver(self, frame: Frame, answer: Answer) -> None:
+        self.answers.append(answer)
+        if answer.frame_error is not None:
+            frame.open_rows = 0
+            assert frame.frame_id not in self.refused
+            self.refused[frame.frame_id] = answer.frame_error
+            return
+        frame.open_rows -= answer.num_ended
+        for row, position in zip(answer.finished.tolist(), answer.positions.tolist(), strict=True):
+            self._end(frame.frame_id, row, position)
+        for row, error in answer.errors:
+            self._end(frame.frame_id, row, error)
+
+    def _end(self, frame_id: int, row: int, how: Exception | int) -> None:
+        assert frame_id not in self.refused
+        assert (frame_id, row) not in self.ended, "a row ended twice"
+        self.ended[frame_id, row] = how
+
+
+class Bench:
+    """One toy model with its engine."""
+
+    def __init__(self, toy: Toy, **limits: Any) -> None:
+        self.toy = toy
+        self.clock = FakeClock()
+        self.limits = Limits(**({"max_sessions": 8, "max_queue_rows": 64, "max_infer_rows": 8} | limits))
+        self.engine = Engine(cast(Any, FakeLoop()), self.clock)
+        self.metrics = Metrics()
+        self.family = Family(toy.spec.name, self.limits.max_tombstones, self.clock)
+        self.runtime = Runtime(
+            toy.stack(),
+            0,
+            HandleKey(),
+            self.limits,
+            self.family.tombstones,
+            self.metrics.of(toy.spec.name, toy.spec.version),
+        )
+        self.worker = Worker(self.runtime, self.engine.delivery)
+        self.engine.add(self.worker)
+        self.family.versions = {toy.spec.version: self.runtime}
+        self.lifecycle = Lifecycle(self.family, self.clock)
+        self._next_frame_id = 0
+
+    def pump(self, steps: int = 1) -> None:
+        """That many turns of the engine's loop, without its waits."""
+        for _ in range(steps):
+            self.engine._take_in()
+            self.engine.step()
+            self.engine._tell_empty()
+            self.engine.delivery.flush()
+
+    def drain(self) -> None:
+        """Turns until nothing waits or runs."""
+        self.pump()
+        for _ in range(10_000):
+            if not self.runtime.scheduler.has_work and not self.runtime.queue_rows:
+                return
+            self.pump()
+        raise AssertionError("the engine does not come to an end")
+
+    def do(self, function: Callable[[], T]) -> T:
+        """What `function` gives on the engine's thread, after what was submitted before."""
+        self.engine._take_in()
+        result = function()
+        self.engine.delivery.flush()
+        return result
+
+    def open(self, *ids: str, mode: OpenMode = OpenMode.NEW) -> Opened:
+        """Opens or resumes sessions."""
+        return self.do(lambda: self.family.open("me", ids, mode, "", self.clock.now()))
+
+    def frame(
+        self,
+        handles: Sequence[int],
+        data: NDArray[Any],
+        lengths: Sequence[int],
+        asker: Asked,
+        *,
+        positions: Sequence[int] | None = None,
+        want: Want = Want.ALL,
+        want_state: bool = False,
+        timeout: float = math.inf,
+    ) -> Frame:
+        """A frame as the door would make it; `data` packed."""
+        self._next_frame_id += 1
+        return Frame(
+            frame_id=self._next_frame_id,
+            handles=np.array(handles, np.uint64),
+            lengths=np.array(lengths, np.int64),
+            positions=None if positions is None else np.array(positions, np.uint64),
+            data=data,
+            want=want,
+            want_state=want_state,
+            deadline=self.clock.now() + timeout,
+            asker=asker,
+            arrived=self.clock.now(),
+            open_rows=len(lengths),
+        )
+
+    def submit(self, frame: Frame) -> Frame:
+        """Hands it over; it is taken in at the next turn."""
+        self.engine.submit(self.worker, frame)
+        return frame
+
+    def assert_nothing_left(self) -> None:
+        """Every table is as it was at the start, but for open sessions."""
+        runtime = self.runtime
+        assert runtime.scheduler.chunks.num_live == 0
+        assert not runtime.scheduler.chunks.live.any()
+        assert not runtime.scheduler.has_work
+        assert len(runtime.frames.items()) == 0
+        assert len(runtime.inputs._blocks.items()) == 0
+        assert runtime.borrowed == 0
+        assert runtime.queue_bytes == 0
+        assert runtime.after == {}
+        assert runtime.starting_states == {}
+        sessions = runtime.sessions
+        assert sessions.num_free == sessions.num_slots - sessions.num_open
+        free = sessions._free[: sessions.num_free].tolist()
+        taken = sessions.everyone().tolist()
+        assert sorted(free + taken) == list(range(sessions.num_slots))
+        assert len(runtime.scheduler._line) == 0
