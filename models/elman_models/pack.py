@@ -28,8 +28,7 @@ def infer_spec(
 ) -> tuple[ModelSpec, dict[str, torch.Tensor]]:
     """The spec of `state_dict`, and its tensors by the names of `ModelSpec.parameter_shapes`.
 
-    Attributes may have any names; the stack's parameters are known by the names that `torch.nn` gives them. Dropout and
-    `batch_first` leave no trace in weights and make no difference here.
+    Attributes may have any names: the stack's parameters are known by those that `torch.nn` gives them.
 
     Args:
         state_dict: of a module with one RNN, LSTM or GRU (or one cell), and perhaps an embedding and a linear head.
@@ -50,13 +49,16 @@ def infer_spec(
     fields = {"name": name, "version": version, "description": description, "cell": found} | _sizes(stack)
     bare = make_spec(fields, "the state_dict")
     stack.check(bare.parameter_shapes())
-    recurrent = {given for each in stacks.values() for given in each.names.values()}
-    rest = {given: tensor for given, tensor in state_dict.items() if given not in recurrent}
     keys = Keys(embedding_key, head_key, only=None not in (rnn_key, embedding_key, head_key))
-    parts = find_parts(rest, bare.input_size, bare.stack_output_size, keys)
+    parts = find_parts(_beside(stacks, state_dict), bare.input_size, bare.stack_output_size, keys)
     spec = make_spec(fields | _part_fields(parts), "the state_dict")
     names = stack.names | _part_names(parts)
     return spec, {canonical: state_dict[names[canonical]] for canonical in spec.parameter_shapes()}
+
+
+def _beside(stacks: Mapping[str, Recurrent], state_dict: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    recurrent = {given for stack in stacks.values() for given in stack.names.values()}
+    return {given: tensor for given, tensor in state_dict.items() if given not in recurrent}
 
 
 def _choose(stacks: Mapping[str, Recurrent], key: str | None) -> Recurrent:

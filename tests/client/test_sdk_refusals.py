@@ -1,0 +1,162 @@
+"""What the server refuses for now, and what fails for good."""
+
+import asyncio
+import copy
+import pickle
+
+import numpy as np
+import pytest
+from leaky import leaky_sum
+
+import elman
+import elman.testing
+
+
+async def test_a_frame_refused_for_now_is_sent_again_in_order(aclient, server):
+    model = await aclient.model("sum")
+    x = np.random.default_rng(0).random((40, 2), np.float32)
+    sessions = [await model.session() for _ in range(5)]
+    server.refuse(7)
+
+    async def follow(session: elman.AsyncSession) -> None:
+        outputs = [output async for output in session.stream(x[:, np.newaxis])]
+        assert np.array_equal(np.concatenate(outputs), leaky_sum(x))
+
+    await asyncio.gather(*map(follow, sessions))
+    assert server.num_streams == 1
+
+
+async def test_a_refusal_without_a_time_to_try_again_is_told(aclient, server):
+    async with (await aclient.model("sum")).session() as session:
+        server.refuse(1, retry_after_seconds=None)
+        with pytest.raises(elman.LimitReachedError) as caught:
+            await session.step([1, 0])
+        assert (caught.value.limit, caught.value.retry_after_seconds) == ("queue_rows", None)
+        assert (await session.step([1, 0])).tolist() == [1, 0]
+
+
+async def test_a_server_that_stays_full_is_told_and_nothing_is_applied(server):
+    with server as address:
+        async with elman.AsyncClient(address, retry=elman.Retry(max_attempts=3)) as client:
+            session = await (await client.model("sum")).session()
+            server.refuse(3)
+            steps = [session.step([value, 0]) for value in range(3)]
+            results = await asyncio.gather(*steps, return_exceptions=True)
+            assert {type(result) for result in results} <= {elman.LimitReachedError, elman.PredecessorFailedError}
+            server.refuse(0)
+            assert (await session.step([1, 0])).tolist() == [1, 0]
+            assert server.position(session.id) == session.position == 1
+
+
+async def test_chunks_behind_a_failed_one_are_not_applied(aclient, server):
+    async with (await aclient.model("sum")).session() as session:
+        await session.step([1, 0])
+        steps = [session.step([value, 0]) for value in (np.nan, 2, 3)]
+        first, *others = await asyncio.gather(*steps, return_exceptions=True)
+        assert isinstance(first, elman.InvalidInputError)
+        assert all(isinstance(other, elman.PredecessorFailedError) for other in others)
+        assert session.position == server.position(session.id) == 1
+        assert (await session.step([1, 0])).tolist() == [1.5, 0]
+
+
+async def test_an_expired_session_says_where_and_when_it_ended(aclient, server):
+    model = await aclient.model("sum")
+    session = await model.session(id="user-1")
+    await session.step([[1, 0]] * 3)
+    server.expire("user-1")
+    with pytest.raises(elman.SessionExpiredError) as caught:
+        await model.session(id="user-1")
+    assert caught.value.position == 3
+    assert caught.value.end_time is not None
+    assert caught.value.end_time.tzinfo is not None
+    with pytest.raises(elman.StaleHandleError):
+        await session.step([1, 0])
+    with pytest.raises(elman.SessionExpiredError):
+        await session.state()
+    await session.close()
+
+
+async def test_a_session_that_another_client_attached_is_not_fought_over(aclient, server):
+    async with (await aclient.model("sum")).session(id="shared") as session:
+        await session.step([1, 0])
+        server.steal("shared")
+        for _ in range(2):
+            with pytest.raises(elman.StaleHandleError):
+                await session.step([1, 0])
+        assert server.position("shared") == 1
+
+
+async def test_a_session_that_another_client_stepped_is_not_continued_silently(aclient, address, server):
+    model = await aclient.model("sum")
+    session = await model.session(id="shared")
+    await session.step([1, 0])
+    async with elman.AsyncClient(address) as other, (await other.model("sum")).session(id="shared") as theirs:
+        assert theirs.position == 1
+        await theirs.step([[5, 0]] * 2)
+    await asyncio.to_thread(server.restart, keep_sessions=True)
+    with pytest.raises(elman.PositionError) as caught:
+        await session.step([1, 0])
+    assert (caught.value.position, caught.value.given) == (3, 1)
+    assert session.position == 3
+
+
+async def test_an_unknown_model_is_told_with_those_that_exist(aclient):
+    with pytest.raises(elman.UnknownModelError, match="there are both-ways, lstm"):
+        await aclient.model("nothing")
+    with pytest.raises(elman.UnknownModelError):
+        await aclient.model("sum", "2")
+
+
+async def test_the_session_limit_says_when_to_try_again(aclient):
+    model = await aclient.model("small")
+    held = [await model.session(), await model.session()]
+    with pytest.raises(elman.LimitReachedError) as caught:
+        await model.session()
+    assert caught.value.limit == "max_sessions"
+    assert caught.value.retry_after_seconds == pytest.approx(0.01)
+    await held[0].close()
+    await model.session()
+
+
+async def test_credentials_are_asked_for_and_sent():
+    with elman.testing.FakeServer(token="secret") as address:
+        for token in (None, "wrong"):
+            async with elman.AsyncClient(address, token=token) as client:
+                with pytest.raises(elman.AuthenticationError):
+                    await client.models()
+        async with (
+            elman.AsyncClient(address, token="secret") as client,
+            (await client.model("fake")).session() as session,
+        ):
+            assert (await session.step([1])).tolist() == [1]
+
+
+async def test_a_server_that_does_not_answer_is_given_up_on_and_the_step_stays_counted(aclient, server):
+    async with (await aclient.model("sum")).session() as session:
+        server.hold()
+        with pytest.raises(elman.DeadlineError, match="may still be applied") as caught:
+            await session.step([1, 0], timeout=0.01)
+        assert isinstance(caught.value, TimeoutError)
+        server.release()
+        assert (await session.step([1, 0])).tolist() == [1.5, 0]
+
+
+async def test_cancelling_a_call_does_not_undo_its_step(aclient, server):
+    async with (await aclient.model("sum")).session() as session:
+        server.hold()
+        step = asyncio.ensure_future(session.step([1, 0]))
+        await asyncio.to_thread(server.wait_for, lambda: len(server.frame_rows) == 1)
+        step.cancel()
+        server.release()
+        assert (await session.step([1, 0])).tolist() == [1.5, 0]
+        assert session.position == 2
+
+
+def test_errors_survive_copying_and_pickling():
+    details = elman.ErrorDetails("NOT_FOUND", "SESSION_EXPIRED", {"position": "3"})
+    error = elman.SessionExpiredError("gone", details)
+    group = elman.RowErrors({2: error}, np.zeros(3))
+    for twin in (copy.copy(error), pickle.loads(pickle.dumps(error))):
+        assert (type(twin), str(twin), twin.position) == (elman.SessionExpiredError, "gone", 3)
+    assert pickle.loads(pickle.dumps(group)).errors[2].position == 3
+    assert "1 rows failed, the first is row 2: gone" in str(copy.copy(group))
