@@ -102,9 +102,7 @@ class Admission:
         if error:
             raise error
 
-    def check_room(
-        self, rows: int, num_bytes: int, rows_before: int = 0, bytes_before: int = 0
-    ) -> LimitReached | None:
+    def check_room(self, rows: int, num_bytes: int, rows_before: int = 0, bytes_before: int = 0) -> LimitReached | None:
         """Why that much more may not wait, if it may not; `..._before`: what comes with it and goes first."""
         runtime, limits = self._runtime, self._runtime.limits
         for name, limit, now, more in (
@@ -164,6 +162,9 @@ class Admission:
         return Rows(frames, of, row, slots, begins, _join([frame.lengths for frame in frames])), good
 
     def _refusals(self, frames: list[Frame]) -> dict[int, ServiceError]:
+        rows, num_bytes = sum(frame.num_rows for frame in frames), sum(frame.data.nbytes for frame in frames)
+        if not self._runtime.unloading and self.check_room(rows, num_bytes) is None:
+            return {}
         refused: dict[int, ServiceError] = {}
         rows = num_bytes = 0
         for index, frame in enumerate(frames):

@@ -150,9 +150,12 @@ class Catalog:
         self._workers = {n: w for n, w in self._workers.items() if n != runtime.number}
 
     def _expire(self, now: float) -> None:
+        timeout = self.limits.idle_timeout_seconds
+        if timeout is None:
+            return
         for runtime in self.runtimes():
-            timeout = self.limits.idle_timeout_seconds
-            if timeout is not None:
+            if now >= runtime.next_expiry:
                 idle = runtime.sessions.idle_since(now - timeout, runtime.busy())
                 if idle.size:
                     self.families[runtime.spec.name].end(runtime, idle, "expired", now)
+                runtime.next_expiry = runtime.sessions.earliest_use(now) + timeout

@@ -46,7 +46,10 @@ def _run_all(functions: Sequence[Callable[[], None]]) -> None:
 def _spread(page: Page, frames: Sequence[Frame], rows: NDArray[np.int64]) -> None:
     mine: dict[Frame, list[int]] = {}
     for i, frame in enumerate(frames):
-        mine.setdefault(frame, []).append(i)
+        if frame.num_rows == 1:
+            frame.asker.deliver(frame, page.cut_row(i, frame.want, frame.want_state))
+        else:
+            mine.setdefault(frame, []).append(i)
     for frame, indices in mine.items():
         index = np.array(indices)
         answer = page.cut(index, rows[index], frame.num_rows, frame.want, frame.want_state)

@@ -65,7 +65,8 @@ class Engine:
     def submit(self, worker: Worker, frame: Frame) -> None:
         """Hands a frame over, from any thread. It is answered through its asker."""
         self._inbox.append((worker, frame))
-        self._wake.set()
+        if not self._wake.is_set():
+            self._wake.set()
 
     def post(self, function: Callable[[], None]) -> None:
         """Runs `function` on the engine's thread, after what was handed over before."""

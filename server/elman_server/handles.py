@@ -23,7 +23,8 @@ class HandleKey:
     """The random key of one server process."""
 
     def __init__(self) -> None:
-        self._key = np.uint64(secrets.randbits(64))
+        self._key_number = secrets.randbits(64)
+        self._key = np.uint64(self._key_number)
         self.first_count = secrets.randbits(COUNT_BITS)
         """Where the counts of attachments begin."""
 
@@ -36,6 +37,8 @@ class HandleKey:
 
     def models(self, handles: U64) -> I64:
         """[n] the model number of each."""
+        if len(handles) == 1:  # a frame of a single session: no array arithmetic
+            return np.array([(int(handles[0]) ^ self._key_number) >> (SLOT_BITS + COUNT_BITS)])
         return ((handles ^ self._key) >> np.uint64(SLOT_BITS + COUNT_BITS)).astype(np.int64)
 
     def slots(self, handles: U64) -> I64:

@@ -40,8 +40,6 @@ class Page:
 
     def cut(self, mine: I64, rows: I64, num_rows: int, want: Want, want_state: bool) -> Answer:
         """The part of a frame of `num_rows` rows: rows `mine` [n] of the page, ascending, which are `rows` of it."""
-        if num_rows == 1 and self.takes[mine[0]] == 1:
-            return self._cut_step(int(mine[0]), want, want_state)
         done = self.finished[mine]
         ended = mine[done]
         starts = self.starts[mine]
@@ -57,7 +55,10 @@ class Page:
             c_n=self.c_n[:, ended] if want_state and self.c_n is not None else None,
         )
 
-    def _cut_step(self, i: int, want: Want, want_state: bool) -> Answer:
+    def cut_row(self, i: int, want: Want, want_state: bool) -> Answer:
+        """The part of a frame of one row, which is row `i` of the page."""
+        if self.takes[i] != 1:
+            return self.cut(np.array([i]), _ZERO, 1, want, want_state)
         # The most frequent answer by far, a single step of a single session, without index arithmetic.
         done, start = bool(self.finished[i]), int(self.starts[i])
         end = i + 1 if done else i

@@ -100,7 +100,8 @@ def read_input(tensor: tensor_pb2.Tensor, spec: InputSpec, lengths: I64) -> NDAr
     Raises:
         InvalidInput: the dtype, the shape or the byte count is wrong.
     """
-    expected = (int(lengths.sum()), *spec.features)
+    steps = lengths[0] if len(lengths) == 1 else lengths.sum()
+    expected = (int(steps), *spec.features)
     array = _decode(tensor, "input")
     if array.dtype != spec.dtype:
         raise InvalidInput(f"input: expected dtype {_name(spec.dtype)}, got {_name(array.dtype)}")

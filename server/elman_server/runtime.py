@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from elman_models.spec import ModelSpec
 from elman_models.stack import Stack
@@ -68,7 +69,7 @@ class Runtime:
         self.sessions = Sessions(number, key, max_sessions, limits.max_infer_rows)
         num_slots = self.sessions.num_slots
         self.pool = StatePool(spec, num_slots, stack.device)
-        max_slice = limits.max_infer_steps if spec.bidirectional else limits.max_slice
+        max_slice = None if spec.bidirectional else limits.max_slice
         self.scheduler = Scheduler(num_slots, limits.max_queue_rows, limits.max_rows, max_slice)
         self.inputs = Inputs(limits.max_queue_rows)
         self.held = Held(num_slots, limits.replay_chunks, limits.replay_bytes)
@@ -80,6 +81,8 @@ class Runtime:
         """What waits for a chunk to end, by its number."""
         self.starting_states: dict[int, State] = {}
         """Of chunks longer than a slice, by number: put back if the engine fails."""
+        self.next_expiry = 0.0
+        """Seconds on the engine's clock before which no session can expire."""
         self.unloading = False
         self.metrics.watch(
             queue_rows=lambda: self.queue_rows,
@@ -98,6 +101,6 @@ class Runtime:
         """Chunks that wait or run."""
         return self.scheduler.chunks.num_live
 
-    def busy(self) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    def busy(self) -> NDArray[np.bool_]:
         """[num_slots] which have chunks that wait or run."""
-        return self.scheduler.busy(np.arange(self.sessions.num_slots))
+        return self.scheduler.busy()

@@ -39,9 +39,11 @@ class Formed(NamedTuple):
 
 class Scheduler:
     """Round robin over the sessions that have chunks: at most one row per session and batch, at most
-    `max_slice` steps per row, the rest of a longer chunk at the back of the line."""
+    `max_slice` steps per row, the rest of a longer chunk at the back of the line. A batch ends when half of its rows
+    have: so the rows that have one step more do not keep the others waiting for sixteen."""
 
-    def __init__(self, num_slots: int, max_chunks: int, max_rows: int, max_slice: int) -> None:
+    def __init__(self, num_slots: int, max_chunks: int, max_rows: int, max_slice: int | None) -> None:
+        """`max_slice` None: every chunk runs whole, as bidirectional stacks need it."""
         self.chunks = Chunks(max_chunks)
         self.max_rows = max_rows
         self.max_slice = max_slice
@@ -55,9 +57,10 @@ class Scheduler:
         """Whether a session stands in line."""
         return len(self._line) > 0
 
-    def busy(self, slots: I64) -> NDArray[np.bool_]:
-        """Which of `slots` have chunks that wait or run."""
-        return self._head[slots] >= 0
+    def busy(self) -> NDArray[np.bool_]:
+        """[num_slots] which have chunks that wait or run."""
+        busy: NDArray[np.bool_] = self._head >= 0
+        return busy
 
     def queue(self, slot: int) -> list[int]:
         """The slot's chunks, in order."""
@@ -116,10 +119,13 @@ class Scheduler:
         if not numbers.size:
             return None
         starts = self.chunks.done[numbers]
-        takes = np.minimum(self.chunks.length[numbers] - starts, self.max_slice)
+        takes = self.chunks.length[numbers] - starts
         if takes.min() != takes.max():
             order = np.argsort(-takes, kind="stable")
             numbers, starts, takes = numbers[order], starts[order], takes[order]
+        if self.max_slice is not None:
+            # As long as most rows last, and no longer: a short row does not wait for the long tail of a few.
+            takes = np.minimum(takes, min(self.max_slice, takes[len(takes) // 2]))
         sizes = batch_sizes(takes)
         return Batch(numbers, self.chunks.slot[numbers], starts, takes, sizes, step_offsets(sizes))
 

@@ -110,6 +110,10 @@ class Sessions:
         """Sessions not used since `before`, in seconds on the engine's clock; `busy` [num_slots] are never idle."""
         return np.flatnonzero((self.used <= before) & self._attached & ~busy)
 
+    def earliest_use(self, now: float) -> float:
+        """The oldest last use of a session, in seconds on the engine's clock; `now` without sessions."""
+        return float(self.used[self._attached].min(initial=now))
+
     def least_recent(self, count: int, busy: Flags) -> I64:
         """At most `count` sessions that are not `busy`, those longest unused first."""
         idle = np.flatnonzero(self._attached & ~busy)
