@@ -32,6 +32,7 @@ RUN --mount=type=secret,id=pip_conf,target=/etc/pip.conf \
         /opt/elman/lib/python3*/site-packages/torch/share/cmake && \
     find /opt/elman/lib/python3*/site-packages/torch/bin -mindepth 1 ! -name torch_shm_manager -delete
 
+COPY deploy/requirements.py ./
 COPY models/pyproject.toml models/
 COPY client/pyproject.toml client/
 COPY server/pyproject.toml server/
@@ -39,11 +40,7 @@ COPY server/pyproject.toml server/
 RUN --mount=type=secret,id=pip_conf,target=/etc/pip.conf \
     --mount=type=secret,id=ca_bundle,target=/etc/ssl/certs/ca-certificates.crt \
     --mount=type=bind,source=deploy/wheels,target=/wheels \
-    python3 -c "import re, tomllib; \
-        projects = [tomllib.load(open(f'{d}/pyproject.toml', 'rb'))['project'] for d in ('models', 'client', 'server')]; \
-        wanted = {need for project in projects for need in project['dependencies']}; \
-        print(*sorted(w for w in wanted if re.match(r'[\w.-]+', w)[0] not in {p['name'] for p in projects}), sep='\n')" \
-        > requirements.txt && \
+    python3 requirements.py > requirements.txt && \
     pip/bin/pip --python /opt/elman/bin/python install --constraint constraints.txt --find-links /wheels \
         --requirement requirements.txt && \
     /opt/elman/bin/python -c "import torch"

@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -64,6 +65,8 @@ def _serve(given: argparse.Namespace) -> int:
         config = read_settings(given)
     except SettingsError as error:
         return _fail(str(error), 2)
+    # Until the server is up a stop ends the process at once; by default the first process of a container ignores it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     from elman_server.serve import serve  # torch takes seconds to import: --help does not wait for it
 
     return serve(config)

@@ -49,12 +49,12 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 async def _serve(config: ServerConfig, device: torch.device) -> int:
-    server = Server(config, device)
-    await server.start()
-    print(_line(server, device), flush=True)  # noqa: T201
     stopped = asyncio.Event()
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signal_number, stopped.set)
+    server = Server(config, device)
+    await server.start()
+    print(_line(server, device), flush=True)  # noqa: T201
     await stopped.wait()
     await server.stop()
     return 0

@@ -2,16 +2,20 @@
 
 import argparse
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from elman_server.config import Limits, ServerConfig
 
 PREFIX = "ELMAN_"
+
+# What Kubernetes sets in every pod for a Service named elman ("docker links compatible variables").
+_KUBERNETES = re.compile(r"ELMAN_(SERVICE_(HOST|PORT\w*)|PORT(_\d+_(TCP|UDP|SCTP)\w*)?)")
 
 
 class SettingsError(Exception):
@@ -65,7 +69,7 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, object]:
     values: dict[str, object] = {}
     for key, value in environment.items():
         name = key.removeprefix(PREFIX).lower()
-        if key.startswith(PREFIX) and key != f"{PREFIX}CONFIG":
+        if key.startswith(PREFIX) and key != f"{PREFIX}CONFIG" and not _KUBERNETES.fullmatch(key):
             if name not in _fields():
                 raise SettingsError(f"{key}: unknown setting; known: {', '.join(_fields())}")
             values[name] = value
@@ -103,8 +107,3 @@ def _metavar(name: str, field: FieldInfo) -> str:
 def _help(field: FieldInfo) -> str:
     default = "" if field.is_required() else f" (default: {'none' if field.default is None else field.default})"
     return (field.description or "").replace("%", "%%") + default
-
-
-def settings_model() -> type[BaseModel]:
-    """The class that the settings make."""
-    return ServerConfig
