@@ -61,6 +61,8 @@ class InferenceService(inference_pb2_grpc.InferenceServicer):
         self._streams.add(stream)
         try:
             await stream.run()
+        except Draining as error:
+            await abort(context, error)
         finally:
             self._streams.discard(stream)
             self._callers.leave(name)

@@ -61,16 +61,26 @@ class StepStream:
         """Set from outside: new frames are refused."""
 
     async def run(self) -> None:
-        """Serves the stream to its end: half-closed by the caller and answered, or cancelled."""
+        """Serves the stream to its end: half-closed by the caller and answered, cancelled, or ended by `end`.
+
+        Raises:
+            Draining: ended by `end`; all that was admitted is answered.
+        """
+        reader = asyncio.create_task(self._read())
         writer = asyncio.create_task(self._write_all())
         try:
-            await self._read(writer)
-            self._read_all = True
-            self._something.set()
+            await asyncio.wait({reader, writer}, return_when=asyncio.FIRST_COMPLETED)
+            if not writer.done():
+                reader.result()
+                self._read_all = True
+                self._something.set()
             await writer
         finally:
+            reader.cancel()
             writer.cancel()
             self._let_go()
+        if not self._read_all:
+            raise Draining("the server is stopping; reconnect")
 
     def deliver(self, frame: Frame, answer: Answer) -> None:
         """Queues an answer of the engine's."""
@@ -87,7 +97,7 @@ class StepStream:
         self.draining = True
         self._something.set()
 
-    async def _read(self, writer: "asyncio.Task[None]") -> None:
+    async def _read(self) -> None:
         while True:
             if self._caller.is_full:
                 await self._caller.room()
@@ -95,8 +105,6 @@ class StepStream:
             if request is grpc.aio.EOF:
                 return
             self._accept(request)  # type: ignore[arg-type]
-            if writer.done():
-                return
 
     def _accept(self, request: inference_pb2.StepRequest) -> None:
         now = self._clock.now()
