@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from elman._errors import ElmanError
+from elman._outbox import Outbox
 from elman._packed import Index
 from elman._retry import NO_RETRY, is_cut
 from elman._status import error_of_status
@@ -22,9 +23,10 @@ _TIMEOUT_SECONDS = 30.0
 class Attacher:
     """Works on the table in batches, model by model."""
 
-    def __init__(self, transport: Transport, table: SessionTable) -> None:
+    def __init__(self, transport: Transport, table: SessionTable, outbox: Outbox) -> None:
         self._transport = transport
         self._table = table
+        self._outbox = outbox
 
     async def attach(self, sessions: Iterable[int], connection: int) -> dict[int, ElmanError]:
         """Attaches the sessions and returns those that cannot be. Raises ElmanError if the connection is cut."""
@@ -59,6 +61,6 @@ class Attacher:
         table.attach(rows, np.array(response.handles, np.uint64)[places], server, connection)
         table.windows[rows] = max(response.replay_chunks, 1)
         positions = np.array(response.positions, np.int64)[places]
-        unsure = table.unsure[rows]
-        table.begins[rows[unsure]] = positions[unsure]
+        for place in np.flatnonzero(table.unsure[rows]).tolist():
+            self._outbox.rebase(rows.item(place), positions.item(place))
         table.unsure[rows] = False

@@ -28,6 +28,11 @@ class Chunk:
         table.begins[self.session] = self.begin + self.length
         table.pending[self.session] += 1
 
+    def rebase(self, session: int, begin: int) -> int:
+        """Begins at `begin` after all; returns where it ends."""
+        self.begin = begin
+        return begin + self.length
+
     def is_void(self, table: SessionTable) -> bool:
         """Whether an earlier chunk of the session failed."""
         return table.epochs.item(self.session) != self.epoch

@@ -13,18 +13,21 @@ from collections.abc import Iterable
 from elman._attacher import Attacher
 from elman._call import StepCall, cut
 from elman._chunk import Chunk
-from elman._errors import ClosedError, ElmanError, ServerError
+from elman._errors import ClosedError, ElmanError, ServerError, StaleHandleError
 from elman._flight import Flight
 from elman._frame import Frame
 from elman._outbox import Outbox
 from elman._packed import Index
-from elman._retry import is_cut, is_refused_for_now
+from elman._retry import given_up, is_cut, is_refused_for_now
 from elman._sheet import Sheet
 from elman._status import error_of_status
 from elman._table import NO_SERVER, SessionTable
 from elman._transport import Transport
 from elman.v1 import inference_pb2
 from elman.wire import WireError
+
+_MANY_TROUBLES = 2
+_END_TIMEOUT_SECONDS = 1.0
 
 
 class Driver:
@@ -33,8 +36,8 @@ class Driver:
     def __init__(self, transport: Transport, max_frame_bytes: int) -> None:
         self.table = SessionTable()
         self._transport = transport
-        self._attacher = Attacher(transport, self.table)
         self._outbox = Outbox(self.table, max_frame_bytes)
+        self._attacher = Attacher(transport, self.table, self._outbox)
         self._flight = Flight(self.table)
         self._wake = asyncio.Event()
         self._ended = asyncio.Event()  # something ended, well or not
@@ -92,7 +95,7 @@ class Driver:
         if is_cut(error) and self._attempts < self._transport.retry.max_attempts:
             await asyncio.sleep(self._transport.retry.delay_seconds(self._attempts, error))
             return
-        self._fail_all(error)
+        self._fail_all(given_up(error))
         self._attempts = 0
 
     async def _drive(self) -> None:
@@ -105,15 +108,16 @@ class Driver:
         self._is_connected = True
         server = self.table.server_number(call.server_instance)
         reader = asyncio.get_running_loop().create_task(self._read(call))
-        reader.add_done_callback(lambda _: self._wake.set())
+        reader.add_done_callback(lambda _: self._notify())
         try:
             await self._attach(self._flight.sessions(), server)
-            await self._resend(call)
+            await self._resend(call, reader)
             await self._write(call, reader, server)
         finally:
             self._is_connected = False
+            call.cancel()  # which ends the reader, once gRPC is done with its read: nothing is left to a closed loop
+            await asyncio.wait([reader], timeout=_END_TIMEOUT_SECONDS)
             reader.cancel()
-            call.cancel()
             await asyncio.gather(reader, return_exceptions=True)
 
     async def _write(self, call: StepCall, reader: asyncio.Task[None], server: int) -> None:
@@ -121,7 +125,7 @@ class Driver:
             if reader.done():
                 reader.result()
             if self._flight.trouble:
-                await self._after_trouble(call)
+                await self._after_trouble(call, reader, server)
             elif not await self._send_gathered(call, server):
                 await self._wake.wait()
             self._wake.clear()
@@ -144,10 +148,25 @@ class Driver:
             now_seconds = asyncio.get_running_loop().time()
             await call.write(frame.encode(self.table, call.server_instance, now_seconds))
 
-    async def _resend(self, call: StepCall) -> None:
+    async def _resend(self, call: StepCall, reader: asyncio.Task[None]) -> None:
+        """The first frame alone, the others once it is answered; wholly answered after several troubles in a row.
+
+        A write on a stream that was just cut loses the answers that have come and are not read yet. So each connection
+        that lives for one answer brings us on by one, however many frames wait.
+        """
         self._flight.trouble = None
-        for frame in self._flight.frames():
+        for number, frame in enumerate(self._flight.frames()):
             await self._send(call, frame)
+            while number == 0 and self._is_alone(frame) and not reader.done():
+                self._ended.clear()
+                await self._ended.wait()
+
+    def _is_alone(self, frame: Frame) -> bool:
+        return frame.is_awaited if self._attempts > _MANY_TROUBLES else frame.is_unheard
+
+    def _notify(self) -> None:
+        self._ended.set()
+        self._wake.set()
 
     async def _attach(self, sessions: set[int], server: int) -> None:
         """Attaches sessions at the stream's server; those that are lost fail with all their work."""
@@ -162,21 +181,27 @@ class Driver:
         if any(self.table.servers.item(session) != server for session in sessions - lost.keys()):
             raise cut("the stream and the calls reach different servers: sessions need one server")
 
-    async def _after_trouble(self, call: StepCall) -> None:
+    async def _after_trouble(self, call: StepCall, reader: asyncio.Task[None], server: int) -> None:
         """Waits until all under way has ended, then sends again what was refused, here or over a new stream."""
         error = self._flight.trouble
         if error is None or not self._flight.is_quiet:
             await self._wake.wait()
             return
-        if not is_refused_for_now(error):
+        if isinstance(error, StaleHandleError):
+            await self._attach(self._flight.sessions(), server)
+        elif is_refused_for_now(error):
+            await self._wait_for_room(error)
+        else:
             raise error
+        await self._resend(call, reader)
+
+    async def _wait_for_room(self, error: ElmanError) -> None:
         self._attempts += 1
-        if self._attempts >= self._transport.retry.max_attempts:
+        if self._attempts < self._transport.retry.max_attempts:
+            await asyncio.sleep(self._transport.retry.delay_seconds(self._attempts, error))
+        else:
             self._flight.fail_refused()
             self._attempts = 0
-        else:
-            await asyncio.sleep(self._transport.retry.delay_seconds(self._attempts, error))
-        await self._resend(call)
 
     async def _read(self, call: StepCall) -> None:
         while True:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from elman._call import cut
 from elman._errors import ElmanError, StaleHandleError
 from elman._frame import Frame
 from elman._outbox import predecessor_failed
@@ -111,7 +110,7 @@ class Flight:
         if is_cut(error) or is_refused_for_now(error):
             self._note_trouble(error)
         elif isinstance(error, StaleHandleError) and self._table.attached_on.item(session) != self.connection:
-            self._note_trouble(cut("sessions have to be attached over the new connection"))
+            self._note_trouble(error)  # a handle of the connection before
         elif not (error.details.reason in _BEHIND and self._is_behind_refused(session, frame.begins.item(row))):
             self._fail_rows(frame, [row], error)
             return

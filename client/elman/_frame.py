@@ -34,7 +34,7 @@ class Frame:
         self.num_open = len(self.sessions)
         self.is_open = np.ones(self.num_open, np.bool_)  # [K] rows that have not ended
         self.refused: dict[int, ElmanError] = {}  # rows answered "not now" since last sent
-        self.acknowledged = False  # some result has come
+        self.acknowledged = False  # some result of the last message has come
         self.owners: Sequence[Chunk] | Sheet = ()
         self.errors: dict[int, ElmanError] = {}
         self.collector = Collector(self.lengths, key.returning)
@@ -76,11 +76,17 @@ class Frame:
         """Whether the server owes results of the last message."""
         return self.num_open > len(self.refused)
 
+    @property
+    def is_unheard(self) -> bool:
+        """Whether no result of the last message has come."""
+        return self.is_awaited and not self.acknowledged
+
     def encode(self, table: SessionTable, server_instance: str, now_seconds: float) -> inference_pb2.StepRequest:
         """The message for the rows that have not ended, with the handles of now."""
         rows = None if self.num_open == len(self.sessions) else np.flatnonzero(self.is_open)
         self._sent_rows = rows
         self.refused.clear()
+        self.acknowledged = False
         picked = slice(None) if rows is None else rows
         request = inference_pb2.StepRequest(
             frame_id=self.number,

@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 from elman._errors import ClosedError
 
 ResultT = TypeVar("ResultT")
-Context = dict[str, Any]
 
 
 class LoopThread:
@@ -89,7 +88,9 @@ async def _finish(last: Coroutine[Any, Any, None]) -> None:
     await asyncio.get_running_loop().shutdown_asyncgens()
 
 
-def _handle_exception(loop: asyncio.AbstractEventLoop, context: Context) -> None:
-    """grpc.aio wakes all loops of a process for one event; those that come late tell of it needlessly (grpc #25364)."""
-    if not isinstance(context.get("exception"), BlockingIOError):
+def _handle_exception(loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
+    """grpc.aio wakes all loops of a process for one event: those that come late, or find it to be of a loop that was
+    closed, tell of it needlessly (grpc #25364).
+    """
+    if "PollerCompletionQueue" not in str(context.get("message")):
         loop.default_exception_handler(context)

@@ -56,6 +56,13 @@ class Outbox:
                 self._queue.append(work)
         return gathering.frames(self._numbers, now_seconds), gathering.strangers
 
+    def rebase(self, session: int, begin: int) -> None:
+        """The session turned out to be at `begin`: what waits for it goes on from there."""
+        for work in self._queue:
+            if work.has_session(session) and not work.is_void(self._table):
+                begin = work.rebase(session, begin)
+        self._table.begins[session] = begin
+
     def drain(self, session: int | None = None) -> list[Chunk | Sheet]:
         """Takes out all work, or that of one session."""
         queue, self._queue = self._queue, deque()

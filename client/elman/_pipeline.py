@@ -6,7 +6,7 @@ import asyncio
 import concurrent.futures
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
-from typing import cast
+from typing import Generic, Self, TypeVar, cast
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from elman.wire import Array
 
 LoopStep = PendingStep[asyncio.Future[Answer]]
 ThreadStep = PendingStep[concurrent.futures.Future[Answer]]
+StepT = TypeVar("StepT")
 
 
 async def pipeline(
@@ -33,12 +34,14 @@ async def pipeline(
             await feeder.stop()
         return
     begun: deque[LoopStep] = deque()
-    for chunk in chunks:
-        begun.append(begin(chunk))
+    source = _Source(chunks, begin)
+    for step in source:
+        begun.append(step)
         if len(begun) >= window:
             yield await _finish(begun.popleft())
     while begun:
         yield await _finish(begun.popleft())
+    source.raise_failure()
 
 
 def thread_pipeline(
@@ -46,12 +49,40 @@ def thread_pipeline(
 ) -> Iterator[Array]:
     """For threads. Outputs that are ready are yielded before the next chunk is asked for."""
     begun: deque[ThreadStep] = deque()
-    for chunk in chunks:
-        begun.append(begin(chunk))
+    source = _Source(chunks, begin)
+    for step in source:
+        begun.append(step)
         while begun and (len(begun) >= window or all(future.done() for future in begun[0].futures)):
             yield _finish_in_thread(begun.popleft())
     while begun:
         yield _finish_in_thread(begun.popleft())
+    source.raise_failure()
+
+
+class _Source(Generic[StepT]):
+    """Begins a step for each chunk; what the chunks' iterable raises is kept until the outputs before it are out."""
+
+    def __init__(self, chunks: Iterable[ArrayLike], begin: Callable[[ArrayLike], StepT]) -> None:
+        self._chunks = iter(chunks)
+        self._begin = begin
+        self._failure: Exception | None = None
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> StepT:
+        try:
+            return self._begin(next(self._chunks))
+        except StopIteration:
+            raise
+        except Exception as error:  # noqa: BLE001 - raised by raise_failure
+            self._failure = error
+            raise StopIteration from None
+
+    def raise_failure(self) -> None:
+        """Raises what ended the source, if anything did."""
+        if self._failure is not None:
+            raise self._failure
 
 
 class _Feeder:

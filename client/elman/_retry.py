@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from elman._errors import ElmanError, LimitReachedError
+from elman._errors import ElmanError, LimitReachedError, UnavailableError
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,13 @@ def is_cut(error: ElmanError) -> bool:
     if details.code == "ABORTED":
         return details.reason == "RE_ATTACH"
     return details.code in ("UNAVAILABLE", "CANCELLED") or (details.code == "INTERNAL" and not details.reason)
+
+
+def given_up(error: ElmanError) -> ElmanError:
+    """The error to raise when retries are spent: a cut is told as such, however a proxy made it look."""
+    if is_cut(error) and not isinstance(error, UnavailableError):
+        return UnavailableError(str(error), error.details)
+    return error
 
 
 def is_refused_for_now(error: ElmanError) -> bool:

@@ -31,6 +31,12 @@ class Sheet:
         table.begins[self.sessions] = self.begins + self.lengths
         table.pending[self.sessions] += 1
 
+    def rebase(self, session: int, begin: int) -> int:
+        """The session's chunk begins at `begin` after all; returns where it ends."""
+        row = int(np.flatnonzero(self.sessions == session)[0])
+        self.begins[row] = begin
+        return begin + int(self.lengths[row])
+
     def is_void(self, table: SessionTable) -> bool:
         """Whether an earlier chunk of every session failed; rows of some are told apart in the frame."""
         return bool((table.epochs[self.sessions] != self.epochs).all())

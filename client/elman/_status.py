@@ -20,6 +20,7 @@ _BY_REASON: Final[dict[str, type[ElmanError]]] = {
     "ANSWER_GONE": errors.PositionError,
     "PREDECESSOR_FAILED": errors.PredecessorFailedError,
     "STALE_HANDLE": errors.StaleHandleError,
+    "SUPERSEDED": errors.StaleHandleError,
     "RE_ATTACH": errors.UnavailableError,
     "NO_SESSIONS": errors.UnsupportedError,
     "BROKEN_BUNDLE": errors.UnsupportedError,
@@ -40,7 +41,6 @@ _BY_CODE: Final[dict[str, type[ElmanError]]] = {
     "RESOURCE_EXHAUSTED": errors.LimitReachedError,
     "FAILED_PRECONDITION": errors.UnsupportedError,
     "UNIMPLEMENTED": errors.UnsupportedError,
-    "ABORTED": errors.PositionError,
     "OUT_OF_RANGE": errors.PositionError,
     "UNAVAILABLE": errors.UnavailableError,
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -69,17 +70,22 @@ def begin_step(
 ) -> PendingStep[FutureT]:
     """Checks, casts and cuts `x` [T, *features] into chunks of at most `max_bytes`. Raises InvalidInputError."""
     values, is_single = to_sequence(x, info, None)
-    last_key = frame_key(info, options)
+    key = frame_key(info, options)
     size = max_steps(info, options, max_bytes)
-    key = last_key if options.returning == "all" else last_key._replace(returning=tensor_pb2.RETURN_NONE)
-    key = key._replace(return_state=False)
-    works, futures = [], []
-    for first in range(0, len(values), size):
-        is_last = first + size >= len(values)
+    if len(values) <= size:
         future = make_future()
-        futures.append(future)
-        works.append(Chunk(last_key if is_last else key, session, values[first : first + size], future))
+        return PendingStep([Chunk(key, session, values, future)], [future], options, is_single)
+    pieces = [values[first : first + size] for first in range(0, len(values), size)]
+    futures = [make_future() for _ in pieces]
+    keys = [_key_before(key)] * (len(pieces) - 1) + [key]
+    works = [Chunk(*parts) for parts in zip(keys, [session] * len(pieces), pieces, futures, strict=True)]
     return PendingStep(works, futures, options, is_single)
+
+
+def _key_before(last: FrameKey) -> FrameKey:
+    """For the pieces before the last one: nothing of them is needed, unless all outputs are."""
+    returning = last.returning if last.returning == tensor_pb2.RETURN_ALL else tensor_pb2.RETURN_NONE
+    return last._replace(returning=returning, return_state=False)
 
 
 def frame_key(info: ModelInfo, options: StepOptions) -> FrameKey:
@@ -90,7 +96,7 @@ def frame_key(info: ModelInfo, options: StepOptions) -> FrameKey:
 
 def max_steps(info: ModelInfo, options: StepOptions, max_bytes: int) -> int:
     """Most session-steps in a message, whichever of the request and the answer is larger."""
-    step_bytes = itemsize(info.input_wire_dtype) * int(np.prod(info.input_features))
+    step_bytes = itemsize(info.input_wire_dtype) * math.prod(info.input_features)
     if options.returning == "all":
         step_bytes = max(step_bytes, itemsize(info.output_wire_dtype) * info.output_size)
     return max(1, max_bytes // step_bytes)

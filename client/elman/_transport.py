@@ -8,8 +8,9 @@ from typing import Final, Protocol, TypeVar
 
 import grpc
 
+from elman._deadline import Deadline
 from elman._errors import ClosedError
-from elman._retry import NO_RETRY, Retry, is_cut, is_refused_for_now
+from elman._retry import NO_RETRY, Retry, given_up, is_cut, is_refused_for_now
 from elman._status import error_of_call
 from elman.v1 import inference_pb2_grpc, models_pb2_grpc, sessions_pb2_grpc
 
@@ -90,18 +91,21 @@ class Transport:
         timeout_seconds: float | None = None,
         retry: Retry | None = None,
     ) -> ResponseT:
-        """A unary call, tried again where that is safe and helps. Raises ElmanError."""
+        """A unary call, tried again where that is safe and helps, within the timeout in all. Raises ElmanError."""
         retry = retry or self.retry
+        deadline = Deadline.after(self.timeout_seconds if timeout_seconds is None else timeout_seconds)
         attempt = 0
         while True:
             try:
-                return await self._once(method, request, timeout_seconds)
+                return await self._once(method, request, deadline.left_seconds())
             except grpc.aio.AioRpcError as failure:
                 error = error_of_call(failure)
             attempt += 1
-            if attempt >= retry.max_attempts or not (is_cut(error) or is_refused_for_now(error)):
-                raise error
-            await asyncio.sleep(retry.delay_seconds(attempt, error))
+            delay = retry.delay_seconds(attempt, error)
+            is_worth_it = attempt < retry.max_attempts and deadline.allows(delay)
+            if not (is_worth_it and (is_cut(error) or is_refused_for_now(error))):
+                raise given_up(error)
+            await asyncio.sleep(delay)
 
     async def close(self) -> None:
         """Closes the channel; calls under way are cancelled."""
@@ -112,9 +116,8 @@ class Transport:
     async def _once(
         self, method: Method[RequestT, ResponseT], request: RequestT, timeout_seconds: float | None
     ) -> ResponseT:
-        timeout = self.timeout_seconds if timeout_seconds is None else timeout_seconds
         try:
-            return await method(request, timeout=timeout, metadata=self.metadata)
+            return await method(request, timeout=timeout_seconds, metadata=self.metadata)
         except asyncio.CancelledError:
             if self._is_closed:
                 raise ClosedError("the client was closed") from None

@@ -1,6 +1,8 @@
 """What leaving a `with` ends, and what it lets go of."""
 
 import asyncio
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -125,3 +127,10 @@ async def test_an_error_while_opening_leaves_nothing_open(aclient, server):
         async with (await aclient.model("both-ways")).session():
             pytest.fail("a bidirectional model has no sessions")
     assert server.session_ids("both-ways") == []
+
+
+def test_a_program_that_forgets_to_close_ends_quietly(address):
+    code = f"import elman; session = elman.Client({address!r}).model('sum').session(); print(session.step([1, 0]))"
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[1. 0.]"
+    assert "Traceback" not in done.stderr

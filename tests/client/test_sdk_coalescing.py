@@ -93,7 +93,7 @@ def test_sixteen_threads_share_one_stream_and_frames(client, server):
     with ThreadPoolExecutor(16) as threads:
         done = [threads.submit(follow, number) for number in range(16)]
         barrier.wait()
-        server.wait_for(lambda: len(server.frame_rows) == 2)
+        server.wait_for(lambda: len(server.frame_rows) > 0)
         server.release()
         for future in done:
             future.result()

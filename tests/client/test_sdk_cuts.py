@@ -56,11 +56,16 @@ def test_threads_step_through_cuts(client, server):
         list(threads.map(follow, range(16)))
 
 
-async def test_a_cut_while_nothing_is_under_way_goes_unnoticed(aclient, server):
-    async with (await aclient.model("sum")).session() as session:
-        assert (await session.step([1, 0])).tolist() == [1, 0]
-        server.cut()
-        assert (await session.step([1, 0])).tolist() == [1.5, 0]
+@pytest.mark.parametrize("forget_handles", [True, False])
+async def test_a_cut_while_nothing_is_under_way_goes_unnoticed(aclient, server, forget_handles):
+    model = await aclient.model("sum")
+    async with model.session() as session, model.session() as other:
+        for current in (session, other, session):
+            await current.step([1, 0])
+        server.cut(forget_handles=forget_handles)
+        outputs = await asyncio.gather(session.step([1, 0]), session.step([1, 0]), other.step([1, 0]))
+        assert [output[0] for output in outputs] == [1.75, 1.875, 1.5]
+        assert (await other.step([1, 0]))[0] == 1.75
     assert server.num_streams == 2
 
 
@@ -96,17 +101,18 @@ async def test_sessions_that_a_restart_lost_are_told_as_unknown(aclient, server)
     await lost.close()
 
 
-async def test_without_retries_a_cut_is_told_and_the_next_step_goes_on_from_where_the_session_is(server):
+@pytest.mark.parametrize("seed", range(4))
+async def test_without_retries_a_cut_is_told_and_the_next_step_goes_on_from_where_the_session_is(server, seed):
     with server as address:
         async with (
             elman.AsyncClient(address, retry=None) as client,
             (await client.model("sum")).session() as session,
         ):
             await session.step([1, 0])
-            server.cut_at_random(1.0, times=1)
+            server.cut_at_random(0.5, times=1, seed=seed)
             with pytest.raises(elman.UnavailableError, match="cut by the test"):
-                await session.step([[1, 0]] * 2)
-            await session.step([1, 0])
+                await _step_for_ever(session)
+            await asyncio.gather(session.step([1, 0]), session.step([1, 0]))
             assert session.position == server.position(session.id)
 
 
@@ -119,7 +125,7 @@ async def test_no_server_is_told_once_retries_are_spent():
 
 async def test_steps_fail_once_retries_are_spent(server):
     with server as address:
-        retry = elman.Retry(max_attempts=3, initial_backoff_seconds=0.001)
+        retry = elman.Retry(max_attempts=3, initial_backoff_seconds=0.3)  # a channel waits 0.1 s before it dials again
         async with elman.AsyncClient(address, retry=retry) as client:
             session = await (await client.model("sum")).session()
             await session.step([1, 0])
@@ -129,3 +135,8 @@ async def test_steps_fail_once_retries_are_spent(server):
             await asyncio.to_thread(server.start)
             assert (await session.step([1, 0])).tolist() == [1.5, 0]
             await session.close()
+
+
+async def _step_for_ever(session: elman.AsyncSession) -> None:
+    while True:
+        await session.step([[1, 0]] * 2)

@@ -39,7 +39,7 @@ async def test_a_server_that_stays_full_is_told_and_nothing_is_applied(server):
     with server as address:
         async with elman.AsyncClient(address, retry=elman.Retry(max_attempts=3)) as client:
             session = await (await client.model("sum")).session()
-            server.refuse(3)
+            server.refuse(100)
             steps = [session.step([value, 0]) for value in range(3)]
             results = await asyncio.gather(*steps, return_exceptions=True)
             assert {type(result) for result in results} <= {elman.LimitReachedError, elman.PredecessorFailedError}
@@ -156,6 +156,8 @@ def test_errors_survive_copying_and_pickling():
     details = elman.ErrorDetails("NOT_FOUND", "SESSION_EXPIRED", {"position": "3"})
     error = elman.SessionExpiredError("gone", details)
     group = elman.RowErrors({2: error}, np.zeros(3))
+    deadline = elman.DeadlineError("late", details)
+    assert (str(copy.copy(deadline)), copy.copy(deadline).details) == ("late", details)
     for twin in (copy.copy(error), pickle.loads(pickle.dumps(error))):
         assert (type(twin), str(twin), twin.position) == (elman.SessionExpiredError, "gone", 3)
     assert pickle.loads(pickle.dumps(group)).errors[2].position == 3

@@ -14,7 +14,7 @@ from toys import assert_near, toy
 
 import elman
 
-NUM_CUTS = int(os.environ.get("ELMAN_TEST_CUTS", "2000"))
+NUM_CUTS = int(os.environ.get("TEST_CUTS", "2000"))
 NUM_CLIENTS = 6
 SESSIONS_PER_CLIENT = 2
 OPTIONS = (

@@ -67,9 +67,11 @@ class FakeServer:
         with self._world.lock:
             return [session.id for session in self._world.sessions.of_model(self._name(model))]
 
-    def cut(self) -> None:
-        """Cuts all streams now; sessions live on."""
+    def cut(self, *, forget_handles: bool = False) -> None:
+        """Cuts all streams now; sessions live on, and their handles too unless they are to be forgotten."""
         with self._world.lock:
+            if forget_handles:
+                self._world.sessions.detach_all()
             for context in list(self._world.streams):
                 context.cancel()
 

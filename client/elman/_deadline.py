@@ -1,0 +1,31 @@
+"""How long something may still take."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Self
+
+_LEAST_SECONDS = 0.001
+
+
+@dataclass(frozen=True)
+class Deadline:
+    """A moment of the running loop's clock; None: never."""
+
+    at_seconds: float | None
+
+    @classmethod
+    def after(cls, timeout_seconds: float | None) -> Self:
+        """So many seconds from now."""
+        return cls(None if timeout_seconds is None else asyncio.get_running_loop().time() + timeout_seconds)
+
+    def left_seconds(self) -> float | None:
+        """What is left, at least a moment, so that the other end says that it is over."""
+        if self.at_seconds is None:
+            return None
+        return max(self.at_seconds - asyncio.get_running_loop().time(), _LEAST_SECONDS)
+
+    def allows(self, delay_seconds: float) -> bool:
+        """Whether there is time left after a wait."""
+        return self.at_seconds is None or asyncio.get_running_loop().time() + delay_seconds < self.at_seconds

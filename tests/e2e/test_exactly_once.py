@@ -1,0 +1,137 @@
+"""Every row that was accepted is answered exactly once: under churn, cancellation, overload and shutdown.
+
+That no row ends twice is checked by `Ask.put` on every result; here it is that none is missing.
+"""
+
+import asyncio
+from collections import Counter
+
+import grpc
+import numpy as np
+import pytest
+from frames_on_wire import Stepper
+from refusals import refusal_of
+from served import Serve, Served
+from toys import SPECS, assert_near, random_input, toy
+from turnstile import Turnstile
+
+from elman.v1 import inference_pb2, sessions_pb2
+
+SPEC = SPECS["lstm"]
+RNG = np.random.default_rng(6)
+
+
+async def churn(served: Served, seed: int, frames: int) -> Counter[str]:
+    """Opens, steps, attaches and closes at random, some frames in flight; how its rows ended."""
+    rng = np.random.default_rng(seed)
+    stepper = await served.step()
+    outcome: Counter[str] = Counter()
+    flights = []
+    for _ in range(frames):
+        ids = [f"s{i}" for i in rng.choice(12, size=4, replace=False)]
+        request = sessions_pb2.OpenSessionsRequest(model="lstm", session_ids=ids, mode=3)
+        opened = await served.sessions.OpenSessions(request)
+        handles = [handle for handle in opened.handles if handle]
+        if handles:
+            lengths = sorted(rng.integers(1, 30, len(handles)).tolist(), reverse=True)
+            flights.append(await stepper.send(handles, [random_input(SPEC, rng, n) for n in lengths]))
+        if rng.integers(3) == 0:
+            await served.sessions.CloseSessions(sessions_pb2.CloseSessionsRequest(model="lstm", session_ids=ids[:2]))
+    assert (await stepper.end()).name == "OK"
+    for ask in flights:
+        assert ask.is_over
+        outcome.update(row.error.reason if row.error else "done" for row in ask.rows if not ask.refusal)
+        outcome.update([ask.refusal.reason] if ask.refusal else [])
+    return outcome
+
+
+async def test_under_churn_and_overload_every_row_ends_once_and_nothing_is_left(serve: Serve) -> None:
+    served = await serve("lstm", max_sessions=10, when_full="evict", max_queue_rows=10, max_slice=4, max_rows=4)
+    outcomes = await asyncio.gather(*(churn(served, seed, 25) for seed in range(4)))
+    total = sum(outcomes, Counter())
+    assert set(total) <= {"done", "STALE_HANDLE", "LIMIT_REACHED", "SESSION_EXPIRED"}
+    assert total["done"]
+    await served.assert_all_released()
+
+
+async def test_cancelling_a_stream_drops_what_has_not_begun_and_leaves_others_their_room(serve: Serve) -> None:
+    served = await serve("lstm", max_caller_rows=6)
+    opened = await served.open("lstm", count=6)
+    data = [random_input(SPEC, RNG, 1)] * 3
+    leaving, staying = await served.step(), await served.step()  # one connection: one caller
+    async with Turnstile(served) as turnstile:
+        await leaving.send(opened.handles[:3], data)
+        await leaving.send(opened.handles[:3], data)
+        await turnstile.arrived(2)
+        leaving.call.cancel()
+        await turnstile.arrived(3)
+    for k in range(3):
+        ask = await staying.ask(opened.handles[3:], data)
+        assert [row.position for row in ask.rows] == [k + 1] * 3
+    request = sessions_pb2.AttachSessionsRequest(model="lstm", session_ids=opened.session_ids[:3])
+    again = await served.sessions.AttachSessions(request)
+    assert list(again.positions) == [0, 0, 0]
+    ask = await staying.ask(again.handles, data)
+    assert_near(ask.rows[0].output, toy("lstm").run(data[0])[0])
+    await served.assert_all_released()
+
+
+async def test_a_half_closed_stream_is_answered_to_its_end(serve: Serve) -> None:
+    served = await serve("lstm")
+    opened = await served.open("lstm", count=4)
+    stepper = await served.step()
+    async with Turnstile(served) as turnstile:
+        asks = [await stepper.send(opened.handles, [random_input(SPEC, RNG, 20)] * 4) for _ in range(3)]
+        await turnstile.arrived(3)
+        await stepper.call.done_writing()
+    while await stepper.read():
+        pass
+    assert await stepper.call.code() is grpc.StatusCode.OK
+    assert all(row.position for ask in asks for row in ask.rows)
+
+
+async def test_at_a_stop_everything_admitted_is_answered_and_the_stream_ends_unavailable(serve: Serve) -> None:
+    served = await serve("lstm")
+    opened = await served.open("lstm", count=4)
+    stepper, idle = await served.step(), await served.step()
+    inference, sessions = served.inference, served.sessions
+    whole = inference_pb2.InferRequest(model="lstm", lengths=[2], input={"dtype": 1, "shape": [2, 3], "data": bytes(24)})
+    async with Turnstile(served) as turnstile:
+        asks = [await stepper.send(opened.handles, [random_input(SPEC, RNG, 20)] * 4) for _ in range(3)]
+        infer = inference.Infer(whole)
+        await turnstile.arrived(4)
+        stopping = asyncio.create_task(served.server.stop())
+        await refused_when_draining(served)
+        late = await stepper.send(opened.handles, [random_input(SPEC, RNG, 1)] * 4)
+        await stepper.finish(late)
+        assert late.refusal
+        assert (late.refusal.code, late.refusal.reason) == ("UNAVAILABLE", "DRAINING")
+        assert "reconnect" in late.refusal.message
+    for ask in asks:
+        await stepper.finish(ask)
+        assert all(row.position for row in ask.rows)
+    assert (await infer).version == "1"
+    for stream in (stepper, idle):
+        with pytest.raises(grpc.aio.AioRpcError):
+            await stream.read()
+        assert await stream.call.code() is grpc.StatusCode.UNAVAILABLE
+    await stopping
+    refusal = await refusal_of(sessions.OpenSessions(sessions_pb2.OpenSessionsRequest(model="lstm", count=1)))
+    assert refusal.code == "UNAVAILABLE"
+
+
+async def refused_when_draining(served: Served) -> None:
+    """Returns once the server has begun to stop, which is told by its refusal of what is new."""
+    while not served.server.door.draining:
+        await asyncio.sleep(0)
+
+
+async def test_a_stream_whose_caller_is_full_is_read_again_once_answers_are_read(serve: Serve) -> None:
+    served = await serve("lstm", max_caller_rows=4)
+    opened = await served.open("lstm", count=4)
+    stepper = await served.step()
+    asks = [await stepper.send(opened.handles, [random_input(SPEC, RNG, 1)] * 4) for _ in range(50)]
+    for k, ask in enumerate(asks, 1):
+        await stepper.finish(ask)
+        assert [row.position for row in ask.rows] == [k] * 4
+    assert isinstance(stepper, Stepper)
