@@ -9,3 +9,8 @@ protoc=("$python" -m grpc_tools.protoc -Iproto -I"$common")
 "${protoc[@]}" --python_out=client --mypy_out=quiet,readable_stubs:client proto/elman/v1/*.proto
 "${protoc[@]}" --grpc_python_out=client --mypy_grpc_out=quiet:client \
   proto/elman/v1/{models,sessions,inference}.proto
+# The Open Inference Protocol's stubs belong to the server alone. protoc's VIRTUAL=REAL paths put them where they are
+# imported from, so nothing is rewritten.
+stubs=elman_server/oip/stubs
+"$python" -m grpc_tools.protoc -I"$stubs=proto/inference" --python_out=server --grpc_python_out=server \
+  --mypy_out=quiet,readable_stubs:server --mypy_grpc_out=quiet:server "$stubs/grpc_service.proto"

@@ -27,6 +27,14 @@ class Cell(StrEnum):
         return {Cell.LSTM: 4, Cell.GRU: 3}.get(self, 1)
 
 
+class Precision(StrEnum):
+    """What numbers plans may compute with; weights are loaded, and states kept, as float32."""
+
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+    FLOAT16 = "float16"
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
@@ -63,6 +71,9 @@ class ModelSpec(_Strict):
     """0: no projection. LSTM only, and smaller than `hidden_size`."""
     embedding: EmbeddingSpec | None = None
     head: HeadSpec | None = None
+    precision: Precision = Precision.FLOAT32
+    """The least that the stack may be computed with: a lower one is used where it is faster, and float32 elsewhere.
+    On CPU bfloat16 is used and float16 is not. Weights, states, inputs and outputs stay float32."""
     metadata: dict[str, str] = Field(default_factory=dict)
     """Told to clients as it is."""
 

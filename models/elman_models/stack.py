@@ -6,7 +6,12 @@ import torch
 from torch import nn
 
 from elman_models.packed import Packed
-from elman_models.plans.module import ModulePlan
+from elman_models.plans.cache import PlanCache
+from elman_models.plans.candidates import default_plan
+from elman_models.plans.overrides import Overrides
+from elman_models.plans.prepare import prepare
+from elman_models.plans.table import PlanTable
+from elman_models.plans.warm_up import Progress
 from elman_models.spec import Cell, ModelSpec
 from elman_models.state import State
 from elman_models.weights import as_float32
@@ -45,7 +50,10 @@ class Stack:
         self._embedding = _to(weights.get("embedding.weight"), device)  # [num_embeddings, input_size]
         self._head_weight = _to(weights.get("head.weight"), device)  # [out_features, stack_output_size]
         self._head_bias = _to(weights.get("head.bias"), device)  # [out_features]
-        self._plan = ModulePlan(self.rnn, onednn=False)
+        self.plans = PlanTable.of_one(default_plan(self.rnn))
+        """Which plan runs a batch: the module itself, until `warm_up`."""
+        self.plan_name = ""
+        """The plan of the latest step."""
 
     @property
     def weights_bytes(self) -> int:
@@ -56,6 +64,30 @@ class Stack:
     def initial_state(self, batch: int) -> State:
         """The state of `batch` sequences before their first step: zeros, as in `torch.nn`."""
         return State.zeros(self.spec, batch, self.device)
+
+    @torch.inference_mode()
+    def warm_up(
+        self,
+        progress: Progress | None = None,
+        *,
+        cache: PlanCache | None = None,
+        budget_seconds: float = 4.0,
+        overrides: Overrides | None = None,
+    ) -> None:
+        """Fills `plans` by measuring, on the thread that will step; seconds, or a moment if `cache` has the table.
+
+        Args:
+            progress: called before each shape: shapes done, shapes in all, the shape's name.
+            cache: where tables are kept; None: measure anew, keep nothing.
+            budget_seconds: after which no further shape is measured.
+            overrides: one plan's name for everything, or names by shape.
+
+        Raises:
+            ValueError: an override that names no shape, or no plan that could run it.
+        """
+        self.plans = prepare(
+            self.spec, self.rnn, budget_seconds=budget_seconds, progress=progress, cache=cache, overrides=overrides
+        )
 
     @torch.inference_mode()
     def step(self, input: Packed, state: State) -> tuple[torch.Tensor, State]:
@@ -69,7 +101,9 @@ class Stack:
         Returns:
             output [N, output_size] float32 in the packed layout, and the state after each row's last step.
         """
-        output, state = self._plan.run(self._embed(input), state)
+        plan = self.plans.choose(input.num_rows, input.seq_len, input.is_ragged)
+        self.plan_name = plan.name
+        output, state = plan.run(self._embed(input), state)
         return self._project(output), state
 
     def _embed(self, input: Packed) -> Packed:

@@ -288,6 +288,7 @@ class Admission:
         runtime.frames.release(chunks.frame[[number]])
         chunks.frame[number] = runtime.frames.put(frame, 1)
         chunks.row[number] = row
+        chunks.deadline[number] = frame.deadline
 
     def _send_held(self, frame: Frame, row: int, slot: int, begin: int, length: int) -> bool:
         pieces = self._runtime.held.find(slot, begin, length, frame.kind)

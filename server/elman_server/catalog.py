@@ -136,8 +136,11 @@ class Catalog:
         runtime.unloading = True
 
         def finish() -> None:
-            self._remove(runtime)
-            self._engine.delivery.call(lambda: emptied.set_result(None))
+            if (
+                runtime.number in self._workers and self._workers[runtime.number].runtime is runtime
+            ):  # two may unload it
+                self._remove(runtime)
+            self._engine.delivery.call(lambda: None if emptied.done() else emptied.set_result(None))
 
         self._engine.when_empty(runtime, finish)
 
@@ -146,6 +149,7 @@ class Catalog:
         everyone = runtime.sessions.everyone()
         family.end(runtime, everyone, "drained", self._engine.clock.now())
         family.versions = {v: r for v, r in family.versions.items() if r is not runtime}
+        runtime.metrics.watch(float, float, float, float)  # zero from now on, and holding on to no model
         self._engine.remove(self._workers[runtime.number])
         self._workers = {n: w for n, w in self._workers.items() if n != runtime.number}
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from elman_server.bench.options import add_options as add_bench_options
 from elman_server.settings import SettingsError, add_options, read_settings
 
 
@@ -18,9 +19,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _add_pack(commands)
     _add_check(commands)
     _add_health(commands)
+    _add_bench(commands)
     given = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    run = {"serve": _serve, "pack": _pack, "check": _check, "health": _health}[given.command]
+    run = {"serve": _serve, "pack": _pack, "check": _check, "health": _health, "bench": _bench}[given.command]
     return run(given)
 
 
@@ -58,6 +60,16 @@ def _add_health(commands: Commands) -> None:  # type: ignore[valid-type]
     parser.add_argument("--address", default="127.0.0.1:8470", metavar="HOST:PORT")
     parser.add_argument("--model", default="", help="one model's (default: the server's)")
     parser.add_argument("--timeout", type=float, default=3.0, metavar="SECONDS")
+
+
+def _add_bench(commands: Commands) -> None:  # type: ignore[valid-type]
+    parser = commands.add_parser(  # type: ignore[attr-defined]
+        "bench",
+        help="load a running server",
+        description="Closed-loop load, or open-loop load with --rates, on a running server: a table, and with --out "
+        "a JSON file and plots.",
+    )
+    add_bench_options(parser)
 
 
 def _serve(given: argparse.Namespace) -> int:
@@ -128,6 +140,12 @@ def _health(given: argparse.Namespace) -> int:
     name = HealthCheckResponse.ServingStatus.Name(answer.status)
     print(name)  # noqa: T201
     return 0 if name == "SERVING" else 1
+
+
+def _bench(given: argparse.Namespace) -> int:
+    from elman_server.bench.command import command
+
+    return command(given)
 
 
 def _fail(message: str, code: int = 1) -> int:

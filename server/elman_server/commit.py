@@ -47,6 +47,7 @@ class Commit:
         if start is not None:
             runtime.pool.replace(np.array([slot]), start)
         dropped = runtime.scheduler.drop(number)
+        self._postpone(dropped, runtime.scheduler.queue(slot))
         follow = PredecessorFailed(
             f"the chunk at position {begin} failed ({error.reason}), so this one was not applied; "
             f"send again from position {begin}",
@@ -61,6 +62,13 @@ class Commit:
         if lent:
             runtime.borrowed -= 1
             runtime.sessions.free(np.array([slot]))
+
+    def _postpone(self, dropped: list[int], kept: list[int]) -> None:
+        # What waits for a dropped chunk, a close say, waits for the chunks before it.
+        after = self._runtime.after
+        waiting = [function for number in dropped for function in after.pop(number, ())] if after and kept else []
+        if waiting:
+            after.setdefault(kept[-1], []).extend(waiting)
 
     def drop_all(self, numbers: Iterable[int], error: ServiceError) -> int:
         """Drops those of `numbers` that still live; how many of them there were."""

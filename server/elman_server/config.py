@@ -68,5 +68,7 @@ class ServerConfig(_Frozen):
     """torch's threads within one operation; none: as many as torch takes by itself."""
     drain_seconds: Seconds = 30.0
     """At a stop, the longest time for what was admitted to be answered."""
+    oip_strict_order: bool = False
+    """On the Open Inference Protocol's streams: answers in the order of all requests, not only of each sequence's."""
     limits: Limits = Limits()
     """Bounds of rows, bytes, sessions and times."""

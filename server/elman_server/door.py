@@ -104,8 +104,7 @@ def unary(
             await abort(context, EngineFailed(f"{name} failed inside the server: {type(error).__name__}"))
             raise AssertionError from error
         finally:
-            door.metrics.requests.labels(name, code).inc()
-            door.metrics.request_seconds.labels(name).observe(door.engine.clock.now() - began)
+            door.metrics.request(name, code, door.engine.clock.now() - began)
 
     return served
 

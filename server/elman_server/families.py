@@ -103,6 +103,11 @@ class Family:
             metadata={"model": self.name, "session_id": owner.session_id},
         )
 
+    def place(self, owner: Owner) -> Place | None:
+        """Where a session runs, or is about to end; None: nowhere."""
+        place = self._places.get(owner.principal, {}).get(owner.session_id)
+        return None if place is None else self._place(place)
+
     def open(self, principal: str, ids: Sequence[str], mode: OpenMode, version: str, now: float) -> Opened:
         """Begins or resumes sessions and attaches them. `now` in seconds on the engine's clock.
 
@@ -215,5 +220,6 @@ class Family:
         sessions = runtime.sessions
         missing = wanted - (sessions.max_sessions - sessions.num_open)
         if missing > 0 and runtime.limits.when_full == "evict":
-            self.end(runtime, sessions.least_recent(missing, runtime.busy()), "evicted", now)
+            kept = runtime.busy() | (sessions.used >= now)  # not those that this very call resumed
+            self.end(runtime, sessions.least_recent(missing, kept), "evicted", now)
         return min(wanted, sessions.max_sessions - sessions.num_open)

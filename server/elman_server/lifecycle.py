@@ -69,6 +69,16 @@ class Lifecycle:
             place.runtime.sessions.closing[place.slot] = True
             self._after_queued(place, lambda i=index, p=place: end(i, p))  # type: ignore[misc]
 
+    def vacate(self, owner: Owner, done: Callable[[], None]) -> None:
+        """Ends a session that lives, after its queued chunks; `done` is called when there is none of that id."""
+        place = self._family.place(owner)
+        if place is None:
+            done()
+        elif place.runtime.sessions.closing[place.slot]:
+            self._after_queued(place, done)
+        else:
+            self.close(owner.principal, [owner.session_id], lambda _: done())
+
     def describe(self, owner: Owner, with_state: bool, done: Callable[[SessionView], None]) -> None:
         """One session, after its queued chunks if the state is asked for.
 

@@ -8,6 +8,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector
 
+from elman_server.batch_tally import BatchTally
+
 # A step's budget is about a millisecond: buckets from a tenth of it to ten seconds, three to a decade.
 SECONDS = (*(round(m * 10.0**e, 6) for e in range(-4, 1) for m in (1, 2.5, 5)), 10.0)
 POWERS_OF_2 = tuple(float(1 << n) for n in range(15))
@@ -26,6 +28,19 @@ METHODS = (
     "ListSessions",
     "Infer",
     "Step",
+    # The Open Inference Protocol's; for ModelStreamInfer a request is one message.
+    "ServerLive",
+    "ServerReady",
+    "ModelReady",
+    "ServerMetadata",
+    "ModelMetadata",
+    "ModelConfig",
+    "ModelStatistics",
+    "ModelInfer",
+    "ModelStreamInfer",
+    "RepositoryIndex",
+    "RepositoryModelLoad",
+    "RepositoryModelUnload",
 )
 CODES = (
     "OK",
@@ -40,6 +55,7 @@ CODES = (
     "OUT_OF_RANGE",
     "INTERNAL",
     "UNAVAILABLE",
+    "UNIMPLEMENTED",
 )
 REJECTED = (
     "INVALID_INPUT",
@@ -149,10 +165,14 @@ class Metrics:
         gaps = (*SECONDS, *LONG_SECONDS[2:])
         self.reuse_gap = tallies("elman_session_reuse_gap_seconds", "Between a session's chunks", gaps)
         self.model_load_seconds = gauge("elman_model_load_seconds", "Time that loading the model took", *MODEL)
-        for method in METHODS:
-            self.request_seconds.labels(method)
-            for code in CODES:
-                self.requests.labels(method, code)
+        # Looked up once, here: label lookups are a tenth of a message's cost.
+        self._requests = {(m, c): self.requests.labels(m, c) for m in METHODS for c in CODES}
+        self._request_seconds = {m: self.request_seconds.labels(m) for m in METHODS}
+
+    def request(self, method: str, code: str, seconds: float) -> None:
+        """Counts a request that was answered with the gRPC code of that name, `seconds` after its arrival."""
+        self._requests[method, code].inc()
+        self._request_seconds[method].observe(seconds)
 
     def of(self, model: str, version: str) -> "ModelMetrics":
         """The series of one model version, created at zero so that a first burst is seen as a rate."""
@@ -184,6 +204,7 @@ class ModelMetrics:
         self.idle_before_eviction = m.idle_before_eviction.labels(*labels)
         self.reuse_gap = m.reuse_gap.labels(*labels)
         self.model_load_seconds = m.model_load_seconds.labels(*labels)
+        self.batches = BatchTally()
         self._rejected = {reason: m.rejected_rows.labels(*labels, reason) for reason in REJECTED}
         self._ended = {reason: m.sessions_ended.labels(*labels, reason) for reason in ENDED}
 
@@ -195,6 +216,7 @@ class ModelMetrics:
         self.batch_rows.observe(rows)
         self.launch_steps.observe(steps)
         self.compute_seconds.observe(seconds)
+        self.batches.ran(rows, seconds)
 
     def watch(
         self,

@@ -1,5 +1,6 @@
 """A runtime: one model version as the engine runs it, with everything that it alone owns."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -31,17 +32,15 @@ class InputSpec:
     dtype: np.dtype[np.float32] | np.dtype[np.int64]
     num_embeddings: int
     """Token ids are below it; 0 where the input is not ids."""
+    num_bytes: int
+    """Of one step's input."""
 
     @classmethod
     def of(cls, spec: ModelSpec) -> "InputSpec":
         """The input of a spec."""
         ids = spec.embedding.num_embeddings if spec.embedding else 0
-        return cls(spec.input_features, np.dtype(np.int64) if ids else np.dtype(np.float32), ids)
-
-    @property
-    def num_bytes(self) -> int:
-        """Of one step's input."""
-        return self.dtype.itemsize * int(np.prod(self.features, dtype=np.int64))
+        dtype = np.dtype(np.int64) if ids else np.dtype(np.float32)
+        return cls(spec.input_features, dtype, ids, dtype.itemsize * math.prod(spec.input_features))
 
 
 class Runtime:

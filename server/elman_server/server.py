@@ -27,6 +27,8 @@ from elman_server.door import NOT_SERVING, SERVING, Door
 from elman_server.engine import Engine
 from elman_server.listen import Address
 from elman_server.metrics import Metrics
+from elman_server.oip.service import OpenInferenceService
+from elman_server.oip.stubs import grpc_service_pb2, grpc_service_pb2_grpc
 from elman_server.service import InferenceService
 from elman_server.service_models import ModelsService
 from elman_server.service_sessions import SessionsService
@@ -48,6 +50,7 @@ SERVICES = (
     models_pb2.DESCRIPTOR.services_by_name["Models"].full_name,
     sessions_pb2.DESCRIPTOR.services_by_name["Sessions"].full_name,
     inference_pb2.DESCRIPTOR.services_by_name["Inference"].full_name,
+    grpc_service_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name,
     health.SERVICE_NAME,
     reflection.SERVICE_NAME,
 )
@@ -67,6 +70,7 @@ class Server:
         self.catalog = Catalog(config.models, device, config.limits, self._engine, self.metrics)
         self.door = Door(self._engine, self.catalog, self.metrics)
         self._inference = InferenceService(self.door)
+        self._open_inference = OpenInferenceService(self.door, strict_order=config.oip_strict_order)
         self._grpc = grpc.aio.server(options=OPTIONS)
         self._scraped: tuple[WSGIServer, threading.Thread] | None = None
         self.address = ""
@@ -90,15 +94,16 @@ class Server:
             runtime = await self.catalog.load(bundle)
             await self.door.health.set(runtime.spec.name, SERVING)
         await self._grpc.start()
-        for name in ("", *SERVICES[:3]):
+        for name in ("", *SERVICES[:4]):
             await self.door.health.set(name, SERVING)
 
     async def stop(self) -> None:
         """Refuses what is new, answers what is admitted, and stops."""
         self.door.draining = True
-        for name in ("", *SERVICES[:3], *self.catalog.families):
+        for name in ("", *SERVICES[:4], *self.catalog.families):
             await self.door.health.set(name, NOT_SERVING)
         self._inference.end_streams()
+        self._open_inference.end_streams()
         await self._grpc.stop(self._config.drain_seconds)
         await asyncio.to_thread(self._engine.stop)
         if self._scraped:
@@ -109,6 +114,7 @@ class Server:
         models_pb2_grpc.add_ModelsServicer_to_server(ModelsService(self.door), self._grpc)
         sessions_pb2_grpc.add_SessionsServicer_to_server(SessionsService(self.door), self._grpc)
         inference_pb2_grpc.add_InferenceServicer_to_server(self._inference, self._grpc)
+        grpc_service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(self._open_inference, self._grpc)
         health_pb2_grpc.add_HealthServicer_to_server(self.door.health, self._grpc)
         reflection.enable_server_reflection(SERVICES, self._grpc)
 

@@ -4,7 +4,7 @@ import math
 
 import grpc
 import numpy as np
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 
 from elman.v1 import inference_pb2, inference_pb2_grpc
 from elman_server.callers import Callers
@@ -63,6 +63,8 @@ class InferenceService(inference_pb2_grpc.InferenceServicer):
             await stream.run()
         except Draining as error:
             await abort(context, error)
+        except DecodeError as error:
+            await context.abort(grpc.StatusCode.INTERNAL, f"a message that does not parse: {error}")
         finally:
             self._streams.discard(stream)
             self._callers.leave(name)

@@ -54,9 +54,11 @@ class StepStream:
         self._clock: Clock = engine.clock
         self._limits = catalog.limits
         self._outbox: deque[tuple[int, Answer, int]] = deque()  # frame_id, answer, rows that end with it
-        self._something = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._wake: asyncio.Future[None] | None = None  # what the writer waits for; an Event costs several times more
         self._open_frames = 0
         self._read_all = False
+        self._gone = False
         self.draining = False
         """Set from outside: new frames are refused."""
 
@@ -73,7 +75,7 @@ class StepStream:
             if not writer.done():
                 reader.result()
                 self._read_all = True
-                self._something.set()
+                self._notify()
             await writer
         finally:
             reader.cancel()
@@ -95,7 +97,7 @@ class StepStream:
     def end(self) -> None:
         """Refuses what comes from now on, and ends once everything is answered."""
         self.draining = True
-        self._something.set()
+        self._notify()
 
     async def _read(self) -> None:
         while True:
@@ -153,9 +155,16 @@ class StepStream:
         self._queue(request.frame_id, failure(tuple((row, error) for row in range(len(request.handles)))), 0)
 
     def _queue(self, frame_id: int, answer: Answer, ended: int) -> None:
+        if self._gone:  # nobody reads it, but the caller may have other streams: its rows no longer count
+            self._caller.add(-ended, 0)
+            return
         self._caller.add(0, answer.num_bytes)
         self._outbox.append((frame_id, answer, ended))
-        self._something.set()
+        self._notify()
+
+    def _notify(self) -> None:
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
 
     async def _write_all(self) -> None:
         await self._context.write(inference_pb2.StepResponse(server_instance=self._instance))
@@ -168,16 +177,15 @@ class StepStream:
                     self._caller.add(-ended, -answer.num_bytes)
             if (self._read_all or self.draining) and not self._open_frames:
                 return
-            self._something.clear()
-            if not self._outbox:
-                await self._something.wait()
+            self._wake = self._loop.create_future()
+            await self._wake
 
     def _count(self, error: ServiceError | None, seconds: float) -> None:
         code = code_of(error).name if error else "OK"
-        self._metrics.requests.labels("Step", code).inc()
-        self._metrics.request_seconds.labels("Step").observe(seconds)
+        self._metrics.request("Step", code, seconds)
 
     def _let_go(self) -> None:
+        self._gone = True
         if self._open_frames:
             self._engine.cancel(self)
         for _, answer, ended in self._outbox:

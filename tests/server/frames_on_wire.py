@@ -55,7 +55,7 @@ class Ask:
 
     @property
     def is_over(self) -> bool:
-        return self.refusal is not None or all(row.is_over for row in self.rows)
+        return self.refusal is not None or (bool(self.rows) and all(row.is_over for row in self.rows))
 
     def put(self, result: Any) -> None:
         """Takes in one result, checking that no row ends twice and every step comes in order."""

@@ -2,22 +2,22 @@
 
 import math
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from toys import Toy
+from toys import CPU, Toy
 
 from elman_server.answers import Answer
 from elman_server.clock import Clock
 from elman_server.config import Limits
-from elman_server.engine import Engine, Worker
-from elman_server.families import Family, Opened, OpenMode
+from elman_server.catalog import Catalog
+from elman_server.engine import Engine
+from elman_server.families import Opened, OpenMode
 from elman_server.frames import Frame, Want
-from elman_server.handles import HandleKey
 from elman_server.lifecycle import Lifecycle
 from elman_server.metrics import Metrics
-from elman_server.runtime import Runtime
 
 T = TypeVar("T")
 
@@ -78,18 +78,10 @@ class Bench:
         self.limits = Limits(**({"max_sessions": 8, "max_queue_rows": 64, "max_infer_rows": 8} | limits))
         self.engine = Engine(cast(Any, FakeLoop()), self.clock)
         self.metrics = Metrics()
-        self.family = Family(toy.spec.name, self.limits.max_tombstones, self.clock)
-        self.runtime = Runtime(
-            toy.stack(),
-            0,
-            HandleKey(),
-            self.limits,
-            self.family.tombstones,
-            self.metrics.of(toy.spec.name, toy.spec.version),
-        )
-        self.worker = Worker(self.runtime, self.engine.delivery)
-        self.engine.add(self.worker)
-        self.family.versions = {toy.spec.version: self.runtime}
+        self.catalog = Catalog(Path(), CPU, self.limits, self.engine, self.metrics)
+        self.runtime = self.catalog._add(toy.stack())
+        self.worker = self.catalog.worker_of(self.runtime)
+        self.family = self.catalog.family(toy.spec.name)
         self.lifecycle = Lifecycle(self.family, self.clock)
         self._next_frame_id = 0
 
@@ -120,6 +112,10 @@ class Bench:
     def open(self, *ids: str, mode: OpenMode = OpenMode.NEW) -> Opened:
         """Opens or resumes sessions."""
         return self.do(lambda: self.family.open("me", ids, mode, "", self.clock.now()))
+
+    def expire(self) -> None:
+        """What the engine does now and then."""
+        self.do(lambda: self.catalog._expire(self.clock.now()))
 
     def frame(
         self,

@@ -18,8 +18,8 @@ class ModulePlan:
     uses its own native kernels, which do not repack the weights at every call.
     """
 
-    def __init__(self, module: nn.RNNBase, *, onednn: bool) -> None:
-        self.name = "onednn" if onednn else "native"
+    def __init__(self, name: str, module: nn.RNNBase, *, onednn: bool) -> None:
+        self.name = name
         self._module = module
         self._onednn = onednn
 

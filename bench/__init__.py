@@ -1,0 +1,1 @@
+"""What elman claims about speed, as commands: `python -m bench`."""

@@ -1,0 +1,164 @@
+"""Side by side, in one run and on the same weights: bare torch, onnxruntime, the server people write today, and us."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from operator import attrgetter
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from bench.bundles import NAME, reference, write_model
+from bench.clients import Clients, clients
+from bench.effort import Effort
+from bench.median import median
+from bench.onnx_lstm import onnx_session
+from bench.progress import rounds
+from bench.result import Figure, Result
+from bench.serving import Served, serve, serve_module
+from elman_server.bench.load import Load
+from elman_server.bench.plot import Line, Plot
+from elman_server.bench.table import Table
+
+Call = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Round:
+    """Session-steps a second, by what did them."""
+
+    torch_one: float
+    torch_all: float
+    onnx_one: float
+    onnx_all: float
+    naive: float
+    streams: float
+    frames: float
+
+
+NAMES = {
+    "torch_one": "bare torch loop, one session at a time",
+    "torch_all": "bare torch loop, all sessions in one call",
+    "onnx_one": "onnxruntime, one session at a time",
+    "onnx_all": "onnxruntime, all sessions in one call",
+    "naive": "minimal gRPC server: dict of states, no batching; a stream per session",
+    "streams": "elman, a stream per session",
+    "frames": "elman, all sessions in one frame, two in flight",
+}
+
+
+def measure(effort: Effort, folder: Path) -> Result:
+    """All in turn, and then the two servers over the number of sessions."""
+    models = write_model(folder, effort)
+    torch.set_num_threads(1)
+    calls = {rows: (torch_call(effort, rows), onnx_call(effort, rows)) for rows in (1, effort.sessions)}
+    with serve(models) as served, serve_module("bench.naive", "--models", str(models)) as naive, clients() as own:
+        found = [_round(effort, calls, served, naive, own) for _ in rounds("baselines", effort.rounds)]
+        plot = _sweep(effort, served, naive, own)
+    return Result("baselines", figures=_figures(found), tables=(_table(found),), plots=(plot,))
+
+
+@torch.inference_mode()
+def rate(call: Call, rows: int, seconds: float) -> float:
+    """Session-steps a second of a call that steps so many rows."""
+    for _ in range(5):
+        call()
+    count, began = 0, time.perf_counter()
+    while time.perf_counter() - began < seconds:
+        call()
+        count += rows
+    return count / (time.perf_counter() - began)
+
+
+def torch_call(effort: Effort, rows: int) -> Call:
+    """`y, state = module(x, state)`, torch as it comes."""
+    module, x = reference(effort), torch.randn(1, rows, effort.input_size)
+    state = [torch.zeros(module.num_layers, rows, module.hidden_size) for _ in range(2)]
+
+    def call() -> None:
+        _, state[:] = module(x, tuple(state))
+
+    return call
+
+
+def onnx_call(effort: Effort, rows: int) -> Call:
+    """The same through onnxruntime."""
+    module = reference(effort)
+    session, x = onnx_session(module), np.random.default_rng(0).standard_normal((1, rows, effort.input_size))
+    names = [f"{name}{layer}" for layer in range(module.num_layers) for name in "hc"]
+    feeds = {name: np.zeros((1, rows, module.hidden_size), np.float32) for name in names} | {"x": x.astype(np.float32)}
+
+    def call() -> None:
+        _, *states = session.run(None, feeds)
+        feeds.update(zip(names, states, strict=True))
+
+    return call
+
+
+def _round(effort: Effort, calls: dict[int, tuple[Call, Call]], served: Served, naive: Served, own: Clients) -> Round:
+    bare = {rows: [rate(call, rows, effort.seconds / 2) for call in both] for rows, both in calls.items()}
+    one, every = bare[1], bare[effort.sessions]
+    handles = tuple(range(effort.sessions))
+    frames = Load(
+        served.address,
+        NAME,
+        sessions=effort.sessions,
+        in_flight=2,
+        warm_up_seconds=effort.warm_up_seconds,
+        seconds=effort.seconds,
+    )
+    return Round(
+        torch_one=one[0],
+        torch_all=every[0],
+        onnx_one=one[1],
+        onnx_all=every[1],
+        naive=_streams(effort, effort.sessions, naive, own, handles),
+        streams=_streams(effort, effort.sessions, served, own),
+        frames=own.run(frames).goodput,
+    )
+
+
+def _streams(
+    effort: Effort, sessions: int, served: Served, own: Clients, handles: tuple[int, ...] | None = None
+) -> float:
+    load = Load(
+        served.address,
+        NAME,
+        sessions=sessions,
+        streams=sessions,
+        handles=handles,
+        warm_up_seconds=effort.warm_up_seconds,
+        seconds=effort.seconds,
+    )
+    return own.run(load).goodput
+
+
+def _sweep(effort: Effort, served: Served, naive: Served, own: Clients) -> Plot:
+    sessions = tuple(map(float, effort.sweep))
+    ours = Line("elman", sessions, tuple(_streams(effort, n, served, own) for n in effort.sweep))
+    theirs = Line(
+        "no batching", sessions, tuple(_streams(effort, n, naive, own, tuple(range(n))) for n in effort.sweep)
+    )
+    return Plot("throughput", "sessions, a stream each", "session-steps/s", (ours, theirs), log_x=True)
+
+
+def _table(found: list[Round]) -> Table:
+    header = ("what", "session-steps/s", "elman's streams over it", "elman's frames over it")
+    return Table(header, tuple((text, *_medians(found, name)) for name, text in NAMES.items()))
+
+
+def _medians(found: list[Round], name: str) -> tuple[float, float, float]:
+    own = attrgetter(name)
+    return (
+        median(found, own),
+        median(found, lambda r: r.streams / float(own(r))),
+        median(found, lambda r: r.frames / float(own(r))),
+    )
+
+
+def _figures(found: list[Round]) -> tuple[Figure, ...]:
+    return (
+        Figure("elman's streams over the minimal server's", median(found, lambda r: r.streams / r.naive)),
+        Figure("elman's frames over the minimal server's streams", median(found, lambda r: r.frames / r.naive)),
+    )

@@ -1,0 +1,47 @@
+"""An empty echo: a grpc.aio server with the same stream and the same messages, and nothing behind them.
+
+    python -m bench.echo --output-size 256
+
+What a message through gRPC costs at least; run as a process of its own.
+"""
+
+import argparse
+import asyncio
+from typing import Any
+
+import grpc
+import numpy as np
+
+from bench.bare_server import serve_bare
+from elman import wire
+from elman.v1 import inference_pb2
+from elman_server.bench.event_loop import loop_factory
+
+
+class Echo:
+    """Answers each frame of one row and one step with an answer made ahead."""
+
+    def __init__(self, output_size: int) -> None:
+        self._output = wire.to_tensor(np.zeros((1, output_size), np.float32))
+
+    async def step(self, _requests: object, context: Any) -> None:
+        """Reads, writes, and so on."""
+        answer = inference_pb2.StepResponse(lengths=[1], finished=[0], positions=[1], output=self._output)
+        await context.write(inference_pb2.StepResponse(server_instance="echo"))
+        while (request := await context.read()) is not grpc.aio.EOF:
+            answer.frame_id = request.frame_id
+            await context.write(answer)
+
+
+def main() -> None:
+    """Serves until it is killed."""
+    parser = argparse.ArgumentParser(prog="bench.echo")
+    parser.add_argument("--input-size", type=int, default=64)
+    parser.add_argument("--output-size", type=int, default=256)
+    given = parser.parse_args()
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        runner.run(serve_bare("echo", Echo(given.output_size).step, given.input_size))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""One stream with many sequences in flight: the same client for both surfaces, which differ in their messages alone."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import grpc
+import numpy as np
+
+from elman import wire
+from elman.v1 import inference_pb2, sessions_pb2, sessions_pb2_grpc
+from elman_server.oip.stubs import grpc_service_pb2 as pb
+
+Key = Callable[[bytes], int]
+"""Which sequence a response answers; -1: none. Raises RuntimeError for an error."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """One surface's stream."""
+
+    name: str
+    path: str
+    first: tuple[bytes, ...]
+    """The first request of each sequence."""
+    then: tuple[bytes, ...]
+    """All later ones."""
+    key: Key
+
+
+async def native(address: str, model: str, sequences: int, data: np.ndarray) -> Side:
+    """`elman.v1` Step: one session per frame."""
+    async with grpc.aio.insecure_channel(address) as channel:
+        opened = await sessions_pb2_grpc.SessionsStub(channel).OpenSessions(
+            sessions_pb2.OpenSessionsRequest(model=model, count=sequences)
+        )
+    frames = tuple(
+        inference_pb2.StepRequest(
+            frame_id=index, handles=[handle], lengths=[1], input=wire.to_tensor(data)
+        ).SerializeToString()
+        for index, handle in enumerate(opened.handles)
+    )
+    return Side("native Step", "/elman.v1.Inference/Step", frames, frames, _native_key)
+
+
+def open_inference(model: str, sequences: int, data: np.ndarray) -> Side:
+    """The Open Inference Protocol's ModelStreamInfer."""
+    first, then = (
+        tuple(_request(model, index, data, start=start) for index in range(sequences)) for start in (True, False)
+    )
+    path = "/inference.GRPCInferenceService/ModelStreamInfer"
+    return Side("Open Inference Protocol", path, first, then, _open_inference_key)
+
+
+async def run(address: str, side: Side, warm_up_seconds: float, seconds: float) -> float:
+    """Steps answered per second, with one of each sequence in flight."""
+    async with grpc.aio.insecure_channel(address) as channel:
+        call = channel.stream_stream(side.path)()
+        for request in side.first:
+            await call.write(request)
+        await _until(call, side, time.monotonic() + warm_up_seconds)
+        began = time.monotonic()
+        steps = await _until(call, side, began + seconds)
+        rate = steps / (time.monotonic() - began)
+        await call.done_writing()
+        while await call.read() is not grpc.aio.EOF:  # cancelled, a sequence would not go on
+            pass
+        return rate
+
+
+async def _until(call: "grpc.aio.StreamStreamCall[bytes, bytes]", side: Side, end: float) -> int:
+    steps = 0
+    while time.monotonic() < end:
+        index = side.key(await call.read())
+        if index >= 0:
+            await call.write(side.then[index])
+            steps += 1
+    return steps
+
+
+def _request(model: str, index: int, data: np.ndarray, *, start: bool) -> bytes:
+    # As tritonclient writes it: both flags always, one raw input, one named output.
+    request = pb.ModelInferRequest(model_name=model, id=str(index), raw_input_contents=[data.tobytes()])
+    request.inputs.add(name="input", datatype="FP32", shape=[1, *data.shape])
+    request.outputs.add(name="output")
+    request.parameters["sequence_id"].int64_param = index + 1
+    request.parameters["sequence_start"].bool_param = start
+    request.parameters["sequence_end"].bool_param = False
+    return request.SerializeToString()
+
+
+def _native_key(response: bytes) -> int:
+    message = inference_pb2.StepResponse.FromString(response)
+    if message.errors or message.HasField("frame_error"):
+        raise RuntimeError(f"a step failed: {message}")
+    return message.frame_id if message.finished else -1
+
+
+def _open_inference_key(response: bytes) -> int:
+    message = pb.ModelStreamInferResponse.FromString(response)
+    if message.error_message:
+        raise RuntimeError(f"a step failed: {message.error_message}")
+    return int(message.infer_response.id)

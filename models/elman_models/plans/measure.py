@@ -1,0 +1,53 @@
+"""Timing plans against each other: interleaved, so that a machine that slows down slows all of them."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from time import perf_counter
+
+Run = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long to measure one shape."""
+
+    max_rounds: int = 7
+    min_rounds: int = 3
+    max_seconds: float = 0.1
+    """After which no further round begins, beyond `min_rounds`."""
+    sample_seconds: float = 5e-4
+    """A run shorter than this is repeated within a round."""
+    give_up_factor: float = 1.8
+    """A run that takes this many times the fastest one's time is not measured further."""
+    statistic: Callable[[list[float]], float] = min
+    """What is made of the rounds: what else runs on the machine can only add to a time, so the least says most."""
+
+
+def interleaved(runs: Mapping[str, Run], synchronize: Run, effort: Effort) -> dict[str, float]:
+    """Seconds of one run, by name; runs that lose at once have their first time."""
+    first = {name: _first(run, synchronize) for name, run in runs.items()}
+    limit = effort.give_up_factor * min(first.values())
+    kept = {name: run for name, run in runs.items() if first[name] <= limit}
+    repeats = max(1, round(effort.sample_seconds / min(first.values())))
+    samples: dict[str, list[float]] = {name: [] for name in kept}
+    began = perf_counter()
+    for index in range(effort.max_rounds):
+        if index >= effort.min_rounds and perf_counter() - began > effort.max_seconds:
+            break
+        for name, run in kept.items():
+            samples[name].append(_time(run, synchronize, repeats))
+    return first | {name: effort.statistic(times) for name, times in samples.items()}
+
+
+def _first(run: Run, synchronize: Run) -> float:
+    run()  # kernels are chosen, memory is allocated
+    return min(_time(run, synchronize, 1) for _ in range(2))
+
+
+def _time(run: Run, synchronize: Run, repeats: int) -> float:
+    synchronize()
+    began = perf_counter()
+    for _ in range(repeats):
+        run()
+    synchronize()
+    return (perf_counter() - began) / repeats

@@ -1,0 +1,51 @@
+"""Plans chosen by hand: one name for everything, or names by shape."""
+
+from collections.abc import Mapping
+from re import fullmatch
+
+from elman_models.plans.table import Entry, Shape
+from elman_models.plans.workshop import SEGMENTS, Workshop
+
+Overrides = str | Mapping[str, str]
+"""`native`; or by shape, as a table shows them: `{"8x16": "ort", "64x16 ragged": "fused"}`."""
+
+
+def forced(workshop: Workshop, name: str) -> dict[Shape, Entry]:
+    """Entries by which one plan runs everything; ragged batches in segments where it wants equally long rows.
+
+    Raises:
+        ValueError: no such plan, or none that could run ragged batches so.
+    """
+    _check(workshop, name, is_ragged=False)
+    ragged = name if name in workshop.names(is_ragged=True) else SEGMENTS
+    if ragged not in workshop.names(is_ragged=True):
+        ragged = workshop.default
+    return {Shape(1, 1): Entry(name), Shape(1, 1, True): Entry(ragged)}
+
+
+def by_shape(workshop: Workshop, overrides: Mapping[str, str]) -> dict[Shape, Entry]:
+    """Entries to be put over measured ones.
+
+    Raises:
+        ValueError: not a shape, or a plan that cannot run it.
+    """
+    entries = {_shape(label): Entry(name) for label, name in overrides.items()}
+    for shape, entry in entries.items():
+        _check(workshop, entry.plan, is_ragged=shape.is_ragged)
+    return entries
+
+
+def _shape(label: str) -> Shape:
+    match = fullmatch(r"([1-9]\d{0,6})x([1-9]\d{0,6})( ragged)?", label)
+    if not match:
+        raise ValueError(f"plans: {label!r}: expected rows x steps, as in '8x16' or '8x16 ragged'")
+    return Shape(int(match[1]), int(match[2]), match[3] is not None)
+
+
+def _check(workshop: Workshop, name: str, *, is_ragged: bool) -> None:
+    known = workshop.names(is_ragged=is_ragged)
+    if name not in known:
+        kind = "ragged batches" if is_ragged else "equally long rows"
+        raise ValueError(
+            f"plans: no plan {name!r} for {kind} of this model on this machine; there are {', '.join(known)}"
+        )

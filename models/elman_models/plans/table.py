@@ -1,0 +1,104 @@
+"""The plan table: which plan runs a batch, by rows, steps and whether rows differ in length."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import log2
+from typing import NamedTuple
+
+from elman_models.plans.plan import Plan
+
+
+class Shape(NamedTuple):
+    """What a batch looks like to a plan."""
+
+    rows: int
+    steps: int
+    """Of the longest row."""
+    is_ragged: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.rows}x{self.steps}{' ragged' if self.is_ragged else ''}"
+
+    @property
+    def row_steps(self) -> int:
+        """Session-steps of a batch, if its lengths fall evenly from `steps` to 1 where ragged."""
+        return sum(self.lengths)
+
+    @property
+    def lengths(self) -> list[int]:
+        """[rows], non-increasing: those of a batch of this shape, as it is measured."""
+        if not self.is_ragged:
+            return [self.steps] * self.rows
+        return [-(-self.steps * (self.rows - row) // self.rows) for row in range(self.rows)]
+
+    def distance(self, other: "Shape") -> float:
+        """How far apart two shapes are, in factors of two."""
+        return abs(log2(self.rows / other.rows)) + abs(log2(self.steps / other.steps))
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One point of the table."""
+
+    plan: str
+    """The name of the plan that runs it."""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    """Time of a launch by plan; empty where nothing was measured, shorter where a plan lost early."""
+
+
+class PlanTable:
+    """The plans of one model, chosen once; a shape that is not in it is run as the nearest that is."""
+
+    def __init__(self, plans: Mapping[str, Plan], entries: Mapping[Shape, Entry]) -> None:
+        """Fixes the choice.
+
+        Args:
+            plans: by name; every plan that an entry names.
+            entries: by shape, equally long and ragged ones.
+        """
+        self.plans = dict(plans)
+        self.entries = dict(sorted(entries.items(), key=lambda item: (item[0].is_ragged, *item[0])))
+        self._chosen: dict[tuple[int, int, bool], Plan] = {}  # what was looked up before
+
+    @classmethod
+    def of_one(cls, plan: Plan) -> "PlanTable":
+        """A table of one plan, which runs everything."""
+        entry = Entry(plan.name)
+        return cls({plan.name: plan}, {Shape(1, 1): entry, Shape(1, 1, True): entry})
+
+    def choose(self, rows: int, steps: int, is_ragged: bool = False) -> Plan:
+        """The plan for a batch of `rows`, whose longest has `steps`."""
+        # Bit lengths of 4/3 x: powers of two and what is nearest to them, so that few keys stand for all sizes.
+        key = ((4 * rows // 3).bit_length(), (4 * steps // 3).bit_length(), is_ragged)
+        plan = self._chosen.get(key)
+        if plan is None:
+            shape = Shape(1 << (key[0] - 1), 1 << (key[1] - 1), is_ragged)
+            plan = self._chosen[key] = self.plans[self._nearest(shape).plan]
+        return plan
+
+    @property
+    def names(self) -> list[str]:
+        """The plans that some entry names, in order: labels of metrics."""
+        return sorted({entry.plan for entry in self.entries.values()})
+
+    def describe(self) -> str:
+        """A line per shape: the plan, its time, session-steps per second, and what the others took."""
+        lines = [f"{'rows x steps':<16}{'plan':<22}{'microseconds':>13}{'steps/s':>12}  others"]
+        lines += [_line(shape, entry) for shape, entry in self.entries.items()]
+        return "\n".join(lines)
+
+    def _nearest(self, shape: Shape) -> Entry:
+        alike = (known for known in self.entries if known.is_ragged == shape.is_ragged)
+        return self.entries[min(alike, key=shape.distance)]
+
+
+def _line(shape: Shape, entry: Entry) -> str:
+    seconds = entry.seconds.get(entry.plan)
+    if not seconds:
+        return f"{shape!s:<16}{entry.plan:<22}{'not measured':>13}"
+    others = ", ".join(
+        f"{name} {1e6 * other:.0f}"
+        for name, other in sorted(entry.seconds.items(), key=lambda item: item[1])
+        if name != entry.plan
+    )
+    return f"{shape!s:<16}{entry.plan:<22}{1e6 * seconds:>13.0f}{shape.row_steps / seconds:>12,.0f}  {others}"

@@ -1,0 +1,109 @@
+"""Warm-up: measures the candidates on this machine with this model's weights, shape by shape, within a budget."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from time import perf_counter
+
+import numpy as np
+import torch
+
+from elman_models.packed import Packed, batch_sizes
+from elman_models.plans.measure import Effort, Run, interleaved
+from elman_models.plans.plan import Plan
+from elman_models.plans.table import Entry, Shape
+from elman_models.plans.workshop import Workshop
+from elman_models.spec import ModelSpec, Precision
+from elman_models.state import State
+
+log = logging.getLogger(__name__)
+
+Progress = Callable[[int, int, str], None]
+"""Called before each shape with the number of shapes done, the number of all, and the shape's name."""
+
+UNIFORM = tuple(Shape(1 << power, steps) for power in range(9) for steps in (1, 4, 16))
+RAGGED = tuple(Shape(rows, steps, True) for rows in (4, 16, 64, 256) for steps in (4, 16))
+UNIFORM_SHARE = 0.7
+"""Of the budget."""
+TOLERANCES = {Precision.FLOAT32: 1e-3, Precision.FLOAT16: 0.05, Precision.BFLOAT16: 0.2}
+"""x max(1, |y|): a plan further than this from the default one is broken on this machine, not rounded."""
+
+
+@dataclass(frozen=True)
+class WarmUp:
+    """Measures one model's plans, on the thread that calls."""
+
+    spec: ModelSpec
+    device: torch.device
+    workshop: Workshop
+    budget_seconds: float
+    progress: Progress | None = None
+    effort: Effort = field(default_factory=Effort)
+
+    def measure(self) -> dict[Shape, Entry]:
+        """The fastest plan of each shape. Shapes come by size; the budget ends before those that it does not reach."""
+        began = perf_counter()
+        self._drop_broken()
+        plans = self.workshop.plans(self.workshop.names(is_ragged=False), {})
+        entries = self._fastest(plans, UNIFORM, 0, began + UNIFORM_SHARE * self.budget_seconds)
+        plans = self.workshop.plans(self.workshop.names(is_ragged=True), entries)
+        return entries | self._fastest(plans, RAGGED, len(UNIFORM), began + self.budget_seconds)
+
+    def _fastest(
+        self, plans: Mapping[str, Plan], shapes: Sequence[Shape], num_done: int, deadline: float
+    ) -> dict[Shape, Entry]:
+        if len(plans) == 1:
+            return {shapes[0]: Entry(next(iter(plans)))}
+        entries: dict[Shape, Entry] = {}
+        seconds_per_step = 0.0  # that measuring the latest shape took
+        for done, shape in enumerate(sorted(shapes, key=lambda shape: shape.row_steps), num_done):
+            began = perf_counter()
+            if entries and began + seconds_per_step * shape.row_steps > deadline:
+                break
+            if self.progress:
+                self.progress(done, len(UNIFORM) + len(RAGGED), str(shape))
+            seconds = self._time(plans, shape)
+            entries[shape] = Entry(min(seconds, key=seconds.__getitem__), seconds)
+            seconds_per_step = (perf_counter() - began) / shape.row_steps
+        return entries
+
+    def _time(self, plans: Mapping[str, Plan], shape: Shape) -> dict[str, float]:
+        batch = sample(self.spec, shape, self.device)
+        runs: dict[str, Run] = {name: partial(plan.run, *batch) for name, plan in plans.items()}
+        return interleaved(runs, partial(_synchronize, self.device), self.effort)
+
+    def _drop_broken(self) -> None:
+        batch = sample(self.spec, Shape(3, 2), self.device)
+        want = self.workshop.plan(self.workshop.default).run(*batch)
+        for name in [name for name in self.workshop.candidates if name != self.workshop.default]:
+            if reason := self._reason_against(name, batch, want):
+                log.warning("plan %s of model %s is left out: %s", name, self.spec.name, reason)
+                self.workshop.drop(name)
+
+    def _reason_against(self, name: str, batch: tuple[Packed, State], want: tuple[torch.Tensor, State]) -> str:
+        try:
+            error = _error(self.workshop.plan(name).run(*batch), want)
+        except Exception as reason:  # noqa: BLE001 - backends raise what they like; the default plan is left
+            return str(reason)
+        is_near = error <= TOLERANCES[self.workshop.candidates[name].precision]  # what is not a number is not near
+        return "" if is_near else f"it is {error:g} off"
+
+
+def sample(spec: ModelSpec, shape: Shape, device: torch.device) -> tuple[Packed, State]:
+    """A random batch of `shape` for a plan: data [N, input_size], the state of its rows."""
+    sizes = batch_sizes(np.array(shape.lengths))
+    data = torch.randn(int(sizes.sum()), spec.input_size, device=device)
+    zeros = State.zeros(spec, shape.rows, device)
+    return Packed(data, sizes), State(zeros.h + 0.1, None if zeros.c is None else zeros.c + 0.1)
+
+
+def _error(got: tuple[torch.Tensor, State], want: tuple[torch.Tensor, State]) -> float:
+    """The largest difference x max(1, |want|), of output and state."""
+    pairs = [(got[0], want[0]), (got[1].h, want[1].h), (got[1].c, want[1].c)]
+    return max(float(((g - w).abs() / w.abs().clamp(min=1)).max()) for g, w in pairs if g is not None and w is not None)
+
+
+def _synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

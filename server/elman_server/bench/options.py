@@ -1,0 +1,42 @@
+"""The options of `elman-server bench`; apart from what runs them, so that no other command waits for its imports."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
+
+LENGTHS = "N, uniform:LOW:HIGH or geometric:MEAN"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds them."""
+    parser.add_argument("--address", default="127.0.0.1:8470", metavar="HOST:PORT")
+    parser.add_argument("--model", required=True, metavar="NAME")
+    parser.add_argument("--version", default="", help="the model's version (default: the highest)")
+    parser.add_argument("--metrics", metavar="URL", help="the server's metrics page: rows per batch are read there")
+    parser.add_argument("--pid", type=int, help="the server's process, if it runs here: its processor time is read")
+    parser.add_argument(
+        "--sessions", type=_list_of(int), default=(1, 16, 64, 256), metavar="N,N,...", help="default: 1,16,64,256"
+    )
+    parser.add_argument("--streams", type=int, help="default: one for each session")
+    parser.add_argument("--connections", type=int, default=1, help="that the streams are spread over (default: 1)")
+    parser.add_argument("--rows", type=int, help="sessions of one frame (default: all of its stream's)")
+    parser.add_argument("--in-flight", type=int, default=1, help="closed loop: frames of a stream under way")
+    parser.add_argument("--lengths", default="1", help=f"steps of a chunk: {LENGTHS} (default: 1)")
+    parser.add_argument(
+        "--rates", type=_list_of(float), metavar="R,R,...", help="open loop: session-steps offered a second, Poisson"
+    )
+    parser.add_argument("--warm-up", type=float, default=1.0, metavar="SECONDS", help="default: 1")
+    parser.add_argument("--seconds", type=float, default=5.0, help="of each run, after its warm-up (default: 5)")
+    parser.add_argument("--seeds", type=int, default=3, help="runs of each load, each of another seed (default: 3)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="for runs.json and the plots")
+
+
+def _list_of(kind: Callable[[str], T]) -> Callable[[str], tuple[T, ...]]:
+    def parse(text: str) -> tuple[T, ...]:
+        return tuple(kind(part) for part in text.split(","))
+
+    parse.__name__ = "list"  # as argparse names it in its message
+    return parse

@@ -1,0 +1,172 @@
+"""Room 2, door: `inference.GRPCInferenceService`, the Open Inference Protocol over the same rooms as `elman.v1`."""
+
+from importlib.metadata import version
+
+import grpc
+from google.protobuf.message import Message
+
+from elman_server.door import Door, UnaryContext
+from elman_server.errors import Draining, InvalidInput, UnknownModel
+from elman_server.oip.call import Call
+from elman_server.oip.config import write_config, write_metadata
+from elman_server.oip.parameters import read_parameters
+from elman_server.oip.reader import Reader
+from elman_server.oip.repository import Repository, model_named
+from elman_server.oip.sequences import Sequences
+from elman_server.oip.statistics import write_statistics
+from elman_server.oip.status import code_of, message_of
+from elman_server.oip.stream import InferStream
+from elman_server.oip.stubs import grpc_service_pb2 as pb
+from elman_server.oip.targets import Targets
+from elman_server.oip.unary import unary
+from elman_server.oip.unsupported import UnsupportedCalls
+from elman_server.oip.writer import write_response
+
+EXTENSIONS = (
+    "sequence",
+    "model_repository",
+    "model_repository(unload_dependents)",
+    "model_configuration",
+    "parameters",
+    "statistics",
+)
+
+
+class OpenInferenceService(UnsupportedCalls):
+    """Its calls mean what they mean on Triton, but where docs/open-inference-protocol.md says otherwise."""
+
+    def __init__(self, door: Door, *, strict_order: bool) -> None:
+        super().__init__(door)
+        self._targets = Targets(door.catalog)
+        self._reader = Reader(self._targets, door.engine.clock)
+        self._sequences = Sequences(door.engine, self._targets)
+        self._repository = Repository(door)
+        self._strict_order = strict_order
+        self._streams: set[InferStream] = set()
+        door.engine.when_idle(lambda _: self._targets.forget_unloaded())
+
+    @unary
+    async def ServerLive(self, request: pb.ServerLiveRequest, context: UnaryContext) -> pb.ServerLiveResponse:  # noqa: N802
+        """Whether the process answers."""
+        return pb.ServerLiveResponse(live=True)
+
+    @unary
+    async def ServerReady(self, request: pb.ServerReadyRequest, context: UnaryContext) -> pb.ServerReadyResponse:  # noqa: N802
+        """Whether it takes requests."""
+        return pb.ServerReadyResponse(ready=not self._door.draining)
+
+    @unary
+    async def ModelReady(self, request: pb.ModelReadyRequest, context: UnaryContext) -> pb.ModelReadyResponse:  # noqa: N802
+        """Whether a model takes requests."""
+        try:
+            target = self._targets.find(request.name, request.version)
+        except UnknownModel:
+            return pb.ModelReadyResponse(ready=False)
+        return pb.ModelReadyResponse(ready=not (self._door.draining or target.runtime.unloading))
+
+    @unary
+    async def ServerMetadata(  # noqa: N802
+        self, request: pb.ServerMetadataRequest, context: UnaryContext
+    ) -> pb.ServerMetadataResponse:
+        """What the server is."""
+        return pb.ServerMetadataResponse(name="elman", version=version("elman-server"), extensions=EXTENSIONS)
+
+    @unary
+    async def ModelMetadata(  # noqa: N802
+        self, request: pb.ModelMetadataRequest, context: UnaryContext
+    ) -> pb.ModelMetadataResponse:
+        """What a model takes and gives."""
+        target = self._targets.find(request.name, request.version)
+        return write_metadata(request.name, target.versions, target.signature)
+
+    @unary
+    async def ModelConfig(self, request: pb.ModelConfigRequest, context: UnaryContext) -> pb.ModelConfigResponse:  # noqa: N802
+        """A model's configuration."""
+        return pb.ModelConfigResponse(config=write_config(self._targets.find(request.name, request.version)))
+
+    @unary
+    async def ModelStatistics(  # noqa: N802
+        self, request: pb.ModelStatisticsRequest, context: UnaryContext
+    ) -> pb.ModelStatisticsResponse:
+        """Counts and durations of one version, all versions of a model, or all models."""
+        if request.version or not request.name:
+            known = self._targets.catalog.runtimes()
+            found = [self._targets.find(request.name, request.version).runtime] if request.name else known
+        else:
+            found = list(self._targets.catalog.family(request.name).versions.values())
+        stats = [write_statistics(runtime, self._targets.of(runtime).requests) for runtime in found]
+        return pb.ModelStatisticsResponse(model_stats=stats)
+
+    @unary
+    async def ModelInfer(self, request: pb.ModelInferRequest, context: UnaryContext) -> pb.ModelInferResponse:  # noqa: N802
+        """One request, one answer."""
+        self._door.check_open()
+        now = self._door.engine.clock.now()
+        parameters = read_parameters(request.parameters)
+        if parameters.decoupled:
+            raise InvalidInput("'decoupled': ModelInfer has one answer; use ModelStreamInfer")
+        call = Call()
+        inference = call.inference = self._reader.read(request, parameters, call, now=now)
+        remaining = context.time_remaining()
+        if remaining is not None:
+            inference.frame.deadline = min(inference.frame.deadline, now + remaining)
+        try:
+            self._sequences.submit(inference)
+            part = await call.future
+        finally:
+            if inference.frame.open_rows:
+                inference.cancelled = True
+                self._door.engine.cancel(call)
+        inference.target.requests.count(self._door.engine.clock.now() - now, failed=part.error is not None)
+        if part.error is not None:
+            raise part.error
+        return write_response(inference, part)
+
+    async def ModelStreamInfer(  # type: ignore[override]  # noqa: N802
+        self, _requests: object, context: grpc.aio.ServicerContext[Message, Message]
+    ) -> None:
+        """Requests of any number of sequences in flight together."""
+        if self._door.draining:
+            stopping = Draining("the server is stopping; reconnect")
+            await context.abort(code_of(stopping), message_of(stopping))
+        name = context.peer()
+        caller = self._door.callers.enter(name)
+        stream = InferStream(
+            context, self._door, self._reader, self._sequences, caller, strict_order=self._strict_order
+        )
+        self._streams.add(stream)
+        try:
+            await stream.run()
+        finally:
+            self._streams.discard(stream)
+            self._door.callers.leave(name)
+
+    def end_streams(self) -> None:
+        """Has each stream refuse new requests and end once everything admitted is answered."""
+        for stream in self._streams:
+            stream.end()
+
+    @unary
+    async def RepositoryIndex(  # noqa: N802
+        self, request: pb.RepositoryIndexRequest, context: UnaryContext
+    ) -> pb.RepositoryIndexResponse:
+        """The bundles of the model folder."""
+        return pb.RepositoryIndexResponse(models=await self._repository.index(ready_only=request.ready))
+
+    @unary
+    async def RepositoryModelLoad(  # noqa: N802
+        self, request: pb.RepositoryModelLoadRequest, context: UnaryContext
+    ) -> pb.RepositoryModelLoadResponse:
+        """Loads a model's bundles."""
+        name = model_named(request.repository_name, request.model_name, request.parameters)
+        await self._repository.load(name)
+        return pb.RepositoryModelLoadResponse(model_name=name, isLoaded=True)
+
+    @unary
+    async def RepositoryModelUnload(  # noqa: N802
+        self, request: pb.RepositoryModelUnloadRequest, context: UnaryContext
+    ) -> pb.RepositoryModelUnloadResponse:
+        """Unloads a model."""
+        name = model_named(request.repository_name, request.model_name, request.parameters)
+        await self._repository.unload(name)
+        return pb.RepositoryModelUnloadResponse(model_name=name, isUnloaded=True)

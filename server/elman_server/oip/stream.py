@@ -1,0 +1,183 @@
+"""One `ModelStreamInfer` stream: requests in, answers out, each request ended exactly once."""
+
+import asyncio
+from collections import deque
+from typing import Any, NamedTuple
+
+import grpc
+
+from elman_server.answers import Answer
+from elman_server.callers import Caller
+from elman_server.door import Door
+from elman_server.errors import Draining, ServiceError
+from elman_server.frames import Frame
+from elman_server.oip.inference import Inference, Part
+from elman_server.oip.parameters import read_parameters
+from elman_server.oip.reader import Reader
+from elman_server.oip.sequences import Sequences
+from elman_server.oip.status import code_of, message_of
+from elman_server.oip.stubs.grpc_service_pb2 import ModelInferRequest, ModelStreamInferResponse
+from elman_server.oip.turns import Turn, Turns
+from elman_server.oip.writer import write_stream_error, write_stream_response
+
+METHOD = "ModelStreamInfer"
+END_ON_ERROR = "triton_grpc_error"
+"""Metadata, "true": an error ends the stream with its status."""
+
+
+class Reply(NamedTuple):
+    """What is to be written."""
+
+    request_id: str
+    inference: Inference | None
+    """None where the request was not understood."""
+    part: Part
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of the caller's that end with it."""
+        return self.inference.frame.num_rows if self.inference and self.part.final else 0
+
+    def message(self) -> ModelStreamInferResponse:
+        """As it travels."""
+        if self.inference is None:
+            return write_stream_error(self.request_id, message_of(self.part.error) if self.part.error else "")
+        return write_stream_response(self.inference, self.part)
+
+
+class InferStream:
+    """Reads requests into the engine and writes what comes back; on the loop's thread."""
+
+    def __init__(
+        self,
+        context: Any,
+        door: Door,
+        reader: Reader,
+        sequences: Sequences,
+        caller: Caller,
+        *,
+        strict_order: bool,
+    ) -> None:
+        """`context` is grpc.aio's."""
+        self._context = context
+        self._door = door
+        self._reader = reader
+        self._sequences = sequences
+        self._caller = caller
+        self._clock = door.engine.clock
+        self._ends_on_error = dict(context.invocation_metadata()).get(END_ON_ERROR) == "true"
+        self._turns: Turns[Reply] = Turns(self._queue, one_line=strict_order)
+        self._open: dict[int, tuple[Inference, Turn[Reply]]] = {}  # by the frame's number
+        self._number = 0
+        self._outbox: deque[Reply] = deque()
+        self._something = asyncio.Event()
+        self._rows = self._num_bytes = 0  # what counts against the caller now
+        self._read_all = False
+        self._seconds = door.metrics.request_seconds.labels(METHOD)
+        self._ok = door.metrics.requests.labels(METHOD, "OK")
+
+    async def run(self) -> None:
+        """Serves the stream to its end: half-closed by the caller and answered, ended by an error, or cancelled."""
+        reader, writer = asyncio.create_task(self._read()), asyncio.create_task(self._write_all())
+        try:
+            await asyncio.wait((reader, writer), return_when=asyncio.FIRST_COMPLETED)
+            if not writer.done():
+                reader.result()
+            await writer
+        finally:
+            reader.cancel()
+            writer.cancel()
+            self._let_go()
+
+    def deliver(self, frame: Frame, answer: Answer) -> None:
+        """Takes an answer of the engine's."""
+        entry = self._open.get(frame.frame_id)
+        if entry is None:
+            return
+        inference, turn = entry
+        part = inference.take(answer)
+        if part is None:
+            return
+        if part.final:
+            del self._open[frame.frame_id]
+            self._charge(0, -frame.data.nbytes)
+            self._count(part.error, frame.arrived, inference)
+        self._turns.answer(turn, Reply(inference.id, inference, part), final=part.final)
+
+    def end(self) -> None:
+        """The server is stopping: what comes is refused, and the stream ends once everything is answered."""
+        self._something.set()
+
+    async def _read(self) -> None:
+        while True:
+            if self._caller.is_full:
+                await self._caller.room()
+            request = await self._context.read()
+            if request is grpc.aio.EOF:
+                self._read_all = True
+                self._something.set()
+                return
+            self._accept(request)
+
+    def _accept(self, request: ModelInferRequest) -> None:
+        now, line = self._clock.now(), ""
+        try:
+            if self._door.draining:
+                raise Draining("the server is stopping; reconnect")
+            parameters = read_parameters(request.parameters)
+            line = parameters.session_id
+            self._number += 1
+            inference = self._reader.read(request, parameters, self, number=self._number, now=now)
+        except ServiceError as error:
+            self._count(error, now, None)
+            reply = Reply(request.id, None, Part(error=error))
+            self._turns.answer(self._turns.join(line), reply, final=True)
+            return
+        self._open[self._number] = inference, self._turns.join(line)
+        self._charge(inference.frame.num_rows, inference.frame.data.nbytes)
+        self._sequences.submit(inference)
+
+    def _queue(self, reply: Reply) -> None:
+        self._charge(0, reply.part.num_bytes)
+        self._outbox.append(reply)
+        self._something.set()
+
+    async def _write_all(self) -> None:
+        while True:
+            while self._outbox:
+                reply = self._outbox.popleft()
+                try:
+                    if self._ends_on_error and reply.part.error is not None:
+                        await self._context.abort(code_of(reply.part.error), message_of(reply.part.error))
+                    await self._context.write(reply.message())
+                finally:
+                    self._charge(-reply.num_rows, -reply.part.num_bytes)
+            if (self._read_all or self._door.draining) and not self._open:
+                return
+            self._something.clear()
+            await self._something.wait()
+
+    def _count(self, error: ServiceError | None, began: float, inference: Inference | None) -> None:
+        seconds = self._clock.now() - began
+        if error is None:
+            self._ok.inc()
+        else:
+            self._door.metrics.requests.labels(METHOD, code_of(error).name).inc()
+        self._seconds.observe(seconds)
+        if inference is not None:
+            inference.target.requests.count(seconds, failed=error is not None)
+
+    def _charge(self, rows: int, num_bytes: int) -> None:
+        self._rows += rows
+        self._num_bytes += num_bytes
+        self._caller.add(rows, num_bytes)
+
+    def _let_go(self) -> None:
+        # What is not begun is dropped; what was read and not answered counts no more against the caller.
+        if self._open:
+            for inference, _ in self._open.values():
+                inference.cancelled = True
+            self._door.engine.cancel(self)
+            self._open.clear()
+        self._charge(-self._rows, -self._num_bytes)
+        self._outbox.clear()

@@ -1,0 +1,1 @@
+"""Generated from proto/inference; imported by the surface's own modules alone."""

@@ -1,0 +1,48 @@
+"""Unary calls of this surface: how an error leaves, and that the call is counted."""
+
+import functools
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from google.protobuf.message import Message
+
+from elman_server.door import Door, UnaryContext
+from elman_server.errors import EngineFailed, ServiceError
+from elman_server.oip.status import code_of, message_of
+
+log = logging.getLogger(__name__)
+Request = TypeVar("Request", bound=Message)
+Response = TypeVar("Response", bound=Message)
+Service = TypeVar("Service")
+
+
+def unary(
+    method: Callable[[Service, Request, UnaryContext], Awaitable[Response]],
+) -> Callable[[Service, Request, UnaryContext], Awaitable[Response]]:
+    """Turns a method's domain errors into this surface's statuses, and counts the call. The service has a `_door`."""
+    name = method.__name__
+
+    @functools.wraps(method)
+    async def served(self: Service, request: Request, context: UnaryContext) -> Response:
+        door: Door = self._door  # type: ignore[attr-defined]
+        began, code = door.engine.clock.now(), "CANCELLED"
+        try:
+            response = await method(self, request, context)
+            code = "OK"
+            return response
+        except Exception as error:
+            refused = error if isinstance(error, ServiceError) else _unexpected(name, error)
+            code = code_of(refused).name
+            await context.abort(code_of(refused), message_of(refused))
+            raise AssertionError from error  # abort raises
+        finally:
+            door.metrics.requests.labels(name, code).inc()
+            door.metrics.request_seconds.labels(name).observe(door.engine.clock.now() - began)
+
+    return served
+
+
+def _unexpected(name: str, error: Exception) -> EngineFailed:
+    log.error("%s failed", name, exc_info=error)
+    return EngineFailed(f"{name} failed inside the server: {type(error).__name__}")

@@ -1,0 +1,42 @@
+"""A server process for real clients, and one in this process for raw stubs."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from client_venvs import CLIENTS, ClientVenv, NoClientError, client_venv
+from server_process import server_process
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "server"))
+
+from served import folder, serve  # noqa: F401
+
+TRITON = [name for name in CLIENTS if name.startswith("triton")]
+
+
+def venv_or_skip(name: str) -> ClientVenv:
+    """The client's environment; without it its tests are skipped."""
+    try:
+        return client_venv(name)
+    except NoClientError as error:
+        pytest.skip(f"pip could not make {name}: {error}")
+
+
+@pytest.fixture(scope="session", params=TRITON)
+def triton(request: pytest.FixtureRequest) -> ClientVenv:
+    """Each version of tritonclient."""
+    return venv_or_skip(request.param)
+
+
+@pytest.fixture(scope="session")
+def kserve() -> ClientVenv:
+    """KServe's own client."""
+    return venv_or_skip("kserve-0.21")
+
+
+@pytest.fixture(scope="session")
+def address(folder: Path) -> Iterator[str]:  # noqa: F811
+    """Of a server of every toy."""
+    with server_process(folder) as address:
+        yield address

@@ -1,0 +1,144 @@
+"""What the engine must agree with: sessions as plain lists of inputs, run whole by torch.nn."""
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+from toys import Array, Toy, assert_near
+
+from elman_server.answers import Answer
+from elman_server.errors import ServiceError
+from elman_server.frames import Frame, Want
+
+RowKey = tuple[int, int]
+"""Frame id and row."""
+
+
+class Listener:
+    """An asker that notes what it is told, in order."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[Frame, Answer]] = []
+        self.gone = False
+
+    def deliver(self, frame: Frame, answer: Answer) -> None:
+        frame.open_rows -= answer.num_ended
+        self.told.append((frame, answer))
+
+
+@dataclass(eq=False)
+class Chunk:
+    """A chunk that was admitted and has not ended."""
+
+    begin: int
+    data: Array
+    kind: int
+    deadline: float
+    owner: RowKey
+    asker: Listener
+    begun: bool = False
+
+    @property
+    def end(self) -> int:
+        return self.begin + len(self.data)
+
+
+@dataclass(eq=False)
+class Plain:
+    """One session."""
+
+    id: str
+    handle: int
+    used: float
+    position: int = 0
+    applied: list[Array] = field(default_factory=list)
+    queue: list[Chunk] = field(default_factory=list)
+    done: list[Chunk] = field(default_factory=list)  # oldest first
+    stale: list[int] = field(default_factory=list)
+    broken: bool = False
+    closing: bool = False
+
+    @property
+    def admitted(self) -> int:
+        return self.queue[-1].end if self.queue else self.position
+
+    def sequence(self, steps: int) -> Array:
+        """The first `steps` inputs applied."""
+        return np.concatenate(self.applied)[:steps]
+
+
+@dataclass
+class Received:
+    """What came back for one row."""
+
+    steps: list[Array] = field(default_factory=list)
+    lengths: int = 0
+    position: int | None = None
+    error: ServiceError | None = None
+    h_n: Array | None = None
+    c_n: Array | None = None
+
+    @property
+    def is_over(self) -> bool:
+        return self.position is not None or self.error is not None
+
+    def check(self, toy: Toy, sequence: Array, begin: int, kind: int) -> None:
+        """Equals torch.nn on the whole sequence up to this chunk's end."""
+        want, want_state = Want(kind // 2), bool(kind % 2)
+        output, h_n, c_n = toy.run(sequence)
+        if want is Want.NONE:
+            assert not self.steps
+        else:
+            assert_near(np.stack(self.steps), output[begin:] if want is Want.ALL else output[-1:])
+        assert (self.h_n is not None) == want_state
+        if want_state:
+            assert_near(self.h_n, h_n)
+        if want_state and c_n is not None:
+            assert_near(self.c_n, c_n)
+
+
+def split(frame: Frame, answer: Answer, received: dict[RowKey, Received]) -> list[RowKey]:
+    """Spreads an answer over its rows; the rows that end or begin with it, in order."""
+    rows = range(frame.num_rows) if answer.rows is None else answer.rows.tolist()
+    if answer.rows is None and not len(answer.lengths):
+        rows = []
+    keys = [(frame.frame_id, row) for row in rows]
+    lengths = answer.lengths.tolist()
+    assert lengths == sorted(lengths, reverse=True)
+    starts = [0] * len(lengths) if answer.starts is None else answer.starts.tolist()
+    for key, start, length in zip(keys, starts, lengths, strict=True):
+        assert received[key].lengths == start
+        received[key].lengths += length
+    if frame.want is Want.ALL and lengths:
+        assert answer.output is not None
+        elements = iter(answer.output)
+        for t in range(lengths[0]):
+            for key, length in zip(keys, lengths, strict=True):
+                if t < length:
+                    received[key].steps.append(next(elements))
+        assert next(elements, None) is None
+    _end(frame, answer, received)
+    return [*keys, *((frame.frame_id, row) for row, _ in answer.errors)]
+
+
+def _end(frame: Frame, answer: Answer, received: dict[RowKey, Received]) -> None:
+    for i, (row, position) in enumerate(zip(answer.finished.tolist(), answer.positions.tolist(), strict=True)):
+        one = received[frame.frame_id, row]
+        assert not one.is_over, "a row ended twice"
+        one.position = position
+        if frame.want is Want.LAST:
+            assert answer.output is not None
+            one.steps.append(answer.output[i])
+        if frame.want_state:
+            assert answer.h_n is not None
+            one.h_n = answer.h_n[:, i]
+            one.c_n = None if answer.c_n is None else answer.c_n[:, i]
+    for row, error in answer.errors:
+        one = received[frame.frame_id, row]
+        assert not one.is_over, "a row ended twice"
+        one.error = error
+
+
+def passed(deadline: float, now: float) -> bool:
+    """Whether a time is over."""
+    return deadline <= now and not math.isinf(deadline)
