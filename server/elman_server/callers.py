@@ -1,4 +1,4 @@
-"""Callers: whom limits count. What each has waiting, running and unread."""
+"""Callers: whom limits count. What each has waiting, running and unread, and when it is read no further."""
 
 import asyncio
 
@@ -6,10 +6,14 @@ from elman_server.config import Limits
 
 
 class Caller:
-    """A principal, or a connection where there are no credentials. On the loop's thread."""
+    """A principal, or a connection where there are no credentials. On the loop's thread.
 
-    def __init__(self, limits: Limits) -> None:
-        self._limits = limits
+    It is full at its own limits, and at its share of the queue: an equal part for every caller that has something
+    there. So what comes faster than it can be run waits with those who send it, where it costs the server nothing.
+    """
+
+    def __init__(self, callers: "Callers") -> None:
+        self._callers = callers
         self._waiters: list[asyncio.Future[None]] = []
         self.rows = 0
         self.num_bytes = 0
@@ -19,12 +23,20 @@ class Caller:
     @property
     def is_full(self) -> bool:
         """Whether nothing more is to be read from it."""
-        return self.rows >= self._limits.max_caller_rows or self.num_bytes >= self._limits.max_caller_bytes
+        max_rows, max_bytes = self._callers.most()
+        return self.rows >= max_rows or self.num_bytes >= max_bytes
 
     def add(self, rows: int, num_bytes: int) -> None:
         """More that waits, runs or lies unread; negative: less."""
+        had_rows = self.rows > 0
         self.rows += rows
         self.num_bytes += num_bytes
+        if (self.rows > 0) != had_rows:
+            self._callers.count_active(1 if self.rows > 0 else -1)
+        self.wake()
+
+    def wake(self) -> None:
+        """Lets those go on who wait for room, if there is some."""
         if self._waiters and not self.is_full:
             waiters, self._waiters = self._waiters, []
             for waiter in waiters:
@@ -45,10 +57,11 @@ class Callers:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._callers: dict[str, Caller] = {}
+        self._num_active = 0  # callers that have rows
 
     def enter(self, name: str) -> Caller:
         """The caller of that name, with one stream or call more."""
-        caller = self._callers.setdefault(name, Caller(self._limits))
+        caller = self._callers.setdefault(name, Caller(self))
         caller.streams += 1
         return caller
 
@@ -58,3 +71,18 @@ class Callers:
         caller.streams -= 1
         if not caller.streams:
             del self._callers[name]
+
+    def most(self) -> tuple[int, int]:
+        """Rows and bytes at which a caller is full."""
+        limits, share = self._limits, max(1, self._num_active)
+        return (
+            min(limits.max_caller_rows, max(1, limits.max_queue_rows // share)),
+            min(limits.max_caller_bytes, max(1, limits.max_queue_bytes // share)),
+        )
+
+    def count_active(self, more: int) -> None:
+        """A caller has rows now, or (negative) has none any more, which leaves more for the others."""
+        self._num_active += more
+        if more < 0:
+            for caller in self._callers.values():
+                caller.wake()

@@ -36,7 +36,8 @@ class Limits(_Frozen):
     max_queue_bytes: Bytes = 256 << 20
     """Bytes of their input, per model version."""
     max_caller_rows: Count = 8192
-    """Rows of one caller that wait, run or lie unread; beyond it the server stops reading its streams."""
+    """Rows of one caller that wait, run or lie unread; at it, or at an equal share of the queue, its streams are read no
+    further."""
     max_caller_bytes: Bytes = 64 << 20
     """Bytes of one caller's input that waits and output that lies unread; likewise."""
     max_frame_bytes: Annotated[int, Field(ge=1024, le=63 << 20)] = 16 << 20
