@@ -1,27 +1,22 @@
 """Side by side, in one run and on the same weights: bare torch, onnxruntime, the server people write today, and us."""
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
 
-import numpy as np
 import torch
 
-from bench.bundles import NAME, reference, write_model
+from bench.bare_loops import Call, onnx_call, rate, torch_call
+from bench.bundles import NAME, write_model
 from bench.clients import Clients, clients
 from bench.effort import Effort
 from bench.median import median
-from bench.onnx_lstm import onnx_session
 from bench.progress import rounds
 from bench.result import Figure, Result
 from bench.serving import Served, serve, serve_module
 from elman_server.bench.load import Load
 from elman_server.bench.plot import Line, Plot
 from elman_server.bench.table import Table
-
-Call = Callable[[], object]
 
 
 @dataclass(frozen=True)
@@ -57,43 +52,6 @@ def measure(effort: Effort, folder: Path) -> Result:
         found = [_round(effort, calls, served, naive, own) for _ in rounds("baselines", effort.rounds)]
         plot = _sweep(effort, served, naive, own)
     return Result("baselines", figures=_figures(found), tables=(_table(found),), plots=(plot,))
-
-
-@torch.inference_mode()
-def rate(call: Call, rows: int, seconds: float) -> float:
-    """Session-steps a second of a call that steps so many rows."""
-    for _ in range(5):
-        call()
-    count, began = 0, time.perf_counter()
-    while time.perf_counter() - began < seconds:
-        call()
-        count += rows
-    return count / (time.perf_counter() - began)
-
-
-def torch_call(effort: Effort, rows: int) -> Call:
-    """`y, state = module(x, state)`, torch as it comes."""
-    module, x = reference(effort), torch.randn(1, rows, effort.input_size)
-    state = [torch.zeros(module.num_layers, rows, module.hidden_size) for _ in range(2)]
-
-    def call() -> None:
-        _, state[:] = module(x, tuple(state))
-
-    return call
-
-
-def onnx_call(effort: Effort, rows: int) -> Call:
-    """The same through onnxruntime."""
-    module = reference(effort)
-    session, x = onnx_session(module), np.random.default_rng(0).standard_normal((1, rows, effort.input_size))
-    names = [f"{name}{layer}" for layer in range(module.num_layers) for name in "hc"]
-    feeds = {name: np.zeros((1, rows, module.hidden_size), np.float32) for name in names} | {"x": x.astype(np.float32)}
-
-    def call() -> None:
-        _, *states = session.run(None, feeds)
-        feeds.update(zip(names, states, strict=True))
-
-    return call
 
 
 def _round(effort: Effort, calls: dict[int, tuple[Call, Call]], served: Served, naive: Served, own: Clients) -> Round:

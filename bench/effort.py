@@ -26,5 +26,5 @@ class Effort:
 
 
 TINY = Effort(1, 0.3, 0.1, 8, 1000, 200, hidden_size=16, input_size=8, sweep=(1, 8), multiples=(0.5, 2.0))
-SHORT = Effort(3, 2.0, 0.5, 256, 1_000_000, 10_000)
+SHORT = Effort(5, 1.5, 0.4, 256, 1_000_000, 10_000)
 FULL = Effort(9, 5.0, 1.0, 256, 1_000_000, 10_000, sweep=(1, 4, 16, 64, 256, 1024))

@@ -22,7 +22,7 @@ from torch import nn
 from elman_models import ModelSpec, Packed, Stack, State
 from elman_models.plans.cache import cache_key, machine
 from elman_models.plans.candidates import candidates
-from elman_models.plans.measure import Effort, interleaved
+from elman_models.plans.measure import Effort, interleaved, stopwatch
 from elman_models.plans.table import Shape
 from elman_models.plans.warm_up import sample
 from elman_models.plans.workshop import Workshop
@@ -103,7 +103,7 @@ def measure(stack: Stack) -> Iterator[Point]:
             runs[BARE] = partial(run_bare, stack.rnn, *batch)
             for run in runs.values():
                 run()  # graphs are captured when a shape comes the second time
-            seconds = interleaved(runs, torch.cuda.synchronize, EFFORT)
+            seconds = interleaved(runs, stopwatch(CUDA), EFFORT)
             chosen = stack.plans.choose(rows, steps).name
             yield Point(stack.spec.cell, stack.spec.hidden_size, rows, steps, chosen, seconds)
 

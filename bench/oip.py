@@ -23,7 +23,8 @@ from bench.serving import Served, serve
 
 SEQUENCES = 64
 LIMIT = 0.8
-MIN_ROUNDS = 5
+ROUNDS = 4
+"""For each of the effort's, a quarter as long each: other work on the machine then meets both sides alike."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ async def _measure(effort: Effort, served: Served) -> Result:
     data = np.random.default_rng(0).standard_normal((1, effort.input_size)).astype(np.float32)
     sides = (await native(served.address, NAME, SEQUENCES, data), open_inference(NAME, SEQUENCES, data))
     found: list[list[Measured]] = [[], []]
-    for index in rounds("oip", max(effort.rounds, MIN_ROUNDS) if effort is not TINY else 1):
+    for index in rounds("oip", ROUNDS * effort.rounds):
         for which in (0, 1) if index % 2 else (1, 0):
             found[which].append(await _side(effort, served, sides[which]))
     return _result(sides, found)
@@ -53,9 +54,10 @@ async def _measure(effort: Effort, served: Served) -> Result:
 
 async def _side(effort: Effort, served: Served, side: Side) -> Measured:
     cpu = served.cpu_seconds
-    rate = await run(served.address, side, effort.warm_up_seconds, effort.seconds)
+    warm_up, seconds = effort.warm_up_seconds / ROUNDS, effort.seconds / ROUNDS
+    rate = await run(served.address, side, warm_up, seconds)
     cpu = served.cpu_seconds - cpu
-    return Measured(rate, cpu / (rate * (effort.seconds + effort.warm_up_seconds)))
+    return Measured(rate, cpu / (rate * (warm_up + seconds)))
 
 
 def _result(sides: Sequence[Side], found: Sequence[Sequence[Measured]]) -> Result:

@@ -5,7 +5,8 @@ against plain torch.nn.
 
 The plan table is filled as the server fills it, then every candidate runs every shape: medians of 7
 to 99 interleaved rounds.
-A ratio above 1 means that the chosen plan is faster. The grid is that of the issue: input 64, 2 layers.
+A ratio above 1 means that the chosen plan is faster. With one thread the clock is that thread's, so that other
+processes count only as far as they take cache and memory. The grid is that of the issue: input 64, 2 layers.
 """
 
 import argparse
@@ -26,7 +27,7 @@ from torch.nn.utils.rnn import PackedSequence
 from elman_models import Cell, ModelSpec, Packed, Stack, State
 from elman_models.plans.cache import cache_key, machine
 from elman_models.plans.candidates import candidates
-from elman_models.plans.measure import Effort, interleaved
+from elman_models.plans.measure import Effort, interleaved, stopwatch
 from elman_models.plans.table import Shape
 from elman_models.plans.warm_up import sample
 from elman_models.plans.workshop import SEGMENTS, Workshop
@@ -105,7 +106,7 @@ def measure(cell: Cell, hidden_size: int, arguments: argparse.Namespace) -> Iter
         runs: dict[str, Callable[[], object]] = {name: partial(plan.run, *batch) for name, plan in plans.items()}
         runs[TORCH] = partial(run_torch, stack.rnn, *batch)
         chosen = stack.plans.choose(shape.rows, shape.steps, shape.is_ragged).name
-        seconds = interleaved(runs, lambda: None, EFFORT)
+        seconds = interleaved(runs, stopwatch(CPU), EFFORT)
         point = Point(cell, hidden_size, str(shape), shape.is_ragged, chosen, seconds)
         print(line(point), flush=True)
         yield point
@@ -164,7 +165,9 @@ def report(points: list[Point], arguments: argparse.Namespace) -> Mapping[str, o
     key = cache_key(make_stack(Cell.LSTM, 8, arguments.precision).spec, CPU)
     about = {name: key[name] for name in ("machine", "threads", "elman-models", "torch", "onnxruntime")}
     return {
-        "about": about | {"python": platform.python_version(), "precision": arguments.precision},
+        "about": about
+        | {"python": platform.python_version(), "precision": arguments.precision}
+        | {"clock": stopwatch(CPU).__name__},
         "points": [asdict(point) for point in points],
         "summary": summary(points).splitlines(),
     }

@@ -7,7 +7,9 @@ trap 'rm -rf "$before"' EXIT
 stubs() { find client server -name '*_pb2*.py' -o -name '*_pb2*.pyi' | sort; }
 stubs | xargs tar cf "$before/stubs.tar"
 proto/generate.sh
-if ! tar df "$before/stubs.tar" 2>&1 | grep -vE 'Mod time|Uid|Gid|Mode' | (! grep .); then
+differences=$(tar df "$before/stubs.tar" 2>&1 | grep -vE 'Mod time|Uid|Gid|Mode' || true)
+if [[ $differences ]]; then
+  echo "$differences" >&2
   echo "proto: the committed stubs differ from the contract: run 'make proto' and commit" >&2
   exit 1
 fi

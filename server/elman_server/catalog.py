@@ -4,9 +4,7 @@ import asyncio
 import time
 from pathlib import Path
 
-import torch
-
-from elman_models.bundle import find_bundles, load, read_spec
+from elman_models.bundle import find_bundles, read_spec
 from elman_models.errors import BundleError
 from elman_models.stack import Stack
 from elman_server.config import Limits
@@ -15,6 +13,7 @@ from elman_server.errors import BrokenBundle, LimitReached, UnknownModel
 from elman_server.families import Family
 from elman_server.handles import MAX_MODELS, HandleKey
 from elman_server.metrics import Metrics
+from elman_server.preparation import Prepare
 from elman_server.runtime import Runtime
 from elman_server.versions import version_key
 
@@ -22,12 +21,12 @@ from elman_server.versions import version_key
 class Catalog:
     """All families. Changed on the engine's thread; read from any, since its dicts are replaced whole."""
 
-    def __init__(self, folder: Path, device: torch.device, limits: Limits, engine: Engine, metrics: Metrics) -> None:
+    def __init__(self, folder: Path, prepare: Prepare, limits: Limits, engine: Engine, metrics: Metrics) -> None:
         self.folder = folder
         self.limits = limits
         self.key = HandleKey()
         self.families: dict[str, Family] = {}
-        self._device = device
+        self._prepare = prepare
         self._engine = engine
         self._metrics = metrics
         self._workers: dict[int, Worker] = {}
@@ -100,8 +99,8 @@ class Catalog:
         """
         began = time.monotonic()
         try:
-            stack = await asyncio.to_thread(load, bundle, self._device)
-        except BundleError as error:
+            stack = await asyncio.to_thread(self._prepare, bundle)
+        except (BundleError, ValueError) as error:
             raise BrokenBundle(str(error)) from error
         runtime = await self._engine.call(lambda: self._add(stack))
         runtime.metrics.model_load_seconds.set(time.monotonic() - began)

@@ -36,8 +36,7 @@ class Limits(_Frozen):
     max_queue_bytes: Bytes = 256 << 20
     """Bytes of their input, per model version."""
     max_caller_rows: Count = 8192
-    """Rows of one caller that wait, run or lie unread; at it, or at an equal share of the queue, its streams are read no
-    further."""
+    """Rows of one caller that wait, run or lie unread; at it, or at its share of the queue, it is read no further."""
     max_caller_bytes: Bytes = 64 << 20
     """Bytes of one caller's input that waits and output that lies unread; likewise."""
     max_frame_bytes: Annotated[int, Field(ge=1024, le=63 << 20)] = 16 << 20
@@ -67,6 +66,12 @@ class ServerConfig(_Frozen):
     """auto, cpu, cuda or cuda:N; auto takes CUDA where there is one."""
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None
     """torch's threads within one operation; none: as many as torch takes by itself."""
+    warm_up_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 4.0
+    """Longest time to measure which plan runs which batch of a model best; 0: not at all."""
+    cache: Path | None = Path("~/.cache/elman")
+    """Folder where measured plan tables are kept; none: nowhere."""
+    plans: str | dict[str, str] | None = None
+    """One plan's name for every batch; in a file also names by shape, as `elman-server plans` shows them."""
     drain_seconds: Seconds = 30.0
     """At a stop, the longest time for what was admitted to be answered."""
     oip_strict_order: bool = False

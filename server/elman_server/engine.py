@@ -143,6 +143,7 @@ class Engine:
         self._keep_starts(runtime, batch, state)
         output, state = runtime.stack.step(Packed(data, batch.sizes), state)
         runtime.pool.replace(batch.slots, state)
+        runtime.metrics.plan(runtime.stack.plan_name)
         runtime.metrics.ran(len(batch.numbers), batch.num_steps, len(output), self.clock.now() - began)
         return output, state
 

@@ -205,6 +205,7 @@ class ModelMetrics:
         self.reuse_gap = m.reuse_gap.labels(*labels)
         self.model_load_seconds = m.model_load_seconds.labels(*labels)
         self.batches = BatchTally()
+        self._plans: dict[str, Counter] = {}
         self._rejected = {reason: m.rejected_rows.labels(*labels, reason) for reason in REJECTED}
         self._ended = {reason: m.sessions_ended.labels(*labels, reason) for reason in ENDED}
 
@@ -240,6 +241,11 @@ class ModelMetrics:
         """Counts ended sessions: closed, expired, evicted or drained."""
         self._ended[reason].inc(sessions)
 
+    def watch_plans(self, names: Iterable[str]) -> None:
+        """Creates the series of the plans that may run."""
+        for name in names:
+            self._plans[name] = self._metrics.plan_launches.labels(*self._labels, name)
+
     def plan(self, name: str) -> None:
         """Counts a batch run by a plan."""
-        self._metrics.plan_launches.labels(*self._labels, name).inc()
+        self._plans[name].inc()

@@ -29,6 +29,7 @@ from elman_server.listen import Address
 from elman_server.metrics import Metrics
 from elman_server.oip.service import OpenInferenceService
 from elman_server.oip.stubs import grpc_service_pb2, grpc_service_pb2_grpc
+from elman_server.preparation import Preparation
 from elman_server.service import InferenceService
 from elman_server.service_models import ModelsService
 from elman_server.service_sessions import SessionsService
@@ -67,7 +68,7 @@ class Server:
         self._config = config
         self.metrics = Metrics()
         self._engine = Engine(asyncio.get_running_loop(), Clock())
-        self.catalog = Catalog(config.models, device, config.limits, self._engine, self.metrics)
+        self.catalog = Catalog(config.models, Preparation(config, device), config.limits, self._engine, self.metrics)
         self.door = Door(self._engine, self.catalog, self.metrics)
         self._inference = InferenceService(self.door)
         self._open_inference = OpenInferenceService(self.door, strict_order=config.oip_strict_order)

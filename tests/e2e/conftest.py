@@ -5,4 +5,4 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "server"))
 
-from served import folder, serve  # noqa: E402, F401
+from served import folder, serve  # noqa: F401

@@ -5,11 +5,11 @@ That no row ends twice is checked by `Ask.put` on every result; here it is that 
 
 import asyncio
 from collections import Counter
+from typing import Any
 
 import grpc
 import numpy as np
 import pytest
-from frames_on_wire import Stepper
 from refusals import refusal_of
 from served import Serve, Served
 from toys import SPECS, assert_near, random_input, toy
@@ -90,18 +90,28 @@ async def test_a_half_closed_stream_is_answered_to_its_end(serve: Serve) -> None
     assert all(row.position for ask in asks for row in ask.rows)
 
 
+def when_called(owner: Any, name: str) -> asyncio.Event:
+    """Set once the method has been called."""
+    event, method = asyncio.Event(), getattr(owner, name)
+    setattr(owner, name, lambda: (method(), event.set()))
+    return event
+
+
 async def test_at_a_stop_everything_admitted_is_answered_and_the_stream_ends_unavailable(serve: Serve) -> None:
     served = await serve("lstm")
     opened = await served.open("lstm", count=4)
     stepper, idle = await served.step(), await served.step()
     inference, sessions = served.inference, served.sessions
-    whole = inference_pb2.InferRequest(model="lstm", lengths=[2], input={"dtype": 1, "shape": [2, 3], "data": bytes(24)})
+    whole = inference_pb2.InferRequest(
+        model="lstm", lengths=[2], input={"dtype": 1, "shape": [2, 3], "data": bytes(24)}
+    )
+    streams_told = when_called(served.server._inference, "end_streams")
     async with Turnstile(served) as turnstile:
         asks = [await stepper.send(opened.handles, [random_input(SPEC, RNG, 20)] * 4) for _ in range(3)]
         infer = inference.Infer(whole)
         await turnstile.arrived(4)
         stopping = asyncio.create_task(served.server.stop())
-        await refused_when_draining(served)
+        await streams_told.wait()
         late = await stepper.send(opened.handles, [random_input(SPEC, RNG, 1)] * 4)
         await stepper.finish(late)
         assert late.refusal
@@ -120,12 +130,6 @@ async def test_at_a_stop_everything_admitted_is_answered_and_the_stream_ends_una
     assert refusal.code == "UNAVAILABLE"
 
 
-async def refused_when_draining(served: Served) -> None:
-    """Returns once the server has begun to stop, which is told by its refusal of what is new."""
-    while not served.server.door.draining:
-        await asyncio.sleep(0)
-
-
 async def test_a_stream_whose_caller_is_full_is_read_again_once_answers_are_read(serve: Serve) -> None:
     served = await serve("lstm", max_caller_rows=4)
     opened = await served.open("lstm", count=4)
@@ -134,4 +138,3 @@ async def test_a_stream_whose_caller_is_full_is_read_again_once_answers_are_read
     for k, ask in enumerate(asks, 1):
         await stepper.finish(ask)
         assert [row.position for row in ask.rows] == [k] * 4
-    assert isinstance(stepper, Stepper)

@@ -64,7 +64,12 @@ BAD: dict[str, tuple[dict[str, Any], str, str, tuple[str, ...]]] = {
     "no rows": ({"lengths": []}, "INVALID_ARGUMENT", "INVALID_INPUT", ("at least one",)),
     "lengths": ({"lengths": [3, 3]}, "INVALID_ARGUMENT", "INVALID_INPUT", ("[6, 3]", "[5, 3]")),
     "zero steps": ({"lengths": [5, 0]}, "INVALID_ARGUMENT", "INVALID_INPUT", ("at least 1",)),
-    "h_0 alone": ({"h_0": wire.to_tensor(np.zeros((2, 2, 5), np.float32))}, "INVALID_ARGUMENT", "INVALID_INPUT", ("c_0",)),
+    "h_0 alone": (
+        {"h_0": wire.to_tensor(np.zeros((2, 2, 5), np.float32))},
+        "INVALID_ARGUMENT",
+        "INVALID_INPUT",
+        ("c_0",),
+    ),
     "a shape of h_0": (
         {
             "h_0": wire.to_tensor(np.zeros((2, 1, 5), np.float32)),
@@ -75,7 +80,10 @@ BAD: dict[str, tuple[dict[str, Any], str, str, tuple[str, ...]]] = {
         ("h_0", "[2, 2, 5]", "[2, 1, 5]"),
     ),
     "a state that is not finite": (
-        {"h_0": wire.to_tensor(np.full((2, 2, 5), np.nan, np.float32)), "c_0": wire.to_tensor(np.zeros((2, 2, 5), np.float32))},
+        {
+            "h_0": wire.to_tensor(np.full((2, 2, 5), np.nan, np.float32)),
+            "c_0": wire.to_tensor(np.zeros((2, 2, 5), np.float32)),
+        },
         "INVALID_ARGUMENT",
         "INVALID_INPUT",
         ("h_0", "NaN"),

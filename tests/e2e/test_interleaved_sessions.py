@@ -19,7 +19,10 @@ async def test_64_interleaved_sessions_with_random_chunks_equal_torch(serve: Ser
     inputs = [random_input(SPECS[name], rng, STEPS) for _ in range(SESSIONS)]
     shares = np.array_split(np.arange(SESSIONS), STREAMS)
     outputs = await asyncio.gather(
-        *(drive(served, [opened.handles[i] for i in share], [inputs[i] for i in share], k) for k, share in enumerate(shares))
+        *(
+            drive(served, [opened.handles[i] for i in share], [inputs[i] for i in share], k)
+            for k, share in enumerate(shares)
+        )
     )
     for index, output in enumerate(output for share in outputs for output in share):
         assert_near(output, toy(name).run(inputs[index])[0])

@@ -17,7 +17,6 @@ from toys import SPECS, random_input, write_toys
 from turnstile import Turnstile
 
 from elman.v1 import models_pb2 as pb
-from elman.v1 import sessions_pb2
 
 RNG = np.random.default_rng(9)
 

@@ -19,19 +19,39 @@ SPEC = SPECS["lstm"]
     ("request_", "code", "reason", "says"),
     [
         (pb.OpenSessionsRequest(model="nope", count=1), "NOT_FOUND", "UNKNOWN_MODEL", ("'nope'", "bi_lstm, lstm")),
-        (pb.OpenSessionsRequest(model="lstm", version="9", count=1), "NOT_FOUND", "UNKNOWN_MODEL", ("'9'", "loaded: 1")),
+        (
+            pb.OpenSessionsRequest(model="lstm", version="9", count=1),
+            "NOT_FOUND",
+            "UNKNOWN_MODEL",
+            ("'9'", "loaded: 1"),
+        ),
         (pb.OpenSessionsRequest(model="bi_lstm", count=1), "FAILED_PRECONDITION", "NO_SESSIONS", ("Infer",)),
         (pb.OpenSessionsRequest(model="lstm"), "INVALID_ARGUMENT", "INVALID_INPUT", ("1 to 65536", "got 0")),
-        (pb.OpenSessionsRequest(model="lstm", count=1, session_ids=["a"]), "INVALID_ARGUMENT", "INVALID_INPUT", ("both",)),
+        (
+            pb.OpenSessionsRequest(model="lstm", count=1, session_ids=["a"]),
+            "INVALID_ARGUMENT",
+            "INVALID_INPUT",
+            ("both",),
+        ),
         (pb.OpenSessionsRequest(model="lstm", count=65537), "INVALID_ARGUMENT", "INVALID_INPUT", ("65536", "65537")),
-        (pb.OpenSessionsRequest(model="lstm", session_ids=["a", "a"]), "INVALID_ARGUMENT", "INVALID_INPUT", ("repeated",)),
+        (
+            pb.OpenSessionsRequest(model="lstm", session_ids=["a", "a"]),
+            "INVALID_ARGUMENT",
+            "INVALID_INPUT",
+            ("repeated",),
+        ),
         (pb.OpenSessionsRequest(model="lstm", session_ids=[""]), "INVALID_ARGUMENT", "INVALID_INPUT", ("1 to 128",)),
         (pb.OpenSessionsRequest(model="lstm", session_ids=["x" * 129]), "INVALID_ARGUMENT", "INVALID_INPUT", ("128",)),
         (pb.OpenSessionsRequest(model="lstm", session_ids=["a\n"]), "INVALID_ARGUMENT", "INVALID_INPUT", ("1 to 128",)),
         (pb.OpenSessionsRequest(model="lstm", count=1, mode=9), "INVALID_ARGUMENT", "INVALID_INPUT", ("0 to 3", "9")),
         (pb.OpenSessionsRequest(model="lstm", count=1, mode=2), "INVALID_ARGUMENT", "INVALID_INPUT", ("NEW",)),
         (pb.OpenSessionsRequest(model="lstm", count=1, server_instance="old"), "ABORTED", "RE_ATTACH", ("old",)),
-        (pb.AttachSessionsRequest(model="lstm", session_ids=["a"], server_instance="x"), "ABORTED", "RE_ATTACH", ("x",)),
+        (
+            pb.AttachSessionsRequest(model="lstm", session_ids=["a"], server_instance="x"),
+            "ABORTED",
+            "RE_ATTACH",
+            ("x",),
+        ),
         (pb.CloseSessionsRequest(model="nope", session_ids=["a"]), "NOT_FOUND", "UNKNOWN_MODEL", ("nope",)),
         (pb.CloseSessionsRequest(model="lstm"), "INVALID_ARGUMENT", "INVALID_INPUT", ("got 0",)),
         (pb.DescribeSessionRequest(model="lstm", session_id="no"), "NOT_FOUND", "UNKNOWN_SESSION", ("'no'",)),
@@ -87,7 +107,9 @@ async def test_an_expired_session_says_when_and_where_and_never_starts_over_sile
     tried = await served.sessions.OpenSessions(
         pb.OpenSessionsRequest(model="lstm", session_ids=["gone"], mode=RESUME_OR_NEW)
     )
-    described = await refusal_of(served.sessions.DescribeSession(pb.DescribeSessionRequest(model="lstm", session_id="gone")))
+    described = await refusal_of(
+        served.sessions.DescribeSession(pb.DescribeSessionRequest(model="lstm", session_id="gone"))
+    )
     for refusal in (ask.rows[0].error, Refusal.of(tried.errors[0].status), described):
         assert refusal
         assert (refusal.code, refusal.reason) == ("NOT_FOUND", "SESSION_EXPIRED")
@@ -176,7 +198,9 @@ async def test_sessions_are_listed_once_each_page_by_page(serve: Serve) -> None:
     for size in (1, 5, 22, 23, 0):
         found, token = [], ""
         while True:
-            page = await served.sessions.ListSessions(pb.ListSessionsRequest(model="lstm", page_size=size, page_token=token))
+            page = await served.sessions.ListSessions(
+                pb.ListSessionsRequest(model="lstm", page_size=size, page_token=token)
+            )
             assert len(page.sessions) <= (size or 100)
             found += [session.session_id for session in page.sessions]
             token = page.next_page_token

@@ -3,6 +3,7 @@
 import json
 import logging
 from pathlib import Path
+from time import perf_counter, thread_time
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from recurrent_cases import CPU, assert_near, make_model, make_spec, pack, rando
 from elman_models import Packed, State
 from elman_models.plans.cache import PlanCache, cache_key
 from elman_models.plans.candidates import Candidate
-from elman_models.plans.measure import Effort, interleaved
+from elman_models.plans.measure import Effort, interleaved, stopwatch
 from elman_models.plans.table import Entry, Shape
 from elman_models.plans.warm_up import RAGGED, UNIFORM, WarmUp
 from elman_models.plans.workshop import Workshop
@@ -91,7 +92,7 @@ def test_a_slower_run_loses_and_a_hopeless_one_is_not_run_again() -> None:
         "slow": lambda: spin("slow", 30_000),
         "hopeless": lambda: spin("hopeless", 2_000_000),
     }
-    seconds = interleaved(runs, lambda: None, Effort(give_up_factor=5))
+    seconds = interleaved(runs, thread_time, Effort(give_up_factor=5))
     assert seconds["fast"] < seconds["slow"] < seconds["hopeless"]
     assert calls["hopeless"] == 3
     assert calls["fast"] > 3
@@ -175,3 +176,14 @@ def test_without_onnxruntime_its_plan_is_no_candidate(monkeypatch: pytest.Monkey
     monkeypatch.setattr("elman_models.plans.candidates._has_ort", lambda: False)
     _, stack = make_model(make_spec("lstm"))
     assert "ort" not in make_workshop(stack).candidates
+
+
+def test_one_thread_is_timed_by_its_own_clock() -> None:
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        assert stopwatch(CPU) is thread_time
+        torch.set_num_threads(2)
+        assert stopwatch(CPU) is perf_counter
+    finally:
+        torch.set_num_threads(before)

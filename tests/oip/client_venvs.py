@@ -1,5 +1,6 @@
 """Virtual environments of the clients that the tests drive, outside the repository and kept between runs."""
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -7,7 +8,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-PIP_SECONDS = 240
+PIP_SECONDS = 600
 SCRIPT_SECONDS = 120
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "elman" / "venvs"
 
@@ -51,16 +52,20 @@ def client_venv(name: str) -> ClientVenv:
         NoClientError: pip could not.
     """
     folder, requirement = CACHE / name, CLIENTS[name]
-    stamp = folder / ".requirement"
-    if not (stamp.is_file() and stamp.read_text() == requirement):
-        shutil.rmtree(folder, ignore_errors=True)
-        for command in (
-            [sys.executable, "-m", "venv", folder],
-            [folder / "bin" / "python", "-m", "pip", "install", "--quiet", requirement],
-        ):
-            _do(command)
-        stamp.write_text(requirement)
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another run may be making it
+        stamp = folder / ".requirement"
+        if not (stamp.is_file() and stamp.read_text() == requirement):
+            _make(folder, requirement)
+            stamp.write_text(requirement)
     return ClientVenv(folder / "bin" / "python")
+
+
+def _make(folder: Path, requirement: str) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    _do([sys.executable, "-m", "venv", folder])
+    _do([folder / "bin" / "python", "-m", "pip", "install", "--quiet", requirement])
 
 
 def _do(command: list[str | Path]) -> None:

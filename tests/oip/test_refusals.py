@@ -107,6 +107,13 @@ async def test_too_many_steps_on_a_bidirectional_model_are_refused(serve: Serve)
     assert (await refused(stub_of(served).ModelInfer(request("bi_lstm", X))))[0] == "INVALID_ARGUMENT"
 
 
+async def test_an_answer_that_grpc_could_not_send_is_refused_before_the_work(serve: Serve) -> None:
+    served, x = await serve("tokens", max_frame_bytes=48 << 20), np.zeros((1 << 20, 5), np.int64)
+    code, message = await refused(stub_of(served).ModelInfer(request("tokens", x)))
+    assert code == "INVALID_ARGUMENT"
+    assert f"the answer would have {5 * 16 << 20} bytes" in message
+
+
 async def test_a_full_queue_is_unavailable(serve: Serve) -> None:
     served = await serve("gru", max_queue_rows=2)
     stub = stub_of(served)

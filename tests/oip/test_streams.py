@@ -111,7 +111,7 @@ async def test_an_error_ends_the_stream_only_where_that_was_asked_for(serve: Ser
     assert ended.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
-async def test_a_stopping_server_answers_what_it_took_and_ends_the_stream(serve: Serve) -> None:
+async def test_a_stopping_server_answers_what_it_took_and_ends_the_stream_unavailable(serve: Serve) -> None:
     served, x = await serve("gru"), steps("gru", 3)
     call = GRPCInferenceServiceStub(served.channel).ModelStreamInfer()
     stream = Stream(call)
@@ -128,7 +128,9 @@ async def test_a_stopping_server_answers_what_it_took_and_ends_the_stream(serve:
     by_id = {read.infer_response.id: read.error_message for read in told}
     assert by_id["taken"] == ""
     assert "stopping" in by_id["late"]
-    assert await stream.read() is grpc.aio.EOF
+    with pytest.raises(grpc.aio.AioRpcError, match="stopping") as ended:
+        await stream.read()
+    assert ended.value.code() is grpc.StatusCode.UNAVAILABLE
     await stopping
     served.server.stop = _nothing  # type: ignore[method-assign]
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import grpc
+import pytest
 from google.rpc import error_details_pb2, status_pb2
 
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
@@ -29,9 +30,7 @@ class Refusal:
             if detail.Unpack(retry):
                 seconds = retry.retry_delay.ToNanoseconds() / 1e9
         assert info.domain == "elman"
-        return cls(
-            _CODES[status.code].name, status.message, info.reason, tuple(sorted(info.metadata.items())), seconds
-        )
+        return cls(_CODES[status.code].name, status.message, info.reason, tuple(sorted(info.metadata.items())), seconds)
 
     @property
     def says(self) -> dict[str, str]:
@@ -40,13 +39,12 @@ class Refusal:
 
 async def refusal_of(call: Awaitable[Any]) -> Refusal:
     """The error that a call ends with, its details the same as its bare status."""
-    try:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call
-    except grpc.aio.AioRpcError as error:
-        trailers = dict(error.trailing_metadata() or ())
-        if "grpc-status-details-bin" not in trailers:
-            return Refusal(error.code().name, error.details() or "")
-        refusal = Refusal.of(status_pb2.Status.FromString(trailers["grpc-status-details-bin"]))
-        assert (refusal.code, refusal.message) == (error.code().name, error.details())
-        return refusal
-    raise AssertionError("it was not refused")
+    error = caught.value
+    trailers: dict[str, Any] = dict(error.trailing_metadata() or ())
+    if "grpc-status-details-bin" not in trailers:
+        return Refusal(error.code().name, error.details() or "")
+    refusal = Refusal.of(status_pb2.Status.FromString(trailers["grpc-status-details-bin"]))
+    assert (refusal.code, refusal.message) == (error.code().name, error.details())
+    return refusal

@@ -73,7 +73,9 @@ class Served:
     async def assert_all_released(self) -> None:
         """Nothing waits, runs or is lent any more, in any model."""
         for runtime in self.server.catalog.runtimes():
-            left = await self.on_engine(lambda r=runtime: (r.queue_rows, r.queue_bytes, r.borrowed, len(r.frames.items())))
+            left = await self.on_engine(
+                lambda r=runtime: (r.queue_rows, r.queue_bytes, r.borrowed, len(r.frames.items()))
+            )
             assert left == (0, 0, 0, 0)
 
 
@@ -100,6 +102,7 @@ async def serve(folder: Path, tmp_path: Path) -> AsyncIterator[Serve]:
             listen=LOOPBACK,
             metrics_listen=LOOPBACK,
             drain_seconds=drain,
+            warm_up_seconds=0,
             limits=Limits(**(LIMITS | limits)),
         )
         server = Server(config, torch.device("cpu"))

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from toys import CPU, Toy
 
 from elman_server.answers import Answer
+from elman_server.catalog import Catalog
 from elman_server.clock import Clock
 from elman_server.config import Limits
-from elman_server.catalog import Catalog
 from elman_server.engine import Engine
 from elman_server.families import Opened, OpenMode
 from elman_server.frames import Frame, Want

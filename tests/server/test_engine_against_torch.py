@@ -418,7 +418,11 @@ class EngineMachine(RuleBasedStateMachine):
             received = [self.received[frame_id, row] for row in range(len(rows))]
             for row, one in enumerate(received):
                 if one.position is not None:
-                    hx = None if initial is None else (initial.h[:, row], None if initial.c is None else initial.c[:, row])
+                    hx = (
+                        None
+                        if initial is None
+                        else (initial.h[:, row], None if initial.c is None else initial.c[:, row])
+                    )
                     output, h_n, _ = self.toy.run(rows[row], hx if initial is None or initial.c is not None else hx[0])
                     assert_near(np.stack(one.steps), output)
                     assert_near(one.h_n, h_n)

@@ -1,10 +1,14 @@
 """The engine on a clock that stands still, one turn at a time."""
 
+import logging
+
 import numpy as np
+import pytest
 from stepped import Asked, Bench
 from toys import assert_near, random_input, toy
 
-from elman_server.errors import DeadlinePassed, LimitReached, PredecessorFailed
+from elman_server.errors import DeadlinePassed, EngineFailed, InvalidInput, LimitReached, PredecessorFailed
+from elman_server.families import OpenMode
 from elman_server.frames import Want
 from elman_server.lifecycle import Closed
 
@@ -41,3 +45,83 @@ def test_a_frame_refused_beside_others_is_told_to_retry_if_alone_it_would_fit() 
     assert "4 wait and 2 came" in error.message
     assert len(asker.ended) == 4
     bench.assert_nothing_left()
+
+
+def test_a_close_waits_for_the_chunks_before_one_that_its_asker_took_back() -> None:
+    bench, staying, leaving = make_bench(), Asked(), Asked()
+    opened = bench.open("a")
+    data = random_input(bench.toy.spec, RNG, 2)
+    first = bench.submit(bench.frame(opened.handles, data, [2], staying))
+    bench.submit(bench.frame(opened.handles, data, [2], leaving))
+    closed: list[Closed] = []
+    bench.do(lambda: bench.lifecycle.close("me", ["a"], closed.append))
+    bench.engine.cancel(leaving)
+    bench.do(lambda: None)
+    assert not closed, "a chunk still waits"
+    bench.drain()
+    assert staying.ended[first.frame_id, 0] == 2
+    assert [c.positions for c in closed] == [[2]]
+    bench.assert_nothing_left()
+
+
+def test_a_sliced_chunk_that_fails_is_put_back_and_its_followers_fail_with_it(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.CRITICAL)
+    bench, asker = make_bench(max_slice=4), Asked()
+    opened = bench.open("a")
+    before, data = random_input(bench.toy.spec, RNG, 3), random_input(bench.toy.spec, RNG, 10)
+    bench.submit(bench.frame(opened.handles, before, [3], asker))
+    bench.drain()
+    sliced = bench.submit(bench.frame(opened.handles, data, [10], asker))
+    follower = bench.submit(bench.frame(opened.handles, data, [10], asker))
+    bench.pump()
+    stack = bench.runtime.stack
+    bench.runtime.stack = None  # type: ignore[assignment]
+    bench.pump()
+    bench.runtime.stack = stack
+    bench.drain()
+    assert isinstance(asker.ended[sliced.frame_id, 0], EngineFailed)
+    assert isinstance(asker.ended[follower.frame_id, 0], PredecessorFailed)
+    unnamed = bench.submit(bench.frame(opened.handles, data, [10], asker))
+    bench.drain()
+    assert isinstance(asker.ended[unnamed.frame_id, 0], PredecessorFailed)
+    again = bench.submit(bench.frame(opened.handles, data, [10], asker, positions=[3], want=Want.LAST))
+    bench.drain()
+    assert asker.ended[again.frame_id, 0] == 13
+    assert_near(asker.answers[-1].output, toy("lstm").run(np.concatenate([before, data]))[0][-1:])
+    bench.assert_nothing_left()
+
+
+def test_a_repeat_of_a_queued_chunk_brings_its_own_deadline() -> None:
+    bench, old, new = make_bench(), Asked(), Asked()
+    opened = bench.open("a")
+    data = random_input(bench.toy.spec, RNG, 1)
+    bench.submit(bench.frame(opened.handles, data, [1], old, positions=[0], timeout=1))
+    repeat = bench.submit(bench.frame(opened.handles, data, [1], new, positions=[0], timeout=9))
+    bench.do(lambda: None)
+    bench.clock.time += 2
+    bench.drain()
+    assert new.ended[repeat.frame_id, 0] == 1
+
+
+def test_sessions_that_a_call_resumes_are_not_evicted_by_it() -> None:
+    bench, asker = make_bench(max_sessions=2, when_full="evict"), Asked()
+    opened = bench.open("a", "busy")
+    bench.submit(bench.frame(opened.handles[1:], random_input(bench.toy.spec, RNG, 1), [1], asker))
+    bench.clock.time += 1
+    again = bench.open("a", "b", mode=OpenMode.RESUME_OR_NEW)
+    assert isinstance(again.errors[1], LimitReached)
+    frame = bench.submit(bench.frame(again.handles[:1], random_input(bench.toy.spec, RNG, 1), [1], asker))
+    bench.drain()
+    assert asker.ended[frame.frame_id, 0] == 1
+
+
+def test_a_value_that_is_not_finite_fails_its_row_and_moves_nothing() -> None:
+    bench, asker = make_bench(), Asked()
+    opened = bench.open("a", "b")
+    data = random_input(bench.toy.spec, RNG, 2)
+    data[1, 0] = np.nan
+    frame = bench.submit(bench.frame(opened.handles, data, [1, 1], asker))
+    bench.drain()
+    assert asker.ended[frame.frame_id, 0] == 1
+    assert isinstance(asker.ended[frame.frame_id, 1], InvalidInput)
+    assert bench.open("a", "b", mode=OpenMode.RESUME).positions == [1, 0]

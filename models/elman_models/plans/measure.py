@@ -2,9 +2,21 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from time import perf_counter
+from functools import partial
+from time import perf_counter, thread_time
+
+import torch
 
 Run = Callable[[], object]
+Now = Callable[[], float]
+"""Seconds since some moment, once what was begun is done."""
+
+
+def stopwatch(device: torch.device) -> Now:
+    """The clock for plans on `device`: with one thread that of the thread, which other processes do not move."""
+    if device.type == "cuda":
+        return partial(_cuda_now, device)
+    return thread_time if torch.get_num_threads() == 1 else perf_counter
 
 
 @dataclass(frozen=True)
@@ -23,9 +35,9 @@ class Effort:
     """What is made of the rounds: what else runs on the machine can only add to a time, so the least says most."""
 
 
-def interleaved(runs: Mapping[str, Run], synchronize: Run, effort: Effort) -> dict[str, float]:
+def interleaved(runs: Mapping[str, Run], now: Now, effort: Effort) -> dict[str, float]:
     """Seconds of one run, by name; runs that lose at once have their first time."""
-    first = {name: _first(run, synchronize) for name, run in runs.items()}
+    first = {name: _first(run, now) for name, run in runs.items()}
     limit = effort.give_up_factor * min(first.values())
     kept = {name: run for name, run in runs.items() if first[name] <= limit}
     repeats = max(1, round(effort.sample_seconds / min(first.values())))
@@ -35,19 +47,22 @@ def interleaved(runs: Mapping[str, Run], synchronize: Run, effort: Effort) -> di
         if index >= effort.min_rounds and perf_counter() - began > effort.max_seconds:
             break
         for name, run in kept.items():
-            samples[name].append(_time(run, synchronize, repeats))
+            samples[name].append(_time(run, now, repeats))
     return first | {name: effort.statistic(times) for name, times in samples.items()}
 
 
-def _first(run: Run, synchronize: Run) -> float:
+def _first(run: Run, now: Now) -> float:
     run()  # kernels are chosen, memory is allocated
-    return min(_time(run, synchronize, 1) for _ in range(2))
+    return min(_time(run, now, 1) for _ in range(2))
 
 
-def _time(run: Run, synchronize: Run, repeats: int) -> float:
-    synchronize()
-    began = perf_counter()
+def _time(run: Run, now: Now, repeats: int) -> float:
+    began = now()
     for _ in range(repeats):
         run()
-    synchronize()
-    return (perf_counter() - began) / repeats
+    return (now() - began) / repeats
+
+
+def _cuda_now(device: torch.device) -> float:
+    torch.cuda.synchronize(device)
+    return perf_counter()

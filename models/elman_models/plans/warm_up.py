@@ -4,13 +4,14 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from math import inf
 from time import perf_counter
 
 import numpy as np
 import torch
 
 from elman_models.packed import Packed, batch_sizes
-from elman_models.plans.measure import Effort, Run, interleaved
+from elman_models.plans.measure import Effort, Run, interleaved, stopwatch
 from elman_models.plans.plan import Plan
 from elman_models.plans.table import Entry, Shape
 from elman_models.plans.workshop import Workshop
@@ -26,6 +27,10 @@ UNIFORM = tuple(Shape(1 << power, steps) for power in range(9) for steps in (1, 
 RAGGED = tuple(Shape(rows, steps, True) for rows in (4, 16, 64, 256) for steps in (4, 16))
 UNIFORM_SHARE = 0.7
 """Of the budget."""
+HOPELESS_FACTOR = 1.8
+"""A plan that takes this many times the fastest one's time is not measured at still more rows."""
+FEW_ROWS = 32
+"""Below, a plan may lose by what it takes to call it, and still win later."""
 TOLERANCES = {Precision.FLOAT32: 1e-3, Precision.FLOAT16: 0.05, Precision.BFLOAT16: 0.2}
 """x max(1, |y|): a plan further than this from the default one is broken on this machine, not rounded."""
 
@@ -63,7 +68,7 @@ class WarmUp:
                 break
             if self.progress:
                 self.progress(done, len(UNIFORM) + len(RAGGED), str(shape))
-            seconds = self._time(plans, shape)
+            seconds = self._time(_hopeful(plans, shape, entries), shape)
             entries[shape] = Entry(min(seconds, key=seconds.__getitem__), seconds)
             seconds_per_step = (perf_counter() - began) / shape.row_steps
         return entries
@@ -71,7 +76,7 @@ class WarmUp:
     def _time(self, plans: Mapping[str, Plan], shape: Shape) -> dict[str, float]:
         batch = sample(self.spec, shape, self.device)
         runs: dict[str, Run] = {name: partial(plan.run, *batch) for name, plan in plans.items()}
-        return interleaved(runs, partial(_synchronize, self.device), self.effort)
+        return interleaved(runs, stopwatch(self.device), self.effort)
 
     def _drop_broken(self) -> None:
         batch = sample(self.spec, Shape(3, 2), self.device)
@@ -98,12 +103,19 @@ def sample(spec: ModelSpec, shape: Shape, device: torch.device) -> tuple[Packed,
     return Packed(data, sizes), State(zeros.h + 0.1, None if zeros.c is None else zeros.c + 0.1)
 
 
+def _hopeful(plans: Mapping[str, Plan], shape: Shape, entries: Mapping[Shape, Entry]) -> dict[str, Plan]:
+    """`plans` without those that lost by far at the latest two shapes of fewer rows and as many steps."""
+    smaller = [e for s, e in entries.items() if s.steps == shape.steps and s.rows >= FEW_ROWS][-2:]
+    limits = [HOPELESS_FACTOR * entry.seconds[entry.plan] for entry in smaller]
+    pairs = list(zip(smaller, limits, strict=True))
+    return {
+        name: plan
+        for name, plan in plans.items()
+        if len(pairs) < 2 or any(entry.seconds.get(name, inf) <= limit for entry, limit in pairs)
+    }
+
+
 def _error(got: tuple[torch.Tensor, State], want: tuple[torch.Tensor, State]) -> float:
     """The largest difference x max(1, |want|), of output and state."""
     pairs = [(got[0], want[0]), (got[1].h, want[1].h), (got[1].c, want[1].c)]
     return max(float(((g - w).abs() / w.abs().clamp(min=1)).max()) for g, w in pairs if g is not None and w is not None)
-
-
-def _synchronize(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

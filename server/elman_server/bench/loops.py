@@ -55,6 +55,7 @@ async def _send_by_clock(
         tally.offered(frame.steps)
         if now() - due > patience_seconds:
             tally.dropped()
+            await asyncio.sleep(0)  # the answers' turn
         else:
             await stream.send(frame, due)
 

@@ -17,6 +17,9 @@ from elman_server.oip.tensors import initial_state, read_tensors
 from elman_server.reading import check_size
 
 I64 = NDArray[np.int64]
+MAX_ANSWER_BYTES = 63 << 20
+"""A little less than gRPC takes."""
+
 _NO_HANDLES = np.empty(0, np.uint64)
 
 
@@ -68,6 +71,7 @@ class Reader:
                 f"'input': expected at most max_infer_steps, {target.max_steps}, on a bidirectional model, got {steps}"
             )
         names = _names(request, target.signature, parameters)
+        _check_answer(target, parameters, names, steps, rows)
         seconds, position = parameters.timeout_seconds, parameters.position
         frame = Frame(
             frame_id=number,
@@ -114,6 +118,18 @@ def _names(request: ModelInferRequest, signature: Signature, parameters: Paramet
     if parameters.want is Want.NONE and "output" in names:
         names.remove("output")
     return tuple(names)
+
+
+def _check_answer(target: Target, parameters: Parameters, names: tuple[str, ...], steps: int, rows: int) -> None:
+    # gRPC would refuse to send a larger one, when all the work is done.
+    spec = target.runtime.spec
+    told = steps if parameters.want is Want.ALL and not parameters.decoupled else 1
+    num_bytes = 4 * rows * (told * spec.output_size * ("output" in names) + spec.state_numel * (len(names) > 1))
+    if num_bytes > MAX_ANSWER_BYTES:
+        raise InvalidInput(
+            f"the answer would have {num_bytes} bytes, and {MAX_ANSWER_BYTES} are the most: send fewer steps or rows "
+            "at a time, or ask for 'return' = last"
+        )
 
 
 def _check_sequence(target: Target, parameters: Parameters, rows: int, *, has_state: bool) -> None:

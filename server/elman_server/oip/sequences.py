@@ -31,7 +31,7 @@ class Sequences:
         self._targets = targets
         self._arrived: deque[Inference] = deque()
         self._posted = False
-        self._waiting: dict[Key, list[Inference]] = {}
+        self._waiting: dict[Key, deque[Inference]] = {}
 
     def submit(self, inference: Inference) -> None:
         """Hands an inference over, from the loop's thread. It is answered through its frame's asker."""
@@ -82,35 +82,48 @@ class Sequences:
 
     def _admit_alone(self, inference: Inference) -> None:
         waiting = self._waiting.get(_key(inference))
+        if waiting is None:
+            self._perform(inference)
+        else:
+            waiting.append(inference)
+
+    def _perform(self, inference: Inference) -> bool:
+        # Whether it is over with here: a start waits for the sequence's earlier life to end.
         if inference.cancelled:
-            return
+            return True
+        parameters = inference.parameters
         try:
-            if not inference.parameters.session_id:
+            if not parameters.session_id:
                 inference.target.worker.admission.admit_infer(inference.frame, inference.initial)
-            elif waiting is not None:
-                waiting.append(inference)
-            elif inference.parameters.start:
-                self._start(inference)
-            else:
+            elif not parameters.start:
                 self._step(inference, self._find(inference))
+            elif inference.target.family.place(inference.owner) is None:
+                self._begin(inference)
+            else:
+                self._wait(inference)
+                return False
         except ServiceError as error:
             self._refuse(inference, error)
+        return True
 
-    def _start(self, inference: Inference) -> None:
-        # A sequence that lives ends first, after its steps that wait; what follows the start meanwhile waits with it.
-        family = inference.target.family
-        if family.place(inference.owner) is None:
-            self._begin(inference)
-            return
+    def _wait(self, inference: Inference) -> None:
+        # A sequence that lives ends after its steps that wait; what follows the start meanwhile waits with it.
         key = _key(inference)
-        self._waiting[key] = [inference]
-        Lifecycle(family, self._engine.clock).vacate(
-            inference.owner, lambda: self._engine.post(lambda: self._admit(self._waiting.pop(key)))
-        )
+        self._waiting.setdefault(key, deque()).appendleft(inference)
+        lifecycle = Lifecycle(inference.target.family, self._engine.clock)
+        lifecycle.vacate(inference.owner, lambda: self._engine.post(lambda: self._go_on(key)))
+
+    def _go_on(self, key: Key) -> None:
+        waiting = self._waiting[key]
+        while waiting:
+            if not self._perform(waiting.popleft()):
+                return
+        del self._waiting[key]
 
     def _begin(self, inference: Inference) -> None:
         family, now = inference.target.family, self._engine.clock.now()
-        opened = family.open(ANONYMOUS, [inference.owner.session_id], OpenMode.NEW, inference.version, now)
+        version = inference.target.runtime.spec.version
+        opened = family.open(ANONYMOUS, [inference.owner.session_id], OpenMode.NEW, version, now)
         if opened.errors:
             raise opened.errors[0]
         place = self._find(inference)

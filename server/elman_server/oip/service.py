@@ -126,9 +126,6 @@ class OpenInferenceService(UnsupportedCalls):
         self, _requests: object, context: grpc.aio.ServicerContext[Message, Message]
     ) -> None:
         """Requests of any number of sequences in flight together."""
-        if self._door.draining:
-            stopping = Draining("the server is stopping; reconnect")
-            await context.abort(code_of(stopping), message_of(stopping))
         name = context.peer()
         caller = self._door.callers.enter(name)
         stream = InferStream(
@@ -136,7 +133,10 @@ class OpenInferenceService(UnsupportedCalls):
         )
         self._streams.add(stream)
         try:
+            self._door.check_open()
             await stream.run()
+        except Draining as error:
+            await context.abort(code_of(error), message_of(error))
         finally:
             self._streams.discard(stream)
             self._door.callers.leave(name)

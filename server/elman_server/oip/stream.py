@@ -77,7 +77,11 @@ class InferStream:
         self._ok = door.metrics.requests.labels(METHOD, "OK")
 
     async def run(self) -> None:
-        """Serves the stream to its end: half-closed by the caller and answered, ended by an error, or cancelled."""
+        """Serves the stream to its end: half-closed by the caller and answered, ended by an error, or cancelled.
+
+        Raises:
+            Draining: the server is stopping; all that was admitted is answered.
+        """
         reader, writer = asyncio.create_task(self._read()), asyncio.create_task(self._write_all())
         try:
             await asyncio.wait((reader, writer), return_when=asyncio.FIRST_COMPLETED)
@@ -88,6 +92,8 @@ class InferStream:
             reader.cancel()
             writer.cancel()
             self._let_go()
+        if not self._read_all:
+            raise Draining("the server is stopping; reconnect")
 
     def deliver(self, frame: Frame, answer: Answer) -> None:
         """Takes an answer of the engine's."""
@@ -102,6 +108,7 @@ class InferStream:
             del self._open[frame.frame_id]
             self._charge(0, -frame.data.nbytes)
             self._count(part.error, frame.arrived, inference)
+        self._charge(0, part.num_bytes)  # also while it waits for its turn
         self._turns.answer(turn, Reply(inference.id, inference, part), final=part.final)
 
     def end(self) -> None:
@@ -138,7 +145,6 @@ class InferStream:
         self._sequences.submit(inference)
 
     def _queue(self, reply: Reply) -> None:
-        self._charge(0, reply.part.num_bytes)
         self._outbox.append(reply)
         self._something.set()
 

@@ -6,12 +6,11 @@ from numpy.typing import NDArray
 
 from elman_server.oip.inference import Inference, Part
 from elman_server.oip.status import message_of
-from elman_server.oip.stubs.grpc_service_pb2 import InferParameter, ModelInferResponse, ModelStreamInferResponse
+from elman_server.oip.stubs.grpc_service_pb2 import ModelInferResponse, ModelStreamInferResponse
 
 Array = NDArray[Any]
 
 FINAL = "triton_final_response"
-_YES, _NO = InferParameter(bool_param=True), InferParameter(bool_param=False)
 
 
 def write_response(inference: Inference, part: Part) -> ModelInferResponse:
@@ -34,13 +33,14 @@ def write_stream_response(inference: Inference, part: Part) -> ModelStreamInferR
     if part.error is not None:
         return write_stream_error(inference.id, message_of(part.error))
     response = write_response(inference, part)
-    response.parameters[FINAL].CopyFrom(_YES if part.final else _NO)
+    response.parameters[FINAL].bool_param = part.final
     return ModelStreamInferResponse(infer_response=response)
 
 
 def write_stream_error(request_id: str, message: str) -> ModelStreamInferResponse:
     """Why a request failed."""
-    response = ModelInferResponse(id=request_id, parameters={FINAL: _YES})
+    response = ModelInferResponse(id=request_id)
+    response.parameters[FINAL].bool_param = True
     return ModelStreamInferResponse(error_message=message or "failed", infer_response=response)
 
 

@@ -1,0 +1,1 @@
+"""The commands of `elman-server`, one a file: each adds its options and runs."""

@@ -1,0 +1,47 @@
+"""`elman-server plans`: shows which plan runs which batch."""
+
+import argparse
+from typing import TYPE_CHECKING
+
+from elman_server.commands.command import fail, say
+from elman_server.settings import SettingsError, add_options, read_settings
+
+if TYPE_CHECKING:
+    from elman_server.commands.command import Commands
+
+
+def add(commands: "Commands") -> None:
+    """Adds the command with its options."""
+    parser = commands.add_parser(
+        "plans",
+        help="show which plan runs which batch",
+        description="Shows the bundles' plans, measured now or found in the cache. Options are those of serve.",
+    )
+    add_options(parser)
+    parser.set_defaults(run=run)
+
+
+def run(given: argparse.Namespace) -> int:
+    """Runs it; the exit code."""
+    try:
+        config = read_settings(given)
+    except SettingsError as error:
+        return fail(str(error), 2)
+    import torch
+
+    from elman_models import BundleError, find_bundles
+    from elman_server.preparation import Preparation
+    from elman_server.serve import choose_device
+
+    try:
+        if config.threads:
+            torch.set_num_threads(config.threads)
+        prepare = Preparation(config, choose_device(config.device))
+        for bundle in find_bundles(config.models):
+            stack = prepare(bundle)
+            say(
+                f"{stack.spec.name} {stack.spec.version}, {torch.get_num_threads()} threads\n{stack.plans.describe()}\n"
+            )
+    except (BundleError, ValueError) as error:
+        return fail(str(error))
+    return 0

@@ -1,0 +1,34 @@
+"""`elman-server serve`: serves a folder of bundles."""
+
+import argparse
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+from elman_server.commands.command import fail
+from elman_server.settings import SettingsError, add_options, read_settings
+
+if TYPE_CHECKING:
+    from elman_server.commands.command import Commands
+
+
+def add(commands: "Commands") -> None:
+    """Adds the command with its options."""
+    parser = commands.add_parser(
+        "serve", help="serve a folder of bundles", description="Serves the bundles of a folder until SIGTERM or SIGINT."
+    )
+    add_options(parser)
+    parser.set_defaults(run=run)
+
+
+def run(given: argparse.Namespace) -> int:
+    """Runs it; the exit code."""
+    try:
+        config = read_settings(given)
+    except SettingsError as error:
+        return fail(str(error), 2)
+    # Until the server is up a stop ends the process at once; by default the first process of a container ignores it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    from elman_server.serve import serve  # torch takes seconds to import: --help does not wait for it
+
+    return serve(config)

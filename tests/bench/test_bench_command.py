@@ -1,0 +1,68 @@
+"""`elman-server bench` against a running server."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from bench.bundles import NAME, write_model
+from bench.effort import TINY
+from bench.serving import Served, serve
+
+from elman_server.cli import main
+
+QUICK = ("--warm-up", "0.1", "--seconds", "0.3", "--seeds", "2", "--model", NAME)
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with serve(write_model(tmp_path_factory.mktemp("models"), TINY)) as one:
+        yield one
+
+
+def test_a_closed_loop_gives_a_table_a_file_and_plots(
+    served: Served, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = ("--address", served.address, "--metrics", str(served.metrics_url), "--pid", str(served.pid))
+    shape = ("--sessions", "1,8", "--lengths", "uniform:1:20", "--in-flight", "2", "--out", str(tmp_path))
+    assert main(["bench", *QUICK, *own, *shape]) == 0
+    printed = capsys.readouterr()
+    assert printed.out.splitlines()[0].split()[:3] == ["sessions", "streams", "rows/frame"]
+    assert [line.split()[0] for line in printed.out.splitlines()[1:]] == ["1", "8"]
+    assert "load 2 of 2, seed 2 of 2" in printed.err
+    runs = json.loads((tmp_path / "runs.json").read_text())["runs"]
+    assert all(run["outcome"]["done_steps"] > 0 and len(run["goodputs"]) == 2 for run in runs)
+    assert runs[1]["outcome"]["server"]["padded_steps"] == 0
+    assert {path.stem for path in tmp_path.glob("*.png")} == {"throughput", "rows_per_batch", "latency_cdf"}
+
+
+def test_an_open_loop_offers_what_was_asked_for(
+    served: Served, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shape = ("--sessions", "8", "--streams", "2", "--rows", "2", "--rates", "400,800", "--out", str(tmp_path))
+    assert main(["bench", *QUICK, "--address", served.address, *shape]) == 0
+    runs = json.loads((tmp_path / "runs.json").read_text())["runs"]
+    offered = [run["outcome"]["offered_steps"] for run in runs]
+    assert 0 < offered[0] < offered[1]
+    assert {path.stem for path in tmp_path.glob("*.png")} == {"goodput", "latency_under_load", "latency_cdf"}
+
+
+def test_a_server_that_is_not_there_is_one_line_and_a_failure(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", *QUICK, "--address", "127.0.0.1:1"]) == 1
+    assert capsys.readouterr().err.splitlines()[-1].startswith("elman-server: 127.0.0.1:1: UNAVAILABLE")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        (("--lengths", "normal:3"), "lengths: expected N, uniform:LOW:HIGH or geometric:MEAN"),
+        (("--sessions", "10", "--streams", "4"), "sessions: expected a multiple of the streams, 4, got 10"),
+        (("--sessions", "8", "--streams", "1", "--rows", "3"), "rows: expected a divisor of a stream's 8 sessions"),
+        (("--sessions", "0", "--streams", "1"), "expected at least 1"),
+    ],
+)
+def test_a_load_that_cannot_be_is_refused(
+    wrong: tuple[str, ...], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["bench", *QUICK, *wrong]) == 2
+    assert told in capsys.readouterr().err

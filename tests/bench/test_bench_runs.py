@@ -1,0 +1,59 @@
+"""Each benchmark runs on a tiny size, and prints and stores what it should. How fast it is, is not looked at."""
+
+import json
+import math
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+from bench.__main__ import BENCHMARKS, main
+from bench.effort import TINY
+from bench.result import Result
+
+BARS = {
+    "latency": 1,
+    "frames": 1,
+    "frames-bf16": 1,
+    "coalescing": 1,
+    "streams": 1,
+    "baselines": 0,
+    "no-padding": 3,
+    "slow-neighbour": 2,
+    "overload": 3,
+    "million": 3,
+}
+
+
+def test_every_benchmark_is_tried_here() -> None:
+    assert list(BARS) == list(BENCHMARKS)
+
+
+@pytest.mark.parametrize("name", [name for name in BENCHMARKS if name not in ("latency", "no-padding")])
+def test_a_benchmark_finds_numbers(name: str, tmp_path: Path) -> None:
+    module, _, function = BENCHMARKS[name].partition(":")
+    result: Result = getattr(import_module(f"bench.{module}"), function)(TINY, tmp_path)
+    assert len(result.bars) == BARS[name]
+    assert all(math.isfinite(bar.ratio) for bar in result.bars)
+    assert all(math.isfinite(figure.value) for figure in result.figures)
+    assert all(str(bar) in str(result) for bar in result.bars)
+    assert all(len(row) == len(table.header) for table in result.tables for row in table.rows)
+    assert all(len(line.x) == len(line.y) > 0 for plot in result.plots for line in plot.lines)
+
+
+def test_a_run_prints_ratios_and_stores_a_report_and_plots(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--tiny", "--only", "latency", "no-padding", "--out", str(tmp_path)]) == 0
+    printed = capsys.readouterr()
+    assert "p50 of one step over 1.5 echoes' p50 and 2 computations' p50" in printed.out
+    assert "round 1 of 1" in printed.err
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert [result["name"] for result in report["results"]] == ["latency", "no padding"]
+    assert report["machine"]["processor"]
+    assert "no padding" in (tmp_path / "report.txt").read_text()
+    assert (tmp_path / "latency_cdf.png").stat().st_size
+    assert [bar["ratio"] for bar in report["results"][1]["bars"]] == [0.0, 0.0, 0.0]
+
+
+def test_an_unknown_benchmark_is_refused_with_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["--only", "speed"])
+    assert "slow-neighbour" in capsys.readouterr().err

@@ -1,0 +1,143 @@
+"""`elman-server` as a process: starts, refuses to start, stops."""
+
+import pickle
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from frames_on_wire import make_frame
+from toys import SPECS, random_input, write_toys
+
+from elman.v1 import inference_pb2_grpc, sessions_pb2, sessions_pb2_grpc
+from elman_server.cli import main
+
+READY = re.compile(r"serving (.+) on (\S+) \(cpu\); metrics on http://(\S+)/metrics")
+
+
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "elman_server", *map(str, arguments)]
+
+
+class Running:
+    """A server process."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        free = ("--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0", "--device", "cpu", "--threads", "1")
+        self.process = subprocess.Popen(
+            command("serve", "--models", folder, *free, *options),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        assert self.process.stdout
+        match = READY.search(self.process.stdout.readline())
+        assert match
+        self.models, self.address, self.metrics = match.groups()
+
+    def stop(self, number: int) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(60)
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        assert self.process.stdout
+        self.process.stdout.close()
+
+
+@pytest.fixture
+def running(folder: Path) -> Iterator[Running]:
+    """A server process of all toys."""
+    server = Running(folder)
+    yield server
+    server.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_the_server_with_its_work_answered_and_code_0(running: Running, number: int) -> None:
+    rng = np.random.default_rng(1)
+    assert "lstm 1" in running.models
+    with grpc.insecure_channel(running.address) as channel:
+        sessions: Any = sessions_pb2_grpc.SessionsStub(channel)
+        inference: Any = inference_pb2_grpc.InferenceStub(channel)
+        opened = sessions.OpenSessions(sessions_pb2.OpenSessionsRequest(model="lstm", count=8))
+        data = [random_input(SPECS["lstm"], rng, 3000)] * 8
+        results = inference.Step(iter([make_frame(1, opened.handles, data)]))
+        next(results)
+        next(results)  # it has begun
+        running.process.send_signal(number)
+        finished = [row for result in results for row in result.finished]
+    assert sorted(finished) == list(range(8))
+    assert running.process.wait(60) == 0
+
+
+def test_an_idle_open_stream_does_not_hold_up_a_stop(running: Running) -> None:
+    with grpc.insecure_channel(running.address) as channel:
+        stub: Any = inference_pb2_grpc.InferenceStub(channel)
+        waits = iter(lambda: running.process.wait(60), None)
+        results = stub.Step(waits)
+        next(results)
+        running.process.send_signal(signal.SIGTERM)
+        with pytest.raises(grpc.RpcError) as caught:
+            next(results)
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE  # type: ignore[attr-defined]
+    assert running.process.wait(60) == 0
+
+
+@pytest.mark.parametrize("option", ["listen", "metrics-listen"])
+def test_a_port_in_use_stops_the_start_with_a_message(folder: Path, option: str) -> None:
+    other = {"listen": "metrics-listen", "metrics-listen": "listen"}[option]
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        done = subprocess.run(
+            command("serve", "--models", folder, f"--{option}", address, f"--{other}", "127.0.0.1:0"),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert f"cannot listen on {address}" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_truncated_bundle_stops_the_start_with_a_message(tmp_path: Path) -> None:
+    write_toys(tmp_path, ["gru", "lstm"])
+    weights = tmp_path / "gru" / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:100])
+    free = ("--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0")
+    done = subprocess.run(command("serve", "--models", tmp_path, *free), capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "weights.safetensors" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_bad_setting_stops_the_start_with_code_2(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
+    assert main(["serve", "--models", str(folder), "--max-rows", "0"]) == 2
+    assert "max_rows" in capsys.readouterr().err
+
+
+class Evil:
+    """Runs code when it is unpickled."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> Any:
+        return (Path.touch, (self.mark,))
+
+
+def test_packing_a_pickle_with_code_in_it_runs_none_of_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mark, weights = tmp_path / "ran", tmp_path / "weights.pt"
+    weights.write_bytes(pickle.dumps({"rnn.weight_ih_l0": Evil(mark)}))
+    assert main(["pack", str(weights), "--out", str(tmp_path / "out")]) == 1
+    assert not mark.exists()
+    assert not (tmp_path / "out").exists()
+    assert "weights.pt" in capsys.readouterr().err

@@ -1,0 +1,67 @@
+"""Metrics: there from the start, and the batch histogram the same as prometheus_client's own."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, Histogram, generate_latest
+
+from elman_server.metrics import LONG_SECONDS, POWERS_OF_2, SECONDS, Metrics, Tallies
+
+NAMES = (
+    "elman_requests_total",
+    "elman_request_seconds",
+    "elman_session_steps_total",
+    "elman_padded_steps_total",
+    "elman_launches_total",
+    "elman_batch_rows",
+    "elman_launch_steps",
+    "elman_queue_seconds",
+    "elman_compute_seconds",
+    "elman_queue_rows",
+    "elman_queue_bytes",
+    "elman_rejected_rows_total",
+    "elman_expired_rows_total",
+    "elman_cancelled_rows_total",
+    "elman_replayed_chunks_total",
+    "elman_sessions",
+    "elman_state_bytes",
+    "elman_sessions_opened_total",
+    "elman_sessions_ended_total",
+    "elman_session_lifetime_seconds",
+    "elman_session_idle_before_eviction_seconds",
+    "elman_session_reuse_gap_seconds",
+    "elman_model_load_seconds",
+)
+
+
+def test_every_series_is_there_at_zero_from_the_start() -> None:
+    metrics = Metrics()
+    metrics.of("m", "1")
+    families = {family.name: family for family in metrics.registry.collect()}
+    for name in NAMES:
+        samples = families[name.removesuffix("_total")].samples
+        assert samples, name
+        assert all(s.value == 0 for s in samples if not s.name.endswith("_created")), name
+    reasons = {s.labels["reason"] for s in families["elman_sessions_ended"].samples}
+    assert reasons == {"closed", "expired", "evicted", "drained"}
+    assert "elman_plan_launches" in families
+
+
+@given(
+    st.sampled_from([SECONDS, POWERS_OF_2, LONG_SECONDS]),
+    st.lists(st.lists(st.one_of(st.floats(0, 1e6), st.sampled_from(SECONDS + POWERS_OF_2)))),
+)
+def test_a_tally_is_a_histogram(bounds: tuple[float, ...], batches: list[list[float]]) -> None:
+    ours, theirs = CollectorRegistry(), CollectorRegistry()
+    tally = Tallies("x", "text", ("a",), bounds, ours).labels("1")
+    histogram = Histogram("x", "text", ("a",), buckets=bounds, registry=theirs).labels("1")
+    for batch in batches:
+        tally.observe(batch)
+        for value in batch:
+            histogram.observe(value)
+    assert lines(ours) == lines(theirs)
+
+
+def lines(registry: CollectorRegistry) -> list[tuple[str, float]]:
+    text = generate_latest(registry).decode().splitlines()
+    samples = [line.rsplit(" ", 1) for line in text if line[0] != "#" and "_created" not in line]
+    return [(name, float(f"{float(value):.9g}")) for name, value in samples]

@@ -1,0 +1,115 @@
+"""The small tables: ring, chunks, counted objects, handles, tombstones, versions."""
+
+from collections import deque
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from elman_server.chunks import Chunks
+from elman_server.counted import Counted
+from elman_server.handles import HandleKey
+from elman_server.ring import Ring
+from elman_server.sessions import Owner, Sessions
+from elman_server.tombstones import Tombstone, Tombstones
+from elman_server.versions import version_key
+
+
+@given(st.integers(1, 7), st.lists(st.tuples(st.booleans(), st.integers(0, 5)), max_size=40))
+def test_a_ring_is_a_queue(capacity: int, actions: list[tuple[bool, int]]) -> None:
+    ring, queue, following = Ring(capacity), deque[int](), 0
+    for push, count in actions:
+        if push and len(queue) + count <= capacity:
+            items = np.arange(following, following + count)
+            following += count
+            ring.push(items)
+            queue.extend(items.tolist())
+        elif not push:
+            assert ring.pop(count).tolist() == [queue.popleft() for _ in range(min(count, len(queue)))]
+        assert len(ring) == len(queue)
+
+
+def test_a_ring_takes_no_more_than_it_holds() -> None:
+    ring = Ring(2)
+    ring.push(np.array([1, 2]))
+    with pytest.raises(OverflowError, match="ring of 2"):
+        ring.push(np.array([3]))
+
+
+@given(st.lists(st.integers(0, 6), max_size=30))
+def test_chunk_numbers_are_given_out_once_until_they_come_back(counts: list[int]) -> None:
+    chunks, out = Chunks(10), list[int]()
+    for count in counts:
+        if count <= chunks.num_free:
+            numbers = chunks.take(count).tolist()
+            assert not set(numbers) & set(out)
+            out += numbers
+        else:
+            with pytest.raises(OverflowError):
+                chunks.take(count)
+            chunks.release(np.array(out[::2], np.int64))
+            out = out[1::2]
+        assert chunks.num_live == len(out)
+        assert np.flatnonzero(chunks.live).tolist() == sorted(out)
+
+
+def test_a_counted_object_goes_with_its_last_reference() -> None:
+    counted: Counted[str] = Counted(3)
+    a, b = counted.put("a", 3), counted.put("b", 1)
+    counted.release(np.array([a, a, b]))
+    assert dict(counted.items()) == {a: "a"}
+    counted.release(np.array([a]))
+    assert not counted.items()
+    assert len({counted.put(name, 1) for name in "xyz"}) == 3
+
+
+@given(st.integers(0, 1023), st.lists(st.tuples(st.integers(0, 2**24 - 1), st.integers(0, 2**40)), min_size=1))
+def test_a_handle_tells_its_model_and_slot_under_its_own_key_alone(model: int, parts: list[tuple[int, int]]) -> None:
+    key = HandleKey()
+    slots, counts = np.array([slot for slot, _ in parts]), np.array([count for _, count in parts])
+    handles = key.pack(model, slots, counts)
+    assert (key.models(handles) == model).all()
+    assert (key.slots(handles) == slots).all()
+    distinct = {(slot, count % 2**30) for slot, count in parts}
+    assert len(np.unique(handles)) == len(distinct)
+
+
+def test_handles_of_earlier_attachments_other_slots_and_other_processes_are_not_good() -> None:
+    sessions, other = Sessions(0, HandleKey(), 4, 2), Sessions(0, HandleKey(), 4, 2)
+    slots = sessions.take(2, 0.0)
+    sessions.own(slots, [Owner("p", "a"), Owner("p", "b")])
+    first = sessions.attach(slots, 0.0).copy()
+    second = sessions.attach(slots[:1], 0.0)
+    assert sessions.resolve(first)[1].tolist() == [False, True]
+    assert sessions.resolve(second)[1].tolist() == [True]
+    lent = other.take(2, 0.0)
+    other.own(lent, [Owner("p", "a"), Owner("p", "b")])
+    assert not sessions.resolve(other.attach(lent, 0.0))[1].any()
+    sessions.free(slots)
+    assert not sessions.resolve(np.concatenate([first, second]))[1].any()
+    assert (sessions.num_open, sessions.num_free) == (0, 6)
+
+
+def test_tombstones_keep_the_last_ends_by_id_and_by_handle() -> None:
+    tombs = Tombstones(2)
+    for k in range(3):
+        tombs.bury(("p", f"s{k}"), 100 + k, Tombstone(k, 0.0, "expired"))
+    assert tombs.of(("p", "s0")) is None
+    assert tombs.of_handle(100) is None
+    error = tombs.of_handle(102)
+    assert error
+    assert error.metadata["position"] == "2"
+    tombs.bury(("p", "s2"), 200, Tombstone(9, 0.0, "evicted"))
+    assert tombs.of_handle(102) is None
+    tombs.lift(("p", "s2"))
+    assert tombs.of(("p", "s2")) is None
+    assert tombs.of_handle(200) is None
+    assert tombs.of(("p", "s1"))
+    Tombstones(0).bury(("p", "a"), 1, Tombstone(0, 0.0, "expired"))
+
+
+def test_versions_order_runs_of_digits_as_numbers() -> None:
+    ordered = ["1", "1.2", "1.10", "2", "10", "2024.1"]
+    assert max(ordered, key=version_key) == "2024.1"
+    assert sorted(set(ordered), key=version_key) == ordered
