@@ -61,6 +61,7 @@ class StatePool:
         h, c = _shapes(spec, num_slots)
         self.num_slots = num_slots
         self._device = device
+        self._indexed: tuple[Slots, torch.Tensor] = (np.empty(0, np.int64), torch.empty(0, dtype=torch.int64))
         self._h = torch.empty(h, device=device, dtype=dtype)  # [state_layers, num_slots, state_size]
         self._c = torch.empty(c, device=device, dtype=dtype) if c else None  # [state_layers, num_slots, hidden_size]
 
@@ -102,6 +103,12 @@ class StatePool:
             self._c.index_fill_(1, index, 0.0)
 
     def _index(self, slots: Slots) -> torch.Tensor:
+        # A batch reads and replaces the same slots, by the same array: what was checked once is not checked again.
+        if slots is not self._indexed[0]:
+            self._indexed = (slots, self._checked_index(slots))
+        return self._indexed[1]
+
+    def _checked_index(self, slots: Slots) -> torch.Tensor:
         # Looked at here, on the host: out of bounds on CUDA is an assertion that ends the process's use of the device.
         if slots.size and (slots.min() < 0 or slots.max() >= self.num_slots):
             raise ValueError(f"a slot is outside the pool of {self.num_slots}: {slots.min()} to {slots.max()}")

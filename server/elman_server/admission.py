@@ -200,7 +200,7 @@ class Admission:
         sessions = self._runtime.sessions
         now = rows.frames[0].arrived
         begun = rows.slots[rows.begins > 0]
-        self._runtime.metrics.reuse_gap.observe(now - sessions.used[begun])
+        self._runtime.metrics.reuse_gap.observe_all(now - sessions.used[begun])
         sessions.used[rows.slots] = now
         sessions.broken[rows.slots] = False
 

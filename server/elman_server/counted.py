@@ -34,7 +34,12 @@ class Counted(Generic[T]):
 
     def release(self, numbers: NDArray[np.int64]) -> None:
         """One reference less for each of `numbers`, which may repeat."""
-        np.subtract.at(self._left, numbers, 1)
-        for number in np.unique(numbers[self._left[numbers] == 0]).tolist():
+        if len(numbers) > 1:
+            np.subtract.at(self._left, numbers, 1)
+            ended = np.unique(numbers[self._left[numbers] == 0]).tolist()
+        else:
+            self._left[numbers] -= 1
+            ended = numbers[self._left[numbers] == 0].tolist()
+        for number in ended:
             del self._items[number]
             self._free.append(number)

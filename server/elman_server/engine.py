@@ -133,7 +133,7 @@ class Engine:
             worker.runtime.metrics.expired_rows.inc(worker.commit.drop_all(late.tolist(), error))
         if batch is not None:
             first = batch.numbers[batch.starts == 0]
-            worker.runtime.metrics.queue_seconds.observe(now - worker.runtime.scheduler.chunks.arrived[first])
+            worker.runtime.metrics.queue_seconds.observe_all(now - worker.runtime.scheduler.chunks.arrived[first])
         return batch
 
     def _run(self, runtime: Runtime, batch: Batch) -> tuple[torch.Tensor, State]:

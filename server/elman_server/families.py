@@ -151,9 +151,9 @@ class Family:
             if cause in ("expired", "evicted"):
                 tombstone = Tombstone(int(sessions.position[slot]), self._clock.wall(now), cause)
                 self.tombstones.bury(owner, sessions.handle(slot), tombstone)
-        metrics.session_lifetime.observe(now - sessions.created[slots])
+        metrics.session_lifetime.observe_all(now - sessions.created[slots])
         if cause in ("expired", "evicted"):
-            metrics.idle_before_eviction.observe(now - sessions.used[slots])
+            metrics.idle_before_eviction.observe_all(now - sessions.used[slots])
         metrics.end(cause, len(slots))
         runtime.held.forget(slots)
         sessions.free(slots)

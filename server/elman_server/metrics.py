@@ -1,9 +1,11 @@
 """All metrics, declared in one place. Base units; labels of few values; never a session id."""
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
+from itertools import accumulate
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector
@@ -76,15 +78,26 @@ class Tally:
     """One labelled series of a `Tallies`."""
 
     def __init__(self, bounds: Sequence[float]) -> None:
-        self._bounds = np.array(bounds)
-        self.counts = np.zeros(len(bounds) + 1, np.int64)
+        self._bounds = bounds
+        self._array = np.array(bounds)
+        self.counts = [0] * (len(bounds) + 1)
         self.sum = 0.0
 
-    def observe(self, values: ArrayLike) -> None:
-        """Counts one value or many."""
-        array = np.asarray(values, np.float64)
-        self.counts += np.bincount(np.searchsorted(self._bounds, array).ravel(), minlength=len(self.counts))
-        self.sum += float(array.sum())
+    def observe(self, value: float) -> None:
+        """Counts one value."""
+        self.counts[bisect_left(self._bounds, value)] += 1
+        self.sum += value
+
+    def observe_all(self, values: NDArray[np.float64]) -> None:
+        """Counts many values."""
+        if len(values) < 8:  # NumPy's calls cost more than so few values
+            for value in values.tolist():
+                self.observe(value)
+            return
+        buckets, counts = np.unique(np.searchsorted(self._array, values), return_counts=True)
+        for bucket, count in zip(buckets.tolist(), counts.tolist(), strict=True):
+            self.counts[bucket] += count
+        self.sum += float(values.sum())
 
 
 class Tallies(Collector):
@@ -112,7 +125,7 @@ class Tallies(Collector):
         family = HistogramMetricFamily(*self._family, labels=self._labels)
         for values, tally in list(self._series.items()):
             bounds = [*map(str, self._bounds), "+Inf"]
-            buckets = list(zip(bounds, np.cumsum(tally.counts).tolist(), strict=True))
+            buckets = list(zip(bounds, accumulate(tally.counts), strict=True))
             family.add_metric(values, buckets, sum_value=tally.sum)
         yield family
 

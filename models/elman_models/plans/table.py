@@ -89,7 +89,8 @@ class PlanTable:
 
     def _nearest(self, shape: Shape) -> Entry:
         alike = (known for known in self.entries if known.is_ragged == shape.is_ragged)
-        return self.entries[min(alike, key=shape.distance)]
+        # Of two that are equally far the larger: what is not in the table is mostly too large to have been measured.
+        return self.entries[min(alike, key=lambda known: (shape.distance(known), -known.row_steps))]
 
 
 def _line(shape: Shape, entry: Entry) -> str:

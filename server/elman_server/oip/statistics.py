@@ -22,7 +22,7 @@ class Requests:
 def write_statistics(runtime: Runtime, requests: Requests) -> pb.ModelStatistics:
     """What is known of a loaded version."""
     metrics, batches = runtime.metrics, runtime.metrics.batches
-    rows = int(metrics.queue_seconds.counts.sum())
+    rows = sum(metrics.queue_seconds.counts)
     sizes = sorted(batches.by_rows.items())
     return pb.ModelStatistics(
         name=runtime.spec.name,

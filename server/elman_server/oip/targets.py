@@ -24,6 +24,8 @@ class Target:
 
     max_steps: int | None
     """Of one request; None: any."""
+    bytes_per_step: int
+    """Of an answer, at most: the output of a step and the state after it."""
 
     @property
     def runtime(self) -> Runtime:
@@ -73,5 +75,6 @@ class Targets:
         runtime = family.version(version)
         requests = self._requests.setdefault(runtime, Requests())
         signature = Signature.of(runtime.spec)
+        num_bytes = 4 * (runtime.spec.output_size + runtime.spec.state_numel)
         max_steps = self.catalog.limits.max_infer_steps if runtime.spec.bidirectional else None
-        return Target(family, self.catalog.worker_of(runtime), signature, requests, versions, max_steps)
+        return Target(family, self.catalog.worker_of(runtime), signature, requests, versions, max_steps, num_bytes)

@@ -15,8 +15,34 @@ FINAL = "triton_final_response"
 
 def write_response(inference: Inference, part: Part) -> ModelInferResponse:
     """One answer that is no error."""
+    response = ModelInferResponse()
+    _fill(response, inference, part)
+    return response
+
+
+def write_stream_response(inference: Inference, part: Part) -> ModelStreamInferResponse:
+    """One answer on a stream."""
+    if part.error is not None:
+        return write_stream_error(inference.id, message_of(part.error))
+    message = ModelStreamInferResponse()
+    response = message.infer_response
+    _fill(response, inference, part)
+    response.parameters[FINAL].bool_param = part.final
+    return message
+
+
+def write_stream_error(request_id: str, message: str) -> ModelStreamInferResponse:
+    """Why a request failed."""
+    response = ModelInferResponse(id=request_id)
+    response.parameters[FINAL].bool_param = True
+    return ModelStreamInferResponse(error_message=message or "failed", infer_response=response)
+
+
+def _fill(response: ModelInferResponse, inference: Inference, part: Part) -> None:
     spec = inference.target.runtime.spec
-    response = ModelInferResponse(model_name=spec.name, model_version=spec.version, id=inference.id)
+    response.model_name = spec.name
+    response.model_version = spec.version
+    response.id = inference.id
     outputs, raws = response.outputs, response.raw_output_contents
     for name in inference.names:
         array = _array(name, inference, part)
@@ -25,23 +51,6 @@ def write_response(inference: Inference, part: Part) -> ModelInferResponse:
             raws.append(array.tobytes())
     if inference.frame.positions is not None and part.final:
         response.parameters["position"].int64_param = part.position
-    return response
-
-
-def write_stream_response(inference: Inference, part: Part) -> ModelStreamInferResponse:
-    """One answer on a stream."""
-    if part.error is not None:
-        return write_stream_error(inference.id, message_of(part.error))
-    response = write_response(inference, part)
-    response.parameters[FINAL].bool_param = part.final
-    return ModelStreamInferResponse(infer_response=response)
-
-
-def write_stream_error(request_id: str, message: str) -> ModelStreamInferResponse:
-    """Why a request failed."""
-    response = ModelInferResponse(id=request_id)
-    response.parameters[FINAL].bool_param = True
-    return ModelStreamInferResponse(error_message=message or "failed", infer_response=response)
 
 
 def _array(name: str, inference: Inference, part: Part) -> Array | None:
