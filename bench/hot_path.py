@@ -24,7 +24,7 @@ from elman_server.bench.table import Table
 
 SAMPLES_PER_SECOND = 200
 OWN = re.compile(r"(\w+) \((?:.*/)?((?:elman_server|elman_models|elman)/[\w/]+\.py)")
-RUNNER = "elman_server/serve.py"
+RUNNER = "/serve.py"
 """Under everything that the loop does."""
 ELSEWHERE = "gRPC and the event loop"
 
@@ -64,7 +64,7 @@ def table(lines: Iterable[str]) -> Table:
     counts: Counter[tuple[str, str]] = Counter()
     for line in lines:
         stack, _, count = line.rpartition(" ")
-        own = [one for one in OWN.findall(stack) if one[1] != RUNNER]
+        own = [one for one in OWN.findall(stack) if not one[1].endswith(RUNNER)]
         function, file = own[-1] if own else (ELSEWHERE, "")
         counts[file, function] += int(count)
     total = sum(counts.values())

@@ -16,7 +16,7 @@ import numpy as np
 
 from bench.bundles import NAME, write_model
 from bench.effort import FULL, SHORT, TINY, Effort
-from bench.oip_client import Side, native, open_inference, run
+from bench.oip_client import Running, Side, native, open_inference, running
 from bench.progress import rounds
 from bench.result import Bar, Figure, Result
 from bench.serving import Served, serve
@@ -24,16 +24,27 @@ from bench.serving import Served, serve
 SEQUENCES = 64
 LIMIT = 0.8
 ROUNDS = 4
-"""For each of the effort's, a quarter as long each: other work on the machine then meets both sides alike."""
+"""For each of the effort's."""
+TURNS = 5
+"""Of each side in a round: short ones, so that other work on the machine meets both sides alike."""
 
 
 @dataclass(frozen=True)
 class Measured:
     """One side of one round."""
 
-    steps_per_second: float
-    cpu_seconds_per_step: float
+    steps: int = 0
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
     """Of the server."""
+
+    def __add__(self, other: "Measured") -> "Measured":
+        return Measured(self.steps + other.steps, self.seconds + other.seconds, self.cpu_seconds + other.cpu_seconds)
+
+    @property
+    def steps_per_second(self) -> float:
+        """What the bar speaks of."""
+        return self.steps / self.seconds
 
 
 def measure(effort: Effort, folder: Path) -> Result:
@@ -45,37 +56,37 @@ def measure(effort: Effort, folder: Path) -> Result:
 async def _measure(effort: Effort, served: Served) -> Result:
     data = np.random.default_rng(0).standard_normal((1, effort.input_size)).astype(np.float32)
     sides = (await native(served.address, NAME, SEQUENCES, data), open_inference(NAME, SEQUENCES, data))
+    turn_seconds = effort.seconds / ROUNDS / TURNS
     found: list[list[Measured]] = [[], []]
-    for index in rounds("oip", ROUNDS * effort.rounds):
-        for which in (0, 1) if index % 2 else (1, 0):
-            found[which].append(await _side(effort, served, sides[which]))
+    async with running(served.address, sides[0]) as first, running(served.address, sides[1]) as second:
+        for stream in (first, second):
+            await stream.turn(effort.warm_up_seconds)
+        for index in rounds("oip", ROUNDS * effort.rounds):
+            totals = [Measured(), Measured()]
+            for turn in range(TURNS):
+                order = (0, 1) if (index + turn) % 2 else (1, 0)
+                for which in order:
+                    totals[which] += await _turn(served, (first, second)[which], turn_seconds)
+            for which in (0, 1):
+                found[which].append(totals[which])
     return _result(sides, found)
 
 
-async def _side(effort: Effort, served: Served, side: Side) -> Measured:
+async def _turn(served: Served, stream: Running, seconds: float) -> Measured:
     cpu = served.cpu_seconds
-    warm_up, seconds = effort.warm_up_seconds / ROUNDS, effort.seconds / ROUNDS
-    rate = await run(served.address, side, warm_up, seconds)
-    cpu = served.cpu_seconds - cpu
-    return Measured(rate, cpu / (rate * (warm_up + seconds)))
+    steps, took = await stream.turn(seconds)
+    return Measured(steps, took, served.cpu_seconds - cpu)
 
 
 def _result(sides: Sequence[Side], found: Sequence[Sequence[Measured]]) -> Result:
-    ours, theirs = ([one.steps_per_second for one in side] for side in (found[1], found[0]))
-    ratio = statistics.median(mine / native for mine, native in zip(ours, theirs, strict=True))
+    ratio = statistics.median(b.steps_per_second / a.steps_per_second for a, b in zip(*found, strict=True))
     text = f"steps/s of ModelStreamInfer over Step, one stream, {SEQUENCES} sequences in flight"
-    figures = [
-        figure
-        for side, rounds_of in zip(sides, found, strict=True)
-        for figure in (
-            Figure(side.name, statistics.median(one.steps_per_second for one in rounds_of), "steps/s"),
-            Figure(
-                f"{side.name}, the server",
-                statistics.median(one.cpu_seconds_per_step for one in rounds_of) * 1e6,
-                "us of processor time per step",
-            ),
-        )
-    ]
+    figures: list[Figure] = []
+    for side, measured in zip(sides, found, strict=True):
+        rate = statistics.median(one.steps_per_second for one in measured)
+        cpu = sum(one.cpu_seconds for one in measured) / sum(one.steps for one in measured)
+        figures.append(Figure(side.name, rate, "steps/s"))
+        figures.append(Figure(f"{side.name}, the server", cpu * 1e6, "us of processor time per step"))
     return Result("oip", (Bar(text, ratio, LIMIT, at_most=False),), tuple(figures))
 
 

@@ -1,7 +1,8 @@
 """One stream with many sequences in flight: the same client for both surfaces, which differ in their messages alone."""
 
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import grpc
@@ -52,30 +53,41 @@ def open_inference(model: str, sequences: int, data: np.ndarray) -> Side:
     return Side("Open Inference Protocol", path, first, then, _open_inference_key)
 
 
-async def run(address: str, side: Side, warm_up_seconds: float, seconds: float) -> float:
-    """Steps answered per second, with one of each sequence in flight."""
+class Running:
+    """One side's open stream. Between two turns nothing is in flight."""
+
+    def __init__(self, side: Side, call: "grpc.aio.StreamStreamCall[bytes, bytes]") -> None:
+        self._side = side
+        self._call = call
+        self._next = side.first
+
+    async def turn(self, seconds: float) -> tuple[int, float]:
+        """Steps answered with one of each sequence in flight, and the seconds that it took."""
+        began, steps, in_flight = time.monotonic(), 0, len(self._next)
+        for request in self._next:
+            await self._call.write(request)
+        self._next = self._side.then
+        while in_flight:
+            index = self._side.key(await self._call.read())
+            if index < 0:
+                continue
+            steps += 1
+            if time.monotonic() - began < seconds:
+                await self._call.write(self._side.then[index])
+            else:
+                in_flight -= 1
+        return steps, time.monotonic() - began
+
+
+@asynccontextmanager
+async def running(address: str, side: Side) -> AsyncIterator[Running]:
+    """A stream of that side, on a connection of its own."""
     async with grpc.aio.insecure_channel(address) as channel:
         call = channel.stream_stream(side.path)()
-        for request in side.first:
-            await call.write(request)
-        await _until(call, side, time.monotonic() + warm_up_seconds)
-        began = time.monotonic()
-        steps = await _until(call, side, began + seconds)
-        rate = steps / (time.monotonic() - began)
+        yield Running(side, call)
         await call.done_writing()
-        while await call.read() is not grpc.aio.EOF:  # cancelled, a sequence would not go on
+        while await call.read() is not grpc.aio.EOF:
             pass
-        return rate
-
-
-async def _until(call: "grpc.aio.StreamStreamCall[bytes, bytes]", side: Side, end: float) -> int:
-    steps = 0
-    while time.monotonic() < end:
-        index = side.key(await call.read())
-        if index >= 0:
-            await call.write(side.then[index])
-            steps += 1
-    return steps
 
 
 def _request(model: str, index: int, data: np.ndarray, *, start: bool) -> bytes:

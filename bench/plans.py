@@ -83,7 +83,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--short", action="store_true", help="a part of the grid, in half a minute")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
-    parser.add_argument("--budget", type=float, default=4.0, help="seconds of warm-up per model")
+    parser.add_argument("--budget", type=float, default=5.0, help="seconds of warm-up per model")
     parser.add_argument("--out", type=Path, help="JSON file; default bench/results/plans-MACHINE.json")
     return parser.parse_args()
 

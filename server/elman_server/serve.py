@@ -28,10 +28,14 @@ def choose_device(name: str) -> torch.device:
     return torch.device("cuda", device.index or 0) if device.type == "cuda" else device
 
 
+def set_threads(config: ServerConfig) -> None:
+    """Has torch use the threads of the settings."""
+    torch.set_num_threads(config.threads or max(1, torch.get_num_threads() - 1))
+
+
 def serve(config: ServerConfig) -> int:
     """Serves until SIGTERM or SIGINT; the exit code."""
-    if config.threads:
-        torch.set_num_threads(config.threads)
+    set_threads(config)
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             return runner.run(_serve(config, choose_device(config.device)))

@@ -31,11 +31,10 @@ def run(given: argparse.Namespace) -> int:
 
     from elman_models import BundleError, find_bundles
     from elman_server.preparation import Preparation
-    from elman_server.serve import choose_device
+    from elman_server.serve import choose_device, set_threads
 
     try:
-        if config.threads:
-            torch.set_num_threads(config.threads)
+        set_threads(config)
         prepare = Preparation(config, choose_device(config.device))
         for bundle in find_bundles(config.models):
             stack = prepare(bundle)
