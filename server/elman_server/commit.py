@@ -33,6 +33,7 @@ class Commit:
         number = runtime.held.append(page)
         owners = [runtime.frames[n] for n in chunks.frame[batch.numbers].tolist()]
         self._delivery.spread(page, owners, chunks.row[batch.numbers])
+        self._delivery.flush()  # the loop wakes while the books are kept
         chunks.page[batch.numbers] = number
         chunks.page_row[batch.numbers] = np.arange(len(batch.numbers))
         self._finish(batch, np.flatnonzero(finished), number)

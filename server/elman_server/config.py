@@ -65,7 +65,7 @@ class ServerConfig(_Frozen):
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d{1,2})?)$")] = "auto"
     """auto, cpu, cuda or cuda:N; auto takes CUDA where there is one."""
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None
-    """torch's threads within one operation; none: one less than torch takes by itself, which leaves a core for the wire."""
+    """torch's threads within one operation; none: one less than torch takes by itself: a core for the wire."""
     warm_up_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 5.0
     """Longest time to measure which plan runs which batch of a model best; 0: not at all."""
     cache: Path | None = Path("~/.cache/elman")

@@ -5,7 +5,9 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import TypeVar
+from functools import partial
+from itertools import groupby
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -13,6 +15,7 @@ import torch
 from elman_models.packed import Packed
 from elman_models.state import State
 from elman_server.admission import Admission
+from elman_server.answers import refusal
 from elman_server.clock import Clock
 from elman_server.commit import Commit
 from elman_server.delivery import Delivery
@@ -37,6 +40,13 @@ class Worker:
         self.commit = Commit(runtime, delivery)
 
 
+class Submission(NamedTuple):
+    """A frame in the inbox."""
+
+    worker: Worker
+    frame: Frame
+
+
 class Engine:
     """Serves all runtimes in turn, one batch each."""
 
@@ -45,7 +55,7 @@ class Engine:
         self.clock = clock
         self.delivery = Delivery(loop)
         self._loop = loop
-        self._inbox: deque[tuple[Worker, Frame] | Callable[[], None]] = deque()
+        self._inbox: deque[Submission | Callable[[], None]] = deque()
         self._wake = threading.Event()
         self._workers: deque[Worker] = deque()
         self._idle_jobs: list[Callable[[float], None]] = []
@@ -64,7 +74,7 @@ class Engine:
 
     def submit(self, worker: Worker, frame: Frame) -> None:
         """Hands a frame over, from any thread. It is answered through its asker."""
-        self._inbox.append((worker, frame))
+        self._inbox.append(Submission(worker, frame))
         if not self._wake.is_set():
             self._wake.set()
 
@@ -162,7 +172,7 @@ class Engine:
             self._tell_empty()
             if self.clock.now() >= next_idle_jobs:
                 for job in self._idle_jobs:
-                    job(self.clock.now())
+                    self._guarded(partial(job, self.clock.now()))
                 next_idle_jobs = self.clock.now() + MAX_IDLE_SECONDS
             self.delivery.flush()
             if not worked and not self._inbox and not self._stopping:
@@ -170,23 +180,29 @@ class Engine:
 
     def _take_in(self) -> None:
         # Frames for one runtime that stand together in the inbox are admitted together.
-        together: list[Frame] = []
-        of: Worker | None = None
-        for _ in range(len(self._inbox)):
-            item = self._inbox.popleft()
-            if isinstance(item, tuple) and (of is None or item[0] is of):
-                of = item[0]
-                together.append(item[1])
+        items = [self._inbox.popleft() for _ in range(len(self._inbox))]
+        for worker, group in groupby(items, key=lambda item: item.worker if isinstance(item, Submission) else None):
+            together = list(group)
+            if worker:
+                self._admit(worker, [item.frame for item in together if isinstance(item, Submission)])
                 continue
-            if of:
-                of.admission.admit(together)
-            together, of = [], None
-            if isinstance(item, tuple):
-                of, together = item[0], [item[1]]
-            else:
-                item()
-        if of:
-            of.admission.admit(together)
+            for item in together:
+                if not isinstance(item, Submission):
+                    self._guarded(item)
+
+    def _admit(self, worker: Worker, frames: list[Frame]) -> None:
+        if not self._guarded(partial(worker.admission.admit, frames)):
+            for frame in frames:
+                self.delivery.answer(frame, refusal(EngineFailed("the server failed to take the frame in")))
+
+    def _guarded(self, function: Callable[[], None]) -> bool:
+        # Whether it returned. A bug in one thing that was asked must not end the thread that serves everyone.
+        try:
+            function()
+        except Exception:
+            log.exception("a bug on the engine's thread")
+            return False
+        return True
 
     def _tell_empty(self) -> None:
         if self._when_empty:

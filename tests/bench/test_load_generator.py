@@ -28,6 +28,10 @@ elman_compute_seconds_bucket{model="a",version="1",le="0.2"} 6.0
 elman_compute_seconds_bucket{model="a",version="1",le="+Inf"} 6.0
 elman_compute_seconds_sum{model="a",version="1"} 0.75
 elman_compute_seconds_count{model="a",version="1"} 6.0
+# TYPE elman_request_seconds histogram
+elman_request_seconds_bucket{method="Step",le="0.5"} 101.0
+elman_request_seconds_bucket{method="Step",le="+Inf"} 101.0
+elman_request_seconds_bucket{method="Infer",le="+Inf"} 7.0
 """
 
 
@@ -88,6 +92,7 @@ def test_a_metrics_page_is_read_over_all_models() -> None:
     reading = parse(PAGE, cpu_seconds=2.0)
     assert (reading.steps, reading.rows_per_batch, reading.cpu_seconds) == (42.0, 7.0, 2.0)
     assert reading.compute_p50 == pytest.approx(0.125)
+    assert reading.frames.quantile(0.99) == pytest.approx(0.495)
 
 
 def test_readings_are_subtracted_field_by_field() -> None:

@@ -2,11 +2,12 @@
 
 import os
 import urllib.request
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
+
+from elman_server.bench.histogram import Histogram
 
 COUNTERS = {
     "elman_session_steps_total": "steps",
@@ -15,7 +16,8 @@ COUNTERS = {
     "elman_batch_rows_sum": "rows",
     "elman_compute_seconds_sum": "compute_seconds",
 }
-BUCKETS = "elman_compute_seconds_bucket"
+COMPUTE = "elman_compute_seconds_bucket"
+REQUEST = "elman_request_seconds_bucket"
 
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
@@ -31,8 +33,10 @@ class Reading:
     launches: float = 0.0
     rows: float = 0.0
     compute_seconds: float = 0.0
-    compute_buckets: Mapping[float, float] = field(default_factory=dict)
-    """By upper bound in seconds: batches that took at most that long."""
+    compute: Histogram = Histogram()
+    """Seconds of a batch."""
+    frames: Histogram = Histogram()
+    """Seconds from a frame's arrival at the server to its last answer."""
 
     @property
     def rows_per_batch(self) -> float:
@@ -41,13 +45,8 @@ class Reading:
 
     @property
     def compute_p50(self) -> float:
-        """Median seconds of a batch, as Prometheus's histogram_quantile has it."""
-        total, low, below = max(self.compute_buckets.values(), default=0.0), 0.0, 0.0
-        for bound, count in sorted(self.compute_buckets.items()):
-            if count >= total / 2 and count > below:
-                return low + (bound - low) * (total / 2 - below) / (count - below)
-            low, below = bound, count
-        return float("nan")
+        """Median seconds of a batch."""
+        return self.compute.quantile(0.5)
 
     def __sub__(self, other: "Reading") -> "Reading":
         return self._combined(other, -1.0)
@@ -56,7 +55,6 @@ class Reading:
         return self._combined(other, 1.0)
 
     def _combined(self, other: "Reading", sign: float) -> "Reading":
-        bounds = {*self.compute_buckets, *other.compute_buckets}
         return Reading(
             cpu_seconds=self.cpu_seconds + sign * other.cpu_seconds,
             steps=self.steps + sign * other.steps,
@@ -64,9 +62,8 @@ class Reading:
             launches=self.launches + sign * other.launches,
             rows=self.rows + sign * other.rows,
             compute_seconds=self.compute_seconds + sign * other.compute_seconds,
-            compute_buckets={
-                b: self.compute_buckets.get(b, 0.0) + sign * other.compute_buckets.get(b, 0.0) for b in bounds
-            },
+            compute=self.compute.combined(other.compute, sign),
+            frames=self.frames.combined(other.frames, sign),
         )
 
 
@@ -96,13 +93,16 @@ def cpu_seconds_of(pid: int) -> float:
 def parse(page: str, cpu_seconds: float = 0.0) -> Reading:
     """A metrics page, over all models."""
     totals: dict[str, float] = {}
-    buckets: dict[float, float] = {}
+    compute: dict[float, float] = {}
+    frames: dict[float, float] = {}
     for family in text_string_to_metric_families(page):
         for sample in family.samples:
             if sample.name in COUNTERS:
                 name = COUNTERS[sample.name]
                 totals[name] = totals.get(name, 0.0) + sample.value
-            elif sample.name == BUCKETS:
+            elif sample.name == COMPUTE:
                 bound = float(sample.labels["le"])
-                buckets[bound] = buckets.get(bound, 0.0) + sample.value
-    return Reading(cpu_seconds, **totals, compute_buckets=buckets)
+                compute[bound] = compute.get(bound, 0.0) + sample.value
+            elif sample.name == REQUEST and sample.labels["method"] == "Step":
+                frames[float(sample.labels["le"])] = sample.value
+    return Reading(cpu_seconds, **totals, compute=Histogram(compute), frames=Histogram(frames))
