@@ -74,7 +74,7 @@ def _result(capacity: float, points: Sequence[Point]) -> Result:
         bars=(
             Bar(f"goodput at {last.multiple:g} times over the peak", last.outcome.goodput / peak, 0.9, at_most=False),
             Bar(
-                f"p99 of what is admitted at {last.multiple:g} times over what a full queue of {MAX_QUEUE_ROWS} rows takes",
+                f"p99 of what is admitted at {last.multiple:g} times over what a full queue takes to run",
                 last.outcome.server.frames.quantile(0.99) / full,
                 2.0,
                 at_most=True,

@@ -19,6 +19,7 @@ from toys import SPECS, random_input, write_toys
 from elman.v1 import inference_pb2_grpc, sessions_pb2, sessions_pb2_grpc
 from elman_server.cli import main
 
+QUICK = ("--metrics-listen", "127.0.0.1:0", "--warm-up-seconds", "0", "--device", "cpu", "--threads", "1")
 READY = re.compile(r"serving (.+) on (\S+) \(cpu\); metrics on http://(\S+)/metrics")
 
 
@@ -30,9 +31,8 @@ class Running:
     """A server process."""
 
     def __init__(self, folder: Path, *options: str) -> None:
-        free = ("--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0", "--device", "cpu", "--threads", "1")
         self.process = subprocess.Popen(
-            command("serve", "--models", folder, *free, *options),
+            command("serve", "--models", folder, "--listen", "127.0.0.1:0", *QUICK, *options),
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
@@ -112,8 +112,8 @@ def test_a_truncated_bundle_stops_the_start_with_a_message(tmp_path: Path) -> No
     write_toys(tmp_path, ["gru", "lstm"])
     weights = tmp_path / "gru" / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:100])
-    free = ("--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0")
-    done = subprocess.run(command("serve", "--models", tmp_path, *free), capture_output=True, text=True, check=False)
+    start = command("serve", "--models", tmp_path, "--listen", "127.0.0.1:0", *QUICK)
+    done = subprocess.run(start, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "weights.safetensors" in done.stderr
     assert "Traceback" not in done.stderr

@@ -2,7 +2,7 @@
 
 import os
 import urllib.request
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -33,9 +33,9 @@ class Reading:
     launches: float = 0.0
     rows: float = 0.0
     compute_seconds: float = 0.0
-    compute: Histogram = Histogram()
+    compute: Histogram = field(default_factory=Histogram)
     """Seconds of a batch."""
-    frames: Histogram = Histogram()
+    frames: Histogram = field(default_factory=Histogram)
     """Seconds from a frame's arrival at the server to its last answer."""
 
     @property
