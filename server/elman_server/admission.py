@@ -156,7 +156,7 @@ class Admission:
         if any(frame.positions is not None for frame in frames):
             given = [begins[of == k] if f.positions is None else f.positions for k, f in enumerate(frames)]
             named = np.repeat([frame.positions is not None for frame in frames], counts)
-            begins, implied = _join(given).astype(np.int64), implied | named
+            begins, implied = _join(given), implied | named
         # An implied position of a broken session matches nothing: it is answered as an odd row.
         begins = np.where(implied, begins, -1)
         return Rows(frames, of, row, slots, begins, _join([frame.lengths for frame in frames])), good

@@ -10,7 +10,7 @@ from elman_models.state import State
 from elman_server.answers import failure
 from elman_server.delivery import Delivery
 from elman_server.errors import PredecessorFailed, ServiceError
-from elman_server.frames import Want
+from elman_server.frames import Frame, Want
 from elman_server.pages import Page
 from elman_server.runtime import Runtime
 from elman_server.scheduler import Batch
@@ -31,8 +31,7 @@ class Commit:
         finished = runtime.scheduler.complete(batch)
         page = self._page(batch, finished, output, state)
         number = runtime.held.append(page)
-        owners = [runtime.frames[n] for n in chunks.frame[batch.numbers].tolist()]
-        self._delivery.spread(page, owners, chunks.row[batch.numbers])
+        self._delivery.spread(page, self._askers(chunks.frame[batch.numbers]), chunks.row[batch.numbers])
         self._delivery.flush()  # the loop wakes while the books are kept
         chunks.page[batch.numbers] = number
         chunks.page_row[batch.numbers] = np.arange(len(batch.numbers))
@@ -79,6 +78,12 @@ class Commit:
                 self.drop(number, error)
                 count += 1
         return count
+
+    def _askers(self, numbers: I64) -> list[Frame]:
+        # The frame of each row, or the one frame of them all.
+        if numbers[0] == numbers[-1] and (numbers == numbers[0]).all():
+            return [self._runtime.frames[int(numbers[0])]]
+        return [self._runtime.frames[number] for number in numbers.tolist()]
 
     def _page(self, batch: Batch, finished: NDArray[np.bool_], output: torch.Tensor, state: State) -> Page:
         chunks = self._runtime.scheduler.chunks

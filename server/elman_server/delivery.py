@@ -11,6 +11,8 @@ from elman_server.answers import Answer
 from elman_server.frames import Frame
 from elman_server.pages import Page
 
+I64 = NDArray[np.int64]
+
 
 class Delivery:
     """Gathers what an engine step has to say, and says it all at once."""
@@ -23,8 +25,9 @@ class Delivery:
         """One frame's answer."""
         self._waiting.append(partial(frame.asker.deliver, frame, answer))
 
-    def spread(self, page: Page, frames: Sequence[Frame], rows: NDArray[np.int64]) -> None:
-        """A batch's page: row i of it answers row `rows[i]` of `frames[i]`. It is cut on the loop's thread."""
+    def spread(self, page: Page, frames: Sequence[Frame], rows: I64) -> None:
+        """A batch's page: row i of it answers row `rows[i]` of `frames[i]`, or of the one frame that stands for all.
+        It is cut on the loop's thread."""
         self._waiting.append(partial(_spread, page, frames, rows))
 
     def call(self, function: Callable[[], None]) -> None:
@@ -43,7 +46,10 @@ def _run_all(functions: Sequence[Callable[[], None]]) -> None:
         function()
 
 
-def _spread(page: Page, frames: Sequence[Frame], rows: NDArray[np.int64]) -> None:
+def _spread(page: Page, frames: Sequence[Frame], rows: I64) -> None:
+    if len(frames) == 1:
+        _hand_over(page, frames[0], np.arange(len(rows)), rows)
+        return
     mine: dict[Frame, list[int]] = {}
     for i, frame in enumerate(frames):
         if frame.num_rows == 1:
@@ -51,6 +57,12 @@ def _spread(page: Page, frames: Sequence[Frame], rows: NDArray[np.int64]) -> Non
         else:
             mine.setdefault(frame, []).append(i)
     for frame, indices in mine.items():
-        index = np.array(indices)
-        answer = page.cut(index, rows[index], frame.num_rows, frame.want, frame.want_state)
-        frame.asker.deliver(frame, answer)
+        _hand_over(page, frame, np.array(indices), rows)
+
+
+def _hand_over(page: Page, frame: Frame, mine: I64, rows: I64) -> None:
+    if frame.num_rows == 1:
+        answer = page.cut_row(int(mine[0]), frame.want, frame.want_state)
+    else:
+        answer = page.cut(mine, rows[mine], frame.num_rows, frame.want, frame.want_state)
+    frame.asker.deliver(frame, answer)

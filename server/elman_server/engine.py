@@ -155,7 +155,7 @@ class Engine:
         runtime.pool.replace(batch.slots, state)
         runtime.metrics.plan(runtime.stack.plan_name)
         runtime.metrics.ran(len(batch.numbers), batch.num_steps, len(output), self.clock.now() - began)
-        return output, state
+        return output.cpu(), state  # on CUDA what failed on the device is told here, before anything is committed
 
     def _keep_starts(self, runtime: Runtime, batch: Batch, state: State) -> None:
         # A chunk longer than a slice is all or nothing: its starting state is put back if a later slice fails.
@@ -168,7 +168,7 @@ class Engine:
         while not self._stopping or any(w.runtime.scheduler.has_work for w in self._workers):
             self._wake.clear()
             self._take_in()
-            worked = self.step()
+            worked = self._stepped()
             self._tell_empty()
             if self.clock.now() >= next_idle_jobs:
                 for job in self._idle_jobs:
@@ -177,6 +177,13 @@ class Engine:
             self.delivery.flush()
             if not worked and not self._inbox and not self._stopping:
                 self._wake.wait(MAX_IDLE_SECONDS)
+
+    def _stepped(self) -> bool:
+        try:
+            return self.step()
+        except Exception:
+            log.exception("a bug on the engine's thread")
+            return True
 
     def _take_in(self) -> None:
         # Frames for one runtime that stand together in the inbox are admitted together.

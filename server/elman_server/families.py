@@ -176,7 +176,9 @@ class Family:
             return None
         found = self._place(place)
         position = int(found.runtime.sessions.admitted[found.slot])
-        if mode is OpenMode.NEW or found.runtime.sessions.closing[found.slot]:
+        if mode is not OpenMode.NEW and found.runtime.sessions.closing[found.slot]:
+            self.find(owner)  # raises
+        if mode is OpenMode.NEW:
             raise SessionExists(
                 f"session {owner.session_id!r} exists, at position {position}; resume it or choose another id",
                 metadata={"position": position},

@@ -39,7 +39,7 @@ class Frame:
     """[K], distinct; empty for a frame of `Infer`, whose rows borrow slots."""
     lengths: I64
     """[K], non-increasing, at least 1."""
-    positions: U64 | None
+    positions: I64 | None
     """[K] where each chunk begins, or None: where its session is."""
     data: NDArray[Any]
     """[sum(lengths), *features], float32 or int64."""

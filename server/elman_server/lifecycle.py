@@ -100,15 +100,13 @@ class Lifecycle:
         views: list[SessionView] = []
         at, first = _read_token(token)
         for runtime in self._runtimes():
-            if runtime.number < at or len(views) == count:
+            if runtime.number < at:
                 continue
             from_slot = first if runtime.number == at else 0
             slots, more = runtime.sessions.page(principal, from_slot, count - len(views))
             views += [self._view(Place(runtime, slot)) for slot in slots]
             if more is not None:
                 return views, f"{runtime.number}.{more}"
-            if len(views) == count:
-                return views, f"{runtime.number + 1}.0"
         return views, ""
 
     def _runtimes(self) -> list[Runtime]:

@@ -27,6 +27,28 @@ _WANTS = {
 }
 
 
+MAX_ANSWER_BYTES = 63 << 20
+"""A little less than gRPC takes in one message."""
+
+
+def check_answer(frame: Frame, spec: ModelSpec, max_slice: int | None) -> None:
+    """Raises InvalidInput if an answer to the frame would be more than one message holds.
+
+    `max_slice`: steps of a row that are answered at a time; None: all.
+    """
+    states = frame.num_rows * spec.state_numel if frame.want_state else 0
+    if 4 * (len(frame.data) * spec.output_size + states) <= MAX_ANSWER_BYTES:  # nearly always
+        return
+    lengths = frame.lengths if max_slice is None else np.minimum(frame.lengths, max_slice)
+    steps = {Want.ALL: int(lengths.sum()), Want.LAST: frame.num_rows, Want.NONE: 0}[frame.want]
+    num_bytes = 4 * (steps * spec.output_size + states)
+    if num_bytes > MAX_ANSWER_BYTES:
+        raise InvalidInput(
+            f"an answer would have {num_bytes} bytes, and {MAX_ANSWER_BYTES} are the most: send fewer rows or steps at "
+            "a time, or ask for the last output only"
+        )
+
+
 def check_size(num_bytes: int, limit: int) -> None:
     """Raises LimitReached for a message of more than `limit` bytes; a retry does not help."""
     if num_bytes > limit:
@@ -102,9 +124,9 @@ def read_input(tensor: tensor_pb2.Tensor, spec: InputSpec, lengths: I64) -> NDAr
     """
     steps = lengths[0] if len(lengths) == 1 else lengths.sum()
     expected = (int(steps), *spec.features)
+    if tensor.dtype != spec.wire_dtype:
+        raise InvalidInput(f"input: expected dtype {_wire_name(spec.wire_dtype)}, got {_wire_name(tensor.dtype)}")
     array = _decode(tensor, "input")
-    if array.dtype != spec.dtype:
-        raise InvalidInput(f"input: expected dtype {_name(spec.dtype)}, got {_name(array.dtype)}")
     if array.shape != expected:
         raise InvalidInput(
             f"input: expected shape {list(expected)}, that is [sum(lengths), *features], got {list(array.shape)}"
@@ -154,7 +176,7 @@ def read_timeout(duration: Duration) -> float:
     return seconds
 
 
-def _read_positions(field: Sequence[int], rows: int) -> NDArray[np.uint64] | None:
+def _read_positions(field: Sequence[int], rows: int) -> I64 | None:
     if not field:
         return None
     if len(field) != rows:
@@ -162,13 +184,13 @@ def _read_positions(field: Sequence[int], rows: int) -> NDArray[np.uint64] | Non
     positions = np.fromiter(field, np.uint64, rows)
     if positions.max() >> np.uint64(62):
         raise InvalidInput(f"positions: expected less than 2^62, got {positions.max()}")
-    return positions
+    return positions.astype(np.int64)
 
 
 def _read_state(tensor: tensor_pb2.Tensor, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    if tensor.dtype != wire.F32:
+        raise InvalidInput(f"{name}: expected dtype F32, got {_wire_name(tensor.dtype)}")
     array = _decode(tensor, name)
-    if array.dtype != np.float32:
-        raise InvalidInput(f"{name}: expected dtype F32, got {_name(array.dtype)}")
     if array.shape != shape:
         raise InvalidInput(f"{name}: expected shape {list(shape)}, got {list(array.shape)}")
     if not np.isfinite(array).all():
@@ -183,8 +205,9 @@ def _decode(tensor: tensor_pb2.Tensor, name: str) -> NDArray[Any]:
         raise InvalidInput(str(error)) from error
 
 
-def _name(dtype: np.dtype[np.generic]) -> str:
-    return {"float32": "F32", "int64": "I64", "float16": "F16"}.get(dtype.name, dtype.name)
+def _wire_name(dtype: int) -> str:
+    known = tensor_pb2.DataType.values()
+    return tensor_pb2.DataType.Name(dtype).removeprefix("DATA_TYPE_") if dtype in known else str(dtype)  # type: ignore[arg-type]
 
 
 def _some(values: I64) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from elman import wire
 from elman_models.spec import ModelSpec
 from elman_models.stack import Stack
 from elman_models.state import State, StatePool
@@ -30,6 +31,8 @@ class InputSpec:
     features: tuple[int, ...]
     """Of one step's input: (input_size,), or () for token ids."""
     dtype: np.dtype[np.float32] | np.dtype[np.int64]
+    wire_dtype: int
+    """As it travels: `elman.wire`'s number."""
     num_embeddings: int
     """Token ids are below it; 0 where the input is not ids."""
     num_bytes: int
@@ -40,7 +43,9 @@ class InputSpec:
         """The input of a spec."""
         ids = spec.embedding.num_embeddings if spec.embedding else 0
         dtype = np.dtype(np.int64) if ids else np.dtype(np.float32)
-        return cls(spec.input_features, dtype, ids, dtype.itemsize * math.prod(spec.input_features))
+        return cls(
+            spec.input_features, dtype, wire.wire_dtype(dtype), ids, dtype.itemsize * math.prod(spec.input_features)
+        )
 
 
 class Runtime:

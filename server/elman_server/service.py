@@ -14,7 +14,7 @@ from elman_server.engine import Engine, Worker
 from elman_server.errors import Draining, InvalidInput
 from elman_server.frames import Frame
 from elman_server.infer_call import InferCall, InferResult
-from elman_server.reading import check_size, read_input, read_lengths, read_state, read_timeout, read_want
+from elman_server.reading import check_answer, check_size, read_input, read_lengths, read_state, read_timeout, read_want
 from elman_server.step_stream import StepStream
 from elman_server.writing import write_tensor
 
@@ -40,6 +40,7 @@ class InferenceService(inference_pb2_grpc.InferenceServicer):
         worker = self._catalog.worker_of(runtime)
         call = InferCall(runtime.spec)
         frame = self._frame(request, worker, call, context)
+        check_answer(frame, runtime.spec, None)
         initial = read_state(request, runtime.spec, frame.num_rows)
         try:
             await self._engine.call(lambda: worker.admission.admit_infer(frame, initial))

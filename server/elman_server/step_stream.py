@@ -16,7 +16,7 @@ from elman_server.engine import Engine, Worker
 from elman_server.errors import Draining, InvalidInput, ReAttach, ServiceError, StaleHandle
 from elman_server.frames import Frame
 from elman_server.metrics import Metrics
-from elman_server.reading import check_size, read_frame, read_handles
+from elman_server.reading import check_answer, check_size, read_frame, read_handles
 from elman_server.status import code_of
 from elman_server.writing import write_answer
 
@@ -131,6 +131,7 @@ class StepStream:
             self._all_stale(request, now)
             return
         frame = read_frame(request, handles, worker.runtime.input, self, now)
+        check_answer(frame, worker.runtime.spec, self._limits.max_slice)
         self._open_frames += 1
         self._caller.add(frame.num_rows, frame.data.nbytes)
         self._engine.submit(worker, frame)

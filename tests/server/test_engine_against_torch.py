@@ -119,8 +119,10 @@ class EngineMachine(RuleBasedStateMachine):
         return session_id in self.bench.family._places.get("me", {})
 
     def _check_opened(self, session_id: str, mode: OpenMode, error: Exception | None, fresh: bool) -> None:
-        if not fresh and (mode is OpenMode.NEW or self.sessions[session_id].closing):
+        if not fresh and mode is OpenMode.NEW:
             assert isinstance(error, e.SessionExists)
+        elif not fresh and self.sessions[session_id].closing:
+            assert isinstance(error, e.UnknownSession)
         elif fresh and mode is not OpenMode.NEW and session_id in self.ended:
             assert isinstance(error, e.SessionExpired)
             assert error.metadata["position"] == str(self.ended[session_id][1])

@@ -59,12 +59,13 @@ class InferenceStub:
     whose results are not read.
 
     frame_error: INVALID_ARGUMENT (lengths that don't add up or increase, a repeated handle, handles of more
-    than one model version, a wrong shape, dtype or byte count, more than max_frame_bytes; the message says
-    what was expected and what came); RESOURCE_EXHAUSTED (a queue limit, with RetryInfo: send it again then);
-    ABORTED, reason RE_ATTACH (server_instance, or every handle, is of another server process: attach again);
-    UNAVAILABLE (draining: reconnect).
-    errors of a row: ABORTED, reason STALE_HANDLE (the session was attached elsewhere, or ended: attach
-    again); OUT_OF_RANGE (the position is ahead of the session's: steps are missing); ABORTED, reason
+    than one model version, a wrong shape, dtype or byte count, an answer that no message could hold; the message
+    says what was expected and what came); RESOURCE_EXHAUSTED (a queue limit, with RetryInfo: send it again then;
+    more than max_frame_bytes, without: make it smaller); ABORTED, reason RE_ATTACH (server_instance is another
+    server process's: attach again); UNAVAILABLE (draining: reconnect).
+    errors of a row: ABORTED, reason STALE_HANDLE (the session was attached elsewhere, or ended, or the handle is
+    of another server process: attach again); ABORTED, reason SUPERSEDED (the same chunk was asked for again: its
+    answer goes to the newest asker); OUT_OF_RANGE (the position is ahead of the session's: steps are missing); ABORTED, reason
     ANSWER_GONE (the position is behind and the answer is no longer held, or another chunk was there: attach to
     learn the position); ABORTED, reason PREDECESSOR_FAILED (an earlier chunk failed; send again from the position
     told); INVALID_ARGUMENT (a value is not finite, a token id out of range); NOT_FOUND, reason
@@ -105,12 +106,13 @@ class InferenceAsyncStub(InferenceStub):
     whose results are not read.
 
     frame_error: INVALID_ARGUMENT (lengths that don't add up or increase, a repeated handle, handles of more
-    than one model version, a wrong shape, dtype or byte count, more than max_frame_bytes; the message says
-    what was expected and what came); RESOURCE_EXHAUSTED (a queue limit, with RetryInfo: send it again then);
-    ABORTED, reason RE_ATTACH (server_instance, or every handle, is of another server process: attach again);
-    UNAVAILABLE (draining: reconnect).
-    errors of a row: ABORTED, reason STALE_HANDLE (the session was attached elsewhere, or ended: attach
-    again); OUT_OF_RANGE (the position is ahead of the session's: steps are missing); ABORTED, reason
+    than one model version, a wrong shape, dtype or byte count, an answer that no message could hold; the message
+    says what was expected and what came); RESOURCE_EXHAUSTED (a queue limit, with RetryInfo: send it again then;
+    more than max_frame_bytes, without: make it smaller); ABORTED, reason RE_ATTACH (server_instance is another
+    server process's: attach again); UNAVAILABLE (draining: reconnect).
+    errors of a row: ABORTED, reason STALE_HANDLE (the session was attached elsewhere, or ended, or the handle is
+    of another server process: attach again); ABORTED, reason SUPERSEDED (the same chunk was asked for again: its
+    answer goes to the newest asker); OUT_OF_RANGE (the position is ahead of the session's: steps are missing); ABORTED, reason
     ANSWER_GONE (the position is behind and the answer is no longer held, or another chunk was there: attach to
     learn the position); ABORTED, reason PREDECESSOR_FAILED (an earlier chunk failed; send again from the position
     told); INVALID_ARGUMENT (a value is not finite, a token id out of range); NOT_FOUND, reason
@@ -160,12 +162,13 @@ class InferenceServicer(metaclass=_abc_1.ABCMeta):
         whose results are not read.
 
         frame_error: INVALID_ARGUMENT (lengths that don't add up or increase, a repeated handle, handles of more
-        than one model version, a wrong shape, dtype or byte count, more than max_frame_bytes; the message says
-        what was expected and what came); RESOURCE_EXHAUSTED (a queue limit, with RetryInfo: send it again then);
-        ABORTED, reason RE_ATTACH (server_instance, or every handle, is of another server process: attach again);
-        UNAVAILABLE (draining: reconnect).
-        errors of a row: ABORTED, reason STALE_HANDLE (the session was attached elsewhere, or ended: attach
-        again); OUT_OF_RANGE (the position is ahead of the session's: steps are missing); ABORTED, reason
+        than one model version, a wrong shape, dtype or byte count, an answer that no message could hold; the message
+        says what was expected and what came); RESOURCE_EXHAUSTED (a queue limit, with RetryInfo: send it again then;
+        more than max_frame_bytes, without: make it smaller); ABORTED, reason RE_ATTACH (server_instance is another
+        server process's: attach again); UNAVAILABLE (draining: reconnect).
+        errors of a row: ABORTED, reason STALE_HANDLE (the session was attached elsewhere, or ended, or the handle is
+        of another server process: attach again); ABORTED, reason SUPERSEDED (the same chunk was asked for again: its
+        answer goes to the newest asker); OUT_OF_RANGE (the position is ahead of the session's: steps are missing); ABORTED, reason
         ANSWER_GONE (the position is behind and the answer is no longer held, or another chunk was there: attach to
         learn the position); ABORTED, reason PREDECESSOR_FAILED (an earlier chunk failed; send again from the position
         told); INVALID_ARGUMENT (a value is not finite, a token id out of range); NOT_FOUND, reason

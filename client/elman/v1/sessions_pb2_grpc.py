@@ -115,8 +115,8 @@ class SessionsServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def DescribeSession(self, request, context):
-        """One session, untouched by the asking: it is not kept from expiring. It takes its place in the queue: the
-        steps admitted before it are counted.
+        """One session, untouched by the asking: it is not kept from expiring. With return_state it takes its place in
+        the queue: the steps admitted before it run first.
 
         Errors: NOT_FOUND (unknown model or session); NOT_FOUND, reason SESSION_EXPIRED.
         """

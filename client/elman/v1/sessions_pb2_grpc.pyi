@@ -66,8 +66,8 @@ class SessionsStub:
     Errors of the call: NOT_FOUND (unknown model); INVALID_ARGUMENT. Errors of an id: NOT_FOUND.
     """
     DescribeSession: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.DescribeSessionRequest, _sessions_pb2.DescribeSessionResponse]
-    """One session, untouched by the asking: it is not kept from expiring. It takes its place in the queue: the
-    steps admitted before it are counted.
+    """One session, untouched by the asking: it is not kept from expiring. With return_state it takes its place in
+    the queue: the steps admitted before it run first.
 
     Errors: NOT_FOUND (unknown model or session); NOT_FOUND, reason SESSION_EXPIRED.
     """
@@ -116,8 +116,8 @@ class SessionsAsyncStub(SessionsStub):
     Errors of the call: NOT_FOUND (unknown model); INVALID_ARGUMENT. Errors of an id: NOT_FOUND.
     """
     DescribeSession: _aio.UnaryUnaryMultiCallable[_sessions_pb2.DescribeSessionRequest, _sessions_pb2.DescribeSessionResponse]  # type: ignore[assignment]
-    """One session, untouched by the asking: it is not kept from expiring. It takes its place in the queue: the
-    steps admitted before it are counted.
+    """One session, untouched by the asking: it is not kept from expiring. With return_state it takes its place in
+    the queue: the steps admitted before it run first.
 
     Errors: NOT_FOUND (unknown model or session); NOT_FOUND, reason SESSION_EXPIRED.
     """
@@ -187,8 +187,8 @@ class SessionsServicer(metaclass=_abc_1.ABCMeta):
         request: _sessions_pb2.DescribeSessionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_sessions_pb2.DescribeSessionResponse, _abc.Awaitable[_sessions_pb2.DescribeSessionResponse]]:
-        """One session, untouched by the asking: it is not kept from expiring. It takes its place in the queue: the
-        steps admitted before it are counted.
+        """One session, untouched by the asking: it is not kept from expiring. With return_state it takes its place in
+        the queue: the steps admitted before it run first.
 
         Errors: NOT_FOUND (unknown model or session); NOT_FOUND, reason SESSION_EXPIRED.
         """

@@ -14,12 +14,9 @@ from elman_server.oip.signature import ROWS, STEPS, Signature
 from elman_server.oip.stubs.grpc_service_pb2 import ModelInferRequest
 from elman_server.oip.targets import Target, Targets
 from elman_server.oip.tensors import initial_state, read_tensors
-from elman_server.reading import check_size
+from elman_server.reading import MAX_ANSWER_BYTES, check_size
 
 I64 = NDArray[np.int64]
-MAX_ANSWER_BYTES = 63 << 20
-"""A little less than gRPC takes."""
-
 _NO_HANDLES = np.empty(0, np.uint64)
 
 
@@ -78,7 +75,7 @@ class Reader:
             frame_id=number,
             handles=_NO_HANDLES,
             lengths=np.array([steps]) if rows == 1 else np.full(rows, steps, np.int64),
-            positions=None if position is None else np.array([position], np.uint64),
+            positions=None if position is None else np.array([position], np.int64),
             data=data.reshape(-1, *shape[2:]),
             want=parameters.want if "output" in names else Want.NONE,
             want_state=len(names) > ("output" in names),
