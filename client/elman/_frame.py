@@ -15,7 +15,7 @@ from elman._sheet import Sheet
 from elman._table import SessionTable
 from elman._work import FrameKey, resolve
 from elman.v1 import inference_pb2
-from elman.wire import Array, to_tensor
+from elman.wire import Array, fill_tensor
 
 _SHORT_STEPS = 32
 _LEAST_TIMEOUT_SECONDS = 0.001
@@ -93,11 +93,11 @@ class Frame:
             handles=table.handles[self.sessions[picked]].tolist(),
             lengths=self.lengths[picked].tolist(),
             positions=self.begins[picked].tolist(),
-            input=to_tensor(self.input if rows is None else self._input_of(rows), self.key.input_dtype),
             return_output=self.key.returning,
             return_state=self.key.return_state,
             server_instance=server_instance,
         )
+        fill_tensor(request.input, self.input if rows is None else self._input_of(rows), self.key.input_dtype)
         if self.key.timeout_seconds is not None:
             left = self._made_seconds + self.key.timeout_seconds - now_seconds
             request.timeout.CopyFrom(_duration(max(left, _LEAST_TIMEOUT_SECONDS)))

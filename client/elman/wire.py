@@ -73,13 +73,22 @@ def to_tensor(array: Array, dtype: tensor_pb2.DataType.ValueType | None = None) 
     `dtype` is the wire's; None takes the array's own (float32, int64 or float16). With a dtype the array is cast
     to it, BF16 (from float32, rounded to nearest even) included. WireError for a dtype that does not travel.
     """
+    tensor = tensor_pb2.Tensor()
+    fill_tensor(tensor, array, dtype)
+    return tensor
+
+
+def fill_tensor(tensor: tensor_pb2.Tensor, array: Array, dtype: tensor_pb2.DataType.ValueType | None = None) -> None:
+    """As `to_tensor`, into an empty Tensor that stands in another message: protobuf copies one that is handed over."""
     if dtype == BF16:
         array = narrow_bf16(array)
     else:
         if dtype is None:
             dtype = _WIRE.get(array.dtype) or wire_dtype(array.dtype)
         array = array.astype(numpy_dtype(dtype), copy=False)
-    return tensor_pb2.Tensor(dtype=dtype, shape=array.shape, data=array.tobytes())
+    tensor.dtype = dtype
+    tensor.shape.extend(array.shape)
+    tensor.data = array.tobytes()
 
 
 def from_tensor(tensor: tensor_pb2.Tensor, *, name: str = "tensor") -> Array:

@@ -32,7 +32,6 @@ class Commit:
         page = self._page(batch, finished, output, state)
         number = runtime.held.append(page)
         self._delivery.spread(page, self._askers(chunks.frame[batch.numbers]), chunks.row[batch.numbers])
-        self._delivery.flush()  # the loop wakes while the books are kept
         chunks.page[batch.numbers] = number
         chunks.page_row[batch.numbers] = np.arange(len(batch.numbers))
         self._finish(batch, np.flatnonzero(finished), number)

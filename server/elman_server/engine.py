@@ -151,6 +151,8 @@ class Engine:
         data = torch.from_numpy(runtime.inputs.gather(runtime.scheduler.chunks, batch)).to(runtime.device)
         state = runtime.pool.read(batch.slots)
         self._keep_starts(runtime, batch, state)
+        # What the batch before gave is told now: while this one is computed the loop has the interpreter to itself.
+        self.delivery.flush()
         output, state = runtime.stack.step(Packed(data, batch.sizes), state)
         runtime.pool.replace(batch.slots, state)
         runtime.metrics.plan(runtime.stack.plan_name)
@@ -165,7 +167,7 @@ class Engine:
 
     def _main(self) -> None:
         next_idle_jobs = self.clock.now()
-        while not self._stopping or any(w.runtime.scheduler.has_work for w in self._workers):
+        while not self._stopping or self._has_work:
             self._wake.clear()
             self._take_in()
             worked = self._stepped()
@@ -174,9 +176,16 @@ class Engine:
                 for job in self._idle_jobs:
                     self._guarded(partial(job, self.clock.now()))
                 next_idle_jobs = self.clock.now() + MAX_IDLE_SECONDS
+            if self._inbox or self._has_work:
+                continue  # told when the next batch is computed
             self.delivery.flush()
-            if not worked and not self._inbox and not self._stopping:
+            if not worked and not self._stopping:
                 self._wake.wait(MAX_IDLE_SECONDS)
+        self.delivery.flush()
+
+    @property
+    def _has_work(self) -> bool:
+        return any(worker.runtime.scheduler.has_work for worker in self._workers)
 
     def _stepped(self) -> bool:
         try:

@@ -16,7 +16,7 @@ from elman_server.frames import Frame
 from elman_server.infer_call import InferCall, InferResult
 from elman_server.reading import check_answer, check_size, read_input, read_lengths, read_state, read_timeout, read_want
 from elman_server.step_stream import StepStream
-from elman_server.writing import write_tensor
+from elman_server.writing import write_tensors
 
 
 class InferenceService(inference_pb2_grpc.InferenceServicer):
@@ -103,9 +103,6 @@ class InferenceService(inference_pb2_grpc.InferenceServicer):
 
 
 def _response(version: str, result: InferResult) -> inference_pb2.InferResponse:
-    return inference_pb2.InferResponse(
-        version=version,
-        output=write_tensor(result.output),
-        h_n=write_tensor(result.h_n),
-        c_n=write_tensor(result.c_n),
-    )
+    response = inference_pb2.InferResponse(version=version)
+    write_tensors(response, output=result.output, h_n=result.h_n, c_n=result.c_n)
+    return response

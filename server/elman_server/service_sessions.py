@@ -5,7 +5,6 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
-from elman import wire
 from elman.v1 import sessions_pb2, sessions_pb2_grpc
 from elman_server.catalog import Catalog
 from elman_server.door import ANONYMOUS, Door, UnaryContext, unary
@@ -15,7 +14,7 @@ from elman_server.lifecycle import Closed, Lifecycle, SessionView
 from elman_server.paging import page_size
 from elman_server.sessions import Owner
 from elman_server.status import to_status
-from elman_server.writing import write_session
+from elman_server.writing import write_session, write_tensors
 
 T = TypeVar("T")
 Attached = TypeVar("Attached", sessions_pb2.OpenSessionsResponse, sessions_pb2.AttachSessionsResponse)
@@ -85,9 +84,8 @@ class SessionsService(sessions_pb2_grpc.SessionsServicer):
         view = await self._answered(ask)
         response = sessions_pb2.DescribeSessionResponse(session=write_session(view))
         if view.state is not None:
-            response.h_n.CopyFrom(wire.to_tensor(view.state.h.cpu().numpy()))
-            if view.state.c is not None:
-                response.c_n.CopyFrom(wire.to_tensor(view.state.c.cpu().numpy()))
+            h, c = view.state
+            write_tensors(response, h_n=h.cpu().numpy(), c_n=None if c is None else c.cpu().numpy())
         return response
 
     @unary

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from numpy.typing import NDArray
 
@@ -13,6 +14,8 @@ from elman_server.answers import Answer
 from elman_server.lifecycle import SessionView
 from elman_server.runtime import Runtime
 from elman_server.status import to_status
+
+Array = NDArray[Any]
 
 _CELLS = {
     Cell.RNN_TANH: models_pb2.CELL_RNN_TANH,
@@ -31,10 +34,8 @@ def write_answer(frame_id: int, answer: Answer) -> inference_pb2.StepResponse:
         lengths=answer.lengths.tolist(),
         finished=answer.finished.tolist(),
         positions=answer.positions.tolist(),
-        output=write_tensor(answer.output),
-        h_n=write_tensor(answer.h_n),
-        c_n=write_tensor(answer.c_n),
     )
+    write_tensors(response, output=answer.output, h_n=answer.h_n, c_n=answer.c_n)
     if answer.rows is not None:
         response.rows.extend(answer.rows.tolist())
     if answer.starts is not None:
@@ -44,9 +45,11 @@ def write_answer(frame_id: int, answer: Answer) -> inference_pb2.StepResponse:
     return response
 
 
-def write_tensor(array: NDArray[Any] | None) -> tensor_pb2.Tensor | None:
-    """Any float32 or int64 array."""
-    return None if array is None else wire.to_tensor(array)
+def write_tensors(message: Message, **arrays: Array | None) -> None:
+    """Fills the message's fields of those names with arrays, float32 or int64; None leaves a field absent."""
+    for name, array in arrays.items():
+        if array is not None:
+            wire.fill_tensor(getattr(message, name), array)
 
 
 def write_session(view: SessionView) -> sessions_pb2.SessionInfo:
