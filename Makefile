@@ -1,7 +1,7 @@
 # `make demo` and `make test` work from a fresh clone: they install first.
 VENV ?= .venv
 BIN = $(VENV)/bin
-PACKAGES = models/elman_models client/elman server/elman_server
+PACKAGES = models/elman_models client/elman server/elman_server bench examples/demo.py
 INSTALLED = $(VENV)/.installed
 
 .PHONY: install format lint test bench proto demo serve containers clean

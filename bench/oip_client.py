@@ -68,7 +68,8 @@ class Running:
             await self._call.write(request)
         self._next = self._side.then
         while in_flight:
-            index = self._side.key(await self._call.read())
+            answer: bytes = await self._call.read()
+            index = self._side.key(answer)
             if index < 0:
                 continue
             steps += 1
@@ -83,7 +84,7 @@ class Running:
 async def running(address: str, side: Side) -> AsyncIterator[Running]:
     """A stream of that side, on a connection of its own."""
     async with grpc.aio.insecure_channel(address) as channel:
-        call = channel.stream_stream(side.path)()
+        call: grpc.aio.StreamStreamCall[bytes, bytes] = channel.stream_stream(side.path)()
         yield Running(side, call)
         await call.done_writing()
         while await call.read() is not grpc.aio.EOF:

@@ -5,6 +5,7 @@ sessions type at once. `make demo` runs it.
 """
 
 import importlib.util
+import math
 import os
 import subprocess
 import sys
@@ -115,7 +116,7 @@ def bits_per_character(logits: Logits, tokens: NDArray[np.int64]) -> float:
     losses = torch.nn.functional.cross_entropy(
         torch.tensor(logits[: len(tokens) - 1]).double(), torch.from_numpy(tokens[1:])
     )
-    return float(losses) / np.log(2)
+    return float(losses) / math.log(2)
 
 
 def type_together(model: elman.Model) -> int:
@@ -138,7 +139,8 @@ def type_together(model: elman.Model) -> int:
 
 def sample(logits: Logits, rng: np.random.Generator) -> NDArray[np.int64]:
     """[B] one character of each row's softmax at TEMPERATURE, by the Gumbel-max trick (Gumbel 1954)."""
-    return np.argmax(logits / TEMPERATURE + rng.gumbel(size=logits.shape), axis=1)
+    chosen: NDArray[np.int64] = np.argmax(logits / TEMPERATURE + rng.gumbel(size=logits.shape), axis=1)
+    return chosen
 
 
 class Screen:

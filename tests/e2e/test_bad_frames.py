@@ -85,7 +85,7 @@ BAD_FRAMES = {
     "a wrong dtype": Bad(set_input(np.zeros((4, 3), np.int64)), ("F32", "I64")),
     "half precision where the model has single": Bad(set_input(np.zeros((4, 3), np.float16)), ("F32", "F16")),
     "an unknown dtype": Bad(lambda f: setattr(f.input, "dtype", 9), ("dtype", "9")),
-    "no dtype": Bad(lambda f: f.input.ClearField("dtype"), ("dtype", "0")),
+    "no dtype": Bad(lambda f: f.input.ClearField("dtype"), ("dtype", "F32", "UNSPECIFIED")),
     "no input": Bad(lambda f: f.ClearField("input"), ("dtype",)),
     "too few bytes": Bad(cut_bytes, ("48 bytes", "got 47")),
     "a negative dimension": Bad(lambda f: f.input.shape.__setitem__(0, -4), ("at least 0", "-4")),
