@@ -68,7 +68,9 @@ class Running:
             await self._call.write(request)
         self._next = self._side.then
         while in_flight:
-            answer: bytes = await self._call.read()
+            answer = await self._call.read()
+            if not isinstance(answer, bytes):
+                raise ConnectionError("the stream ended")
             index = self._side.key(answer)
             if index < 0:
                 continue
