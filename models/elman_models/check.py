@@ -2,7 +2,7 @@
 
 from math import prod
 
-from elman_models.spec import Cell, ModelSpec
+from elman_models.spec import Cell, ModelSpec, Precision
 
 _CELLS = {Cell.RNN_TANH: "RNN (tanh)", Cell.RNN_RELU: "RNN (ReLU)", Cell.LSTM: "LSTM", Cell.GRU: "GRU"}
 
@@ -27,6 +27,7 @@ def describe(spec: ModelSpec, weights_bytes: int | None = None) -> str:
         "input": _input(spec),
         "output": f"[T, B, {spec.output_size}] float32",
         "state": _state(spec),
+        "precision": "" if spec.precision is Precision.FLOAT32 else f"{spec.precision} where it is faster",
         "sessions": "yes" if spec.keeps_sessions else "no: bidirectional, Infer only",
     }
     return "\n".join(f"{what + ':':<13}{value}" for what, value in lines.items() if value)

@@ -35,3 +35,8 @@ def test_a_bidirectional_model_is_described_as_without_sessions() -> None:
 def test_the_described_size_is_the_loaded_size(cell: str) -> None:
     spec = make_spec(cell, num_layers=2, parts=True)
     assert describe(spec) == describe(spec, make_model(spec)[1].weights_bytes)
+
+
+def test_a_lower_precision_is_described() -> None:
+    assert "precision:   bfloat16 where it is faster" in describe(make_spec("gru", precision="bfloat16"))
+    assert "precision" not in describe(make_spec("gru"))
