@@ -12,6 +12,8 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
+import torch
+
 from bench.effort import FULL, SHORT, TINY, Effort
 from bench.machine import this_machine
 from bench.report import Report, write
@@ -43,8 +45,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     write(report, given.out)
     print(f"\n{report.summary}\n\n{machine}\nreport.txt, report.json and plots: {given.out}", flush=True)
     others = [name for name in COMMANDS if name in given.only] if given.only else _commands(given.effort)
-    codes = [subprocess.call([sys.executable, "-m", f"bench.{name}", "--short"]) for name in others]
+    codes = [subprocess.call([sys.executable, "-m", f"bench.{name}", *_options(name, given.out)]) for name in others]
     return int(any(codes))
+
+
+def _options(name: str, out: Path) -> list[str]:
+    # Kept figures (bench/results) are written by these commands themselves, not on the way of a short run.
+    short = [] if name == "gpu" else ["--short"]
+    return short if name == "oip" else [*short, "--out", str(out / f"{name}.json")]
 
 
 def _run_all(names: Iterable[str], effort: Effort, folder: Path) -> list[Result]:
@@ -60,7 +68,8 @@ def _run_all(names: Iterable[str], effort: Effort, folder: Path) -> list[Result]
 
 
 def _commands(effort: Effort) -> list[str]:
-    return [] if effort is TINY else [name for name in COMMANDS if find_spec(f"bench.{name}")]
+    there = [name for name in COMMANDS if find_spec(f"bench.{name}")]
+    return [] if effort is TINY else [name for name in there if name != "gpu" or torch.cuda.is_available()]
 
 
 def _parser() -> argparse.ArgumentParser:
