@@ -11,7 +11,6 @@ import torch
 from elman_models.errors import BundleError
 from elman_server.config import ServerConfig
 from elman_server.errors import ServiceError
-from elman_server.memory import keep_freed_memory
 from elman_server.server import PortInUseError, Server
 
 
@@ -37,7 +36,6 @@ def set_threads(config: ServerConfig) -> None:
 def serve(config: ServerConfig) -> int:
     """Serves until SIGTERM or SIGINT; the exit code."""
     set_threads(config)
-    keep_freed_memory()
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             return runner.run(_serve(config, choose_device(config.device)))
