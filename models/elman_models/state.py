@@ -104,9 +104,11 @@ class StatePool:
 
     def _index(self, slots: Slots) -> torch.Tensor:
         # A batch reads and replaces the same slots, by the same array: what was checked once is not checked again.
-        if slots is not self._indexed[0]:
-            self._indexed = (slots, self._checked_index(slots))
-        return self._indexed[1]
+        # The pair is taken and put whole: other slots may be reset on another thread meanwhile.
+        indexed = self._indexed
+        if slots is not indexed[0]:
+            self._indexed = indexed = (slots, self._checked_index(slots))
+        return indexed[1]
 
     def _checked_index(self, slots: Slots) -> torch.Tensor:
         # Looked at here, on the host: out of bounds on CUDA is an assertion that ends the process's use of the device.

@@ -1,6 +1,6 @@
 """Answers: a batch's outputs on their way back, cut into one part per frame."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -41,6 +41,11 @@ class Answer:
     def num_bytes(self) -> int:
         """Bytes of the tensors."""
         return sum(a.nbytes for a in (self.output, self.h_n, self.c_n) if a is not None)
+
+    def copied(self) -> "Answer":
+        """With tensors of its own: what a page holds is overwritten one day."""
+        output, h_n, c_n = (None if a is None else a.copy() for a in (self.output, self.h_n, self.c_n))
+        return replace(self, output=output, h_n=h_n, c_n=c_n)
 
     @property
     def num_ended(self) -> int:

@@ -8,7 +8,7 @@ from elman_models.bundle import find_bundles, read_spec
 from elman_models.errors import BundleError
 from elman_models.stack import Stack
 from elman_server.config import Limits
-from elman_server.engine import Engine, Worker
+from elman_server.engine import Engine
 from elman_server.errors import BrokenBundle, LimitReached, UnknownModel
 from elman_server.families import Family
 from elman_server.handles import MAX_MODELS, HandleKey
@@ -16,6 +16,7 @@ from elman_server.metrics import Metrics
 from elman_server.preparation import Prepare
 from elman_server.runtime import Runtime
 from elman_server.versions import version_key
+from elman_server.worker import Worker
 
 
 class Catalog:

@@ -15,7 +15,7 @@ class Chunks:
         self.slot = np.zeros(capacity, np.int64)
         self.begin = np.zeros(capacity, np.int64)  # position of its session at its first step
         self.length = np.zeros(capacity, np.int64)  # steps
-        self.done = np.zeros(capacity, np.int64)  # steps run
+        self.launched = np.zeros(capacity, np.int64)  # steps run or running
         self.kind = np.zeros(capacity, np.int64)  # Frame.kind
         self.deadline = np.zeros(capacity, np.float64)  # seconds on the engine's clock
         self.arrived = np.zeros(capacity, np.float64)  # seconds on the engine's clock
@@ -42,7 +42,7 @@ class Chunks:
         self.num_free -= count
         numbers = self._free[self.num_free : self.num_free + count].copy()
         self.live[numbers] = True
-        self.done[numbers] = 0
+        self.launched[numbers] = 0
         self.page[numbers] = -1
         self.next[numbers] = -1
         return numbers

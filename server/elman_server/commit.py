@@ -30,7 +30,7 @@ class Commit:
         runtime, chunks = self._runtime, self._runtime.scheduler.chunks
         finished = runtime.scheduler.complete(batch)
         page = self._page(batch, finished, output, state)
-        number = runtime.held.append(page)
+        number = runtime.held.pages.append(page)
         self._delivery.spread(page, self._askers(chunks.frame[batch.numbers]), chunks.row[batch.numbers])
         chunks.page[batch.numbers] = number
         chunks.page_row[batch.numbers] = np.arange(len(batch.numbers))

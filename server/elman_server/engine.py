@@ -10,34 +10,22 @@ from itertools import groupby
 from typing import NamedTuple, TypeVar
 
 import numpy as np
-import torch
 
-from elman_models.packed import Packed
-from elman_models.state import State
-from elman_server.admission import Admission
 from elman_server.answers import refusal
 from elman_server.clock import Clock
-from elman_server.commit import Commit
 from elman_server.delivery import Delivery
 from elman_server.errors import Cancelled, DeadlinePassed, EngineFailed
+from elman_server.flight import Flight
 from elman_server.frames import Asker, Frame
+from elman_server.launch import Launch, Result
 from elman_server.runtime import Runtime
-from elman_server.scheduler import Batch
+from elman_server.worker import Worker
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 MAX_IDLE_SECONDS = 0.5
 """Between looks for idle sessions."""
-
-
-class Worker:
-    """One runtime with those who admit to it and commit from it."""
-
-    def __init__(self, runtime: Runtime, delivery: Delivery) -> None:
-        self.runtime = runtime
-        self.admission = Admission(runtime, delivery)
-        self.commit = Commit(runtime, delivery)
 
 
 class Submission(NamedTuple):
@@ -61,6 +49,7 @@ class Engine:
         self._idle_jobs: list[Callable[[float], None]] = []
         self._when_empty: list[tuple[Runtime, Callable[[], None]]] = []
         self._stopping = False
+        self._flight = Flight(landed=self._wake.set)
         self._thread = threading.Thread(target=self._main, name="engine", daemon=True)
 
     def start(self) -> None:
@@ -119,53 +108,75 @@ class Engine:
         self.post(lambda: self._cancel(asker))
 
     def step(self) -> bool:
-        """One batch of the next runtime that has work; whether there was one."""
-        worker = next((w for w in self._workers if w.runtime.scheduler.has_work), None)
-        if worker is None:
-            return False
-        self._workers.rotate(-1 - self._workers.index(worker))
-        batch = self._schedule(worker)
-        if batch is not None:
-            try:
-                output, state = self._run(worker.runtime, batch)
-            except Exception:
-                log.exception("a batch of model %s failed", worker.runtime.spec.name)
-                worker.commit.drop_all(batch.numbers.tolist(), EngineFailed("the computation failed; not applied"))
-            else:
-                worker.commit.batch(batch, output, state)
-        return True
+        """The plain loop's turn, whole: one batch of the next runtime that has work; whether there was one."""
+        worker = self._next_worker()
+        if worker:
+            self._step(worker)
+        return worker is not None
 
-    def _schedule(self, worker: Worker) -> Batch | None:
-        now = self.clock.now()
-        batch, late = worker.runtime.scheduler.form(now)
+    def step_beside(self) -> bool:
+        """The fast loop's turn: what has landed is committed and the next batch begun, while another one is computed;
+        whether there was anything to do."""
+        landed = self._flight.landed()
+        if landed:
+            self._commit(landed)
+        worker = self._next_worker()
+        if worker and worker.runtime.device.type == "cpu":
+            self._step(worker)
+        elif worker and (launch := self._schedule(worker)):
+            self._flight.begin(launch)
+        if self._flight:
+            self.delivery.flush()  # told while the device computes: the loop has the interpreter to itself
+        return bool(landed or worker)
+
+    def _step(self, worker: Worker) -> None:
+        launch = self._schedule(worker)
+        if launch:
+            self.delivery.flush()  # likewise
+            launch.run()
+            self._commit(launch)
+
+    def _next_worker(self) -> Worker | None:
+        # Round robin over those that have work; None where the next one is better begun later.
+        worker = next((w for w in self._workers if w.runtime.scheduler.has_work), None)
+        if worker is None or not self._flight.has_room(worker.runtime.scheduler.num_ready):
+            return None
+        # What waits for a session's chunks to end, a look at its state say, is served before later chunks begin.
+        if worker.runtime.after and self._flight.last_of(worker):
+            return None
+        self._workers.rotate(-1 - self._workers.index(worker))
+        return worker
+
+    def _schedule(self, worker: Worker) -> Launch | None:
+        runtime, now = worker.runtime, self.clock.now()
+        batch, late = runtime.scheduler.form(now)
         if late.size:
             error = DeadlinePassed("its time was over before it ran; it was not applied")
-            worker.runtime.metrics.expired_rows.inc(worker.commit.drop_all(late.tolist(), error))
-        if batch is not None:
-            first = batch.numbers[batch.starts == 0]
-            worker.runtime.metrics.queue_seconds.observe_all(now - worker.runtime.scheduler.chunks.arrived[first])
-        return batch
+            runtime.metrics.expired_rows.inc(worker.commit.drop_all(late.tolist(), error))
+        if batch is None:
+            return None
+        first = batch.numbers[batch.starts == 0]
+        runtime.metrics.queue_seconds.observe_all(now - runtime.scheduler.chunks.arrived[first])
+        return Launch(worker, batch, self.clock, self._flight.last_of(worker))
 
-    def _run(self, runtime: Runtime, batch: Batch) -> tuple[torch.Tensor, State]:
-        began = self.clock.now()
-        data = torch.from_numpy(runtime.inputs.gather(runtime.scheduler.chunks, batch)).to(runtime.device)
-        state = runtime.pool.read(batch.slots)
-        self._keep_starts(runtime, batch, state)
-        # What the batch before gave is told now: while this one is computed the loop has the interpreter to itself.
-        self.delivery.flush()
-        output, state = runtime.stack.step(Packed(data, batch.sizes), state)
-        runtime.pool.replace(batch.slots, state)
-        runtime.metrics.plan(runtime.stack.plan_name)
-        runtime.metrics.ran(len(batch.numbers), batch.num_steps, len(output), self.clock.now() - began)
-        return output.cpu(), state  # on CUDA what failed on the device is told here, before anything is committed
+    def _commit(self, launch: Launch) -> None:
+        if launch.result:
+            self._count(launch, launch.result)
+            launch.worker.runtime.starting_states.update(launch.result.starting_states)
+            launch.worker.commit.batch(launch.batch, launch.result.output, launch.result.state)
+            return
+        # All at once: no chunk is taken in before the last of those that failed is dropped.
+        for failed in (launch, *self._flight.recall(launch.worker)):
+            error = EngineFailed("the computation failed; not applied")
+            failed.worker.commit.drop_all(failed.batch.numbers.tolist(), error)
 
-    def _keep_starts(self, runtime: Runtime, batch: Batch, state: State) -> None:
-        # A chunk longer than a slice is all or nothing: its starting state is put back if a later slice fails.
-        longer = (batch.starts == 0) & (batch.takes < runtime.scheduler.chunks.length[batch.numbers])
-        for row in np.flatnonzero(longer).tolist():
-            runtime.starting_states[int(batch.numbers[row])] = state.rows(torch.tensor([row], device=runtime.device))
+    def _count(self, launch: Launch, result: Result) -> None:
+        metrics, batch = launch.worker.runtime.metrics, launch.batch
+        metrics.plan(result.plan_name)
+        metrics.ran(len(batch.numbers), batch.num_steps, len(result.output), result.seconds)
 
     def _main(self) -> None:
+        self._flight.start()
         next_idle_jobs = self.clock.now()
         while not self._stopping or self._has_work:
             self._wake.clear()
@@ -176,20 +187,21 @@ class Engine:
                 for job in self._idle_jobs:
                     self._guarded(partial(job, self.clock.now()))
                 next_idle_jobs = self.clock.now() + MAX_IDLE_SECONDS
-            if self._inbox or self._has_work:
-                continue  # told when the next batch is computed
+            if worked and (self._inbox or self._has_work):
+                continue  # told when the next batch is begun
             self.delivery.flush()
-            if not worked and not self._stopping:
+            if not worked:
                 self._wake.wait(MAX_IDLE_SECONDS)
         self.delivery.flush()
+        self._flight.stop()
 
     @property
     def _has_work(self) -> bool:
-        return any(worker.runtime.scheduler.has_work for worker in self._workers)
+        return bool(self._flight) or any(worker.runtime.scheduler.has_work for worker in self._workers)
 
     def _stepped(self) -> bool:
         try:
-            return self.step()
+            return self.step_beside()
         except Exception:
             log.exception("a bug on the engine's thread")
             return True
@@ -232,7 +244,7 @@ class Engine:
         for worker in self._workers:
             runtime, chunks = worker.runtime, worker.runtime.scheduler.chunks
             frames = [number for number, frame in runtime.frames.items() if frame.asker is asker]
-            waiting = chunks.live & (chunks.done == 0) & np.isin(chunks.frame, frames)
+            waiting = chunks.live & (chunks.launched == 0) & np.isin(chunks.frame, frames)
             runtime.metrics.cancelled_rows.inc(worker.commit.drop_all(np.flatnonzero(waiting).tolist(), error))
 
     def _stop(self) -> None:

@@ -1,11 +1,11 @@
 """Held answers: the last chunks' outputs of every session, for callers that ask again."""
 
-from collections import deque
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from elman_server.page_ring import PageRing
 from elman_server.pages import Page
 
 I64 = NDArray[np.int64]
@@ -19,30 +19,17 @@ class Piece(NamedTuple):
 
 
 class Held:
-    """One ring of pages within `max_bytes`; sessions point into it with their last `depth` chunks."""
+    """Sessions point into one ring of pages with their last `depth` chunks."""
 
     def __init__(self, num_slots: int, depth: int, max_bytes: int) -> None:
+        self.pages = PageRing(max_bytes)
         self._depth = depth
-        self._max_bytes = max_bytes
-        self._pages: deque[Page] = deque()
-        self._first = 0  # number of the oldest page held
-        self.num_bytes = 0
         self._count = np.zeros(num_slots, np.int64)  # chunks held so far, by slot
         self._begin = np.zeros((num_slots, depth), np.int64)
         self._length = np.zeros((num_slots, depth), np.int32)
         self._kind = np.zeros((num_slots, depth), np.int8)
         self._page = np.zeros((num_slots, depth), np.int64)
         self._row = np.zeros((num_slots, depth), np.int32)
-
-    def append(self, page: Page) -> int:
-        """The number of `page`; the oldest are let go while there are more bytes than the limit."""
-        self._pages.append(page)
-        self.num_bytes += page.num_bytes
-        number = self._first + len(self._pages) - 1
-        while self.num_bytes > self._max_bytes:
-            self.num_bytes -= self._pages.popleft().num_bytes
-            self._first += 1
-        return number
 
     def hold(self, slots: I64, begins: I64, lengths: I64, kinds: I64, page: int, rows: I64) -> None:
         """Notes finished chunks, of distinct slots, whose last slices are `rows` of a page."""
@@ -67,8 +54,7 @@ class Held:
     def pieces(self, number: int, row: int) -> list[Piece] | None:
         """The slices of a chunk up to that row of page `number`, in order, or None if one is gone."""
         pieces: list[Piece] = []
-        while number >= self._first:
-            page = self._pages[number - self._first]
+        while page := self.pages.get(number):
             pieces.append(Piece(page, row))
             number, row = int(page.previous_page[row]), int(page.previous_row[row])
             if number < 0:

@@ -33,10 +33,14 @@ class Page:
     previous_row: I64  # [B] its row there
 
     @property
+    def tensors(self) -> list[Array]:
+        """Those of the three that it has."""
+        return [array for array in (self.output, self.h_n, self.c_n) if array is not None]
+
+    @property
     def num_bytes(self) -> int:
         """Bytes that holding this page takes, its columns included."""
-        arrays = (self.output, self.h_n, self.c_n)
-        return sum(a.nbytes for a in arrays if a is not None) + 64 * len(self.takes) + 1024
+        return sum(array.nbytes for array in self.tensors) + 64 * len(self.takes) + 1024
 
     def cut(self, mine: I64, rows: I64, num_rows: int, want: Want, want_state: bool) -> Answer:
         """The part of a frame of `num_rows` rows: rows `mine` [n] of the page, ascending, which are `rows` of it."""

@@ -49,7 +49,7 @@ class Repeats:
             same = chunks.begin[number] == begin and chunks.length[number] == length
             if same and chunks.kind[number] == frame.kind:
                 pieces = runtime.held.pieces(int(chunks.page[number]), int(chunks.page_row[number]))
-                if chunks.done[number] and pieces is None:
+                if chunks.page[number] >= 0 and pieces is None:
                     return False
                 self._redirect(number, frame, row)
                 self._send(frame, row, pieces or [])
@@ -76,4 +76,4 @@ class Repeats:
         rows = np.array([row])
         for page, page_row in pieces:
             part = page.cut(np.array([page_row]), rows, frame.num_rows, frame.want, frame.want_state)
-            self._delivery.answer(frame, part)
+            self._delivery.answer(frame, part.copied())

@@ -11,6 +11,7 @@ from elman_server.chunks import Chunks
 from elman_server.ring import Ring
 
 I64 = NDArray[np.int64]
+Flags = NDArray[np.bool_]
 
 
 @dataclass(slots=True)
@@ -47,8 +48,9 @@ class Scheduler:
         self.chunks = Chunks(max_chunks)
         self.max_rows = max_rows
         self.max_slice = max_slice
-        self._head = np.full(num_slots, -1, np.int64)  # each slot's first chunk, or -1
+        self._head = np.full(num_slots, -1, np.int64)  # each slot's first chunk that waits or runs, or -1
         self._tail = np.full(num_slots, -1, np.int64)  # each slot's last chunk, or -1
+        self._up = np.full(num_slots, -1, np.int64)  # each slot's first chunk that does not run whole by now, or -1
         self._in_line = np.zeros(num_slots, np.bool_)
         self._line = Ring(num_slots)
 
@@ -57,9 +59,14 @@ class Scheduler:
         """Whether a session stands in line."""
         return len(self._line) > 0
 
-    def busy(self) -> NDArray[np.bool_]:
+    @property
+    def num_ready(self) -> int:
+        """Rows that the next batch may have."""
+        return min(len(self._line), self.max_rows)
+
+    def busy(self) -> Flags:
         """[num_slots] which have chunks that wait or run."""
-        busy: NDArray[np.bool_] = self._head >= 0
+        busy: Flags = self._head >= 0
         return busy
 
     def queue(self, slot: int) -> list[int]:
@@ -78,28 +85,32 @@ class Scheduler:
         self._head[slots[first]] = numbers[first]
         self.chunks.next[tails[~first]] = numbers[~first]
         self._tail[slots] = numbers
-        self._stand_in_line(slots[first])
+        up = self._up[slots] < 0
+        self._up[slots[up]] = numbers[up]
+        self._stand_in_line(slots[up])
 
     def form(self, now: float) -> Formed:
-        """The next batch; `now` in seconds on the engine's clock. Late chunks are left for `drop`."""
+        """The next batch, which runs from now on; `now` in seconds on the engine's clock. Late chunks are left for
+        `drop`."""
         slots = self._line.pop(self.max_rows)
         self._in_line[slots] = False
-        numbers = self._head[slots]
+        numbers = self._up[slots]
         if numbers.size and numbers.min() < 0:  # sessions whose chunks were dropped while they stood in line
             numbers = numbers[numbers >= 0]
-        late = (self.chunks.deadline[numbers] <= now) & (self.chunks.done[numbers] == 0)
+        late = (self.chunks.deadline[numbers] <= now) & (self.chunks.launched[numbers] == 0)
         if late.any():
             return Formed(self._batch(numbers[~late]), numbers[late])
         return Formed(self._batch(numbers), numbers[:0])
 
-    def complete(self, batch: Batch) -> NDArray[np.bool_]:
-        """Advances the chunks of a batch that ran; [B] which of them are finished, and no longer queued."""
-        chunks = self.chunks
-        done = batch.starts + batch.takes
-        chunks.done[batch.numbers] = done
-        finished: NDArray[np.bool_] = done == chunks.length[batch.numbers]
-        self._unlink(batch.slots[finished], batch.numbers[finished])
-        self._stand_in_line(batch.slots[self._head[batch.slots] >= 0])
+    def complete(self, batch: Batch) -> Flags:
+        """Takes in that a batch ran; [B] which of its chunks are finished, and no longer queued."""
+        finished: Flags = batch.starts + batch.takes == self.chunks.length[batch.numbers]
+        if finished.all():
+            self._unlink(batch.slots, batch.numbers)
+        else:
+            self._unlink(batch.slots[finished], batch.numbers[finished])
+            # The next slice of a long chunk waits for the one before, so that those who came meanwhile go first.
+            self._stand_in_line(batch.slots[~finished])
         return finished
 
     def drop(self, number: int) -> list[int]:
@@ -111,14 +122,14 @@ class Scheduler:
         self._tail[slot] = kept[-1] if kept else -1
         if kept:
             self.chunks.next[kept[-1]] = -1
-            if not self._in_line[slot]:
-                self._stand_in_line(np.array([slot]))
+        if int(self._up[slot]) in dropped:
+            self._up[slot] = -1
         return dropped
 
     def _batch(self, numbers: I64) -> Batch | None:
         if not numbers.size:
             return None
-        starts = self.chunks.done[numbers]
+        starts = self.chunks.launched[numbers]
         takes = self.chunks.length[numbers] - starts
         if takes.min() != takes.max():
             order = np.argsort(-takes, kind="stable")
@@ -127,7 +138,19 @@ class Scheduler:
             # As long as most rows last, and no longer: a short row does not wait for the long tail of a few.
             takes = np.minimum(takes, min(self.max_slice, takes[len(takes) // 2]))
         sizes = batch_sizes(takes)
-        return Batch(numbers, self.chunks.slot[numbers], starts, takes, sizes, step_offsets(sizes))
+        batch = Batch(numbers, self.chunks.slot[numbers], starts, takes, sizes, step_offsets(sizes))
+        self._launch(batch)
+        return batch
+
+    def _launch(self, batch: Batch) -> None:
+        # A session whose chunk runs whole stands in line again with its next one.
+        chunks, ends = self.chunks, batch.starts + batch.takes
+        chunks.launched[batch.numbers] = ends
+        whole = ends == chunks.length[batch.numbers]
+        slots, numbers = (batch.slots, batch.numbers) if whole.all() else (batch.slots[whole], batch.numbers[whole])
+        following = chunks.next[numbers]
+        self._up[slots] = following
+        self._stand_in_line(slots[following >= 0])
 
     def _unlink(self, slots: I64, numbers: I64) -> None:
         following = self.chunks.next[numbers]

@@ -10,12 +10,13 @@ from elman.v1 import inference_pb2, inference_pb2_grpc
 from elman_server.callers import Callers
 from elman_server.catalog import Catalog
 from elman_server.door import Door, UnaryContext, abort, unary
-from elman_server.engine import Engine, Worker
+from elman_server.engine import Engine
 from elman_server.errors import Draining, InvalidInput
 from elman_server.frames import Frame
 from elman_server.infer_call import InferCall, InferResult
 from elman_server.reading import check_answer, check_size, read_input, read_lengths, read_state, read_timeout, read_want
 from elman_server.step_stream import StepStream
+from elman_server.worker import Worker
 from elman_server.writing import write_tensors
 
 

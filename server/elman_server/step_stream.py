@@ -12,12 +12,13 @@ from elman_server.answers import Answer, failure, refusal
 from elman_server.callers import Caller
 from elman_server.catalog import Catalog
 from elman_server.clock import Clock
-from elman_server.engine import Engine, Worker
+from elman_server.engine import Engine
 from elman_server.errors import Draining, InvalidInput, ReAttach, ServiceError, StaleHandle
 from elman_server.frames import Frame
 from elman_server.metrics import Metrics
 from elman_server.reading import check_answer, check_size, read_frame, read_handles
 from elman_server.status import code_of
+from elman_server.worker import Worker
 from elman_server.writing import write_answer
 
 

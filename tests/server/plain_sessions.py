@@ -1,4 +1,4 @@
-"""What the engine must agree with: sessions as plain lists of inputs, run whole by torch.nn."""
+"""What an engine must agree with: sessions as plain lists of inputs, run whole by torch.nn."""
 
 import math
 from dataclasses import dataclass, field
@@ -26,9 +26,44 @@ class Listener:
         self.told.append((frame, answer))
 
 
+@dataclass
+class Received:
+    """What came back for one row."""
+
+    steps: list[Array] = field(default_factory=list)
+    lengths: int = 0
+    position: int | None = None
+    error: ServiceError | None = None
+    h_n: Array | None = None
+    c_n: Array | None = None
+
+    @property
+    def is_over(self) -> bool:
+        return self.position is not None or self.error is not None
+
+    @property
+    def tensors(self) -> list[Array]:
+        """All that came, whichever of it was asked for."""
+        return [*self.steps, *(state for state in (self.h_n, self.c_n) if state is not None)]
+
+    def check(self, toy: Toy, sequence: Array, begin: int, kind: int) -> None:
+        """Equals torch.nn on the whole sequence up to this chunk's end."""
+        want, want_state = Want(kind // 2), bool(kind % 2)
+        output, h_n, c_n = toy.run(sequence)
+        if want is Want.NONE:
+            assert not self.steps
+        else:
+            assert_near(np.stack(self.steps), output[begin:] if want is Want.ALL else output[-1:])
+        assert (self.h_n is not None) == want_state
+        if want_state:
+            assert_near(self.h_n, h_n)
+        if want_state and c_n is not None:
+            assert_near(self.c_n, c_n)
+
+
 @dataclass(eq=False)
 class Chunk:
-    """A chunk that was admitted and has not ended."""
+    """A chunk that was admitted."""
 
     begin: int
     data: Array
@@ -37,6 +72,8 @@ class Chunk:
     owner: RowKey
     asker: Listener
     begun: bool = False
+    answer: Received | None = None
+    """The first whole answer that anyone got."""
 
     @property
     def end(self) -> int:
@@ -65,36 +102,6 @@ class Plain:
     def sequence(self, steps: int) -> Array:
         """The first `steps` inputs applied."""
         return np.concatenate(self.applied)[:steps]
-
-
-@dataclass
-class Received:
-    """What came back for one row."""
-
-    steps: list[Array] = field(default_factory=list)
-    lengths: int = 0
-    position: int | None = None
-    error: ServiceError | None = None
-    h_n: Array | None = None
-    c_n: Array | None = None
-
-    @property
-    def is_over(self) -> bool:
-        return self.position is not None or self.error is not None
-
-    def check(self, toy: Toy, sequence: Array, begin: int, kind: int) -> None:
-        """Equals torch.nn on the whole sequence up to this chunk's end."""
-        want, want_state = Want(kind // 2), bool(kind % 2)
-        output, h_n, c_n = toy.run(sequence)
-        if want is Want.NONE:
-            assert not self.steps
-        else:
-            assert_near(np.stack(self.steps), output[begin:] if want is Want.ALL else output[-1:])
-        assert (self.h_n is not None) == want_state
-        if want_state:
-            assert_near(self.h_n, h_n)
-        if want_state and c_n is not None:
-            assert_near(self.c_n, c_n)
 
 
 def split(frame: Frame, answer: Answer, received: dict[RowKey, Received]) -> list[RowKey]:
@@ -142,3 +149,9 @@ def _end(frame: Frame, answer: Answer, received: dict[RowKey, Received]) -> None
 def passed(deadline: float, now: float) -> bool:
     """Whether a time is over."""
     return deadline <= now and not math.isinf(deadline)
+
+
+def assert_same(repeated: Received, first: Received) -> None:
+    """A repeat brings what came the first time, bit by bit."""
+    for again, before in zip(repeated.tensors, first.tensors, strict=True):
+        assert np.array_equal(again, before)

@@ -1,23 +1,28 @@
 """An engine driven by hand: no thread, no event loop, a clock that stands until it is moved."""
 
-import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numpy as np
-from numpy.typing import NDArray
-from toys import CPU, Toy
+from failing import Failing
+from frame_maker import FrameMaker
+from later import Later
+from plain_sessions import Listener, Received, split
+from toys import Array, Toy, pack_rows
 
+from elman_models import State
 from elman_server.answers import Answer
 from elman_server.catalog import Catalog
 from elman_server.clock import Clock
 from elman_server.config import Limits
 from elman_server.engine import Engine
 from elman_server.families import Opened, OpenMode
-from elman_server.frames import Frame, Want
-from elman_server.lifecycle import Lifecycle
+from elman_server.frames import Frame
+from elman_server.lifecycle import Closed, Lifecycle, SessionView
 from elman_server.metrics import Metrics
+from elman_server.runtime import Runtime
+from elman_server.sessions import Owner
 
 T = TypeVar("T")
 
@@ -69,6 +74,20 @@ class Asked:
         self.ended[frame_id, row] = how
 
 
+class Inferred(Later[list[Received]]):
+    """The asker of an `Infer`: puts its rows together."""
+
+    def __init__(self, num_rows: int) -> None:
+        super().__init__()
+        self._rows = [Received() for _ in range(num_rows)]
+
+    def deliver(self, frame: Frame, answer: Answer) -> None:
+        frame.open_rows -= answer.num_ended
+        split(frame, answer, {(frame.frame_id, row): received for row, received in enumerate(self._rows)})
+        if not frame.open_rows:
+            self.tell(self._rows)
+
+
 class Bench:
     """One toy model with its engine."""
 
@@ -78,12 +97,13 @@ class Bench:
         self.limits = Limits(**({"max_sessions": 8, "max_queue_rows": 64, "max_infer_rows": 8} | limits))
         self.engine = Engine(cast(Any, FakeLoop()), self.clock)
         self.metrics = Metrics()
-        self.catalog = Catalog(Path(), CPU, self.limits, self.engine, self.metrics)
+        self.catalog = Catalog(Path(), lambda _: toy.stack(), self.limits, self.engine, self.metrics)
         self.runtime = self.catalog._add(toy.stack())
         self.worker = self.catalog.worker_of(self.runtime)
         self.family = self.catalog.family(toy.spec.name)
         self.lifecycle = Lifecycle(self.family, self.clock)
-        self._next_frame_id = 0
+        self.frame = FrameMaker(self.clock).frame
+        self._failing = Failing.put_into(self.runtime)
 
     def pump(self, steps: int = 1) -> None:
         """That many turns of the engine's loop, without its waits."""
@@ -113,37 +133,57 @@ class Bench:
         """Opens or resumes sessions."""
         return self.do(lambda: self.family.open("me", ids, mode, "", self.clock.now()))
 
+    def close(self, session_id: str) -> Later[Closed]:
+        """Ends a session after its queued chunks."""
+        closed: Later[Closed] = Later()
+        self.do(lambda: self.lifecycle.close("me", [session_id], closed.tell))
+        return closed
+
+    def describe(self, session_id: str) -> Later[SessionView]:
+        """A session with its state, after its queued chunks."""
+        view: Later[SessionView] = Later()
+        self.do(lambda: self.lifecycle.describe(Owner("me", session_id), True, view.tell))
+        return view
+
+    def positions(self) -> dict[str, tuple[int, int]]:
+        """The sessions that there are: steps applied, and steps admitted."""
+        views, _ = self.lifecycle.page("me", self.limits.max_sessions, "")
+        return {view.session_id: (view.position, view.admitted) for view in views}
+
+    def any_good(self, handles: Sequence[int]) -> bool:
+        """Whether one of the handles is good."""
+        _, good = self.runtime.sessions.resolve(np.array(handles, np.uint64))
+        return bool(good.any())
+
+    def listener(self) -> Listener:
+        """A new caller."""
+        return Listener()
+
+    def go_away(self, listener: Listener) -> None:
+        """A caller that listens no more."""
+        self.engine.cancel(listener)
+        self.take_in()
+
+    def infer(self, rows: Sequence[Array], initial: State | None, timeout: float) -> Inferred:
+        """Whole sequences without sessions, longest first, and what becomes of each."""
+        inferred = Inferred(len(rows))
+        lengths = [len(row) for row in rows]
+        frame = self.frame([], pack_rows(list(rows)), lengths, inferred, want_state=True, timeout=timeout)
+        self.do(lambda: self.worker.admission.admit_infer(frame, initial))
+        return inferred
+
+    def take_in(self) -> None:
+        """Takes in what was handed over."""
+        self.do(lambda: None)
+
+    def fail(self) -> None:
+        """A turn whose computation fails."""
+        with self._failing.failing():
+            self.pump()
+
     def expire(self) -> None:
         """What the engine does now and then."""
         self.do(lambda: self.catalog._expire(self.clock.now()))
-
-    def frame(
-        self,
-        handles: Sequence[int],
-        data: NDArray[Any],
-        lengths: Sequence[int],
-        asker: Asked,
-        *,
-        positions: Sequence[int] | None = None,
-        want: Want = Want.ALL,
-        want_state: bool = False,
-        timeout: float = math.inf,
-    ) -> Frame:
-        """A frame as the door would make it; `data` packed."""
-        self._next_frame_id += 1
-        return Frame(
-            frame_id=self._next_frame_id,
-            handles=np.array(handles, np.uint64),
-            lengths=np.array(lengths, np.int64),
-            positions=None if positions is None else np.array(positions, np.uint64),
-            data=data,
-            want=want,
-            want_state=want_state,
-            deadline=self.clock.now() + timeout,
-            asker=asker,
-            arrived=self.clock.now(),
-            open_rows=len(lengths),
-        )
 
     def submit(self, frame: Frame) -> Frame:
         """Hands it over; it is taken in at the next turn."""
@@ -152,19 +192,26 @@ class Bench:
 
     def assert_nothing_left(self) -> None:
         """Every table is as it was at the start, but for open sessions."""
-        runtime = self.runtime
-        assert runtime.scheduler.chunks.num_live == 0
-        assert not runtime.scheduler.chunks.live.any()
-        assert not runtime.scheduler.has_work
-        assert len(runtime.frames.items()) == 0
-        assert len(runtime.inputs._blocks.items()) == 0
-        assert runtime.borrowed == 0
-        assert runtime.queue_bytes == 0
-        assert runtime.after == {}
-        assert runtime.starting_states == {}
-        sessions = runtime.sessions
-        assert sessions.num_free == sessions.num_slots - sessions.num_open
-        free = sessions._free[: sessions.num_free].tolist()
-        taken = sessions.everyone().tolist()
-        assert sorted(free + taken) == list(range(sessions.num_slots))
-        assert len(runtime.scheduler._line) == 0
+        assert_nothing_left(self.runtime)
+
+    def shut(self) -> None:
+        """Nothing is asked any more."""
+
+
+def assert_nothing_left(runtime: Runtime) -> None:
+    """Every table of a model is as it was at the start, but for open sessions."""
+    assert runtime.scheduler.chunks.num_live == 0
+    assert not runtime.scheduler.chunks.live.any()
+    assert not runtime.scheduler.has_work
+    assert len(runtime.frames.items()) == 0
+    assert len(runtime.inputs._blocks.items()) == 0
+    assert runtime.borrowed == 0
+    assert runtime.queue_bytes == 0
+    assert runtime.after == {}
+    assert runtime.starting_states == {}
+    sessions = runtime.sessions
+    assert sessions.num_free == sessions.num_slots - sessions.num_open
+    free = sessions._free[: sessions.num_free].tolist()
+    taken = sessions.everyone().tolist()
+    assert sorted(free + taken) == list(range(sessions.num_slots))
+    assert len(runtime.scheduler._line) == 0

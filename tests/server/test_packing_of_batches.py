@@ -1,5 +1,6 @@
 """Inputs gathered and pages cut, against what anyone would write with loops."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from toys import pack_rows, random_input, toy
 from elman_models.layout import batch_sizes, step_offsets
 from elman_server.frames import Want
 from elman_server.held import Held
+from elman_server.page_ring import PageRing
 from elman_server.pages import Page
 from elman_server.scheduler import Scheduler
 
@@ -125,10 +127,10 @@ def hold(held: Held, slot: int, begin: int, length: int, page: int) -> None:
 def test_a_held_chunk_comes_back_slice_by_slice_in_order() -> None:
     held = Held(2, 3, 1 << 20)
     pages = [make_page()]
-    first = held.append(pages[0])
-    held.append(make_page())
+    first = held.pages.append(pages[0])
+    held.pages.append(make_page())
     pages.append(make_page((first, 0)))
-    last = held.append(pages[1])
+    last = held.pages.append(pages[1])
     hold(held, 1, 0, 20, last)
     found = held.find(1, 0, 20, 2)
     assert found
@@ -143,7 +145,7 @@ def test_a_held_chunk_comes_back_slice_by_slice_in_order() -> None:
 def test_only_the_last_chunks_of_a_session_are_held() -> None:
     held = Held(1, 3, 1 << 20)
     for k in range(5):
-        hold(held, 0, k, 1, held.append(make_page()))
+        hold(held, 0, k, 1, held.pages.append(make_page()))
     assert [bool(held.find(0, k, 1, 2)) for k in range(5)] == [False, False, True, True, True]
 
 
@@ -152,8 +154,31 @@ def test_held_answers_stay_within_their_bytes(depth: int) -> None:
     limit = 3 * make_page().num_bytes
     held = Held(1, depth, limit)
     for k in range(10):
-        hold(held, 0, k, 1, held.append(make_page()))
-        assert held.num_bytes <= limit
-    hold(held, 0, 10, 1, held.append(make_page(size=1 << 20)))
-    assert held.num_bytes <= limit
+        hold(held, 0, k, 1, held.pages.append(make_page()))
+        assert held.pages.num_bytes <= limit
+    hold(held, 0, 10, 1, held.pages.append(make_page(size=1 << 20)))
+    assert held.pages.num_bytes <= limit
     assert held.find(0, 10, 1, 2) is None
+
+
+@given(st.integers(0, 20_000), st.lists(st.integers(0, 600), max_size=60))
+def test_a_page_is_held_unchanged_until_it_is_gone_the_oldest_first(limit: int, sizes: list[int]) -> None:
+    ring = PageRing(limit)
+    known = {}
+    for k, size in enumerate(sizes):
+        page = replace(
+            make_page(size=size), h_n=np.full((2, 1, size % 7), -k), output=np.full((size, 1), k, np.float32)
+        )
+        known[ring.append(page)] = page
+        assert ring.num_bytes <= limit
+        held = [number for number in known if ring.get(number)]
+        assert held == list(known)[len(known) - len(held) :]
+        assert held or page.num_bytes > limit - 64
+        for number in held:
+            assert_same_tensors(ring.get(number), known[number])
+
+
+def assert_same_tensors(held: Page | None, page: Page) -> None:
+    assert held
+    for ours, theirs in zip(held.tensors, page.tensors, strict=True):
+        assert (ours == theirs).all()

@@ -7,13 +7,14 @@ import numpy as np
 from elman_models.state import State
 from elman_server.answers import refusal
 from elman_server.door import ANONYMOUS
-from elman_server.engine import Engine, Worker
+from elman_server.engine import Engine
 from elman_server.errors import InvalidInput, ServiceError, UnknownSession
 from elman_server.families import OpenMode, Place
 from elman_server.frames import Frame
 from elman_server.lifecycle import Lifecycle
 from elman_server.oip.inference import Inference
 from elman_server.oip.targets import Targets
+from elman_server.worker import Worker
 
 Key = tuple[str, str]
 """Model and session id."""

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from elman_server.catalog import Catalog
-from elman_server.engine import Worker
 from elman_server.families import Family
 from elman_server.oip.signature import Signature
 from elman_server.oip.statistics import Requests
 from elman_server.runtime import Runtime
+from elman_server.worker import Worker
 
 
 @dataclass(slots=True, eq=False)

@@ -1,0 +1,83 @@
+"""The flight: launches under way beside the engine's thread, so that its bookkeeping overlaps with computing."""
+
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable
+
+from elman_server.launch import Launch
+from elman_server.worker import Worker
+
+MAX_LAUNCHES = 2
+"""One that runs and one that is ready when it ends."""
+MIN_ROWS = 32
+"""Fewer gather until the one that runs has landed."""
+
+
+class Flight:
+    """Launches in the order in which they were begun, each on the computing thread; they land in that order."""
+
+    def __init__(self, landed: Callable[[], None], min_rows: int = MIN_ROWS) -> None:
+        """`landed` is called on the computing thread whenever one has."""
+        self.min_rows = min_rows
+        self._landed = landed
+        self._launches: deque[Launch] = deque()
+        self._ready: queue.SimpleQueue[Launch | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._main, name="computing", daemon=True)
+
+    def __len__(self) -> int:
+        return len(self._launches)
+
+    def start(self) -> None:
+        """Begins to take launches."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends the thread, after what is under way; waits for it."""
+        self._ready.put(None)
+        self._thread.join()
+
+    def has_room(self, num_ready: int) -> bool:
+        """Whether a batch of so many rows is to be begun now.
+
+        While one runs the next one gathers, until it is as large: so it is there when the device is free.
+        """
+        if not self._launches:
+            return True
+        running = len(self._launches[-1].batch.numbers)
+        return len(self._launches) < MAX_LAUNCHES and num_ready >= max(running, self.min_rows)
+
+    def last_of(self, worker: Worker) -> Launch | None:
+        """The latest launch of a worker, if one is under way."""
+        return next((launch for launch in reversed(self._launches) if launch.worker is worker), None)
+
+    def begin(self, launch: Launch) -> None:
+        """Hands a launch over."""
+        self._launches.append(launch)
+        self._ready.put(launch)
+
+    def landed(self) -> Launch | None:
+        """The oldest launch, if it has landed, and is so no longer under way."""
+        if self._launches and self._launches[0].landed.is_set():
+            return self._launches.popleft()
+        return None
+
+    def recall(self, worker: Worker) -> list[Launch]:
+        """The launches of a worker that are under way, landed and taken out."""
+        recalled = [launch for launch in self._launches if launch.worker is worker]
+        for launch in recalled:
+            launch.landed.wait()
+            self._launches.remove(launch)
+        return recalled
+
+    def compute(self) -> bool:
+        """Runs the next launch, once there is one; False once it was stopped. On the computing thread."""
+        launch = self._ready.get()
+        if launch:
+            launch.run()
+            self._landed()
+        return launch is not None
+
+    def _main(self) -> None:
+        while self.compute():
+            pass

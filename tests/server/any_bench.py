@@ -1,0 +1,96 @@
+"""What a machine does to an engine, and sees of it: by hand, or over a socket."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from later import Later
+from numpy.typing import NDArray
+from plain_sessions import Listener, Received
+from stepped import FakeClock
+from toys import Array
+
+from elman_models import State
+from elman_server.families import Opened, OpenMode
+from elman_server.frames import Asker, Frame, Want
+from elman_server.lifecycle import Closed, SessionView
+
+
+class AnyBench(Protocol):
+    """An engine of one toy model that does nothing but when it is told to, on a clock that stands."""
+
+    clock: FakeClock
+
+    def open(self, *ids: str, mode: OpenMode) -> Opened:
+        """Opens or resumes sessions."""
+        ...
+
+    def close(self, session_id: str) -> Later[Closed]:
+        """Ends a session after its queued chunks."""
+        ...
+
+    def describe(self, session_id: str) -> Later[SessionView]:
+        """A session with its state, after its queued chunks."""
+        ...
+
+    def positions(self) -> dict[str, tuple[int, int]]:
+        """The sessions that there are: steps applied, and steps admitted."""
+        ...
+
+    def any_good(self, handles: Sequence[int]) -> bool:
+        """Whether one of the handles is good."""
+        ...
+
+    def listener(self) -> Listener:
+        """A new caller."""
+        ...
+
+    def go_away(self, listener: Listener) -> None:
+        """A caller that listens no more."""
+        ...
+
+    def frame(
+        self,
+        handles: Sequence[int],
+        data: NDArray[Any],
+        lengths: Sequence[int],
+        asker: Asker,
+        *,
+        positions: Sequence[int] | None,
+        want: Want,
+        want_state: bool,
+        timeout: float,
+    ) -> Frame:
+        """A frame that arrives now; `data` packed."""
+        ...
+
+    def submit(self, frame: Frame) -> Frame:
+        """Hands it over; it is taken in at the next turn."""
+        ...
+
+    def infer(self, rows: Sequence[Array], initial: State | None, timeout: float) -> Later[list[Received]]:
+        """Whole sequences without sessions, longest first, and what becomes of each."""
+        ...
+
+    def take_in(self) -> None:
+        """Takes in what was handed over."""
+        ...
+
+    def pump(self) -> None:
+        """One turn of the engine: takes in, runs a batch."""
+        ...
+
+    def fail(self) -> None:
+        """A turn whose computation fails."""
+        ...
+
+    def expire(self) -> None:
+        """What the engine does now and then."""
+        ...
+
+    def assert_nothing_left(self) -> None:
+        """Every table is as it was at the start, but for open sessions."""
+        ...
+
+    def shut(self) -> None:
+        """Nothing is asked any more."""
+        ...

@@ -1,0 +1,47 @@
+"""Frames as the door makes them."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elman_server.clock import Clock
+from elman_server.frames import Asker, Frame, Want
+
+
+class FrameMaker:
+    """Numbers the frames that it makes."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._next_frame_id = 0
+
+    def frame(
+        self,
+        handles: Sequence[int],
+        data: NDArray[Any],
+        lengths: Sequence[int],
+        asker: Asker,
+        *,
+        positions: Sequence[int] | None = None,
+        want: Want = Want.ALL,
+        want_state: bool = False,
+        timeout: float = math.inf,
+    ) -> Frame:
+        """A frame that arrives now; `data` packed."""
+        self._next_frame_id += 1
+        return Frame(
+            frame_id=self._next_frame_id,
+            handles=np.array(handles, np.uint64),
+            lengths=np.array(lengths, np.int64),
+            positions=None if positions is None else np.array(positions, np.int64),
+            data=data,
+            want=want,
+            want_state=want_state,
+            deadline=self._clock.now() + timeout,
+            asker=asker,
+            arrived=self._clock.now(),
+            open_rows=len(lengths),
+        )

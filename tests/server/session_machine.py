@@ -1,0 +1,238 @@
+"""Random lives of sessions: each rule does something to an engine and to plain lists, and compares what is told."""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from any_bench import AnyBench
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from pending_calls import Inferring, PendingCalls
+from plain_engine import PlainEngine
+from plain_sessions import Chunk, Plain
+from toys import STEPPED, Array, Toy, pack_rows, random_input, toy
+from wishes import FRAMES, IDS, FrameWish, RowWish
+
+from elman_models import State
+from elman_server import errors as e
+from elman_server.answers import Answer
+from elman_server.families import OpenMode
+from elman_server.frames import Frame, Want
+
+IDLE_SECONDS = 50.0
+REPLAY = 3
+MAX_INFER_ROWS = 8
+LIMITS: dict[str, Any] = {
+    "max_sessions": 4,
+    "when_full": "evict",
+    "idle_timeout_seconds": IDLE_SECONDS,
+    "max_rows": 3,
+    "max_slice": 4,
+    "replay_chunks": REPLAY,
+    "max_infer_rows": MAX_INFER_ROWS,
+}
+"""Of the engine: small enough that all of them are met."""
+MAX_QUEUED = 40
+"""Chunks; with so many no more are sent."""
+
+
+@dataclass(frozen=True)
+class Sending:
+    """A row as it is sent: of a session, or of one that ended."""
+
+    session: Plain | None
+    handle: int
+    data: Array
+    begin: int
+
+
+class SessionMachine(RuleBasedStateMachine):
+    """What callers, time and the engine do, in any order."""
+
+    toys: tuple[str, ...] = STEPPED
+    """The models to choose from."""
+
+    @abstractmethod
+    def make_bench(self, toy: Toy) -> AnyBench:
+        """An engine of that model, under LIMITS."""
+
+    @initialize(pick=st.integers(0, len(STEPPED) - 1), seed=st.integers(0, 999))
+    def begin(self, pick: int, seed: int) -> None:
+        self.toy = toy(self.toys[pick % len(self.toys)])
+        self.rng = np.random.default_rng(seed)
+        self.bench = self.make_bench(self.toy)
+        self.plain = PlainEngine(self.toy, self.bench.clock, REPLAY)
+        self.listeners = [self.bench.listener() for _ in range(3)]  # and after them those that went away
+        self.calls = PendingCalls(self.toy, self.plain)
+        self.open(["a", "b", "c"], OpenMode.NEW)
+
+    # What the callers do.
+
+    @rule(ids=st.lists(st.sampled_from(IDS), min_size=1, max_size=3, unique=True), mode=st.sampled_from(list(OpenMode)))
+    def open(self, ids: list[str], mode: OpenMode) -> None:
+        self.bench.clock.time += 1
+        self.plain.opened(self.bench.open(*ids, mode=mode), mode, self.bench.positions())
+
+    @rule(frames=FRAMES)
+    def send(self, frames: list[FrameWish]) -> None:
+        if self.plain.num_queued > MAX_QUEUED:
+            return
+        for wish in frames:
+            self.send_one(wish)
+        self.bench.take_in()
+        self.compare()
+        self.plain.assert_all_taken_in()
+
+    @rule(frames=FRAMES, turns=st.integers(1, 6))
+    def send_and_run(self, frames: list[FrameWish], turns: int) -> None:
+        self.send(frames)
+        self.run(turns)
+
+    def send_one(self, wish: FrameWish) -> None:
+        """Hands a frame over, and foresees its answers."""
+        rows = [self._row(session_id, row, wish) for session_id, row in wish.rows.items()]
+        known = sorted((row for row in rows if row), key=lambda row: -len(row.data))
+        if not known:
+            return
+        is_named = wish.named or any(row.how == "again" for row in wish.rows.values())
+        frame = self.bench.frame(
+            [row.handle for row in known],
+            pack_rows([row.data for row in known]),
+            [len(row.data) for row in known],
+            self.listeners[wish.asker],
+            positions=[row.begin for row in known] if is_named else None,
+            want=wish.want,
+            want_state=wish.state,
+            timeout=wish.timeout,
+        )
+        self.bench.submit(frame)
+        for index, row in enumerate(known):
+            self.plain.foresee(frame, index, row.session, row.data)
+
+    def _row(self, session_id: str, row: RowWish, frame: FrameWish) -> Sending | None:
+        session, data = self.plain.sessions.get(session_id), random_input(self.toy.spec, self.rng, row.steps)
+        if session is None:
+            ended = self.plain.ended.get(session_id)
+            return Sending(None, ended[0], data, 0) if ended else None
+        begin = session.admitted
+        if row.how == "again" and (chunk := _earlier(session, row.pick)):
+            if row.pick < 5:  # else it asks for something else back
+                frame.want, frame.state = Want(chunk.kind // 2), bool(chunk.kind % 2)
+            return Sending(session, session.handle, chunk.data, chunk.begin)
+        if row.how == "stale" and session.stale:
+            return Sending(session, session.stale[-1], data, begin)
+        if row.how == "ahead":
+            begin += 1 + row.pick
+        if row.how == "behind":
+            begin = max(0, begin - 1 - row.pick)
+        if row.how == "nan":
+            data[-1] = 99 if self.toy.spec.embedding else np.nan
+        return Sending(session, session.handle, data, begin)
+
+    @rule(lengths=st.lists(st.integers(1, 9), min_size=1, max_size=3), given=st.booleans(), late=st.booleans())
+    def infer(self, lengths: list[int], given: bool, late: bool) -> None:
+        if self.calls.num_infer_rows + len(lengths) > MAX_INFER_ROWS:
+            return
+        rows = [random_input(self.toy.spec, self.rng, length) for length in sorted(lengths, reverse=True)]
+        initial = self._random_state(len(rows)) if given else None
+        answer = self.bench.infer(rows, initial, 0 if late else np.inf)
+        self.calls.infers.append(Inferring(rows, initial, late, answer))
+
+    def _random_state(self, rows: int) -> State:
+        zeros = State.zeros(self.toy.spec, rows, torch.device("cpu"))
+        h, c = (None if z is None else torch.from_numpy(self.rng.random(z.shape, np.float32)) for z in zeros)
+        assert h is not None
+        return State(h, c)
+
+    @rule(session_id=st.sampled_from(IDS))
+    def close(self, session_id: str) -> None:
+        answer = self.bench.close(session_id)
+        session = self.plain.sessions.get(session_id)
+        if session is None or session.closing:
+            assert isinstance(answer.now().errors[0], e.UnknownSession | e.SessionExpired)
+            return
+        session.closing = True
+        self.calls.closes.append((session, answer))
+        self.compare()
+
+    @rule(session_id=st.sampled_from(IDS))
+    def describe(self, session_id: str) -> None:
+        session = self.plain.sessions.get(session_id)
+        if session and not session.closing:
+            self.calls.views.append((session, self.bench.describe(session_id)))
+            self.compare()
+
+    @rule(which=st.integers(0, 2))
+    def go_away(self, which: int) -> None:
+        leaving = self.listeners[which]
+        leaving.gone = True
+        self.listeners[which] = self.bench.listener()
+        self.listeners.append(leaving)
+        self.bench.go_away(leaving)
+        self.compare()
+        self.plain.assert_none_waits_for(leaving)
+
+    # What time and the engine do.
+
+    @rule(seconds=st.sampled_from([0.5, 2.0, 30.0]))
+    def wait(self, seconds: float) -> None:
+        self.bench.clock.time += seconds
+
+    @rule()
+    def expire(self) -> None:
+        self.bench.expire()
+        self.plain.expired(IDLE_SECONDS)
+
+    @rule(turns=st.integers(1, 8))
+    def run(self, turns: int) -> None:
+        for _ in range(turns):
+            self.bench.pump()
+            self.compare()
+
+    @precondition(lambda self: self.plain.num_queued)
+    @rule()
+    def fail(self) -> None:
+        self.plain.fails_now = True
+        self.calls.fail()
+        self.bench.fail()
+        self.compare()
+        self.plain.fails_now = False
+
+    # What is compared.
+
+    def compare(self, *, in_order: bool = True) -> None:
+        """What was told since; `in_order`: by one turn of the engine."""
+        told: list[tuple[Frame, Answer]] = []
+        for listener in self.listeners:
+            told += listener.told
+            listener.told = []
+        self.plain.check(told, in_order=in_order)
+        self.calls.compare()
+
+    @invariant()
+    def old_handles_are_good_for_nothing(self) -> None:
+        assert not self.bench.any_good(self.plain.old_handles)
+
+    @invariant()
+    def positions_agree(self) -> None:
+        sessions = self.plain.sessions.values()
+        assert self.bench.positions() == {s.id: (s.position, s.admitted) for s in sessions}
+
+    def teardown(self) -> None:
+        if not hasattr(self, "bench"):
+            return
+        for _ in range(1000):
+            self.run(1)
+            if not self.plain.num_queued and self.calls.is_empty:
+                break
+        self.plain.assert_all_told()
+        assert self.calls.is_empty
+        self.bench.assert_nothing_left()
+        self.bench.shut()
+
+
+def _earlier(session: Plain, pick: int) -> Chunk | None:
+    known = [*session.done, *session.queue]
+    return known[-1 - pick % len(known)] if known else None
