@@ -1,8 +1,6 @@
 """Admission: frames become queued chunks, all of those that arrived together in one go."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,14 +8,9 @@ from numpy.typing import NDArray
 from elman_models.layout import batch_sizes, steps_and_rows
 from elman_models.state import State
 from elman_server.answers import failure, refusal
+from elman_server.arrivals import INVALID, REFUSED, STALE, Arrivals, Rows, join
 from elman_server.delivery import Delivery
-from elman_server.errors import (
-    Draining,
-    InvalidInput,
-    LimitReached,
-    ServiceError,
-    StaleHandle,
-)
+from elman_server.errors import Draining, InvalidInput, LimitReached, ServiceError, StaleHandle
 from elman_server.frames import Frame
 from elman_server.repeats import Repeats
 from elman_server.runtime import Runtime
@@ -25,28 +18,9 @@ from elman_server.runtime import Runtime
 I64 = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 Array = NDArray[Any]
-T = TypeVar("T", bound=np.generic)
 
 RETRY_SECONDS = 0.05
 """What a caller refused for a full queue is told to wait: some dozens of batches."""
-
-
-@dataclass(slots=True)
-class Rows:
-    """The rows of frames, as columns."""
-
-    frames: Sequence[Frame]
-    of: I64  # [R] index into `frames`
-    row: I64  # [R] row of that frame
-    slots: I64  # [R]
-    begins: I64  # [R] position of each chunk's first step
-    lengths: I64  # [R]
-
-    def only(self, which: Flags) -> "Rows":
-        """Some of the rows."""
-        return Rows(
-            self.frames, self.of[which], self.row[which], self.slots[which], self.begins[which], self.lengths[which]
-        )
 
 
 class Admission:
@@ -78,9 +52,7 @@ class Admission:
         else:
             c = None if initial.c is None else initial.c.to(runtime.device)
             runtime.pool.replace(slots, State(initial.h.to(runtime.device), c))
-        zeros = np.zeros(frame.num_rows, np.int64)
-        rows = Rows([frame], zeros, np.arange(frame.num_rows), slots, zeros, frame.lengths)
-        self._enqueue(rows, frame.data)
+        self._take_in(Arrivals([frame], slots), frame.data, None)
 
     def _check_infer(self, frame: Frame) -> None:
         runtime, limit = self._runtime, self._runtime.limits.max_infer_rows
@@ -113,50 +85,26 @@ class Admission:
         return None
 
     def _groups(self, frames: list[Frame]) -> list[list[Frame]]:
-        # Frames go together unless a session stands in two of them (its position depends on the earlier one), or one
-        # has chunks longer than a slice (their data outlives that of the others).
-        if len(frames) == 1:
-            return [frames]
-        handles = np.concatenate([frame.handles for frame in frames])
-        alone = len(np.unique(handles)) < len(handles)
-        if alone or any(frame.lengths[0] > self._runtime.limits.max_slice for frame in frames):
+        # Frames go together unless one has chunks longer than a slice: their data outlives that of the others.
+        if len(frames) > 1 and any(frame.lengths[0] > self._runtime.limits.max_slice for frame in frames):
             return [[frame] for frame in frames]
         return [frames]
 
     def _admit_group(self, frames: list[Frame]) -> None:
-        rows, good = self._resolve(frames)
-        refused = self._refusals(frames)
-        for index, error in refused.items():
+        arrivals = Arrivals(frames)
+        for index, error in self._refusals(frames).items():
+            arrivals.table["refused"][index] = True
             self._runtime.metrics.reject(error.reason, frames[index].num_rows)
             self._delivery.answer(frames[index], refusal(error))
-            good &= rows.of != index
-        data = _join([frame.data for frame in frames])
-        valid = self._valid(rows, data)
-        ready = good & valid & (rows.begins == self._runtime.sessions.admitted[rows.slots])
-        odd = np.flatnonzero(~ready)
-        for r in odd.tolist():
-            if int(rows.of[r]) not in refused:
-                self._answer_odd(rows, r, bool(good[r]), bool(valid[r]))
-        accepted = rows.only(ready) if odd.size else rows
-        if accepted.of.size:
-            self._touch(accepted)
-            self._enqueue(accepted, data)
+        data = join([frame.data for frame in frames])
+        barred = None if self._good_values(data).all() else self._barred(frames)
+        rows = self._take_in(arrivals, data, barred)
+        for r in np.flatnonzero(rows.outcome > REFUSED).tolist():
+            self._answer_odd(arrivals, rows, r)
 
-    def _resolve(self, frames: list[Frame]) -> tuple[Rows, Flags]:
-        sessions = self._runtime.sessions
-        counts = [frame.num_rows for frame in frames]
-        of = np.repeat(np.arange(len(frames)), counts)
-        row = np.concatenate([np.arange(count) for count in counts]) if len(frames) > 1 else np.arange(counts[0])
-        slots, good = sessions.resolve(_join([frame.handles for frame in frames]))
-        begins = sessions.admitted[slots]
-        implied = ~sessions.broken[slots]
-        if any(frame.positions is not None for frame in frames):
-            given = [begins[of == k] if f.positions is None else f.positions for k, f in enumerate(frames)]
-            named = np.repeat([frame.positions is not None for frame in frames], counts)
-            begins, implied = _join(given), implied | named
-        # An implied position of a broken session matches nothing: it is answered as an odd row.
-        begins = np.where(implied, begins, -1)
-        return Rows(frames, of, row, slots, begins, _join([frame.lengths for frame in frames])), good
+    def _take_in(self, arrivals: Arrivals, data: Array, barred: Flags | None) -> Rows:
+        block, arrivals.table["at"] = self._runtime.inputs.add(data, arrivals.frames)
+        return arrivals.take_in(self._runtime, block, barred)
 
     def _refusals(self, frames: list[Frame]) -> dict[int, ServiceError]:
         rows, num_bytes = sum(frame.num_rows for frame in frames), sum(frame.data.nbytes for frame in frames)
@@ -176,14 +124,10 @@ class Admission:
                 rows, num_bytes = rows + frame.num_rows, num_bytes + frame.data.nbytes
         return refused
 
-    def _valid(self, rows: Rows, data: Array) -> Flags:
-        # [R] rows whose values may be run; looked at one by one only where something is wrong.
-        valid = np.ones(len(rows.of), np.bool_)
-        if not self._good_values(data).all():
-            for k, frame in enumerate(rows.frames):
-                bad = _rows_with(frame, ~self._good_values(frame.data))
-                valid &= (rows.of != k) | ~np.isin(rows.row, bad)
-        return valid
+    def _barred(self, frames: list[Frame]) -> Flags:
+        # [R] rows with values that must not be run.
+        bad = [np.isin(np.arange(f.num_rows), _rows_with(f, ~self._good_values(f.data))) for f in frames]
+        return np.concatenate(bad)
 
     def _good_values(self, data: Array) -> Flags:
         num_ids = self._runtime.input.num_embeddings
@@ -193,43 +137,14 @@ class Admission:
             return np.ones(1, np.bool_)
         return np.isfinite(data)
 
-    def _touch(self, rows: Rows) -> None:
-        sessions = self._runtime.sessions
-        now = rows.frames[0].arrived
-        begun = rows.slots[rows.begins > 0]
-        self._runtime.metrics.reuse_gap.observe_all(now - sessions.used[begun])
-        sessions.used[rows.slots] = now
-        sessions.broken[rows.slots] = False
-
-    def _enqueue(self, rows: Rows, data: Array) -> None:
-        runtime, chunks = self._runtime, self._runtime.scheduler.chunks
-        counts = np.bincount(rows.of, minlength=len(rows.frames))
-        opened = [runtime.frames.put(f, int(n)) if n else -1 for f, n in zip(rows.frames, counts, strict=True)]
-        block, begins = runtime.inputs.add(data, rows.frames, len(rows.of))
-        numbers = chunks.take(len(rows.of))
-        chunks.slot[numbers] = rows.slots
-        chunks.begin[numbers] = rows.begins
-        chunks.length[numbers] = rows.lengths
-        chunks.kind[numbers] = np.array([frame.kind for frame in rows.frames])[rows.of]
-        chunks.deadline[numbers] = np.array([frame.deadline for frame in rows.frames])[rows.of]
-        chunks.arrived[numbers] = np.array([frame.arrived for frame in rows.frames])[rows.of]
-        chunks.frame[numbers] = np.array(opened)[rows.of]
-        chunks.row[numbers] = rows.row
-        chunks.block[numbers] = block
-        chunks.at[numbers] = begins[rows.of]
-        chunks.source[numbers] = rows.row
-        runtime.sessions.admitted[rows.slots] += rows.lengths
-        runtime.queue_bytes += int(rows.lengths.sum()) * runtime.input.num_bytes
-        runtime.scheduler.enqueue(numbers)
-
-    def _answer_odd(self, rows: Rows, r: int, good: bool, valid: bool) -> None:
-        frame, row = rows.frames[int(rows.of[r])], int(rows.row[r])
+    def _answer_odd(self, arrivals: Arrivals, rows: Rows, r: int) -> None:
+        frame, row = arrivals.frame_of(r)
         try:
-            if not good:
+            if rows.outcome[r] == STALE:
                 raise self._stale(int(frame.handles[row]))
-            if not valid:
+            if rows.outcome[r] == INVALID:
                 raise InvalidInput(self._bad_value(row))
-            self._repeats.answer(frame, row, int(rows.slots[r]), int(rows.begins[r]), int(rows.lengths[r]))
+            self._repeats.answer(frame, row, int(rows.slots[r]), int(rows.begins[r]), int(rows.admitted[r]))
         except ServiceError as error:
             self._runtime.metrics.reject(error.reason)
             self._delivery.answer(frame, failure(((row, error),)))
@@ -246,10 +161,6 @@ class Admission:
         if num_ids:
             return f"row {row}: token ids are in [0, {num_ids}), and one that came is not"
         return f"row {row}: a value is NaN or infinite, and refuse_non_finite is set"
-
-
-def _join(columns: Sequence[NDArray[T]]) -> NDArray[T]:
-    return columns[0] if len(columns) == 1 else np.concatenate(columns)
 
 
 def _rows_with(frame: Frame, flags: Flags) -> I64:

@@ -1,54 +1,83 @@
-"""Chunks that wait or run: one column per fact, so that no step touches them one by one."""
+"""Chunks that wait or run: a table of records, one per chunk."""
+
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from elman_server.compiled import compiled
+from elman_server.numbers import FreeNumbers, give_back
+
 I64 = NDArray[np.int64]
+Table = NDArray[Any]
+
+CHUNK = np.dtype(
+    [
+        ("slot", np.int64),
+        ("begin", np.int64),  # position of its session at its first step
+        ("length", np.int64),  # steps
+        ("launched", np.int64),  # steps run or running
+        ("kind", np.int64),  # Frame.kind
+        ("deadline", np.float64),  # seconds on the engine's clock
+        ("arrived", np.float64),  # seconds on the engine's clock
+        ("frame", np.int64),  # number of its frame among those open
+        ("row", np.int64),  # row of that frame
+        ("block", np.int64),  # where its input lies: see Inputs
+        ("at", np.int64),
+        ("source", np.int64),
+        ("page", np.int64),  # where its last slice's output lies, or -1: see Held
+        ("page_row", np.int64),
+        ("next", np.int64),  # the session's next chunk, or -1
+        ("live", np.bool_),  # whether it waits or runs
+    ],
+    align=True,
+)
 
 
 class Chunks:
-    """A table of fixed capacity; a chunk's number is its index in every column."""
+    """A table of fixed capacity; a chunk's number is its index."""
 
     def __init__(self, capacity: int) -> None:
         """`capacity`: most chunks at a time."""
-        self.live = np.zeros(capacity, np.bool_)  # whether it waits or runs
-        self.slot = np.zeros(capacity, np.int64)
-        self.begin = np.zeros(capacity, np.int64)  # position of its session at its first step
-        self.length = np.zeros(capacity, np.int64)  # steps
-        self.launched = np.zeros(capacity, np.int64)  # steps run or running
-        self.kind = np.zeros(capacity, np.int64)  # Frame.kind
-        self.deadline = np.zeros(capacity, np.float64)  # seconds on the engine's clock
-        self.arrived = np.zeros(capacity, np.float64)  # seconds on the engine's clock
-        self.frame = np.zeros(capacity, np.int64)  # number of its frame among those open
-        self.row = np.zeros(capacity, np.int64)  # row of that frame
-        self.block = np.zeros(capacity, np.int64)  # where its input lies: see Inputs
-        self.at = np.zeros(capacity, np.int64)
-        self.source = np.zeros(capacity, np.int64)
-        self.page = np.zeros(capacity, np.int64)  # where its last slice's output lies, or -1: see Held
-        self.page_row = np.zeros(capacity, np.int64)
-        self.next = np.zeros(capacity, np.int64)  # the session's next chunk, or -1
-        self._free = np.arange(capacity, dtype=np.int64)
-        self.num_free = capacity
+        self.table: Table = np.zeros(capacity, CHUNK)
+        self.free = FreeNumbers(capacity)
+
+    def __getitem__(self, field: str) -> Table:
+        """One field of all chunks."""
+        column: Table = self.table[field]
+        return column
 
     @property
     def num_live(self) -> int:
         """Chunks that wait or run."""
-        return len(self._free) - self.num_free
+        return self.free.num_taken
 
-    def take(self, count: int) -> I64:
-        """[count] numbers of chunks to fill in; `count` is at most `num_free`."""
-        if count > self.num_free:
-            raise OverflowError(f"{count} chunks asked for, {self.num_free} free")
-        self.num_free -= count
-        numbers = self._free[self.num_free : self.num_free + count].copy()
-        self.live[numbers] = True
-        self.launched[numbers] = 0
-        self.page[numbers] = -1
-        self.next[numbers] = -1
-        return numbers
+    def take(self) -> int:
+        """The number of a new chunk, to be filled in."""
+        number = self.free.take()
+        begin_chunk(number, self.table)
+        return number
 
-    def release(self, numbers: I64) -> None:
+    def release(self, numbers: Iterable[int]) -> None:
         """Gives `numbers` back."""
-        self.live[numbers] = False
-        self._free[self.num_free : self.num_free + len(numbers)] = numbers
-        self.num_free += len(numbers)
+        for number in numbers:
+            release_chunk(number, self.table, self.free.stack, self.free.count)
+
+
+@compiled
+def begin_chunk(number: int, table: Table) -> None:
+    """Makes the record that of a new chunk."""
+    chunk = table[number]
+    chunk.live = True
+    chunk.launched = 0
+    chunk.page = -1
+    chunk.page_row = 0
+    chunk.next = -1
+
+
+@compiled
+def release_chunk(number: int, table: Table, stack: I64, count: I64) -> None:
+    """Gives one number back."""
+    table[number].live = False
+    give_back(number, stack, count)

@@ -10,12 +10,14 @@ from elman_models.state import State
 from elman_server.answers import failure
 from elman_server.delivery import Delivery
 from elman_server.errors import PredecessorFailed, ServiceError
-from elman_server.frames import Frame, Want
+from elman_server.frames import Frame
 from elman_server.pages import Page
 from elman_server.runtime import Runtime
 from elman_server.scheduler import Batch
+from elman_server.settling import Settled, settle
 
 I64 = NDArray[np.int64]
+Flags = NDArray[np.bool_]
 
 
 class Commit:
@@ -25,28 +27,35 @@ class Commit:
         self._runtime = runtime
         self._delivery = delivery
 
-    def batch(self, batch: Batch, output: torch.Tensor, state: State) -> None:
-        """A batch that ran: output [num_steps, output_size] packed, and each row's state after it."""
-        runtime, chunks = self._runtime, self._runtime.scheduler.chunks
+    def batch(self, batch: Batch, output: torch.Tensor, state: State, now: float) -> None:
+        """A batch that ran: output [num_steps, output_size] packed, and each row's state after it; `now` in seconds on
+        the engine's clock."""
+        runtime = self._runtime
         finished = runtime.scheduler.complete(batch)
-        page = self._page(batch, finished, output, state)
-        number = runtime.held.pages.append(page)
-        self._delivery.spread(page, self._askers(chunks.frame[batch.numbers]), chunks.row[batch.numbers])
-        chunks.page[batch.numbers] = number
-        chunks.page_row[batch.numbers] = np.arange(len(batch.numbers))
-        self._finish(batch, np.flatnonzero(finished), number)
+        settled = settle(runtime, batch, finished, runtime.held.pages.next_number, now)
+        page = _page(batch, finished, settled, output, state)
+        runtime.held.pages.append(page)
+        self._delivery.spread(page, self._askers(settled.frames), settled.rows)
+        runtime.queue_bytes -= settled.num_steps * runtime.input.num_bytes
+        runtime.frames.forget(settled.last_frames.tolist())
+        runtime.inputs.blocks.forget(settled.last_blocks.tolist())
+        if settled.lent.size:
+            runtime.borrowed -= len(settled.lent)
+            runtime.sessions.free(settled.lent)
+        if runtime.starting_states or runtime.after:
+            self._call_after(batch.numbers[finished].tolist())
 
     def drop(self, number: int, error: ServiceError) -> None:
         """A chunk that failed, and with it the later ones of its session, which goes back to where it was."""
-        runtime, chunks = self._runtime, self._runtime.scheduler.chunks
-        slot, begin = int(chunks.slot[number]), int(chunks.begin[number])
+        runtime, chunks = self._runtime, self._runtime.scheduler.chunks.table
+        slot, begin = int(chunks[number]["slot"]), int(chunks[number]["begin"])
         runtime.sessions.admitted[slot] = begin
         runtime.sessions.broken[slot] = True
         start = runtime.starting_states.get(number)
         if start is not None:
             runtime.pool.replace(np.array([slot]), start)
-        dropped = runtime.scheduler.drop(number)
-        self._postpone(dropped, runtime.scheduler.queue(slot))
+        dropped = runtime.scheduler.queues.drop(number)
+        self._postpone(dropped, runtime.scheduler.queues.of(slot))
         follow = PredecessorFailed(
             f"the chunk at position {begin} failed ({error.reason}), so this one was not applied; "
             f"send again from position {begin}",
@@ -55,9 +64,10 @@ class Commit:
         for one in dropped:
             told = error if one == number else follow
             runtime.metrics.reject(told.reason)
-            self._delivery.answer(runtime.frames[int(chunks.frame[one])], failure(((int(chunks.row[one]), told),)))
+            asker, row = runtime.frames[int(chunks[one]["frame"])], int(chunks[one]["row"])
+            self._delivery.answer(asker, failure(((row, told),)))
         lent = runtime.sessions.owners[slot] is None  # asked now: a close that waits for these chunks frees the slot
-        self._release(np.array(dropped))
+        self._release(dropped)
         if lent:
             runtime.borrowed -= 1
             runtime.sessions.free(np.array([slot]))
@@ -73,7 +83,7 @@ class Commit:
         """Drops those of `numbers` that still live; how many of them there were."""
         count = 0
         for number in numbers:
-            if self._runtime.scheduler.chunks.live[number]:
+            if self._runtime.scheduler.chunks.table[number]["live"]:
                 self.drop(number, error)
                 count += 1
         return count
@@ -84,49 +94,33 @@ class Commit:
             return [self._runtime.frames[int(numbers[0])]]
         return [self._runtime.frames[number] for number in numbers.tolist()]
 
-    def _page(self, batch: Batch, finished: NDArray[np.bool_], output: torch.Tensor, state: State) -> Page:
-        chunks = self._runtime.scheduler.chunks
-        kinds = chunks.kind[batch.numbers]
-        wants_state = bool(((kinds & 1) & finished).any())
-        wants_output = bool((kinds >> 1 != Want.NONE).any())
-        return Page(
-            starts=batch.starts,
-            takes=batch.takes,
-            offsets=batch.offsets,
-            finished=finished,
-            positions=chunks.begin[batch.numbers] + batch.starts + batch.takes,
-            output=output.cpu().numpy() if wants_output else None,
-            h_n=state.h.cpu().numpy() if wants_state else None,
-            c_n=state.c.cpu().numpy() if wants_state and state.c is not None else None,
-            previous_page=chunks.page[batch.numbers],
-            previous_row=chunks.page_row[batch.numbers],
-        )
-
-    def _finish(self, batch: Batch, rows: I64, page: int) -> None:
-        runtime, chunks, sessions = self._runtime, self._runtime.scheduler.chunks, self._runtime.sessions
-        if not rows.size:
-            return
-        numbers, slots = batch.numbers[rows], batch.slots[rows]
-        all_numbers = numbers
-        lengths = chunks.length[numbers]
-        sessions.position[slots] += lengths
-        lent = ~sessions.is_attached(slots)
-        if lent.any():
-            runtime.borrowed -= int(lent.sum())
-            sessions.free(slots[lent])
-            own = ~lent
-            numbers, slots, lengths, rows = numbers[own], slots[own], lengths[own], rows[own]
-        runtime.held.hold(slots, chunks.begin[numbers], lengths, chunks.kind[numbers], page, rows)
-        self._release(all_numbers)
-
-    def _release(self, numbers: I64) -> None:
+    def _release(self, numbers: list[int]) -> None:
         runtime, chunks = self._runtime, self._runtime.scheduler.chunks
-        runtime.queue_bytes -= int(chunks.length[numbers].sum()) * runtime.input.num_bytes
-        runtime.inputs.release(chunks.block[numbers])
-        runtime.frames.release(chunks.frame[numbers])
+        for number in numbers:
+            chunk = chunks.table[number]
+            runtime.queue_bytes -= int(chunk["length"]) * runtime.input.num_bytes
+            runtime.inputs.blocks.release(int(chunk["block"]))
+            runtime.frames.release(int(chunk["frame"]))
         chunks.release(numbers)
-        if runtime.starting_states or runtime.after:
-            for number in numbers.tolist():
-                runtime.starting_states.pop(number, None)
-                for function in runtime.after.pop(number, ()):
-                    function()
+        self._call_after(numbers)
+
+    def _call_after(self, numbers: list[int]) -> None:
+        for number in numbers:
+            self._runtime.starting_states.pop(number, None)
+            for function in self._runtime.after.pop(number, ()):
+                function()
+
+
+def _page(batch: Batch, finished: Flags, settled: Settled, output: torch.Tensor, state: State) -> Page:
+    return Page(
+        starts=batch.starts,
+        takes=batch.takes,
+        offsets=batch.offsets,
+        finished=finished,
+        positions=settled.positions,
+        output=output.numpy() if settled.wants_output else None,
+        h_n=state.h.cpu().numpy() if settled.wants_state else None,
+        c_n=state.c.cpu().numpy() if settled.wants_state and state.c is not None else None,
+        previous_page=settled.previous_page,
+        previous_row=settled.previous_row,
+    )

@@ -156,14 +156,14 @@ class Engine:
         if batch is None:
             return None
         first = batch.numbers[batch.starts == 0]
-        runtime.metrics.queue_seconds.observe_all(now - runtime.scheduler.chunks.arrived[first])
+        runtime.metrics.queue_seconds.observe_all(now - runtime.scheduler.chunks["arrived"][first])
         return Launch(worker, batch, self.clock, self._flight.last_of(worker))
 
     def _commit(self, launch: Launch) -> None:
         if launch.result:
             self._count(launch, launch.result)
             launch.worker.runtime.starting_states.update(launch.result.starting_states)
-            launch.worker.commit.batch(launch.batch, launch.result.output, launch.result.state)
+            launch.worker.commit.batch(launch.batch, launch.result.output, launch.result.state, self.clock.now())
             return
         # All at once: no chunk is taken in before the last of those that failed is dropped.
         for failed in (launch, *self._flight.recall(launch.worker)):
@@ -244,7 +244,7 @@ class Engine:
         for worker in self._workers:
             runtime, chunks = worker.runtime, worker.runtime.scheduler.chunks
             frames = [number for number, frame in runtime.frames.items() if frame.asker is asker]
-            waiting = chunks.live & (chunks.launched == 0) & np.isin(chunks.frame, frames)
+            waiting = chunks["live"] & (chunks["launched"] == 0) & np.isin(chunks["frame"], frames)
             runtime.metrics.cancelled_rows.inc(worker.commit.drop_all(np.flatnonzero(waiting).tolist(), error))
 
     def _stop(self) -> None:

@@ -9,6 +9,8 @@ import secrets
 import numpy as np
 from numpy.typing import NDArray
 
+from elman_server.compiled import compiled
+
 U64 = NDArray[np.uint64]
 I64 = NDArray[np.int64]
 
@@ -28,6 +30,11 @@ class HandleKey:
         self.first_count = secrets.randbits(COUNT_BITS)
         """Where the counts of attachments begin."""
 
+    @property
+    def number(self) -> int:
+        """For `slot_of`."""
+        return self._key  # type: ignore[return-value]  # Numba needs to know that it is unsigned
+
     def pack(self, model: int, slots: I64, counts: I64) -> U64:
         """[n] handles; counts wrap at 2^30."""
         handles = np.full(len(slots), model << (SLOT_BITS + COUNT_BITS), np.uint64)
@@ -41,6 +48,8 @@ class HandleKey:
             return np.array([(int(handles[0]) ^ self._key_number) >> (SLOT_BITS + COUNT_BITS)])
         return ((handles ^ self._key) >> np.uint64(SLOT_BITS + COUNT_BITS)).astype(np.int64)
 
-    def slots(self, handles: U64) -> I64:
-        """[n] the slot of each; may be beyond the model's slots where the handle is not of this process."""
-        return ((handles ^ self._key) >> np.uint64(COUNT_BITS)).astype(np.int64) & (MAX_SLOTS - 1)
+
+@compiled
+def slot_of(handle: int, key: int) -> int:
+    """The slot in a handle; beyond the model's slots, perhaps, where it is not of this process."""
+    return np.int64(((handle ^ key) >> np.uint64(COUNT_BITS)) & np.uint64(MAX_SLOTS - 1))  # type: ignore[return-value]

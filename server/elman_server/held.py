@@ -1,14 +1,26 @@
 """Held answers: the last chunks' outputs of every session, for callers that ask again."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from elman_server.compiled import compiled
 from elman_server.page_ring import PageRing
 from elman_server.pages import Page
 
 I64 = NDArray[np.int64]
+Table = NDArray[Any]
+
+HELD = np.dtype(
+    [
+        ("begin", np.int64),
+        ("page", np.int64),  # where its last slice lies
+        ("length", np.int32),
+        ("row", np.int32),
+        ("kind", np.int8),
+    ]
+)
 
 
 class Piece(NamedTuple):
@@ -23,32 +35,14 @@ class Held:
 
     def __init__(self, num_slots: int, depth: int, max_bytes: int) -> None:
         self.pages = PageRing(max_bytes)
-        self._depth = depth
-        self._count = np.zeros(num_slots, np.int64)  # chunks held so far, by slot
-        self._begin = np.zeros((num_slots, depth), np.int64)
-        self._length = np.zeros((num_slots, depth), np.int32)
-        self._kind = np.zeros((num_slots, depth), np.int8)
-        self._page = np.zeros((num_slots, depth), np.int64)
-        self._row = np.zeros((num_slots, depth), np.int32)
-
-    def hold(self, slots: I64, begins: I64, lengths: I64, kinds: I64, page: int, rows: I64) -> None:
-        """Notes finished chunks, of distinct slots, whose last slices are `rows` of a page."""
-        if not self._depth:
-            return
-        at = self._count[slots] % self._depth
-        self._begin[slots, at] = begins
-        self._length[slots, at] = lengths
-        self._kind[slots, at] = kinds
-        self._page[slots, at] = page
-        self._row[slots, at] = rows
-        self._count[slots] += 1
+        self.table: Table = np.zeros((num_slots, depth), HELD)
+        self.count = np.zeros(num_slots, np.int64)  # chunks held so far, by slot
 
     def find(self, slot: int, begin: int, length: int, kind: int) -> list[Piece] | None:
         """The answer of that very chunk, slice by slice, if it is held whole."""
-        for k in range(min(int(self._count[slot]), self._depth)):
-            same = self._begin[slot, k] == begin and self._length[slot, k] == length and self._kind[slot, k] == kind
-            if same:
-                return self.pieces(int(self._page[slot, k]), int(self._row[slot, k]))
+        for one in self.table[slot, : int(self.count[slot])]:
+            if one["begin"] == begin and one["length"] == length and one["kind"] == kind:
+                return self.pieces(int(one["page"]), int(one["row"]))
         return None
 
     def pieces(self, number: int, row: int) -> list[Piece] | None:
@@ -63,4 +57,18 @@ class Held:
 
     def forget(self, slots: I64) -> None:
         """Lets go of what `slots` point to: they have new owners."""
-        self._count[slots] = 0
+        self.count[slots] = 0
+
+
+@compiled
+def hold(slot: int, begin: int, length: int, kind: int, page: int, row: int, table: Table, count: I64) -> None:
+    """Notes a finished chunk, whose last slice is a row of a page; it takes the place of the slot's oldest."""
+    depth = table.shape[1]
+    if depth:
+        one = table[slot, count[slot] % depth]
+        one.begin = begin
+        one.length = length
+        one.kind = kind
+        one.page = page
+        one.row = row
+        count[slot] += 1

@@ -42,7 +42,7 @@ class Launch:
         self._clock = clock
         self._before = before
         self._data = worker.runtime.inputs.gather(chunks, batch)  # [num_steps, *features]
-        self._longer = np.flatnonzero((batch.starts == 0) & (batch.takes < chunks.length[batch.numbers])).tolist()
+        self._longer = np.flatnonzero((batch.starts == 0) & (batch.takes < chunks["length"][batch.numbers])).tolist()
 
     def run(self) -> None:
         """Lands in any case; one that failed has written no state."""

@@ -113,7 +113,7 @@ class Lifecycle:
         return sorted(self._family.versions.values(), key=lambda r: (r.number, version_key(r.spec.version)))
 
     def _after_queued(self, place: Place, function: Callable[[], None]) -> None:
-        queue = place.runtime.scheduler.queue(place.slot)
+        queue = place.runtime.scheduler.queues.of(place.slot)
         if queue:
             place.runtime.after.setdefault(queue[-1], []).append(function)
         else:

@@ -1,16 +1,11 @@
 """All metrics, declared in one place. Base units; labels of few values; never a session id."""
 
-from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
-from itertools import accumulate
 
-import numpy as np
-from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.core import HistogramMetricFamily
-from prometheus_client.registry import Collector
 
 from elman_server.batch_tally import BatchTally
+from elman_server.tally import Tallies
 
 # A step's budget is about a millisecond: buckets from a tenth of it to ten seconds, three to a decade.
 SECONDS = (*(round(m * 10.0**e, 6) for e in range(-4, 1) for m in (1, 2.5, 5)), 10.0)
@@ -72,62 +67,6 @@ REJECTED = (
     "SUPERSEDED",
 )
 ENDED = ("closed", "expired", "evicted", "drained")
-
-
-class Tally:
-    """One labelled series of a `Tallies`."""
-
-    def __init__(self, bounds: Sequence[float]) -> None:
-        self._bounds = bounds
-        self._array = np.array(bounds)
-        self.counts = [0] * (len(bounds) + 1)
-        self.sum = 0.0
-
-    def observe(self, value: float) -> None:
-        """Counts one value."""
-        self.counts[bisect_left(self._bounds, value)] += 1
-        self.sum += value
-
-    def observe_all(self, values: NDArray[np.float64]) -> None:
-        """Counts many values."""
-        if len(values) < 8:  # NumPy's calls cost more than so few values
-            for value in values.tolist():
-                self.observe(value)
-            return
-        buckets, counts = np.unique(np.searchsorted(self._array, values), return_counts=True)
-        for bucket, count in zip(buckets.tolist(), counts.tolist(), strict=True):
-            self.counts[bucket] += count
-        self.sum += float(values.sum())
-
-
-class Tallies(Collector):
-    """A histogram that takes a whole batch's values in one call, which prometheus_client's own does not."""
-
-    def __init__(
-        self, name: str, documentation: str, labels: Sequence[str], bounds: Sequence[float], registry: CollectorRegistry
-    ) -> None:
-        self._family = (name, documentation)
-        self._labels = labels
-        self._bounds = bounds
-        self._series: dict[tuple[str, ...], Tally] = {}
-        registry.register(self)
-
-    def labels(self, *values: str) -> Tally:
-        """The series of these label values."""
-        return self._series.setdefault(values, Tally(self._bounds))
-
-    def remove(self, *values: str) -> None:
-        """Forgets a series."""
-        self._series.pop(values, None)
-
-    def collect(self) -> Iterable[HistogramMetricFamily]:
-        """For the registry."""
-        family = HistogramMetricFamily(*self._family, labels=self._labels)
-        for values, tally in list(self._series.items()):
-            bounds = [*map(str, self._bounds), "+Inf"]
-            buckets = list(zip(bounds, accumulate(tally.counts), strict=True))
-            family.add_metric(values, buckets, sum_value=tally.sum)
-        yield family
 
 
 class Metrics:

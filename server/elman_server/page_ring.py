@@ -37,9 +37,14 @@ class PageRing:
         self._first = 0  # number of the oldest page kept
         self.num_bytes = 0
 
+    @property
+    def next_number(self) -> int:
+        """The number that the next page gets."""
+        return self._first + len(self._kept)
+
     def append(self, page: Page) -> int:
         """The number of `page`; the oldest are let go to make room, and one that has none is gone at once."""
-        number = self._first + len(self._kept)
+        number = self.next_number
         capacity, wanted = len(self._memory), _room(page)
         if wanted > capacity or page.num_bytes > self._max_bytes:
             self._kept.clear()

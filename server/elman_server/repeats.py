@@ -19,15 +19,15 @@ class Repeats:
         self._runtime = runtime
         self._delivery = delivery
 
-    def answer(self, frame: Frame, row: int, slot: int, begin: int, length: int) -> None:
-        """Answers a chunk of `length` steps from position `begin`, which is row `row` of `frame`.
+    def answer(self, frame: Frame, row: int, slot: int, begin: int, admitted: int) -> None:
+        """Answers a chunk from position `begin`, which is row `row` of `frame`; `admitted`: its session's when it came.
 
         Raises:
             PredecessorFailed: the chunk names no position, and an earlier one failed.
             PositionAhead: steps are missing before it.
             AnswerGone: no such chunk is queued, running or held.
         """
-        admitted = int(self._runtime.sessions.admitted[slot])
+        length = int(frame.lengths[row])
         if begin < 0:
             raise PredecessorFailed(
                 f"an earlier chunk failed; the session is at position {admitted}: name the position to go on",
@@ -45,11 +45,12 @@ class Repeats:
 
     def _join_queued(self, frame: Frame, row: int, slot: int, begin: int, length: int) -> bool:
         runtime, chunks = self._runtime, self._runtime.scheduler.chunks
-        for number in runtime.scheduler.queue(slot):
-            same = chunks.begin[number] == begin and chunks.length[number] == length
-            if same and chunks.kind[number] == frame.kind:
-                pieces = runtime.held.pieces(int(chunks.page[number]), int(chunks.page_row[number]))
-                if chunks.page[number] >= 0 and pieces is None:
+        for number in runtime.scheduler.queues.of(slot):
+            chunk = chunks.table[number]
+            same = chunk["begin"] == begin and chunk["length"] == length
+            if same and chunk["kind"] == frame.kind:
+                pieces = runtime.held.pieces(int(chunk["page"]), int(chunk["page_row"]))
+                if chunk["page"] >= 0 and pieces is None:
                     return False
                 self._redirect(number, frame, row)
                 self._send(frame, row, pieces or [])
@@ -57,14 +58,14 @@ class Repeats:
         return False
 
     def _redirect(self, number: int, frame: Frame, row: int) -> None:
-        runtime, chunks = self._runtime, self._runtime.scheduler.chunks
+        runtime, chunk = self._runtime, self._runtime.scheduler.chunks.table[number]
         error = Superseded("the chunk was asked for again: its answer goes to the newest asker")
-        before = runtime.frames[int(chunks.frame[number])]
-        self._delivery.answer(before, failure(((int(chunks.row[number]), error),)))
-        runtime.frames.release(chunks.frame[[number]])
-        chunks.frame[number] = runtime.frames.put(frame, 1)
-        chunks.row[number] = row
-        chunks.deadline[number] = frame.deadline
+        before = runtime.frames[int(chunk["frame"])]
+        self._delivery.answer(before, failure(((int(chunk["row"]), error),)))
+        runtime.frames.release(int(chunk["frame"]))
+        chunk["frame"] = runtime.frames.put(frame, 1)
+        chunk["row"] = row
+        chunk["deadline"] = frame.deadline
 
     def _send_held(self, frame: Frame, row: int, slot: int, begin: int, length: int) -> bool:
         pieces = self._runtime.held.find(slot, begin, length, frame.kind)

@@ -108,4 +108,4 @@ class Runtime:
 
     def busy(self) -> NDArray[np.bool_]:
         """[num_slots] which have chunks that wait or run."""
-        return self.scheduler.busy()
+        return self.scheduler.queues.busy()

@@ -1,17 +1,21 @@
-"""Room 4, scheduler: ready chunks become the next batch. NumPy only: no torch, no grpc, no clock of its own."""
+"""Room 4, scheduler: ready chunks become the next batch. Tables of numbers: no torch, no grpc, no clock of its own."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from elman_models.layout import batch_sizes, step_offsets
 from elman_server.chunks import Chunks
-from elman_server.ring import Ring
+from elman_server.compiled import compiled
+from elman_server.queues import Queues, stand_in_line, unlink
+from elman_server.ring import pop
 
 I64 = NDArray[np.int64]
 Flags = NDArray[np.bool_]
+Table = NDArray[Any]
+
+_NO_SLICE = 1 << 62
 
 
 @dataclass(slots=True)
@@ -46,118 +50,106 @@ class Scheduler:
     def __init__(self, num_slots: int, max_chunks: int, max_rows: int, max_slice: int | None) -> None:
         """`max_slice` None: every chunk runs whole, as bidirectional stacks need it."""
         self.chunks = Chunks(max_chunks)
+        self.queues = Queues(num_slots, self.chunks)
         self.max_rows = max_rows
         self.max_slice = max_slice
-        self._head = np.full(num_slots, -1, np.int64)  # each slot's first chunk that waits or runs, or -1
-        self._tail = np.full(num_slots, -1, np.int64)  # each slot's last chunk, or -1
-        self._up = np.full(num_slots, -1, np.int64)  # each slot's first chunk that does not run whole by now, or -1
-        self._in_line = np.zeros(num_slots, np.bool_)
-        self._line = Ring(num_slots)
 
     @property
     def has_work(self) -> bool:
         """Whether a session stands in line."""
-        return len(self._line) > 0
+        return len(self.queues.line) > 0
 
     @property
     def num_ready(self) -> int:
         """Rows that the next batch may have."""
-        return min(len(self._line), self.max_rows)
-
-    def busy(self) -> Flags:
-        """[num_slots] which have chunks that wait or run."""
-        busy: Flags = self._head >= 0
-        return busy
-
-    def queue(self, slot: int) -> list[int]:
-        """The slot's chunks, in order."""
-        numbers, number = [], int(self._head[slot])
-        while number >= 0:
-            numbers.append(number)
-            number = int(self.chunks.next[number])
-        return numbers
-
-    def enqueue(self, numbers: I64) -> None:
-        """Puts chunks, of distinct slots, at the end of their sessions' queues."""
-        slots = self.chunks.slot[numbers]
-        tails = self._tail[slots]
-        first = tails < 0
-        self._head[slots[first]] = numbers[first]
-        self.chunks.next[tails[~first]] = numbers[~first]
-        self._tail[slots] = numbers
-        up = self._up[slots] < 0
-        self._up[slots[up]] = numbers[up]
-        self._stand_in_line(slots[up])
+        return min(len(self.queues.line), self.max_rows)
 
     def form(self, now: float) -> Formed:
         """The next batch, which runs from now on; `now` in seconds on the engine's clock. Late chunks are left for
-        `drop`."""
-        slots = self._line.pop(self.max_rows)
-        self._in_line[slots] = False
-        numbers = self._up[slots]
-        if numbers.size and numbers.min() < 0:  # sessions whose chunks were dropped while they stood in line
-            numbers = numbers[numbers >= 0]
-        late = (self.chunks.deadline[numbers] <= now) & (self.chunks.launched[numbers] == 0)
-        if late.any():
-            return Formed(self._batch(numbers[~late]), numbers[late])
-        return Formed(self._batch(numbers), numbers[:0])
+        `Queues.drop`."""
+        chunks, queues, line = self.chunks.table, self.queues.table, self.queues.line
+        numbers, late = _next_in_line(now, self.max_rows, chunks, queues, line.items, line.span)
+        if not len(numbers):
+            return Formed(None, late)
+        # As long as most rows last, and no longer: a short row does not wait for the long tail of a few.
+        max_slice, middle = (_NO_SLICE, 0) if self.max_slice is None else (self.max_slice, len(numbers) // 2)
+        columns = _cut(numbers, max_slice, middle, chunks)
+        _launch(columns[0], columns[2], columns[3], chunks, queues, line.items, line.span)
+        return Formed(Batch(*columns), late)
 
     def complete(self, batch: Batch) -> Flags:
         """Takes in that a batch ran; [B] which of its chunks are finished, and no longer queued."""
-        finished: Flags = batch.starts + batch.takes == self.chunks.length[batch.numbers]
-        if finished.all():
-            self._unlink(batch.slots, batch.numbers)
+        line = self.queues.line
+        ends = batch.starts + batch.takes
+        return _complete(batch.numbers, batch.slots, ends, self.chunks.table, self.queues.table, line.items, line.span)
+
+
+@compiled
+def _next_in_line(now: float, max_rows: int, chunks: Table, queues: Table, items: I64, span: I64) -> tuple[I64, I64]:
+    """The chunks that are up for the sessions that stand first, and those of them that are late."""
+    slots = pop(max_rows, items, span)
+    numbers, late = np.empty(len(slots), np.int64), np.empty(len(slots), np.int64)
+    num_ready = num_late = 0
+    for slot in slots:
+        queues[slot].in_line = False
+        number = queues[slot].up
+        if number < 0:
+            continue  # its chunks were dropped while it stood in line
+        if chunks[number].launched == 0 and chunks[number].deadline <= now:
+            late[num_late] = number
+            num_late += 1
         else:
-            self._unlink(batch.slots[finished], batch.numbers[finished])
-            # The next slice of a long chunk waits for the one before, so that those who came meanwhile go first.
-            self._stand_in_line(batch.slots[~finished])
-        return finished
+            numbers[num_ready] = number
+            num_ready += 1
+    return numbers[:num_ready], late[:num_late]
 
-    def drop(self, number: int) -> list[int]:
-        """Takes a chunk and all later ones of its session out of the queue; their numbers, in order."""
-        slot = int(self.chunks.slot[number])
-        queue = self.queue(slot)
-        kept, dropped = queue[: queue.index(number)], queue[queue.index(number) :]
-        self._head[slot] = kept[0] if kept else -1
-        self._tail[slot] = kept[-1] if kept else -1
-        if kept:
-            self.chunks.next[kept[-1]] = -1
-        if int(self._up[slot]) in dropped:
-            self._up[slot] = -1
-        return dropped
 
-    def _batch(self, numbers: I64) -> Batch | None:
-        if not numbers.size:
-            return None
-        starts = self.chunks.launched[numbers]
-        takes = self.chunks.length[numbers] - starts
-        if takes.min() != takes.max():
-            order = np.argsort(-takes, kind="stable")
-            numbers, starts, takes = numbers[order], starts[order], takes[order]
-        if self.max_slice is not None:
-            # As long as most rows last, and no longer: a short row does not wait for the long tail of a few.
-            takes = np.minimum(takes, min(self.max_slice, takes[len(takes) // 2]))
-        sizes = batch_sizes(takes)
-        batch = Batch(numbers, self.chunks.slot[numbers], starts, takes, sizes, step_offsets(sizes))
-        self._launch(batch)
-        return batch
+@compiled
+def _cut(numbers: I64, max_slice: int, middle: int, chunks: Table) -> tuple[I64, I64, I64, I64, I64, I64]:
+    """The columns of the batch of `numbers`: as long as its row `middle`, counted from the longest."""
+    takes = np.empty(len(numbers), np.int64)
+    for i, number in enumerate(numbers):
+        takes[i] = chunks[number].length - chunks[number].launched
+    if takes.min() != takes.max():
+        order = np.argsort(-takes, kind="mergesort")  # stable
+        numbers, takes = numbers[order], takes[order]
+    takes = np.minimum(takes, min(max_slice, takes[middle]))
+    slots, starts = np.empty_like(takes), np.empty_like(takes)
+    for i, number in enumerate(numbers):
+        slots[i] = chunks[number].slot
+        starts[i] = chunks[number].launched
+    sizes, offsets = np.empty(takes[0], np.int64), np.empty(takes[0], np.int64)
+    size, offset = len(takes), 0
+    for t in range(takes[0]):
+        while takes[size - 1] <= t:
+            size -= 1
+        sizes[t] = size
+        offsets[t] = offset
+        offset += size
+    return numbers, slots, starts, takes, sizes, offsets
 
-    def _launch(self, batch: Batch) -> None:
-        # A session whose chunk runs whole stands in line again with its next one.
-        chunks, ends = self.chunks, batch.starts + batch.takes
-        chunks.launched[batch.numbers] = ends
-        whole = ends == chunks.length[batch.numbers]
-        slots, numbers = (batch.slots, batch.numbers) if whole.all() else (batch.slots[whole], batch.numbers[whole])
-        following = chunks.next[numbers]
-        self._up[slots] = following
-        self._stand_in_line(slots[following >= 0])
 
-    def _unlink(self, slots: I64, numbers: I64) -> None:
-        following = self.chunks.next[numbers]
-        self._head[slots] = following
-        self._tail[slots[following < 0]] = -1
+@compiled
+def _launch(numbers: I64, starts: I64, takes: I64, chunks: Table, queues: Table, items: I64, span: I64) -> None:
+    """Notes what runs now. A session whose chunk runs whole stands in line again with its next one."""
+    for i, number in enumerate(numbers):
+        chunk = chunks[number]
+        chunk.launched = starts[i] + takes[i]
+        if chunk.launched == chunk.length:
+            queues[chunk.slot].up = chunk.next
+            if chunk.next >= 0:
+                stand_in_line(chunk.slot, queues, items, span)
 
-    def _stand_in_line(self, slots: I64) -> None:
-        newcomers = slots[~self._in_line[slots]]
-        self._in_line[newcomers] = True
-        self._line.push(newcomers)
+
+@compiled
+def _complete(numbers: I64, slots: I64, ends: I64, chunks: Table, queues: Table, items: I64, span: I64) -> Flags:
+    """See `Scheduler.complete`. The next slice of a long chunk waits for the one before, so that those who came
+    meanwhile go first."""
+    finished = np.empty(len(numbers), np.bool_)
+    for i, number in enumerate(numbers):
+        finished[i] = ends[i] == chunks[number].length
+        if finished[i]:
+            unlink(slots[i], chunks, queues)
+        else:
+            stand_in_line(slots[i], queues, items, span)
+    return finished

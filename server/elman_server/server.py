@@ -30,6 +30,7 @@ from elman_server.metrics import Metrics
 from elman_server.oip.service import OpenInferenceService
 from elman_server.oip.stubs import grpc_service_pb2, grpc_service_pb2_grpc
 from elman_server.preparation import Preparation
+from elman_server.rehearsal import rehearse
 from elman_server.service import InferenceService
 from elman_server.service_models import ModelsService
 from elman_server.service_sessions import SessionsService
@@ -90,6 +91,7 @@ class Server:
         self._register()
         self.address = self._bind(self._config.listen)
         self.metrics_address = self._listen_metrics(self._config.metrics_listen)
+        await asyncio.to_thread(rehearse)
         self._engine.start()
         for bundle in find_bundles(self._config.models):
             runtime = await self.catalog.load(bundle)

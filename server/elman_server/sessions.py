@@ -1,15 +1,34 @@
 """Room 3, sessions: an id becomes a slot; admission, ownership, positions, expiry. One model version's slots."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from elman_server.handles import HandleKey
+from elman_server.compiled import compiled
+from elman_server.handles import HandleKey, slot_of
 
 I64 = NDArray[np.int64]
 U64 = NDArray[np.uint64]
+F64 = NDArray[np.float64]
 Flags = NDArray[np.bool_]
+Table = NDArray[Any]
+
+
+SESSION = np.dtype(
+    [
+        ("position", np.int64),  # time steps applied
+        ("admitted", np.int64),  # time steps applied or queued
+        ("handle", np.uint64),  # the good one, where attached
+        ("count", np.int64),  # attachments of the slot
+        ("created", np.float64),  # seconds on the engine's clock
+        ("used", np.float64),  # seconds on the engine's clock: last step taken in or done, open or attach
+        ("attached", np.bool_),
+        ("broken", np.bool_),  # a chunk failed: the next must name its position
+        ("closing", np.bool_),  # ends when its last queued chunk has
+    ],
+    align=True,
+)
 
 
 class Owner(NamedTuple):
@@ -20,25 +39,27 @@ class Owner(NamedTuple):
 
 
 class Sessions:
-    """Columns by slot. Slots above those of sessions are lent to rows of `Infer`; all are one pool."""
+    """A record per slot. Slots above those of sessions are lent to rows of `Infer`; all are one pool."""
 
     def __init__(self, number: int, key: HandleKey, max_sessions: int, num_borrowed: int) -> None:
         """`number`: of the model version among those of the process; it is a part of every handle."""
         num_slots = max_sessions + num_borrowed
         self.max_sessions = max_sessions
         self.num_open = 0
-        self.position = np.zeros(num_slots, np.int64)  # time steps applied
-        self.admitted = np.zeros(num_slots, np.int64)  # time steps applied or queued
-        self.broken = np.zeros(num_slots, np.bool_)  # a chunk failed: the next must name its position
-        self.closing = np.zeros(num_slots, np.bool_)  # ends when its last queued chunk has
-        self.created = np.zeros(num_slots, np.float64)  # seconds on the engine's clock
-        self.used = np.zeros(num_slots, np.float64)  # seconds on the engine's clock: last step, open or attach
+        self.table: Table = np.zeros(num_slots, SESSION)
+        self.table["count"] = key.first_count
+        self.position: I64 = self.table["position"]
+        self.admitted: I64 = self.table["admitted"]
+        self.broken: Flags = self.table["broken"]
+        self.closing: Flags = self.table["closing"]
+        self.created: F64 = self.table["created"]
+        self.used: F64 = self.table["used"]
         self.owners: list[Owner | None] = [None] * num_slots
         self._number = number
-        self._key = key
-        self._count = np.full(num_slots, key.first_count, np.int64)  # attachments
-        self._handle = np.zeros(num_slots, np.uint64)  # the good one, where `_attached`
-        self._attached = np.zeros(num_slots, np.bool_)
+        self.key = key
+        self._count: I64 = self.table["count"]
+        self._handle: U64 = self.table["handle"]
+        self._attached: Flags = self.table["attached"]
         self._free = np.arange(num_slots - 1, -1, -1, dtype=np.int64)
         self._num_free = num_slots
 
@@ -81,7 +102,7 @@ class Sessions:
     def attach(self, slots: I64, now: float) -> U64:
         """[n] new handles; older ones of the same sessions become stale. A broken session may go on."""
         self._count[slots] += 1
-        self._handle[slots] = self._key.pack(self._number, slots, self._count[slots])
+        self._handle[slots] = self.key.pack(self._number, slots, self._count[slots])
         self._attached[slots] = True
         self.broken[slots] = False
         self.used[slots] = now
@@ -90,17 +111,6 @@ class Sessions:
     def handle(self, slot: int) -> int:
         """The slot's newest handle."""
         return int(self._handle[slot])
-
-    def is_attached(self, slots: I64) -> Flags:
-        """[n] which are sessions; the others are lent to `Infer`, or free."""
-        return self._attached[slots]
-
-    def resolve(self, handles: U64) -> tuple[I64, Flags]:
-        """[n] slots, and which of the handles are good; the slot of one that is not is 0."""
-        slots = self._key.slots(handles)
-        slots[slots >= self.num_slots] = 0
-        good = (self._handle[slots] == handles) & self._attached[slots] & ~self.closing[slots]
-        return slots, good
 
     def everyone(self) -> I64:
         """All sessions' slots."""
@@ -132,3 +142,14 @@ class Sessions:
                 return found, first + slot
             found.append(first + slot)
         return found, None
+
+
+@compiled
+def find(handle: int, key: int, sessions: Table) -> int:
+    """The slot of a handle that is good now, or -1."""
+    slot = slot_of(handle, key)
+    if slot < len(sessions):
+        session = sessions[slot]
+        if session.handle == handle and session.attached and not session.closing:
+            return slot
+    return -1

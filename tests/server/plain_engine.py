@@ -194,7 +194,7 @@ class PlainEngine:
         session.queue.remove(chunk)
         session.done.append(chunk)
         session.applied.append(chunk.data)
-        session.position = chunk.end
+        session.position, session.used = chunk.end, self._clock.time
 
     def _check_reason(self, error: e.ServiceError, chunk: Chunk) -> None:
         reasons: dict[type[e.ServiceError], Callable[[], bool]] = {

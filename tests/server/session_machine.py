@@ -180,8 +180,9 @@ class SessionMachine(RuleBasedStateMachine):
     def wait(self, seconds: float) -> None:
         self.bench.clock.time += seconds
 
-    @rule()
-    def expire(self) -> None:
+    @rule(seconds=st.sampled_from([0.0, 10.0, 60.0]))
+    def expire(self, seconds: float) -> None:
+        self.bench.clock.time += seconds
         self.bench.expire()
         self.plain.expired(IDLE_SECONDS)
 

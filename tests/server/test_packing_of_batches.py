@@ -12,7 +12,7 @@ from toys import pack_rows, random_input, toy
 
 from elman_models.layout import batch_sizes, step_offsets
 from elman_server.frames import Want
-from elman_server.held import Held
+from elman_server.held import Held, hold
 from elman_server.page_ring import PageRing
 from elman_server.pages import Page
 from elman_server.scheduler import Scheduler
@@ -34,8 +34,8 @@ def test_a_batch_is_gathered_as_a_loop_would(frames: list[list[int]], seed: int)
     scheduler: Scheduler = bench.runtime.scheduler
     chunks = scheduler.chunks
     by_chunk = {
-        (bench.runtime.frames[int(chunks.frame[n])].frame_id, int(chunks.row[n])): int(n)
-        for n in np.flatnonzero(chunks.live)
+        (bench.runtime.frames[int(chunks["frame"][n])].frame_id, int(chunks["row"][n])): int(n)
+        for n in np.flatnonzero(chunks["live"])
     }
     frame_ids = sorted({frame_id for frame_id, _ in by_chunk})
     data = {by_chunk[f, r]: rows[k][r] for k, f in enumerate(frame_ids) for r in range(len(rows[k]))}
@@ -120,8 +120,8 @@ def make_page(previous: tuple[int, int] = (-1, 0), size: int = 1) -> Page:
     )
 
 
-def hold(held: Held, slot: int, begin: int, length: int, page: int) -> None:
-    held.hold(*(np.array([x]) for x in (slot, begin, length, 2)), page, np.array([0]))
+def note(held: Held, slot: int, begin: int, length: int, page: int) -> None:
+    hold(slot, begin, length, 2, page, 0, held.table, held.count)
 
 
 def test_a_held_chunk_comes_back_slice_by_slice_in_order() -> None:
@@ -131,7 +131,7 @@ def test_a_held_chunk_comes_back_slice_by_slice_in_order() -> None:
     held.pages.append(make_page())
     pages.append(make_page((first, 0)))
     last = held.pages.append(pages[1])
-    hold(held, 1, 0, 20, last)
+    note(held, 1, 0, 20, last)
     found = held.find(1, 0, 20, 2)
     assert found
     assert [piece.page for piece in found] == pages
@@ -145,7 +145,7 @@ def test_a_held_chunk_comes_back_slice_by_slice_in_order() -> None:
 def test_only_the_last_chunks_of_a_session_are_held() -> None:
     held = Held(1, 3, 1 << 20)
     for k in range(5):
-        hold(held, 0, k, 1, held.pages.append(make_page()))
+        note(held, 0, k, 1, held.pages.append(make_page()))
     assert [bool(held.find(0, k, 1, 2)) for k in range(5)] == [False, False, True, True, True]
 
 
@@ -154,9 +154,9 @@ def test_held_answers_stay_within_their_bytes(depth: int) -> None:
     limit = 3 * make_page().num_bytes
     held = Held(1, depth, limit)
     for k in range(10):
-        hold(held, 0, k, 1, held.pages.append(make_page()))
+        note(held, 0, k, 1, held.pages.append(make_page()))
         assert held.pages.num_bytes <= limit
-    hold(held, 0, 10, 1, held.pages.append(make_page(size=1 << 20)))
+    note(held, 0, 10, 1, held.pages.append(make_page(size=1 << 20)))
     assert held.pages.num_bytes <= limit
     assert held.find(0, 10, 1, 2) is None
 

@@ -13,19 +13,18 @@ SLOTS, ROWS, SLICE = 6, 3, 4
 
 
 def add(scheduler: Scheduler, slot: int, length: int, deadline: float = np.inf) -> int:
-    number = scheduler.chunks.take(1)
-    scheduler.chunks.slot[number] = slot
-    scheduler.chunks.length[number] = length
-    scheduler.chunks.deadline[number] = deadline
-    scheduler.enqueue(number)
-    return int(number[0])
+    number = scheduler.chunks.take()
+    chunk = scheduler.chunks.table[number]
+    chunk["slot"], chunk["length"], chunk["deadline"] = slot, length, deadline
+    scheduler.queues.append(number)
+    return number
 
 
 def run(scheduler: Scheduler, batch: Batch) -> list[int]:
     """Completes a batch; the chunks that are finished by it, released."""
-    finished = batch.numbers[scheduler.complete(batch)]
+    finished: list[int] = batch.numbers[scheduler.complete(batch)].tolist()
     scheduler.chunks.release(finished)
-    return [int(number) for number in finished]
+    return finished
 
 
 def check(batch: Batch, scheduler: Scheduler) -> None:
@@ -34,7 +33,7 @@ def check(batch: Batch, scheduler: Scheduler) -> None:
     assert batch.takes.max() <= SLICE
     assert batch.takes.min() >= 1
     assert (np.diff(batch.takes) <= 0).all()
-    assert (batch.starts + batch.takes <= scheduler.chunks.length[batch.numbers]).all()
+    assert (batch.starts + batch.takes <= scheduler.chunks["length"][batch.numbers]).all()
     assert batch.sizes.tolist() == [int((batch.takes > t).sum()) for t in range(batch.takes[0])]
     assert batch.num_steps == batch.takes.sum()
 
@@ -71,7 +70,7 @@ def test_nothing_is_lost_or_run_twice_or_out_of_order_under_random_work(actions:
                     queue.pop(0)
 
     for kind, slot, value in actions:
-        if kind == "add" and scheduler.chunks.num_free:
+        if kind == "add" and len(scheduler.chunks.free):
             number = add(scheduler, slot, value)
             queues[slot].append(number)
             left[number] = value
@@ -79,13 +78,13 @@ def test_nothing_is_lost_or_run_twice_or_out_of_order_under_random_work(actions:
             turn()
         elif kind == "drop" and len(queues[slot]) > value:
             number = queues[slot][value]
-            dropped = scheduler.drop(number)
+            dropped = scheduler.queues.drop(number)
             assert dropped == queues[slot][value:]
             del queues[slot][value:]
             for one in dropped:
                 del left[one]
-            scheduler.chunks.release(np.array(dropped))
-        assert {s: scheduler.queue(s) for s in range(SLOTS)} == queues
+            scheduler.chunks.release(dropped)
+        assert {s: scheduler.queues.of(s) for s in range(SLOTS)} == queues
     for _ in range(200):
         turn()
     assert not left

@@ -22,7 +22,7 @@ class Requests:
 def write_statistics(runtime: Runtime, requests: Requests) -> pb.ModelStatistics:
     """What is known of a loaded version."""
     metrics, batches = runtime.metrics, runtime.metrics.batches
-    rows = sum(metrics.queue_seconds.counts)
+    rows = int(metrics.queue_seconds.counts.sum())
     sizes = sorted(batches.by_rows.items())
     return pb.ModelStatistics(
         name=runtime.spec.name,
@@ -33,7 +33,7 @@ def write_statistics(runtime: Runtime, requests: Requests) -> pb.ModelStatistics
         inference_stats=pb.InferStatistics(
             success=_duration(requests.success.count, requests.success.seconds),
             fail=_duration(requests.fail.count, requests.fail.seconds),
-            queue=_duration(rows, metrics.queue_seconds.sum),
+            queue=_duration(rows, metrics.queue_seconds.total[0]),
             compute_input=_duration(rows, 0),
             compute_infer=_duration(rows, batches.row_seconds),
             compute_output=_duration(rows, 0),

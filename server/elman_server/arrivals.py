@@ -1,0 +1,171 @@
+"""Arrivals: the rows of frames that came together, on their way into the queues."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elman_server.chunks import begin_chunk
+from elman_server.compiled import compiled
+from elman_server.frames import Frame
+from elman_server.numbers import take
+from elman_server.queues import append
+from elman_server.runtime import Runtime
+from elman_server.sessions import find
+from elman_server.tally import observe
+
+F64 = NDArray[np.float64]
+I64 = NDArray[np.int64]
+U64 = NDArray[np.uint64]
+Flags = NDArray[np.bool_]
+Table = NDArray[Any]
+T = TypeVar("T", bound=np.generic)
+
+ARRIVAL = np.dtype(
+    [
+        ("end", np.int64),  # rows of the frames up to this one
+        ("kind", np.int64),  # Frame.kind
+        ("deadline", np.float64),
+        ("arrived", np.float64),
+        ("at", np.int64),  # where its steps begin in its block: see Inputs
+        ("refused", np.bool_),
+        ("number", np.int64),  # among the frames that are open, or -1: none of its rows was taken in
+    ],
+    align=True,
+)
+
+TAKEN, REFUSED, STALE, INVALID, ODD = range(5)
+"""What became of a row. ODD: it does not begin where its session is."""
+
+
+class Rows(NamedTuple):
+    """The rows of all frames, one frame's after the other."""
+
+    outcome: NDArray[np.int8]  # [R] what became of each
+    slots: I64  # [R] -1 where the handle is stale
+    begins: I64  # [R] position of each chunk's first step; -1 where it is implied and the session is broken
+    admitted: I64  # [R] of its session, when its turn came
+
+
+class Arrivals:
+    """Frames that are taken in together, in the order in which they came: a row's session is where the rows before it
+    left it."""
+
+    def __init__(self, frames: Sequence[Frame], lent: I64 | None = None) -> None:
+        """`lent`: [K] slots lent to the rows of the only frame, which is of `Infer`."""
+        self.frames = frames
+        self.handles = join([frame.handles for frame in frames]) if lent is None else lent.view(np.uint64)
+        self.lengths = join([frame.lengths for frame in frames])
+        self.table: Table = np.empty(len(frames), ARRIVAL)
+        self.table["end"] = np.cumsum([frame.num_rows for frame in frames])
+        self.table["kind"] = [frame.kind for frame in frames]
+        self.table["deadline"] = [frame.deadline for frame in frames]
+        self.table["arrived"] = [frame.arrived for frame in frames]
+        self.table["refused"] = False
+        self.table["number"] = -1
+        self._positions = join([_positions(frame) for frame in frames])
+        self._is_lent = lent is not None
+
+    def frame_of(self, r: int) -> tuple[Frame, int]:
+        """The frame of row `r` of all, and which of its rows it is."""
+        index = int(np.searchsorted(self.table["end"], r, side="right"))
+        frame = self.frames[index]
+        return frame, r - int(self.table["end"][index]) + frame.num_rows
+
+    def take_in(self, runtime: Runtime, block: int, barred: Flags | None) -> Rows:
+        """Queues the rows that may run; their input is in `block`. `barred`: [R] rows with values that must not run."""
+        sessions, scheduler, frames = runtime.sessions, runtime.scheduler, runtime.frames
+        chunks, queues, gaps = scheduler.chunks, scheduler.queues, runtime.metrics.reuse_gap
+        outcome, slots, begins, admitted, taken, steps = _take_in(
+            self.handles, self.lengths, self._positions, _NONE if barred is None else barred, self.table,
+            self._is_lent, block, sessions.key.number, sessions.table,
+            chunks.table, chunks.free.stack, chunks.free.count,
+            queues.table, queues.line.items, queues.line.span,
+            frames.left, frames.free.stack, frames.free.count,
+            gaps.bounds, gaps.counts, gaps.total,
+        )  # fmt: skip
+        frames.fill(self.table["number"].tolist(), self.frames)
+        runtime.queue_bytes += steps * runtime.input.num_bytes
+        runtime.inputs.keep(block, taken)
+        return Rows(outcome, slots, begins, admitted)
+
+
+_NONE = np.zeros(0, np.bool_)
+
+
+@compiled
+def _take_in(
+    handles: U64, lengths: I64, positions: I64, barred: Flags, arrivals: Table,
+    is_lent: bool, block: int, key: int, sessions: Table,
+    chunks: Table, free_chunks: I64, num_free_chunks: I64,
+    queues: Table, line: I64, line_span: I64,
+    frames_left: I64, free_frames: I64, num_free_frames: I64,
+    gap_bounds: F64, gap_counts: I64, gap_total: F64,
+) -> tuple[NDArray[np.int8], I64, I64, I64, int, int]:  # fmt: skip
+    outcome = np.empty(len(handles), np.int8)
+    slots, begins, known = np.empty_like(lengths), np.empty_like(lengths), np.empty_like(lengths)
+    taken = steps = f = 0
+    first = 0  # row of frame f
+    for r in range(len(handles)):
+        while r >= arrivals[f].end:
+            first = arrivals[f].end
+            f += 1
+        arrival = arrivals[f]
+        slot = np.int64(handles[r]) if is_lent else find(handles[r], key, sessions)
+        slots[r] = slot
+        begins[r] = known[r] = -1
+        if arrival.refused:
+            outcome[r] = REFUSED
+            continue
+        if slot < 0:
+            outcome[r] = STALE
+            continue
+        session = sessions[slot]
+        known[r] = session.admitted
+        if positions[r] >= 0:
+            begins[r] = positions[r]
+        elif not session.broken:
+            begins[r] = session.admitted
+        if len(barred) and barred[r]:
+            outcome[r] = INVALID
+            continue
+        if begins[r] != session.admitted:
+            outcome[r] = ODD
+            continue
+        outcome[r] = TAKEN
+        if arrival.number < 0:
+            arrival.number = take(free_frames, num_free_frames)
+            frames_left[arrival.number] = 0
+        frames_left[arrival.number] += 1
+        number = take(free_chunks, num_free_chunks)
+        begin_chunk(number, chunks)
+        chunk = chunks[number]
+        chunk.slot = slot
+        chunk.begin = begins[r]
+        chunk.length = lengths[r]
+        chunk.kind = arrival.kind
+        chunk.deadline = arrival.deadline
+        chunk.arrived = arrival.arrived
+        chunk.frame = arrival.number
+        chunk.row = chunk.source = r - first
+        chunk.block = block
+        chunk.at = arrival.at
+        append(number, chunks, queues, line, line_span)
+        if session.admitted > 0:
+            observe(arrival.arrived - session.used, gap_bounds, gap_counts, gap_total)
+        session.used = arrival.arrived
+        session.broken = False
+        session.admitted += lengths[r]
+        taken += 1
+        steps += lengths[r]
+    return outcome, slots, begins, known, taken, steps
+
+
+def join(columns: Sequence[NDArray[T]]) -> NDArray[T]:
+    """The columns, one after the other; itself where there is one."""
+    return columns[0] if len(columns) == 1 else np.concatenate(columns)
+
+
+def _positions(frame: Frame) -> I64:
+    return np.full(frame.num_rows, -1) if frame.positions is None else frame.positions

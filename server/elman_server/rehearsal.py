@@ -1,0 +1,68 @@
+"""A rehearsal: one row of the smallest model through all rooms, so that no caller waits for anything to be compiled."""
+
+import asyncio
+import math
+
+import numpy as np
+import torch
+
+from elman_models.spec import Cell, ModelSpec
+from elman_models.stack import Stack
+from elman_server.answers import Answer
+from elman_server.clock import Clock
+from elman_server.config import Limits
+from elman_server.delivery import Delivery
+from elman_server.frames import Frame, Want
+from elman_server.handles import HandleKey
+from elman_server.launch import Launch
+from elman_server.metrics import Metrics
+from elman_server.runtime import Runtime
+from elman_server.sessions import Owner
+from elman_server.tombstones import Tombstones
+from elman_server.worker import Worker
+
+SPEC = ModelSpec(name="rehearsal", cell=Cell.RNN_TANH, input_size=1, hidden_size=1)
+
+
+def rehearse() -> None:
+    """Some seconds where nothing is in the cache (`compiled.py`), a moment where it is."""
+    rnn = torch.nn.RNN(SPEC.input_size, SPEC.hidden_size)
+    stack = Stack(SPEC, {f"rnn.{name}": p.detach() for name, p in rnn.named_parameters()}, torch.device("cpu"))
+    limits = Limits(max_sessions=1, max_infer_rows=1, max_queue_rows=2, replay_bytes=1 << 12)
+    runtime = Runtime(stack, 1, HandleKey(), limits, Tombstones(1), Metrics().of(SPEC.name, SPEC.version))
+    loop = asyncio.new_event_loop()  # nothing runs on it
+    worker = Worker(runtime, Delivery(loop))
+    slots = runtime.sessions.take(1, 0.0)
+    runtime.sessions.own(slots, [Owner("", "")])
+    handles = runtime.sessions.attach(slots, 0.0)
+    runtime.pool.reset(slots)
+    for _ in range(2):
+        worker.admission.admit([_frame(handles)])
+        batch, _ = runtime.scheduler.form(0.0)
+        assert batch is not None  # one row was admitted
+        runtime.metrics.queue_seconds.observe_all(np.zeros(1))
+        launch = Launch(worker, batch, Clock())
+        launch.run()
+        assert launch.result is not None
+        runtime.metrics.ran(1, 1, 1, launch.result.seconds)
+        worker.commit.batch(batch, launch.result.output, launch.result.state, 0.0)
+    loop.close()
+
+
+class _Nobody:
+    def deliver(self, frame: Frame, answer: Answer) -> None: ...
+
+
+def _frame(handles: "np.ndarray[tuple[int], np.dtype[np.uint64]]") -> Frame:
+    return Frame(
+        frame_id=1,
+        handles=handles,
+        lengths=np.ones(1, np.int64),
+        positions=None,
+        data=np.zeros((1, 1), np.float32),
+        want=Want.ALL,
+        want_state=True,
+        deadline=math.inf,
+        asker=_Nobody(),
+        arrived=0.0,
+    )
