@@ -99,8 +99,9 @@ class Admission:
         data = join([frame.data for frame in frames])
         barred = None if self._good_values(data).all() else self._barred(frames)
         rows = self._take_in(arrivals, data, barred)
-        for r in np.flatnonzero(rows.outcome > REFUSED).tolist():
-            self._answer_odd(arrivals, rows, r)
+        if rows.num_taken < len(rows.outcome):
+            for r in np.flatnonzero(rows.outcome > REFUSED).tolist():
+                self._answer_odd(arrivals, rows, r)
 
     def _take_in(self, arrivals: Arrivals, data: Array, barred: Flags | None) -> Rows:
         block, arrivals.table["at"] = self._runtime.inputs.add(data, arrivals.frames)

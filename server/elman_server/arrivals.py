@@ -1,6 +1,7 @@
 """Arrivals: the rows of frames that came together, on their way into the queues."""
 
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -46,6 +47,7 @@ class Rows(NamedTuple):
     slots: I64  # [R] -1 where the handle is stale
     begins: I64  # [R] position of each chunk's first step; -1 where it is implied and the session is broken
     admitted: I64  # [R] of its session, when its turn came
+    num_taken: int
 
 
 class Arrivals:
@@ -57,14 +59,10 @@ class Arrivals:
         self.frames = frames
         self.handles = join([frame.handles for frame in frames]) if lent is None else lent.view(np.uint64)
         self.lengths = join([frame.lengths for frame in frames])
-        self.table: Table = np.empty(len(frames), ARRIVAL)
-        self.table["end"] = np.cumsum([frame.num_rows for frame in frames])
-        self.table["kind"] = [frame.kind for frame in frames]
-        self.table["deadline"] = [frame.deadline for frame in frames]
-        self.table["arrived"] = [frame.arrived for frame in frames]
-        self.table["refused"] = False
-        self.table["number"] = -1
-        self._positions = join([_positions(frame) for frame in frames])
+        ends = accumulate(frame.num_rows for frame in frames)
+        records = [(e, f.kind, f.deadline, f.arrived, 0, False, -1) for e, f in zip(ends, frames, strict=True)]
+        self.table: Table = np.array(records, ARRIVAL)
+        self._positions = _positions(frames, len(self.lengths))
         self._is_lent = lent is not None
 
     def frame_of(self, r: int) -> tuple[Frame, int]:
@@ -88,7 +86,7 @@ class Arrivals:
         frames.fill(self.table["number"].tolist(), self.frames)
         runtime.queue_bytes += steps * runtime.input.num_bytes
         runtime.inputs.keep(block, taken)
-        return Rows(outcome, slots, begins, admitted)
+        return Rows(outcome, slots, begins, admitted, taken)
 
 
 _NONE = np.zeros(0, np.bool_)
@@ -167,5 +165,8 @@ def join(columns: Sequence[NDArray[T]]) -> NDArray[T]:
     return columns[0] if len(columns) == 1 else np.concatenate(columns)
 
 
-def _positions(frame: Frame) -> I64:
-    return np.full(frame.num_rows, -1) if frame.positions is None else frame.positions
+def _positions(frames: Sequence[Frame], num_rows: int) -> I64:
+    # [R], -1 where they are implied.
+    if all(frame.positions is None for frame in frames):
+        return np.full(num_rows, -1)
+    return join([np.full(f.num_rows, -1) if f.positions is None else f.positions for f in frames])

@@ -35,7 +35,7 @@ class Commit:
         settled = settle(runtime, batch, finished, runtime.held.pages.next_number, now)
         page = _page(batch, finished, settled, output, state)
         runtime.held.pages.append(page)
-        self._delivery.spread(page, self._askers(settled.frames), settled.rows)
+        self._delivery.spread(page, self._askers(settled), settled.rows)
         runtime.queue_bytes -= settled.num_steps * runtime.input.num_bytes
         runtime.frames.forget(settled.last_frames.tolist())
         runtime.inputs.blocks.forget(settled.last_blocks.tolist())
@@ -88,11 +88,12 @@ class Commit:
                 count += 1
         return count
 
-    def _askers(self, numbers: I64) -> list[Frame]:
+    def _askers(self, settled: Settled) -> list[Frame]:
         # The frame of each row, or the one frame of them all.
-        if numbers[0] == numbers[-1] and (numbers == numbers[0]).all():
-            return [self._runtime.frames[int(numbers[0])]]
-        return [self._runtime.frames[number] for number in numbers.tolist()]
+        frames = self._runtime.frames
+        if settled.is_one_frame:
+            return [frames[int(settled.frames[0])]]
+        return [frames[number] for number in settled.frames.tolist()]
 
     def _release(self, numbers: list[int]) -> None:
         runtime, chunks = self._runtime, self._runtime.scheduler.chunks

@@ -20,6 +20,7 @@ class Delivery:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._waiting: list[Callable[[], None]] = []
+        self._num_sent = self._num_told = 0  # flushes, and those that arrived; each counted by one thread
 
     def answer(self, frame: Frame, answer: Answer) -> None:
         """One frame's answer."""
@@ -34,11 +35,26 @@ class Delivery:
         """Anything else to do on the loop's thread."""
         self._waiting.append(function)
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether something is still to be said."""
+        return bool(self._waiting) or self._num_sent > self._num_told
+
+    def deliver(self) -> None:
+        """Says it all now, on the loop's thread."""
+        waiting, self._waiting = self._waiting, []
+        _run_all(waiting)
+
     def flush(self) -> None:
         """Wakes the loop, if there is something to say."""
         if self._waiting:
             waiting, self._waiting = self._waiting, []
-            self._loop.call_soon_threadsafe(_run_all, waiting)
+            self._num_sent += 1
+            self._loop.call_soon_threadsafe(self._arrive, waiting)
+
+    def _arrive(self, functions: Sequence[Callable[[], None]]) -> None:
+        self._num_told += 1
+        _run_all(functions)
 
 
 def _run_all(functions: Sequence[Callable[[], None]]) -> None:

@@ -1,4 +1,4 @@
-"""Room 5, engine: schedule, run, commit. The only owner of device, pool and sessions; one thread."""
+"""Room 5, engine: schedule, run, commit. The only owner of device, pool and sessions; one thread at a time."""
 
 import asyncio
 import logging
@@ -38,13 +38,16 @@ class Submission(NamedTuple):
 class Engine:
     """Serves all runtimes in turn, one batch each."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, clock: Clock) -> None:
-        """Answers are delivered on `loop`."""
+    def __init__(self, loop: asyncio.AbstractEventLoop, clock: Clock, *, at_once: bool = True) -> None:
+        """Answers are delivered on `loop`. `at_once`: a frame that is alone is served on the thread that submits it."""
         self.clock = clock
         self.delivery = Delivery(loop)
         self._loop = loop
         self._inbox: deque[Submission | Callable[[], None]] = deque()
         self._wake = threading.Event()
+        self._turn = threading.Lock()  # held by whichever thread is the engine's at the moment
+        self._at_once = at_once
+        self._last_asker: Asker | None = None
         self._workers: deque[Worker] = deque()
         self._idle_jobs: list[Callable[[float], None]] = []
         self._when_empty: list[tuple[Runtime, Callable[[], None]]] = []
@@ -62,9 +65,27 @@ class Engine:
         self._thread.join()
 
     def submit(self, worker: Worker, frame: Frame) -> None:
-        """Hands a frame over, from any thread. It is answered through its asker."""
+        """Hands a frame over, from the loop's thread. It is answered through its asker, perhaps at once."""
+        lone = frame.asker is self._last_asker and worker.is_quick(frame)
+        self._last_asker = frame.asker
+        if lone and self._at_once and self._turn.acquire(blocking=False):
+            try:
+                if not (self._inbox or self._has_work or self.delivery.is_busy):
+                    self._serve_at_once(worker, frame)
+                    return
+            finally:
+                self._turn.release()
         self._inbox.append(Submission(worker, frame))
         if not self._wake.is_set():
+            self._wake.set()
+
+    def _serve_at_once(self, worker: Worker, frame: Frame) -> None:
+        # Nobody else has asked since this caller did, and nothing waits: handing the frame to another thread and its
+        # answer back would take longer than the step itself.
+        self._admit(worker, [frame])
+        self._stepped()
+        self.delivery.deliver()
+        if self._has_work:
             self._wake.set()
 
     def post(self, function: Callable[[], None]) -> None:
@@ -155,13 +176,13 @@ class Engine:
             runtime.metrics.expired_rows.inc(worker.commit.drop_all(late.tolist(), error))
         if batch is None:
             return None
-        first = batch.numbers[batch.starts == 0]
-        runtime.metrics.queue_seconds.observe_all(now - runtime.scheduler.chunks["arrived"][first])
+        runtime.scheduler.observe_waits(batch, now, runtime.metrics.queue_seconds)
         return Launch(worker, batch, self.clock, self._flight.last_of(worker))
 
     def _commit(self, launch: Launch) -> None:
         if launch.result:
             self._count(launch, launch.result)
+            launch.worker.step_seconds = launch.result.seconds / len(launch.batch.sizes)
             launch.worker.runtime.starting_states.update(launch.result.starting_states)
             launch.worker.commit.batch(launch.batch, launch.result.output, launch.result.state, self.clock.now())
             return
@@ -180,19 +201,19 @@ class Engine:
         next_idle_jobs = self.clock.now()
         while not self._stopping or self._has_work:
             self._wake.clear()
-            self._take_in()
-            worked = self._stepped()
-            self._tell_empty()
-            if self.clock.now() >= next_idle_jobs:
-                for job in self._idle_jobs:
-                    self._guarded(partial(job, self.clock.now()))
-                next_idle_jobs = self.clock.now() + MAX_IDLE_SECONDS
-            if worked and (self._inbox or self._has_work):
-                continue  # told when the next batch is begun
-            self.delivery.flush()
+            with self._turn:
+                self._take_in()
+                worked = self._stepped()
+                self._tell_empty()
+                if self.clock.now() >= next_idle_jobs:
+                    for job in self._idle_jobs:
+                        self._guarded(partial(job, self.clock.now()))
+                    next_idle_jobs = self.clock.now() + MAX_IDLE_SECONDS
+                if worked and (self._inbox or self._has_work):
+                    continue  # told when the next batch is begun
+                self.delivery.flush()
             if not worked:
                 self._wake.wait(MAX_IDLE_SECONDS)
-        self.delivery.flush()
         self._flight.stop()
 
     @property

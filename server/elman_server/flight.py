@@ -4,6 +4,7 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable
+from typing import NamedTuple
 
 from elman_server.launch import Launch
 from elman_server.worker import Worker
@@ -14,6 +15,11 @@ MIN_ROWS = 32
 """Fewer gather until the one that runs has landed."""
 
 
+class _Flying(NamedTuple):
+    launch: Launch
+    landed: threading.Event
+
+
 class Flight:
     """Launches in the order in which they were begun, each on the computing thread; they land in that order."""
 
@@ -21,12 +27,12 @@ class Flight:
         """`landed` is called on the computing thread whenever one has."""
         self.min_rows = min_rows
         self._landed = landed
-        self._launches: deque[Launch] = deque()
-        self._ready: queue.SimpleQueue[Launch | None] = queue.SimpleQueue()
+        self._under_way: deque[_Flying] = deque()
+        self._ready: queue.SimpleQueue[_Flying | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._main, name="computing", daemon=True)
 
     def __len__(self) -> int:
-        return len(self._launches)
+        return len(self._under_way)
 
     def start(self) -> None:
         """Begins to take launches."""
@@ -42,41 +48,43 @@ class Flight:
 
         While one runs the next one gathers, until it is as large: so it is there when the device is free.
         """
-        if not self._launches:
+        if not self._under_way:
             return True
-        running = len(self._launches[-1].batch.numbers)
-        return len(self._launches) < MAX_LAUNCHES and num_ready >= max(running, self.min_rows)
+        running = len(self._under_way[-1].launch.batch.numbers)
+        return len(self._under_way) < MAX_LAUNCHES and num_ready >= max(running, self.min_rows)
 
     def last_of(self, worker: Worker) -> Launch | None:
         """The latest launch of a worker, if one is under way."""
-        return next((launch for launch in reversed(self._launches) if launch.worker is worker), None)
+        return next((flying.launch for flying in reversed(self._under_way) if flying.launch.worker is worker), None)
 
     def begin(self, launch: Launch) -> None:
         """Hands a launch over."""
-        self._launches.append(launch)
-        self._ready.put(launch)
+        flying = _Flying(launch, threading.Event())
+        self._under_way.append(flying)
+        self._ready.put(flying)
 
     def landed(self) -> Launch | None:
         """The oldest launch, if it has landed, and is so no longer under way."""
-        if self._launches and self._launches[0].landed.is_set():
-            return self._launches.popleft()
+        if self._under_way and self._under_way[0].landed.is_set():
+            return self._under_way.popleft().launch
         return None
 
     def recall(self, worker: Worker) -> list[Launch]:
         """The launches of a worker that are under way, landed and taken out."""
-        recalled = [launch for launch in self._launches if launch.worker is worker]
-        for launch in recalled:
-            launch.landed.wait()
-            self._launches.remove(launch)
-        return recalled
+        recalled = [flying for flying in self._under_way if flying.launch.worker is worker]
+        for flying in recalled:
+            flying.landed.wait()
+            self._under_way.remove(flying)
+        return [flying.launch for flying in recalled]
 
     def compute(self) -> bool:
         """Runs the next launch, once there is one; False once it was stopped. On the computing thread."""
-        launch = self._ready.get()
-        if launch:
-            launch.run()
+        flying = self._ready.get()
+        if flying:
+            flying.launch.run()
+            flying.landed.set()
             self._landed()
-        return launch is not None
+        return flying is not None
 
     def _main(self) -> None:
         while self.compute():

@@ -1,7 +1,6 @@
 """A launch: one batch on its way through the model, from the states it reads to those it writes."""
 
 import logging
-import threading
 from typing import NamedTuple
 
 import numpy as np
@@ -29,30 +28,31 @@ class Result(NamedTuple):
 
 
 class Launch:
-    """Runs once, on whichever thread; what it gave is read once it has landed."""
+    """Runs once, on whichever thread."""
 
     def __init__(self, worker: Worker, batch: Batch, clock: Clock, before: "Launch | None" = None) -> None:
         """On the engine's thread. `before`: a launch of the same worker under way, without which this must not run."""
         chunks = worker.runtime.scheduler.chunks
         self.worker = worker
         self.batch = batch
-        self.landed = threading.Event()
         self.result: Result | None = None
-        """None until it has landed, and if it failed."""
+        """None until it has run, and if it failed."""
         self._clock = clock
         self._before = before
         self._data = worker.runtime.inputs.gather(chunks, batch)  # [num_steps, *features]
-        self._longer = np.flatnonzero((batch.starts == 0) & (batch.takes < chunks["length"][batch.numbers])).tolist()
+        self._longer: list[int] = []  # rows of chunks that begin here and go on after
+        if batch.begins_longer:
+            lengths = chunks["length"][batch.numbers]
+            self._longer = np.flatnonzero((batch.starts == 0) & (batch.takes < lengths)).tolist()
 
     def run(self) -> None:
-        """Lands in any case; one that failed has written no state."""
+        """Returns in any case; a launch that failed has written no state."""
         try:
             if self._before is None or self._before.result:
                 self.result = self._run()
         except Exception:
             log.exception("a batch of model %s failed", self.worker.runtime.spec.name)
         self._before = None
-        self.landed.set()
 
     def _run(self) -> Result:
         runtime, slots, began = self.worker.runtime, self.batch.slots, self._clock.now()

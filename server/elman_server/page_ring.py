@@ -1,7 +1,6 @@
 """The ring of held pages: numbered, within a limit of bytes, the oldest overwritten first."""
 
 from collections import deque
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +17,7 @@ _LINE = 64
 class _Kept(NamedTuple):
     begin: int
     """In all the bytes given out so far."""
+    num_bytes: int
     page: Page
 
 
@@ -45,17 +45,18 @@ class PageRing:
     def append(self, page: Page) -> int:
         """The number of `page`; the oldest are let go to make room, and one that has none is gone at once."""
         number = self.next_number
-        capacity, wanted = len(self._memory), _room(page)
-        if wanted > capacity or page.num_bytes > self._max_bytes:
+        capacity, wanted, num_bytes = len(self._memory), _room(page), page.num_bytes
+        if wanted > capacity or num_bytes > self._max_bytes:
             self._kept.clear()
             self._first, self.num_bytes = number + 1, 0
             return number
         if capacity and self._end % capacity + wanted > capacity:
             self._end += -self._end % capacity
-        self._make_room(self._end + wanted - capacity, self._max_bytes - page.num_bytes)
+        self._make_room(self._end + wanted - capacity, self._max_bytes - num_bytes)
         begin = self._end
-        self.num_bytes += page.num_bytes
-        self._kept.append(_Kept(begin, self._copy(page)))
+        copies = self._copied(page.output), self._copied(page.h_n), self._copied(page.c_n)
+        self.num_bytes += num_bytes
+        self._kept.append(_Kept(begin, num_bytes, page.with_tensors(*copies)))
         return number
 
     def get(self, number: int) -> Page | None:
@@ -64,11 +65,8 @@ class PageRing:
 
     def _make_room(self, begin: int, num_bytes: int) -> None:
         while self._kept and (self._kept[0].begin < begin or self.num_bytes > num_bytes):
-            self.num_bytes -= self._kept.popleft().page.num_bytes
+            self.num_bytes -= self._kept.popleft().num_bytes
             self._first += 1
-
-    def _copy(self, page: Page) -> Page:
-        return replace(page, output=self._copied(page.output), h_n=self._copied(page.h_n), c_n=self._copied(page.c_n))
 
     def _copied(self, array: Array | None) -> Array | None:
         if array is None:
@@ -81,7 +79,7 @@ class PageRing:
 
 
 def _room(page: Page) -> int:
-    return sum(_aligned(array.nbytes) for array in page.tensors)
+    return sum([_aligned(array.nbytes) for array in page.tensors])
 
 
 def _aligned(num_bytes: int) -> int:

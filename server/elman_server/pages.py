@@ -42,6 +42,11 @@ class Page:
         """Bytes that holding this page takes, its columns included."""
         return sum(array.nbytes for array in self.tensors) + 64 * len(self.takes) + 1024
 
+    def with_tensors(self, output: Array | None, h_n: Array | None, c_n: Array | None) -> "Page":
+        """The same page with other tensors."""
+        columns = self.starts, self.takes, self.offsets, self.finished, self.positions
+        return Page(*columns, output, h_n, c_n, self.previous_page, self.previous_row)
+
     def cut(self, mine: I64, rows: I64, num_rows: int, want: Want, want_state: bool) -> Answer:
         """The part of a frame of `num_rows` rows: rows `mine` [n] of the page, ascending, which are `rows` of it."""
         done = self.finished[mine]

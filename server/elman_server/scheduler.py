@@ -10,7 +10,9 @@ from elman_server.chunks import Chunks
 from elman_server.compiled import compiled
 from elman_server.queues import Queues, stand_in_line, unlink
 from elman_server.ring import pop
+from elman_server.tally import Tally, observe
 
+F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 Table = NDArray[Any]
@@ -28,6 +30,8 @@ class Batch:
     takes: I64  # [B] steps to do now, non-increasing
     sizes: I64  # [max(takes)] rows that have step t
     offsets: I64  # [max(takes)] where step t begins in the packed tensor
+    begins_longer: bool
+    """Whether a chunk begins here and goes on after."""
 
     @property
     def num_steps(self) -> int:
@@ -74,8 +78,12 @@ class Scheduler:
         # As long as most rows last, and no longer: a short row does not wait for the long tail of a few.
         max_slice, middle = (_NO_SLICE, 0) if self.max_slice is None else (self.max_slice, len(numbers) // 2)
         columns = _cut(numbers, max_slice, middle, chunks)
-        _launch(columns[0], columns[2], columns[3], chunks, queues, line.items, line.span)
-        return Formed(Batch(*columns), late)
+        longer = _launch(columns[0], columns[2], columns[3], chunks, queues, line.items, line.span)
+        return Formed(Batch(*columns, longer), late)
+
+    def observe_waits(self, batch: Batch, now: float, tally: Tally) -> None:
+        """Counts how long the chunks have waited that begin in a batch; `now` in seconds on the engine's clock."""
+        _observe_waits(batch.numbers, batch.starts, now, self.chunks.table, tally.bounds, tally.counts, tally.total)
 
     def complete(self, batch: Batch) -> Flags:
         """Takes in that a batch ran; [B] which of its chunks are finished, and no longer queued."""
@@ -130,8 +138,10 @@ def _cut(numbers: I64, max_slice: int, middle: int, chunks: Table) -> tuple[I64,
 
 
 @compiled
-def _launch(numbers: I64, starts: I64, takes: I64, chunks: Table, queues: Table, items: I64, span: I64) -> None:
-    """Notes what runs now. A session whose chunk runs whole stands in line again with its next one."""
+def _launch(numbers: I64, starts: I64, takes: I64, chunks: Table, queues: Table, items: I64, span: I64) -> bool:
+    """Notes what runs now; whether a chunk begins and goes on after. A session whose chunk runs whole stands in line
+    again with its next one."""
+    longer = False
     for i, number in enumerate(numbers):
         chunk = chunks[number]
         chunk.launched = starts[i] + takes[i]
@@ -139,6 +149,9 @@ def _launch(numbers: I64, starts: I64, takes: I64, chunks: Table, queues: Table,
             queues[chunk.slot].up = chunk.next
             if chunk.next >= 0:
                 stand_in_line(chunk.slot, queues, items, span)
+        elif starts[i] == 0:
+            longer = True
+    return longer
 
 
 @compiled
@@ -153,3 +166,10 @@ def _complete(numbers: I64, slots: I64, ends: I64, chunks: Table, queues: Table,
         else:
             stand_in_line(slots[i], queues, items, span)
     return finished
+
+
+@compiled
+def _observe_waits(numbers: I64, starts: I64, now: float, chunks: Table, bounds: F64, counts: I64, total: F64) -> None:
+    for i, number in enumerate(numbers):
+        if starts[i] == 0:
+            observe(now - chunks[number].arrived, bounds, counts, total)

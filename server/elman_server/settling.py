@@ -37,6 +37,8 @@ class Settled(NamedTuple):
     """Of any row."""
     wants_state: bool
     """Of any finished row."""
+    is_one_frame: bool
+    """Whether all rows are of one frame."""
 
 
 def settle(runtime: Runtime, batch: Batch, finished: Flags, page: int, now: float) -> Settled:
@@ -63,15 +65,17 @@ def _settle(
     frames_left: I64, free_frames: I64, num_free_frames: I64,
     blocks_left: I64, free_blocks: I64, num_free_blocks: I64,
     held: Table, held_count: I64,
-) -> tuple[I64, I64, I64, I64, I64, I64, I64, I64, int, bool, bool]:  # fmt: skip
+) -> tuple[I64, I64, I64, I64, I64, I64, I64, I64, int, bool, bool, bool]:  # fmt: skip
     frames, rows, positions = np.empty_like(numbers), np.empty_like(numbers), np.empty_like(numbers)
     previous_page, previous_row = np.empty_like(numbers), np.empty_like(numbers)
     lent, last_frames, last_blocks = np.empty_like(numbers), np.empty_like(numbers), np.empty_like(numbers)
     num_lent = num_frames = num_blocks = num_steps = 0
     wants_output = wants_state = False
+    is_one_frame = True
     for i, number in enumerate(numbers):
         chunk = chunks[number]
         frames[i] = chunk.frame
+        is_one_frame = is_one_frame and frames[i] == frames[0]
         rows[i] = chunk.row
         positions[i] = chunk.begin + ends[i]
         previous_page[i] = chunk.page
@@ -100,5 +104,6 @@ def _settle(
         release_chunk(number, chunks, free_chunks, num_free_chunks)
     return (
         frames, rows, positions, previous_page, previous_row,
-        lent[:num_lent], last_frames[:num_frames], last_blocks[:num_blocks], num_steps, wants_output, wants_state,
+        lent[:num_lent], last_frames[:num_frames], last_blocks[:num_blocks], num_steps,
+        wants_output, wants_state, is_one_frame,
     )  # fmt: skip
