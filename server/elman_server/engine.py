@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 from itertools import groupby
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from elman_server.flight import Flight
 from elman_server.frames import Asker, Frame
 from elman_server.launch import Launch, Result
 from elman_server.runtime import Runtime
+from elman_server.submission import Submission, is_quick
 from elman_server.worker import Worker
 
 T = TypeVar("T")
@@ -28,26 +29,19 @@ MAX_IDLE_SECONDS = 0.5
 """Between looks for idle sessions."""
 
 
-class Submission(NamedTuple):
-    """A frame in the inbox."""
-
-    worker: Worker
-    frame: Frame
-
-
 class Engine:
     """Serves all runtimes in turn, one batch each."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, clock: Clock, *, at_once: bool = True) -> None:
-        """Answers are delivered on `loop`. `at_once`: a frame that is alone is served on the thread that submits it."""
+    def __init__(self, loop: asyncio.AbstractEventLoop, clock: Clock, *, on_loop: bool = True) -> None:
+        """Answers are delivered on `loop`. `on_loop`: batches that are quick to compute run there, too."""
         self.clock = clock
         self.delivery = Delivery(loop)
         self._loop = loop
         self._inbox: deque[Submission | Callable[[], None]] = deque()
         self._wake = threading.Event()
         self._turn = threading.Lock()  # held by whichever thread is the engine's at the moment
-        self._at_once = at_once
-        self._last_asker: Asker | None = None
+        self._on_loop = on_loop
+        self._turn_is_due = False
         self._workers: deque[Worker] = deque()
         self._idle_jobs: list[Callable[[float], None]] = []
         self._when_empty: list[tuple[Runtime, Callable[[], None]]] = []
@@ -65,27 +59,27 @@ class Engine:
         self._thread.join()
 
     def submit(self, worker: Worker, frame: Frame) -> None:
-        """Hands a frame over, from the loop's thread. It is answered through its asker, perhaps at once."""
-        lone = frame.asker is self._last_asker and worker.is_quick(frame)
-        self._last_asker = frame.asker
-        if lone and self._at_once and self._turn.acquire(blocking=False):
+        """Hands a frame over, from the loop's thread. It is answered through its asker."""
+        self._inbox.append(Submission(worker, frame))
+        if not self._on_loop:
+            self._wake.set()
+        elif not self._turn_is_due:
+            self._turn_is_due = True
+            self._loop.call_soon(self._take_turn)
+
+    def _take_turn(self) -> None:
+        # On the loop's thread, once all that has arrived by now is read.
+        self._turn_is_due = False
+        items = list(self._inbox)
+        if is_quick(items) and self._turn.acquire(blocking=False):
             try:
-                if not (self._inbox or self._has_work or self.delivery.is_busy):
-                    self._serve_at_once(worker, frame)
-                    return
+                if not (self._has_work or self.delivery.is_busy):
+                    self._take_in()
+                    self._stepped()
+                    self.delivery.deliver()
             finally:
                 self._turn.release()
-        self._inbox.append(Submission(worker, frame))
-        if not self._wake.is_set():
-            self._wake.set()
-
-    def _serve_at_once(self, worker: Worker, frame: Frame) -> None:
-        # Nobody else has asked since this caller did, and nothing waits: handing the frame to another thread and its
-        # answer back would take longer than the step itself.
-        self._admit(worker, [frame])
-        self._stepped()
-        self.delivery.deliver()
-        if self._has_work:
+        if self._inbox or self._has_work:
             self._wake.set()
 
     def post(self, function: Callable[[], None]) -> None:
@@ -182,7 +176,6 @@ class Engine:
     def _commit(self, launch: Launch) -> None:
         if launch.result:
             self._count(launch, launch.result)
-            launch.worker.step_seconds = launch.result.seconds / len(launch.batch.sizes)
             launch.worker.runtime.starting_states.update(launch.result.starting_states)
             launch.worker.commit.batch(launch.batch, launch.result.output, launch.result.state, self.clock.now())
             return

@@ -218,8 +218,9 @@ class SessionMachine(RuleBasedStateMachine):
 
     @invariant()
     def positions_agree(self) -> None:
-        sessions = self.plain.sessions.values()
-        assert self.bench.positions() == {s.id: (s.position, s.admitted) for s in sessions}
+        there = self.bench.positions()
+        foreseen = {s.id: (s.position, s.admitted) for s in self.plain.sessions.values()}
+        assert there == foreseen, f"{there} are there, {foreseen} were foreseen"
 
     def teardown(self) -> None:
         if not hasattr(self, "bench"):

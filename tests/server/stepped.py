@@ -95,7 +95,7 @@ class Bench:
         self.toy = toy
         self.clock = FakeClock()
         self.limits = Limits(**({"max_sessions": 8, "max_queue_rows": 64, "max_infer_rows": 8} | limits))
-        self.engine = Engine(cast(Any, FakeLoop()), self.clock, at_once=False)
+        self.engine = Engine(cast(Any, FakeLoop()), self.clock, on_loop=False)
         self.metrics = Metrics()
         self.catalog = Catalog(Path(), lambda _: toy.stack(), self.limits, self.engine, self.metrics)
         self.runtime = self.catalog._add(toy.stack())

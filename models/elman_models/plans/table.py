@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from math import log2
+from math import inf, log2
 from typing import NamedTuple
 
 from elman_models.plans.plan import Plan
@@ -59,6 +59,7 @@ class PlanTable:
         self.plans = dict(plans)
         self.entries = dict(sorted(entries.items(), key=lambda item: (item[0].is_ragged, *item[0])))
         self._chosen: dict[tuple[int, int, bool], Plan] = {}  # what was looked up before
+        self._seconds: dict[tuple[int, int], float] = {}  # likewise
 
     @classmethod
     def of_one(cls, plan: Plan) -> "PlanTable":
@@ -75,6 +76,18 @@ class PlanTable:
             shape = Shape(1 << (key[0] - 1), 1 << (key[1] - 1), is_ragged)
             plan = self._chosen[key] = self.plans[self._nearest(shape).plan]
         return plan
+
+    def seconds(self, rows: int, steps: int) -> float:
+        """About how long a batch takes at most, by what was measured; infinity where nothing was."""
+        key = ((rows - 1).bit_length(), (steps - 1).bit_length())
+        seconds = self._seconds.get(key)
+        if seconds is None:
+            shape = Shape(1 << key[0], 1 << key[1])
+            known = min((k for k in self.entries if not k.is_ragged), key=shape.distance)
+            entry = self.entries[known]
+            measured = entry.seconds.get(entry.plan, inf)
+            seconds = self._seconds[key] = measured * max(1.0, shape.row_steps / known.row_steps)
+        return seconds
 
     @property
     def names(self) -> list[str]:

@@ -1,0 +1,41 @@
+"""Submissions: frames in the engine's inbox, and whether they are better run where they were read."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from elman_server.frames import Frame
+from elman_server.worker import Worker
+
+MESSAGE_SECONDS = 50e-6
+"""What the event loop spends on a message, about (bench/README.md)."""
+HAND_OVER_SECONDS = 300e-6
+"""What handing a batch to another thread and its results back takes on an idle machine, about."""
+MAX_SECONDS = 5e-3
+"""The event loop never stands still for longer."""
+
+
+class Submission(NamedTuple):
+    """A frame, and whose it is."""
+
+    worker: Worker
+    frame: Frame
+
+
+def is_quick(items: Sequence[Submission | Callable[[], None]]) -> bool:
+    """Whether an inbox is computed in less time than reading it and answering it takes.
+
+    The interpreter runs one thread at a time: another one gains no more than the time of the computation, and costs
+    hand-overs. So few rows, and many messages of few rows, are served by the thread that reads them.
+    """
+    if not items or not isinstance(items[0], Submission):
+        return False
+    worker, rows, steps = items[0].worker, 0, 0
+    for item in items:
+        if not isinstance(item, Submission) or item.worker is not worker:
+            return False
+        rows += len(item.frame.lengths)
+        steps = max(steps, int(item.frame.lengths[0]))
+    if worker.runtime.device.type != "cpu":
+        return False
+    seconds = worker.runtime.stack.plans.seconds(rows, steps)
+    return seconds <= min(HAND_OVER_SECONDS + len(items) * MESSAGE_SECONDS, MAX_SECONDS)
