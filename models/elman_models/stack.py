@@ -46,6 +46,10 @@ class Stack:
         self.rnn = recurrent_module(spec)
         self.rnn.load_state_dict({k.removeprefix("rnn."): v for k, v in weights.items() if k.startswith("rnn.")})
         self.rnn.to(device)
+        if device.type == "cuda":
+            # Else cuDNN rounds float32 products to 10 bits (TF32), and nothing is within 1e-5 any more. Global to the
+            # process, as torch has it.
+            torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
         self.rnn.flatten_parameters()  # one storage, which cuDNN needs; nothing on CPU
         self._embedding = _to(weights.get("embedding.weight"), device)  # [num_embeddings, input_size]
         self._head_weight = _to(weights.get("head.weight"), device)  # [out_features, stack_output_size]

@@ -116,7 +116,11 @@ class StatePool:
             raise ValueError(f"a slot is outside the pool of {self.num_slots}: {slots.min()} to {slots.max()}")
         if slots.size > 1 and np.unique(slots).size != slots.size:
             raise ValueError("a slot stands twice in one batch")
-        return torch.tensor(slots, dtype=torch.int64, device=self._device)
+        index = torch.from_numpy(slots.astype(np.int64))  # a copy: the caller's may change
+        if self._device.type != "cuda":
+            return index
+        # From memory that is not page-locked the copy would wait for all that the device has still to compute.
+        return index.pin_memory().to(self._device, non_blocking=True)
 
 
 def _write(pool: torch.Tensor, index: torch.Tensor, given: torch.Tensor) -> None:

@@ -79,7 +79,7 @@ class Engine:
                     self.delivery.deliver()
             finally:
                 self._turn.release()
-        if self._inbox or self._has_work:
+        if self._inbox or self._has_work or self._when_empty:
             self._wake.set()
 
     def post(self, function: Callable[[], None]) -> None:
@@ -136,7 +136,7 @@ class Engine:
         if landed:
             self._commit(landed)
         worker = self._next_worker()
-        if worker and worker.runtime.device.type == "cpu":
+        if worker and not worker.runtime.transfer.is_asynchronous:
             self._step(worker)
         elif worker and (launch := self._schedule(worker)):
             self._flight.begin(launch)
@@ -171,7 +171,7 @@ class Engine:
         if batch is None:
             return None
         runtime.scheduler.observe_waits(batch, now, runtime.metrics.queue_seconds)
-        return Launch(worker, batch, self.clock, self._flight.last_of(worker))
+        return Launch(worker, batch, self.clock)
 
     def _commit(self, launch: Launch) -> None:
         if launch.result:
@@ -179,10 +179,13 @@ class Engine:
             launch.worker.runtime.starting_states.update(launch.result.starting_states)
             launch.worker.commit.batch(launch.batch, launch.result.output, launch.result.state, self.clock.now())
             return
-        # All at once: no chunk is taken in before the last of those that failed is dropped.
-        for failed in (launch, *self._flight.recall(launch.worker)):
+        # With it those that followed it, from states that are not to be; no chunk is taken in before all are dropped.
+        failed = [launch, *self._flight.recall(launch.worker)]
+        for one in reversed(failed):
+            one.undo()
+        for one in failed:
             error = EngineFailed("the computation failed; not applied")
-            failed.worker.commit.drop_all(failed.batch.numbers.tolist(), error)
+            one.worker.commit.drop_all(one.batch.numbers.tolist(), error)
 
     def _count(self, launch: Launch, result: Result) -> None:
         metrics, batch = launch.worker.runtime.metrics, launch.batch

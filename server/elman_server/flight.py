@@ -60,6 +60,8 @@ class Flight:
     def begin(self, launch: Launch) -> None:
         """Hands a launch over."""
         flying = _Flying(launch, threading.Event())
+        if launch.worker.runtime.transfer.is_asynchronous:
+            launch.begin()
         self._under_way.append(flying)
         self._ready.put(flying)
 
@@ -81,7 +83,8 @@ class Flight:
         """Runs the next launch, once there is one; False once it was stopped. On the computing thread."""
         flying = self._ready.get()
         if flying:
-            flying.launch.run()
+            launch = flying.launch
+            (launch.land if launch.worker.runtime.transfer.is_asynchronous else launch.run)()
             flying.landed.set()
             self._landed()
         return flying is not None

@@ -1,6 +1,8 @@
 """A launch: one batch on its way through the model, from the states it reads to those it writes."""
 
 import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -19,49 +21,80 @@ class Result(NamedTuple):
     """What a launch gave."""
 
     output: torch.Tensor  # [num_steps, output_size] packed, on the host
-    state: State  # of the rows after their last step, on the device
+    state: State  # of the rows after their last step; on the host if a row wants it, else on the device
     starting_states: dict[int, State]
     """Of the chunks that begin here and go on after, by number."""
     plan_name: str
     seconds: float
-    """From gathering to scattering."""
+    """From reading the states to the last of what came back."""
 
 
 class Launch:
-    """Runs once, on whichever thread."""
+    """Begins and lands once; an asynchronous device computes in between."""
 
-    def __init__(self, worker: Worker, batch: Batch, clock: Clock, before: "Launch | None" = None) -> None:
-        """On the engine's thread. `before`: a launch of the same worker under way, without which this must not run."""
+    def __init__(self, worker: Worker, batch: Batch, clock: Clock) -> None:
+        """On the engine's thread."""
         chunks = worker.runtime.scheduler.chunks
         self.worker = worker
         self.batch = batch
         self.result: Result | None = None
-        """None until it has run, and if it failed."""
+        """None until it has landed, and if it failed."""
         self._clock = clock
-        self._before = before
         self._data = worker.runtime.inputs.gather(chunks, batch)  # [num_steps, *features]
         self._longer: list[int] = []  # rows of chunks that begin here and go on after
         if batch.begins_longer:
             lengths = chunks["length"][batch.numbers]
             self._longer = np.flatnonzero((batch.starts == 0) & (batch.takes < lengths)).tolist()
+        self._before: State | None = None  # what was overwritten, until it has landed well
+        self._land: Callable[[], Result] | None = None
 
     def run(self) -> None:
-        """Returns in any case; a launch that failed has written no state."""
+        """Both."""
+        self.begin()
+        self.land()
+
+    def begin(self) -> None:
+        """Hands the batch to the device. A failure is kept for `land`."""
+        with self._failing():
+            self._land = self._begin()
+
+    def land(self) -> None:
+        """Waits for what the device gives."""
+        with self._failing():
+            self.result = self._land() if self._land else None
+            self._before = None
+
+    def undo(self) -> None:
+        """Puts the states back that a failed launch, or one that followed it, has overwritten."""
+        if self._before is not None:
+            with self._failing():  # a CUDA device that has failed takes nothing any more
+                self.worker.runtime.pool.replace(self.batch.slots, self._before)
+
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
         try:
-            if self._before is None or self._before.result:
-                self.result = self._run()
+            yield
         except Exception:
             log.exception("a batch of model %s failed", self.worker.runtime.spec.name)
-        self._before = None
+            self._land = self.result = None
 
-    def _run(self) -> Result:
+    def _begin(self) -> Callable[[], Result]:
         runtime, slots, began = self.worker.runtime, self.batch.slots, self._clock.now()
-        data = torch.from_numpy(self._data).to(runtime.device)
+        data = runtime.transfer.to_device(self._data)
         before = runtime.pool.read(slots)
         output, state = runtime.stack.step(Packed(data, self.batch.sizes), before)
-        output = output.cpu()  # on CUDA what failed on the device is told here, before anything is written
+        self._before = before
         runtime.pool.replace(slots, state)
-        return Result(output, state, self._starts(before), runtime.stack.plan_name, self._clock.now() - began)
+        asked = [tensor for tensor in state if tensor is not None] if self.batch.wants_state else []
+        coming, plan_name = runtime.transfer.to_host([output, *asked]), runtime.stack.plan_name
+        starting_states = self._starts(before)
+
+        def land() -> Result:
+            output, *asked = coming.wait()
+            there = State(asked[0], asked[1] if len(asked) > 1 else None) if asked else state
+            return Result(output, there, starting_states, plan_name, self._clock.now() - began)
+
+        return land
 
     def _starts(self, before: State) -> dict[int, State]:
         # A chunk longer than a slice is all or nothing: its starting state is put back if a later slice fails.

@@ -22,6 +22,7 @@ from elman_server.metrics import ModelMetrics
 from elman_server.scheduler import Scheduler
 from elman_server.sessions import Sessions
 from elman_server.tombstones import Tombstones
+from elman_server.transfer import transfer_of
 
 
 @dataclass(slots=True, frozen=True)
@@ -73,6 +74,7 @@ class Runtime:
         self.sessions = Sessions(number, key, max_sessions, limits.max_infer_rows)
         num_slots = self.sessions.num_slots
         self.pool = StatePool(spec, num_slots, stack.device)
+        self.transfer = transfer_of(stack.device)
         max_slice = None if spec.bidirectional else limits.max_slice
         self.scheduler = Scheduler(num_slots, limits.max_queue_rows, limits.max_rows, max_slice)
         self.inputs = Inputs(limits.max_queue_rows)

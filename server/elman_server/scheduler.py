@@ -32,6 +32,8 @@ class Batch:
     offsets: I64  # [max(takes)] where step t begins in the packed tensor
     begins_longer: bool
     """Whether a chunk begins here and goes on after."""
+    wants_state: bool
+    """Whether a chunk that ends here is to give its session's state."""
 
     @property
     def num_steps(self) -> int:
@@ -78,8 +80,8 @@ class Scheduler:
         # As long as most rows last, and no longer: a short row does not wait for the long tail of a few.
         max_slice, middle = (_NO_SLICE, 0) if self.max_slice is None else (self.max_slice, len(numbers) // 2)
         columns = _cut(numbers, max_slice, middle, chunks)
-        longer = _launch(columns[0], columns[2], columns[3], chunks, queues, line.items, line.span)
-        return Formed(Batch(*columns, longer), late)
+        flags = _launch(columns[0], columns[2], columns[3], chunks, queues, line.items, line.span)
+        return Formed(Batch(*columns, *flags), late)
 
     def observe_waits(self, batch: Batch, now: float, tally: Tally) -> None:
         """Counts how long the chunks have waited that begin in a batch; `now` in seconds on the engine's clock."""
@@ -138,20 +140,23 @@ def _cut(numbers: I64, max_slice: int, middle: int, chunks: Table) -> tuple[I64,
 
 
 @compiled
-def _launch(numbers: I64, starts: I64, takes: I64, chunks: Table, queues: Table, items: I64, span: I64) -> bool:
-    """Notes what runs now; whether a chunk begins and goes on after. A session whose chunk runs whole stands in line
-    again with its next one."""
-    longer = False
+def _launch(
+    numbers: I64, starts: I64, takes: I64, chunks: Table, queues: Table, items: I64, span: I64
+) -> tuple[bool, bool]:
+    """Notes what runs now; whether a chunk begins and goes on after, and whether one that ends is to give a state. A
+    session whose chunk runs whole stands in line again with its next one."""
+    longer = wants_state = False
     for i, number in enumerate(numbers):
         chunk = chunks[number]
         chunk.launched = starts[i] + takes[i]
         if chunk.launched == chunk.length:
+            wants_state = wants_state or chunk.kind & 1 != 0
             queues[chunk.slot].up = chunk.next
             if chunk.next >= 0:
                 stand_in_line(chunk.slot, queues, items, span)
         elif starts[i] == 0:
             longer = True
-    return longer
+    return longer, wants_state
 
 
 @compiled

@@ -35,8 +35,6 @@ class Settled(NamedTuple):
     """Of the finished chunks."""
     wants_output: bool
     """Of any row."""
-    wants_state: bool
-    """Of any finished row."""
     is_one_frame: bool
     """Whether all rows are of one frame."""
 
@@ -65,12 +63,12 @@ def _settle(
     frames_left: I64, free_frames: I64, num_free_frames: I64,
     blocks_left: I64, free_blocks: I64, num_free_blocks: I64,
     held: Table, held_count: I64,
-) -> tuple[I64, I64, I64, I64, I64, I64, I64, I64, int, bool, bool, bool]:  # fmt: skip
+) -> tuple[I64, I64, I64, I64, I64, I64, I64, I64, int, bool, bool]:  # fmt: skip
     frames, rows, positions = np.empty_like(numbers), np.empty_like(numbers), np.empty_like(numbers)
     previous_page, previous_row = np.empty_like(numbers), np.empty_like(numbers)
     lent, last_frames, last_blocks = np.empty_like(numbers), np.empty_like(numbers), np.empty_like(numbers)
     num_lent = num_frames = num_blocks = num_steps = 0
-    wants_output = wants_state = False
+    wants_output = False
     is_one_frame = True
     for i, number in enumerate(numbers):
         chunk = chunks[number]
@@ -85,7 +83,6 @@ def _settle(
             chunk.page = page
             chunk.page_row = i
             continue
-        wants_state = wants_state or chunk.kind & 1 != 0
         num_steps += chunk.length
         session = sessions[chunk.slot]
         session.position += chunk.length
@@ -105,5 +102,5 @@ def _settle(
     return (
         frames, rows, positions, previous_page, previous_row,
         lent[:num_lent], last_frames[:num_frames], last_blocks[:num_blocks], num_steps,
-        wants_output, wants_state, is_one_frame,
+        wants_output, is_one_frame,
     )  # fmt: skip

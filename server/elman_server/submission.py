@@ -35,7 +35,7 @@ def is_quick(items: Sequence[Submission | Callable[[], None]]) -> bool:
             return False
         rows += len(item.frame.lengths)
         steps = max(steps, int(item.frame.lengths[0]))
-    if worker.runtime.device.type != "cpu":
+    if worker.runtime.transfer.is_asynchronous:
         return False
     seconds = worker.runtime.stack.plans.seconds(rows, steps)
     return seconds <= min(HAND_OVER_SECONDS + len(items) * MESSAGE_SECONDS, MAX_SECONDS)

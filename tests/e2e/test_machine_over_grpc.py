@@ -1,0 +1,172 @@
+"""Random lives of sessions, over sockets and whichever plans run, against torch.nn on their whole sequences."""
+
+import logging
+import math
+import sys
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from house import House
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.errors import Flaky
+from hypothesis.stateful import rule, run_state_machine_as_test
+from session_machine import LIMITS, SessionMachine
+from toys import STEPPED, Toy, write_toys
+from wire_bench import WireBench
+from wishes import FRAMES, IDS, WISHES, FrameWish, RowWish
+
+from elman_server.config import Limits
+from elman_server.families import OpenMode
+
+SETTINGS = settings(
+    max_examples=20,
+    stateful_step_count=30,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
+)
+MAX_STEPS = 40
+"""Ten slices."""
+PLAIN = tuple(name for name in STEPPED if name != "lstm_proj")
+"""What onnxruntime can run."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """Models, and the plans that are made to run them."""
+
+    plans: str | dict[str, str]
+    toys: tuple[str, ...] = STEPPED
+
+    @property
+    def plan_names(self) -> set[str]:
+        return {self.plans} if isinstance(self.plans, str) else set(self.plans.values())
+
+
+CASES = {
+    "native": Case("native"),
+    "fused": Case("fused"),
+    "ort": Case("ort", PLAIN),
+    "one for each shape": Case(
+        {
+            "1x1": "native",
+            "1x4": "fused",
+            "2x1": "onednn_lstm",
+            "2x4": "ort",
+            "4x1": "fused",
+            "4x4": "native",
+            "4x4 ragged": "segments",
+        },
+        ("lstm",),
+    ),
+}
+
+
+class WireMachine(SessionMachine):
+    """What the engine does by hand it does here on its own thread, held by reins; now and then it runs free."""
+
+    def __init__(self, house: House, toys: tuple[str, ...]) -> None:
+        super().__init__()
+        self.house = house
+        self.toys = toys
+
+    def make_bench(self, toy: Toy) -> WireBench:
+        self.wire = WireBench(self.house, toy)
+        return self.wire
+
+    def teardown(self) -> None:
+        failure = sys.exc_info()[1]
+        if isinstance(failure, Exception):
+            self.house.failure = failure
+        else:
+            super().teardown()
+
+    @rule()
+    def run_free(self) -> None:
+        self.wire.let_go()
+        self.wire.hold()
+        self.compare(in_order=False)
+        assert not self.plain.num_queued
+
+    @rule(frames=FRAMES)
+    def send_and_run_free(self, frames: list[FrameWish]) -> None:
+        self.run_free()
+        for wish in frames:
+            self.send_one(wish)
+        self.run_free()
+        self.plain.assert_all_taken_in()
+
+    @rule(wishes=st.lists(WISHES, min_size=1, max_size=5), which=st.integers(0, 2))
+    def ask_one_by_one(self, wishes: list[FrameWish], which: int) -> None:
+        self.run_free()
+        self.wire.let_go()
+        for wish in wishes:
+            self.send_one(replace(wish, asker=which))
+            self.wire.wait_for(self.listeners[which])
+            self.compare(in_order=False)
+            self.plain.assert_all_taken_in()
+        self.wire.hold()
+
+    @rule(
+        ids=st.sets(st.sampled_from(IDS), min_size=1),
+        steps=st.lists(st.integers(0, MAX_STEPS), min_size=1, max_size=4),
+        wish=WISHES,
+        which=st.integers(0, 2),
+        answered=st.integers(0, 2),
+    )
+    def cut_while_it_runs(self, ids: set[str], steps: list[int], wish: FrameWish, which: int, answered: int) -> None:
+        self.run_free()
+        mine, others = self.plain.sessions.keys() & ids, self.plain.sessions.keys() - ids
+        leaving = self.listeners[which]
+        self.wire.let_go()
+        for count in steps:
+            self.send_one(self._chunks(mine, count, replace(wish, asker=which)))
+            self.send_one(self._chunks(others, count, replace(wish, asker=(which + 1) % 3)))
+        self.wire.cut(leaving, answered)
+        self.wire.hold()
+        self.compare(in_order=False)
+        self.listeners[which] = self.wire.listener()
+        self.plain.assert_all_taken_in()
+        self._follow(sorted(mine))
+
+    def _chunks(self, ids: Collection[str], steps: int, wish: FrameWish) -> FrameWish:
+        # The next chunk of each, some long enough to be cut while they run.
+        rows = {i: RowWish("next", 0, 1 + (steps + 7 * k) % MAX_STEPS) for k, i in enumerate(sorted(ids))}
+        is_broken = any(self.plain.sessions[session_id].broken for session_id in rows)
+        return replace(wish, rows=rows, named=wish.named or is_broken, timeout=math.inf)
+
+    def _follow(self, ids: list[str]) -> None:
+        # What the caller who was cut off does: attaches, and goes on from the positions that it is told.
+        if not ids:
+            return
+        opened = self.wire.attach(*ids)
+        for session_id, position in zip(ids, opened.positions, strict=True):
+            self.plain.follow(self.plain.sessions[session_id], position)
+        self.plain.opened(opened, OpenMode.RESUME, self.wire.positions())
+
+
+@pytest.fixture(params=CASES)
+def case(request: pytest.FixtureRequest) -> Case:
+    case: Case = CASES[request.param]
+    if "ort" in case.plan_names:
+        pytest.importorskip("onnxruntime")
+    return case
+
+
+@pytest.fixture
+def house(case: Case, tmp_path: Path) -> Iterator[House]:
+    house = House(write_toys(tmp_path, case.toys), case.plans, Limits(**LIMITS))
+    yield house
+    house.end()
+
+
+@pytest.mark.filterwarnings("ignore::hypothesis.errors.NonInteractiveExampleWarning")
+def test_sessions_agree_with_torch_over_grpc(case: Case, house: House, caplog: pytest.LogCaptureFixture) -> None:
+    try:
+        run_state_machine_as_test(lambda: WireMachine(house, case.toys), settings=SETTINGS)  # type: ignore[arg-type]
+    except Flaky as flaky:  # of what happens only now and then Hypothesis tells no more than that
+        raise flaky from house.failure
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+    assert case.plan_names <= house.plans_that_ran()

@@ -1,0 +1,239 @@
+"""A running server as a machine's bench: what is done and seen goes through sockets; its engine is held by reins."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
+
+import grpc
+import numpy as np
+from call import Call
+from frame_maker import FrameMaker
+from house import House
+from later import Later
+from plain_sessions import Listener, Received
+from stepped import assert_nothing_left
+from toys import Array, Toy, pack_rows
+from wire_answers import errors_of, received_of_error, received_of_infer, view_of
+from wire_stream import WireStream, duration
+
+from elman import wire
+from elman.v1 import inference_pb2, sessions_pb2
+from elman_models import State
+from elman_server.errors import PositionAhead
+from elman_server.families import Opened, OpenMode
+from elman_server.frames import Frame
+from elman_server.lifecycle import Closed, SessionView
+
+T = TypeVar("T")
+FAR_AHEAD = 1 << 60
+PAGE_SIZE = 3
+
+
+class WireBench:
+    """One guest of a house, with session ids of its own."""
+
+    def __init__(self, house: House, toy: Toy) -> None:
+        self._prefix = house.welcome()
+        self._house = house
+        self._reins = house.reins
+        self._model = toy.spec.name
+        self._zero = np.zeros((1, *toy.spec.input_features), np.int64 if toy.spec.embedding else np.float32)
+        self._runtime = house.connection(0).runtime(self._model)
+        self._streams: list[WireStream] = []
+        self._is_free = False
+        self.clock = house.clock
+        self.frame = FrameMaker(self.clock).frame
+        self._prober = self.listener()
+
+    # Callers, each on a stream.
+
+    def listener(self) -> WireStream:
+        """A new caller."""
+        stream = self._house.do(WireStream.begin(self._house.connection(len(self._streams))))
+        self._streams.append(stream)
+        return stream
+
+    def submit(self, frame: Frame) -> Frame:
+        """Sends it; it has arrived when the engine is held, and is on its way when it runs free."""
+        assert isinstance(frame.asker, WireStream)
+        self._house.do(self._send(frame.asker, frame))
+        return frame
+
+    def wait_for(self, listener: Listener) -> None:
+        """The caller reads until all that it asked is answered."""
+        assert isinstance(listener, WireStream)
+        self._house.do(listener.read_frames())
+
+    def go_away(self, listener: Listener) -> None:
+        """A caller cuts its stream; what it would have been told is overheard."""
+        assert isinstance(listener, WireStream)
+        listener.overhear()
+        self.cut(listener)
+        self.take_in()
+
+    def cut(self, listener: Listener, answered: int = 0) -> None:
+        """A caller reads so many more frames' answers and cuts its stream; returns when the server has noticed."""
+        assert isinstance(listener, WireStream)
+        listener.gone = True
+        self._house.do(listener.read_frames(listener.num_answered + answered))
+        self._house.do(listener.cut())
+        self._streams.remove(listener)
+
+    def any_good(self, handles: Sequence[int]) -> bool:
+        """Whether one of the handles is good: it alone would be told that a chunk far ahead is ahead."""
+        if not handles:
+            return False
+        count = len(handles)
+        data, ahead = np.concatenate([self._zero] * count), [FAR_AHEAD] * count
+        self.submit(self.frame(handles, data, [1] * count, self._prober, positions=ahead))
+        self.take_in()
+        assert not self._prober.waits
+        told, self._prober.told = self._prober.told, []
+        return any(isinstance(error, PositionAhead) for _, answer in told for _, error in answer.errors)
+
+    # Calls.
+
+    def open(self, *ids: str, mode: OpenMode) -> Opened:
+        """Opens or resumes sessions."""
+        request = sessions_pb2.OpenSessionsRequest(model=self._model, session_ids=self._full(ids), mode=int(mode))  # type: ignore[arg-type]
+        return _opened(ids, self._ask(self._house.connection(0).sessions.OpenSessions, request).now())
+
+    def attach(self, *ids: str) -> Opened:
+        """Attaches sessions again."""
+        request = sessions_pb2.AttachSessionsRequest(model=self._model, session_ids=self._full(ids))
+        return _opened(ids, self._ask(self._house.connection(1).sessions.AttachSessions, request).now())
+
+    def close(self, session_id: str) -> Later[Closed]:
+        """Ends a session after its queued chunks."""
+
+        async def close(request: object) -> Closed:
+            response = await self._house.connection(0).sessions.CloseSessions(request)
+            return Closed(list(response.positions), errors_of(response))
+
+        request = sessions_pb2.CloseSessionsRequest(model=self._model, session_ids=self._full([session_id]))
+        return self._ask(close, request)
+
+    def describe(self, session_id: str) -> Later[SessionView]:
+        """A session with its state, after its queued chunks."""
+
+        async def describe(request: object) -> SessionView:
+            return view_of(await self._house.connection(1).sessions.DescribeSession(request))
+
+        (full,) = self._full([session_id])
+        return self._ask(
+            describe, sessions_pb2.DescribeSessionRequest(model=self._model, session_id=full, return_state=True)
+        )
+
+    def positions(self) -> dict[str, tuple[int, int]]:
+        """The sessions that there are: steps applied, and steps admitted."""
+        found: dict[str, tuple[int, int]] = {}
+        request = sessions_pb2.ListSessionsRequest(model=self._model, page_size=PAGE_SIZE)
+        while True:
+            page = self._ask(self._house.connection(1).sessions.ListSessions, request).now()
+            for session in page.sessions:
+                session_id = session.session_id.removeprefix(self._prefix)
+                assert session_id not in found
+                found[session_id] = (session.position, session.admitted)
+            request.page_token = page.next_page_token
+            if not request.page_token:
+                return found
+
+    def infer(self, rows: Sequence[Array], initial: State | None, timeout: float) -> Later[list[Received]]:
+        """Whole sequences without sessions, longest first, and what becomes of each."""
+
+        async def infer(request: inference_pb2.InferRequest) -> list[Received]:
+            try:
+                response = await self._house.connection(0).inference.Infer(request)
+            except grpc.aio.AioRpcError as error:
+                return received_of_error(error, request)
+            return received_of_infer(response, request)
+
+        request = inference_pb2.InferRequest(
+            model=self._model,
+            lengths=[len(row) for row in rows],
+            input=wire.to_tensor(pack_rows(list(rows))),
+            return_state=True,
+            timeout=duration(timeout),
+        )
+        if initial:
+            wire.fill_tensor(request.h_0, initial.h.numpy())
+        if initial and initial.c is not None:
+            wire.fill_tensor(request.c_0, initial.c.numpy())
+        return self._ask(infer, request)
+
+    # The engine and time.
+
+    def take_in(self) -> None:
+        """Takes in what was handed over."""
+        self._house.do(self._heard(self._reins.take_in()))
+
+    def pump(self) -> None:
+        """One turn of the engine: takes in, runs a batch."""
+        self._house.do(self._heard(self._reins.pump()))
+
+    def fail(self) -> None:
+        """A turn whose computation fails."""
+        with self._house.failing[self._model].failing():
+            self.pump()
+
+    def expire(self) -> None:
+        """What the engine does now and then."""
+        catalog = self._house.connection(0).server.catalog
+        self._house.do(self._reins.do(lambda: catalog._expire(self.clock.now())))
+
+    def let_go(self) -> None:
+        """The engine runs free."""
+        self._reins.let_go()
+        self._is_free = True
+
+    def hold(self) -> None:
+        """Holds the engine once it has nothing left to do."""
+        self._house.do(self._reins.empty(self._runtime))
+        self._house.do(self._heard(self._reins.take()))
+        self._is_free = False
+
+    def assert_nothing_left(self) -> None:
+        """Every table is as it was at the start, but for open sessions."""
+        self.let_go()  # an `Infer` is answered when its first row fails
+        self.hold()
+        self._house.do(self._reins.do(lambda: assert_nothing_left(self._runtime)))
+
+    def shut(self) -> None:
+        """Streams end well, and sessions are closed."""
+        for stream in self._streams:
+            self._house.do(stream.end())
+        for session_id in self.positions():
+            assert not self.close(session_id).now().errors
+        assert not self.positions()
+        self._house.goodbye()
+
+    def _ask(self, call: Callable[[Any], Awaitable[T]], request: object) -> Call[T]:
+        # The call is under way, and the engine has taken in what the server asked of it.
+        async def begin() -> "asyncio.Task[T]":
+            task = asyncio.create_task(_awaited(call(request)))
+            await self._reins.asked(task)
+            await self._heard(self._reins.take_in())
+            return task
+
+        return Call(self._house, self._house.do(begin()))
+
+    async def _send(self, stream: WireStream, frame: Frame) -> None:
+        await stream.send(frame)
+        if not self._is_free:
+            await stream.catch_up()
+
+    async def _heard(self, doing: Awaitable[None]) -> None:
+        # Done, and all that the server said of it is read.
+        await doing
+        await asyncio.gather(*(stream.catch_up() for stream in self._streams if stream.waits))
+
+    def _full(self, ids: Sequence[str]) -> list[str]:
+        return [self._prefix + session_id for session_id in ids]
+
+
+async def _awaited(awaitable: Awaitable[T]) -> T:
+    return await awaitable
+
+
+def _opened(ids: Sequence[str], response: Any) -> Opened:
+    return Opened(ids, list(response.handles), list(response.positions), list(response.versions), errors_of(response))

@@ -1,0 +1,62 @@
+"""An engine that begins batches before others have landed, driven by hand."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from stepped import Bench
+from toys import Toy
+
+from elman_server.transfer import Coming, Direct, Tensors
+
+
+class Lagging(Direct):
+    """A device that computes on after it was asked, as CUDA does, on the CPU; some of what comes back may be lost."""
+
+    is_asynchronous = True
+
+    def __init__(self) -> None:
+        self.lost = 0
+        """How many of the next results are lost on their way."""
+
+    def to_host(self, tensors: Tensors) -> Coming:
+        if self.lost:
+            self.lost -= 1
+            return _Lost()
+        return super().to_host(tensors)
+
+
+class _Lost:
+    def wait(self) -> Sequence[torch.Tensor]:
+        raise RuntimeError("lost")
+
+
+class BesideBench(Bench):
+    """Each turn begins as many batches as may be under way at a time, one after the other, and then lands them."""
+
+    def __init__(self, toy: Toy, **limits: Any) -> None:
+        super().__init__(toy, **limits)
+        self.runtime.transfer = self.transfer = Lagging()
+        self.engine._flight.min_rows = 1
+
+    def pump(self, steps: int = 1) -> None:
+        for _ in range(steps):
+            self.engine._take_in()
+            self.turn(3)
+            self.engine._tell_empty()
+            self.engine.delivery.flush()
+
+    def turn(self, begins: int) -> None:
+        """Begins so many batches, each as soon as there is room; in the end none is under way."""
+        flight = self.engine._flight
+        for k in range(begins):
+            self.engine.step_beside()
+            if k % 2:
+                self._land()
+        self._land()
+        while landed := flight.landed():
+            self.engine._commit(landed)
+
+    def _land(self) -> None:
+        for _ in range(self.engine._flight._ready.qsize()):
+            self.engine._flight.compute()

@@ -1,0 +1,81 @@
+"""Batches begun while others are computed: the fast loop, on a device that is asynchronous in name."""
+
+import logging
+
+import numpy as np
+import pytest
+from beside import BesideBench
+from hypothesis import HealthCheck, Phase, settings
+from session_machine import LIMITS, SessionMachine
+from stepped import Asked, Bench
+from toys import Toy, assert_near, random_input, toy
+
+from elman_server.errors import EngineFailed
+
+RNG = np.random.default_rng(5)
+
+
+class BesideMachine(SessionMachine):
+    """Up to two batches are under way, with rows of the same sessions."""
+
+    def make_bench(self, toy: Toy) -> Bench:
+        return BesideBench(toy, **LIMITS)
+
+    def compare(self, *, in_order: bool = True) -> None:  # noqa: ARG002
+        super().compare(in_order=False)  # several batches land in a turn
+
+
+BesideMachine.TestCase.settings = settings(
+    max_examples=30,
+    phases=(Phase.explicit, Phase.reuse, Phase.generate),
+    stateful_step_count=40,
+    deadline=None,
+    derandomize=False,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
+)
+TestSessionsAgreeWithTorchBesideOthers = pytest.mark.filterwarnings(
+    "ignore::hypothesis.errors.NonInteractiveExampleWarning"
+)(BesideMachine.TestCase)
+
+
+def test_a_session_is_in_two_batches_at_a_time_one_after_the_other() -> None:
+    bench, asker = BesideBench(toy("lstm")), Asked()
+    opened = bench.open("a", "b")
+    data = random_input(bench.toy.spec, RNG, 4)
+    for part in (data[:2], data[2:]):
+        bench.submit(bench.frame(opened.handles, part, [1, 1], asker))
+    bench.engine._take_in()
+    bench.engine.step_beside()
+    bench.engine.step_beside()
+    assert len(bench.engine._flight) == 2
+    bench.turn(0)
+    bench.engine.delivery.flush()
+    output = np.concatenate([answer.output for answer in asker.answers])
+    for row in range(2):
+        assert_near(output[row::2], bench.toy.run(data[row::2])[0])
+    bench.assert_nothing_left()
+
+
+def test_what_followed_a_launch_that_failed_is_undone_with_it(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.CRITICAL)
+    bench, asker = BesideBench(toy("lstm")), Asked()
+    opened = bench.open("a")
+    data = random_input(bench.toy.spec, RNG, 3)
+    bench.submit(bench.frame(opened.handles, data[:1], [1], asker))
+    bench.drain()
+    bench.transfer.lost = 1
+    for part in (data[1:2], data[2:]):
+        bench.submit(bench.frame(opened.handles, part, [1], asker))
+    bench.engine._take_in()
+    bench.engine.step_beside()
+    bench.engine.step_beside()
+    assert len(bench.engine._flight) == 2
+    bench.turn(0)
+    bench.engine.delivery.flush()
+    assert [type(how) for how in asker.ended.values()][1] is EngineFailed
+    assert bench.runtime.sessions.position[bench.runtime.sessions.everyone()].tolist() == [1]
+    again = bench.submit(bench.frame(opened.handles, data[1:], [2], asker, positions=[1]))
+    bench.drain()
+    assert asker.ended[again.frame_id, 0] == 3
+    assert_near(np.concatenate([a.output for a in asker.answers if a.output is not None]), bench.toy.run(data)[0])
+    bench.assert_nothing_left()
