@@ -11,6 +11,7 @@ import elman
 from bench.bundles import NAME, write_model
 from bench.clients import Clients, clients
 from bench.effort import Effort
+from bench.engine_alone import EngineAlone
 from bench.kernel import Kernel
 from bench.median import median
 from bench.progress import rounds
@@ -27,6 +28,7 @@ class Round:
     """Session-steps a second."""
 
     engine: float
+    kernel: float
     two: float
     one: float
     sdk: float
@@ -35,11 +37,12 @@ class Round:
 
 
 def measure(effort: Effort, folder: Path, precision: str = "float32") -> Result:
-    """Engine, two frames in flight, one, and the SDK's pool with two, in turn."""
+    """Engine, kernel, two frames in flight, one, and the SDK's pool with two, in turn."""
     models = write_model(folder, effort, precision)
     with serve(models) as served, clients() as own:
         kernel = Kernel(models, effort.sessions)
-        found = [_round(effort, kernel, served, own) for _ in rounds(f"frames, {precision}", effort.rounds)]
+        engine = EngineAlone(kernel.stack, effort.sessions)
+        found = [_round(effort, kernel, engine, served, own) for _ in rounds(f"frames, {precision}", effort.rounds)]
     return Result(
         name=f"frames, {precision}",
         bars=(
@@ -59,8 +62,9 @@ def measure_bfloat16(effort: Effort, folder: Path) -> Result:
     return measure(effort, folder, "bfloat16")
 
 
-def _round(effort: Effort, kernel: Kernel, served: Served, own: Clients) -> Round:
-    engine = kernel.run(effort.sessions, effort.seconds)
+def _round(effort: Effort, kernel: Kernel, engine: EngineAlone, served: Served, own: Clients) -> Round:
+    engine_alone = engine.run(effort.seconds)
+    kernel_alone = kernel.run(effort.sessions, effort.seconds)
     loads = [
         Load(
             served.address,
@@ -76,7 +80,8 @@ def _round(effort: Effort, kernel: Kernel, served: Served, own: Clients) -> Roun
     sdk = own.start(step_pool, served.address, effort.sessions, effort.input_size, effort.seconds).result()
     server = two.server
     return Round(
-        engine.rows_per_second,
+        engine_alone,
+        kernel_alone.rows_per_second,
         two.goodput,
         one.goodput,
         sdk,
@@ -88,9 +93,11 @@ def _round(effort: Effort, kernel: Kernel, served: Served, own: Clients) -> Roun
 def _figures(found: list[Round]) -> tuple[Figure, ...]:
     return (
         Figure("engine alone", median(found, lambda r: r.engine), "session-steps/s"),
+        Figure("kernel alone, its states read and written", median(found, lambda r: r.kernel), "session-steps/s"),
         Figure("two frames in flight", median(found, lambda r: r.two), "session-steps/s"),
         Figure("one frame in flight", median(found, lambda r: r.one), "session-steps/s"),
         Figure("one frame in flight, over the engine alone", median(found, lambda r: r.one / r.engine)),
+        Figure("two frames in flight, over the kernel alone", median(found, lambda r: r.two / r.kernel)),
         Figure("SDK pool, two in flight", median(found, lambda r: r.sdk), "session-steps/s"),
         Figure("SDK pool, two in flight, over the engine alone", median(found, lambda r: r.sdk / r.engine)),
         Figure("server's compute_seconds", median(found, lambda r: r.compute_seconds_per_row * 1e6), "us/session-step"),

@@ -35,15 +35,15 @@ class Kernel:
     def __init__(self, models: Path, max_rows: int) -> None:
         """After the server's start, which measures the plans and leaves them in the cache."""
         torch.set_num_threads(1)
-        self._stack = load(find_bundles(models)[0], torch.device("cpu"))
-        _take_plans(self._stack)
-        self._pool = StatePool(self._stack.spec, max(max_rows, 2), torch.device("cpu"))
+        self.stack = load(find_bundles(models)[0], torch.device("cpu"))
+        _take_plans(self.stack)
+        self._pool = StatePool(self.stack.spec, max(max_rows, 2), torch.device("cpu"))
 
     def run(self, rows: int, seconds: float) -> KernelRun:
         """Steps `rows` sessions for so long."""
         slots = np.arange(rows)
         self._pool.reset(slots)
-        packed = Packed(torch.randn(rows, self._stack.spec.input_size), np.array([rows]))
+        packed = Packed(torch.randn(rows, self.stack.spec.input_size), np.array([rows]))
         for _ in range(WARM_UP):
             self._step(slots, packed)
         batches, began, cpu = 0, time.perf_counter(), time.process_time()
@@ -56,14 +56,14 @@ class Kernel:
         )
 
     def _step(self, slots: "np.ndarray[tuple[int], np.dtype[np.int64]]", packed: Packed) -> None:
-        _, state = self._stack.step(packed, self._pool.read(slots))
+        _, state = self.stack.step(packed, self._pool.read(slots))
         self._pool.replace(slots, state)
 
     def _step_alone(self, slots: "np.ndarray[tuple[int], np.dtype[np.int64]]", packed: Packed, seconds: float) -> float:
         state = self._pool.read(slots)
         batches, began, cpu = 0, time.perf_counter(), time.process_time()
         while time.perf_counter() - began < seconds:
-            self._stack.step(packed, state)
+            self.stack.step(packed, state)
             batches += 1
         return (time.process_time() - cpu) / (batches * len(slots))
 

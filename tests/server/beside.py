@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from stepped import Bench
-from toys import Toy
+from toys import CPU, Toy
 
 from elman_server.transfer import Coming, Direct, Tensors
 
@@ -34,9 +34,11 @@ class _Lost:
 class BesideBench(Bench):
     """Each turn begins as many batches as may be under way at a time, one after the other, and then lands them."""
 
-    def __init__(self, toy: Toy, **limits: Any) -> None:
-        super().__init__(toy, **limits)
-        self.runtime.transfer = self.transfer = Lagging()
+    def __init__(self, toy: Toy, device: torch.device = CPU, **limits: Any) -> None:
+        super().__init__(toy, device, **limits)
+        self.transfer = Lagging()
+        if device == CPU:
+            self.runtime.transfer = self.transfer
         self.engine._flight.min_rows = 1
 
     def pump(self, steps: int = 1) -> None:

@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numpy as np
+import torch
 from failing import Failing
 from frame_maker import FrameMaker
 from later import Later
 from plain_sessions import Listener, Received, split
-from toys import Array, Toy, pack_rows
+from toys import CPU, Array, Toy, pack_rows
 
 from elman_models import State
 from elman_server.answers import Answer
@@ -91,14 +92,14 @@ class Inferred(Later[list[Received]]):
 class Bench:
     """One toy model with its engine."""
 
-    def __init__(self, toy: Toy, **limits: Any) -> None:
+    def __init__(self, toy: Toy, device: torch.device = CPU, **limits: Any) -> None:
         self.toy = toy
         self.clock = FakeClock()
         self.limits = Limits(**({"max_sessions": 8, "max_queue_rows": 64, "max_infer_rows": 8} | limits))
         self.engine = Engine(cast(Any, FakeLoop()), self.clock, on_loop=False)
         self.metrics = Metrics()
-        self.catalog = Catalog(Path(), lambda _: toy.stack(), self.limits, self.engine, self.metrics)
-        self.runtime = self.catalog._add(toy.stack())
+        self.catalog = Catalog(Path(), lambda _: toy.stack(device), self.limits, self.engine, self.metrics)
+        self.runtime = self.catalog._add(toy.stack(device))
         self.worker = self.catalog.worker_of(self.runtime)
         self.family = self.catalog.family(toy.spec.name)
         self.lifecycle = Lifecycle(self.family, self.clock)

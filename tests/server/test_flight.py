@@ -21,7 +21,7 @@ class BesideMachine(SessionMachine):
     def make_bench(self, toy: Toy) -> Bench:
         return BesideBench(toy, **LIMITS)
 
-    def compare(self, *, in_order: bool = True) -> None:  # noqa: ARG002
+    def compare(self, *, in_order: bool = True) -> None:
         super().compare(in_order=False)  # several batches land in a turn
 
 

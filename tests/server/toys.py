@@ -72,9 +72,9 @@ class Toy(nn.Module):
         h, c = state if isinstance(state, tuple) else (state, None)
         return output.numpy(), h.numpy(), None if c is None else c.numpy()
 
-    def stack(self) -> Stack:
+    def stack(self, device: torch.device = CPU) -> Stack:
         """The same weights as the server runs them."""
-        return Stack(self.spec, self.state_dict(), CPU)
+        return Stack(self.spec, self.state_dict(), device)
 
 
 @cache

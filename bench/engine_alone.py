@@ -1,0 +1,75 @@
+"""The engine alone: frames taken in, batches scheduled, run and committed, in this process and with nobody to tell."""
+
+import asyncio
+import math
+import time
+from typing import Any, cast
+
+import numpy as np
+
+from elman_models.stack import Stack
+from elman_server.answers import Answer
+from elman_server.clock import Clock
+from elman_server.config import Limits
+from elman_server.engine import Engine
+from elman_server.frames import Frame, Want
+from elman_server.handles import HandleKey
+from elman_server.metrics import Metrics
+from elman_server.runtime import Runtime
+from elman_server.sessions import Owner
+from elman_server.tombstones import Tombstones
+from elman_server.worker import Worker
+
+WARM_UP = 20
+"""Frames before the clock runs."""
+
+
+class EngineAlone:
+    """Rooms 3 to 6, with the settings of a server."""
+
+    def __init__(self, stack: Stack, sessions: int) -> None:
+        """`stack` with its plans, as the server has them."""
+        metrics = Metrics().of(stack.spec.name, stack.spec.version)
+        runtime = Runtime(stack, 1, HandleKey(), Limits(), Tombstones(1), metrics)
+        self._engine = Engine(cast(asyncio.AbstractEventLoop, _NoLoop()), Clock(), on_loop=False)
+        self._worker = Worker(runtime, self._engine.delivery)
+        self._engine.add(self._worker)
+        slots = runtime.sessions.take(sessions, 0.0)
+        runtime.sessions.own(slots, [Owner("", str(slot)) for slot in slots.tolist()])
+        self._handles = runtime.sessions.attach(slots, 0.0)
+        runtime.pool.reset(slots)
+        self._input = np.random.default_rng(0).standard_normal((sessions, stack.spec.input_size)).astype(np.float32)
+
+    def run(self, seconds: float) -> float:
+        """Session-steps a second: frames of one step of every session, for so long."""
+        for _ in range(WARM_UP):
+            self._step()
+        frames, began = 0, time.perf_counter()
+        while time.perf_counter() - began < seconds:
+            self._step()
+            frames += 1
+        return frames * len(self._handles) / (time.perf_counter() - began)
+
+    def _step(self) -> None:
+        frame = Frame(
+            frame_id=1,
+            handles=self._handles,
+            lengths=np.ones(len(self._handles), np.int64),
+            positions=None,
+            data=self._input,
+            want=Want.ALL,
+            want_state=False,
+            deadline=math.inf,
+            asker=_Nobody(),
+            arrived=self._engine.clock.now(),
+        )
+        self._worker.admission.admit([frame])
+        self._engine.step()
+
+
+class _NoLoop:
+    def call_soon_threadsafe(self, *_: Any) -> None: ...
+
+
+class _Nobody:
+    def deliver(self, frame: Frame, answer: Answer) -> None: ...
