@@ -1,6 +1,7 @@
 """The engine alone: frames taken in, batches scheduled, run and committed, in this process and with nobody to tell."""
 
 import asyncio
+import gc
 import math
 import time
 from typing import Any, cast
@@ -38,6 +39,8 @@ class EngineAlone:
         runtime.sessions.own(slots, [Owner("", str(slot)) for slot in slots.tolist()])
         self._handles = runtime.sessions.attach(slots, 0.0)
         runtime.pool.reset(slots)
+        gc.collect()
+        gc.freeze()  # as the server does (serve.py)
         self._input = np.random.default_rng(0).standard_normal((sessions, stack.spec.input_size)).astype(np.float32)
 
     def run(self, seconds: float) -> float:
