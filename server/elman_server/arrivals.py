@@ -110,7 +110,7 @@ def _take_in(
             first = arrivals[f].end
             f += 1
         arrival = arrivals[f]
-        slot = np.int64(handles[r]) if is_lent else find(handles[r], key, sessions)
+        slot: Any = np.int64(handles[r]) if is_lent else find(handles[r], key, sessions)
         slots[r] = slot
         begins[r] = known[r] = -1
         if arrival.refused:
@@ -137,18 +137,7 @@ def _take_in(
             frames_left[arrival.number] = 0
         frames_left[arrival.number] += 1
         number = take(free_chunks, num_free_chunks)
-        begin_chunk(number, chunks)
-        chunk = chunks[number]
-        chunk.slot = slot
-        chunk.begin = begins[r]
-        chunk.length = lengths[r]
-        chunk.kind = arrival.kind
-        chunk.deadline = arrival.deadline
-        chunk.arrived = arrival.arrived
-        chunk.frame = arrival.number
-        chunk.row = chunk.source = r - first
-        chunk.block = block
-        chunk.at = arrival.at
+        _fill(number, slot, begins[r], lengths[r], r - first, block, arrivals, f, chunks)
         append(number, chunks, queues, line, line_span)
         if session.admitted > 0:
             observe(arrival.arrived - session.used, gap_bounds, gap_counts, gap_total)
@@ -158,6 +147,25 @@ def _take_in(
         taken += 1
         steps += lengths[r]
     return outcome, slots, begins, known, taken, steps
+
+
+@compiled
+def _fill(
+    number: int, slot: int, begin: int, length: int, row: int, block: int, arrivals: Table, f: int, chunks: Table
+) -> None:
+    """Makes a record that of a new chunk, row `row` of frame `f`."""
+    begin_chunk(number, chunks)
+    chunk, arrival = chunks[number], arrivals[f]
+    chunk.slot = slot
+    chunk.begin = begin
+    chunk.length = length
+    chunk.kind = arrival.kind
+    chunk.deadline = arrival.deadline
+    chunk.arrived = arrival.arrived
+    chunk.frame = arrival.number
+    chunk.row = chunk.source = row
+    chunk.block = block
+    chunk.at = arrival.at
 
 
 def join(columns: Sequence[NDArray[T]]) -> NDArray[T]:
