@@ -1,8 +1,7 @@
 """Compiled functions: loops over tables of records, as machine code (Numba).
 
 Frames are taken in, batches formed and settled row by row. In NumPy each of these was a hundred calls on short arrays,
-which between two batches, when the kernel has emptied the caches, took longer than the rows themselves; compiled they
-are one call, whose cost does not depend on how the rows came.
+which between two batches, when the kernel has emptied the caches, took half as long again (bench/README.md).
 """
 
 import hashlib
@@ -42,5 +41,5 @@ def _cache_folder() -> Path:
 _settings: Any = numba.core.config
 if not _settings.CACHE_DIR:
     _settings.CACHE_DIR = str(_cache_folder())
-# For any machine of this kind: what an image brings along serves wherever it runs.
+# For any machine of this kind: a cache on a shared disk serves them all.
 _settings.CPU_NAME, _settings.CPU_FEATURES = "generic", ""

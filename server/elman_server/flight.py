@@ -21,11 +21,11 @@ class _Flying(NamedTuple):
 
 
 class Flight:
-    """Launches in the order in which they were begun, each on the computing thread; they land in that order."""
+    """Launches on an asynchronous device; the computing thread waits for them in the order in which they were begun."""
 
-    def __init__(self, landed: Callable[[], None], min_rows: int = MIN_ROWS) -> None:
+    def __init__(self, landed: Callable[[], None]) -> None:
         """`landed` is called on the computing thread whenever one has."""
-        self.min_rows = min_rows
+        self.min_rows = MIN_ROWS
         self._landed = landed
         self._under_way: deque[_Flying] = deque()
         self._ready: queue.SimpleQueue[_Flying | None] = queue.SimpleQueue()
@@ -58,10 +58,9 @@ class Flight:
         return next((flying.launch for flying in reversed(self._under_way) if flying.launch.worker is worker), None)
 
     def begin(self, launch: Launch) -> None:
-        """Hands a launch over."""
+        """Begins a launch and hands it over."""
+        launch.begin()
         flying = _Flying(launch, threading.Event())
-        if launch.worker.runtime.transfer.is_asynchronous:
-            launch.begin()
         self._under_way.append(flying)
         self._ready.put(flying)
 
@@ -80,11 +79,10 @@ class Flight:
         return [flying.launch for flying in recalled]
 
     def compute(self) -> bool:
-        """Runs the next launch, once there is one; False once it was stopped. On the computing thread."""
+        """Waits for the next launch to land, once there is one; False once it was stopped. On the computing thread."""
         flying = self._ready.get()
         if flying:
-            launch = flying.launch
-            (launch.land if launch.worker.runtime.transfer.is_asynchronous else launch.run)()
+            flying.launch.land()
             flying.landed.set()
             self._landed()
         return flying is not None

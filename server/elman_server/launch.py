@@ -45,7 +45,7 @@ class Launch:
         if batch.begins_longer:
             lengths = chunks["length"][batch.numbers]
             self._longer = np.flatnonzero((batch.starts == 0) & (batch.takes < lengths)).tolist()
-        self._before: State | None = None  # what was overwritten, until it has landed well
+        self._before: State | None = None  # what was overwritten
         self._land: Callable[[], Result] | None = None
 
     def run(self) -> None:
@@ -62,10 +62,9 @@ class Launch:
         """Waits for what the device gives."""
         with self._failing():
             self.result = self._land() if self._land else None
-            self._before = None
 
     def undo(self) -> None:
-        """Puts the states back that a failed launch, or one that followed it, has overwritten."""
+        """Puts the states back that it has overwritten: it failed, or it followed one that did."""
         if self._before is not None:
             with self._failing():  # a CUDA device that has failed takes nothing any more
                 self.worker.runtime.pool.replace(self.batch.slots, self._before)

@@ -11,7 +11,7 @@ MESSAGE_SECONDS = 50e-6
 HAND_OVER_SECONDS = 300e-6
 """What handing a batch to another thread and its results back takes on an idle machine, about."""
 MAX_SECONDS = 5e-3
-"""The event loop never stands still for longer."""
+"""The event loop is not to stand still for longer, by what was measured at warm-up."""
 
 
 class Submission(NamedTuple):
