@@ -3,8 +3,8 @@
 import pytest
 import torch
 from beside import BesideBench
-from hypothesis import HealthCheck, settings
-from session_machine import LIMITS, SessionMachine
+from hypothesis import settings
+from session_machine import LIMITS, SETTINGS, SessionMachine
 from stepped import Bench
 from toys import Toy
 
@@ -20,11 +20,8 @@ class CudaMachine(SessionMachine):
 
 
 CudaMachine.TestCase.settings = settings(
+    SETTINGS,
     max_examples=30,
-    stateful_step_count=40,
-    deadline=None,
-    derandomize=False,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
 )
 TestSessionsOnACardAgreeWithTorch = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")(
     CudaMachine.TestCase

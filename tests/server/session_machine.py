@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from any_bench import AnyBench
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from pending_calls import Inferring, PendingCalls
@@ -46,6 +47,15 @@ class Sending:
     handle: int
     data: Array
     begin: int
+
+
+SETTINGS = settings(
+    stateful_step_count=40,
+    deadline=None,
+    derandomize=False,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
+)
+"""Of every kind of bench; each says how many examples it takes."""
 
 
 class SessionMachine(RuleBasedStateMachine):

@@ -1,8 +1,8 @@
 """Random lives of sessions, in an engine stepped by hand, against torch.nn on their whole sequences."""
 
 import pytest
-from hypothesis import HealthCheck, settings
-from session_machine import LIMITS, SessionMachine
+from hypothesis import settings
+from session_machine import LIMITS, SETTINGS, SessionMachine
 from stepped import Bench
 from toys import Toy
 
@@ -15,11 +15,8 @@ class EngineMachine(SessionMachine):
 
 
 EngineMachine.TestCase.settings = settings(
+    SETTINGS,
     max_examples=60,
-    stateful_step_count=40,
-    deadline=None,
-    derandomize=False,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
 )
 TestSessionsAgreeWithTorch = pytest.mark.filterwarnings("ignore::hypothesis.errors.NonInteractiveExampleWarning")(
     EngineMachine.TestCase

@@ -5,8 +5,8 @@ import logging
 import numpy as np
 import pytest
 from beside import BesideBench
-from hypothesis import HealthCheck, Phase, settings
-from session_machine import LIMITS, SessionMachine
+from hypothesis import Phase, settings
+from session_machine import LIMITS, SETTINGS, SessionMachine
 from stepped import Asked, Bench
 from toys import Array, Toy, assert_near, random_input, toy
 
@@ -26,12 +26,9 @@ class BesideMachine(SessionMachine):
 
 
 BesideMachine.TestCase.settings = settings(
+    SETTINGS,
     max_examples=30,
     phases=(Phase.explicit, Phase.reuse, Phase.generate),
-    stateful_step_count=40,
-    deadline=None,
-    derandomize=False,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
 )
 TestSessionsAgreeWithTorchBesideOthers = pytest.mark.filterwarnings(
     "ignore::hypothesis.errors.NonInteractiveExampleWarning"
