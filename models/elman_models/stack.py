@@ -75,7 +75,7 @@ class Stack:
         progress: Progress | None = None,
         *,
         cache: PlanCache | None = None,
-        budget_seconds: float = 5.0,
+        budget_seconds: float = 8.0,
         overrides: Overrides | None = None,
     ) -> None:
         """Fills `plans` by measuring, on the thread that will step; seconds, or a moment if `cache` has the table.

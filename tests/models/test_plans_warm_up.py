@@ -2,6 +2,7 @@
 
 import json
 import logging
+from math import inf
 from pathlib import Path
 from time import perf_counter, thread_time
 
@@ -80,6 +81,25 @@ def test_a_plan_that_fails_or_is_wrong_is_left_out_and_told(caplog: pytest.LogCa
     assert "wrong of model m is left out: it is" in caplog.text
 
 
+def test_only_plans_that_are_close_are_looked_at_again_and_the_faster_moment_is_believed() -> None:
+    spec = make_spec("gru")
+    _, stack = make_model(spec)
+    plans = {name: CountingPlan(name) for name in ("first", "near", "far")}
+    close, alone = Shape(2, 1), Shape(4, 1)
+    entries = {
+        close: Entry("first", {"first": 1.0, "near": 1.2, "far": 1.5}),
+        alone: Entry("first", {"first": 1.0, "far": 1.5}),
+    }
+    warm_up = WarmUp(spec, CPU, make_workshop(stack), budget_seconds=0.0)
+    looked = warm_up._looked_again(plans, entries, deadline=inf)
+    assert looked[alone] == entries[alone]
+    assert looked[close].seconds["first"] < 1
+    assert looked[close].seconds["near"] < 1
+    assert looked[close].seconds["far"] == 1.5
+    assert not plans["far"].shapes
+    assert warm_up._looked_again(plans, entries, deadline=0.0) == entries
+
+
 def test_a_slower_run_loses_and_a_hopeless_one_is_not_run_again() -> None:
     calls = {"fast": 0, "slow": 0, "hopeless": 0}
 
@@ -94,7 +114,7 @@ def test_a_slower_run_loses_and_a_hopeless_one_is_not_run_again() -> None:
     }
     seconds = interleaved(runs, thread_time, Effort(give_up_factor=5))
     assert seconds["fast"] < seconds["slow"] < seconds["hopeless"]
-    assert calls["hopeless"] == 3
+    assert calls["hopeless"] == 2
     assert calls["fast"] > 3
 
 

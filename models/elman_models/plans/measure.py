@@ -8,6 +8,8 @@ from time import perf_counter, thread_time
 import torch
 
 Run = Callable[[], object]
+LONG_SECONDS = 5e-3
+"""A run this long says enough at once to be given up."""
 Now = Callable[[], float]
 """Seconds since some moment, once what was begun is done."""
 
@@ -24,7 +26,7 @@ class Effort:
     """How long to measure one shape."""
 
     max_rounds: int = 7
-    min_rounds: int = 3
+    min_rounds: int = 2
     max_seconds: float = 0.1
     """After which no further round begins, beyond `min_rounds`."""
     sample_seconds: float = 5e-4
@@ -53,7 +55,8 @@ def interleaved(runs: Mapping[str, Run], now: Now, effort: Effort) -> dict[str, 
 
 def _first(run: Run, now: Now) -> float:
     run()  # kernels are chosen, memory is allocated
-    return min(_time(run, now, 1) for _ in range(2))
+    seconds = _time(run, now, 1)
+    return seconds if seconds > LONG_SECONDS else min(seconds, _time(run, now, 1))
 
 
 def _time(run: Run, now: Now, repeats: int) -> float:
