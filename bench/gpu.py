@@ -59,13 +59,13 @@ class Point:
         )
 
 
+@torch.inference_mode()
 def main() -> int:
     """Measures, prints and writes."""
     arguments = parse()
     if not torch.cuda.is_available():
         print("no CUDA device: nothing is measured", file=sys.stderr)
         return 1
-    torch.set_grad_enabled(False)
     points = []
     for cell in arguments.cells.split(","):
         for hidden_size in map(int, arguments.hidden.split(",")):

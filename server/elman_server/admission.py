@@ -19,9 +19,6 @@ I64 = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 Array = NDArray[Any]
 
-RETRY_SECONDS = 0.05
-"""What a caller refused for a full queue is told to wait: some dozens of batches."""
-
 
 class Admission:
     """Admits frames to one runtime's queue, or says why not."""
@@ -62,11 +59,7 @@ class Admission:
             bad = _rows_with(frame, ~self._good_values(frame.data))
             raise InvalidInput(self._bad_value(int(bad[0])))
         if runtime.borrowed + frame.num_rows > limit:
-            raise LimitReached(
-                f"max_infer_rows is {limit}: {runtime.borrowed} run and {frame.num_rows} came",
-                metadata={"limit": "max_infer_rows", "value": limit},
-                retry_seconds=RETRY_SECONDS if frame.num_rows <= limit else None,
-            )
+            raise LimitReached.by("max_infer_rows", limit, runtime.borrowed, frame.num_rows)
         error = self.check_room(frame.num_rows, frame.data.nbytes)
         if error:
             raise error
@@ -79,9 +72,7 @@ class Admission:
             ("max_queue_bytes", limits.max_queue_bytes, runtime.queue_bytes + bytes_before, num_bytes),
         ):
             if now + more > limit:
-                text = f"{name} is {limit}: {now} wait and {more} came"
-                retry = RETRY_SECONDS if more <= limit else None
-                return LimitReached(text, metadata={"limit": name, "value": limit}, retry_seconds=retry)
+                return LimitReached.by(name, limit, now, more)
         return None
 
     def _groups(self, frames: list[Frame]) -> list[list[Frame]]:

@@ -1,8 +1,11 @@
 """Callers: whom limits count. What each has waiting, running and unread, and when it is read no further."""
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from elman_server.config import Limits
+from elman_server.errors import LimitReached
 
 
 class Caller:
@@ -35,6 +38,26 @@ class Caller:
             self._callers.count_active(1 if self.rows > 0 else -1)
         self.wake()
 
+    @contextmanager
+    def charged(self, rows: int, num_bytes: int) -> Iterator[None]:
+        """Counts what a call asks for while it runs; unlike a stream it cannot be read later, so it may be refused.
+
+        Raises:
+            LimitReached: it is more than the caller may have outstanding.
+        """
+        limits = self._callers.limits
+        for name, limit, before, more in (
+            ("max_caller_rows", limits.max_caller_rows, self.rows, rows),
+            ("max_caller_bytes", limits.max_caller_bytes, self.num_bytes, num_bytes),
+        ):
+            if before + more > limit:
+                raise LimitReached.by(name, limit, before, more)
+        self.add(rows, num_bytes)
+        try:
+            yield
+        finally:
+            self.add(-rows, -num_bytes)
+
     def wake(self) -> None:
         """Lets those go on who wait for room, if there is some."""
         if self._waiters and not self.is_full:
@@ -55,26 +78,25 @@ class Callers:
     """Those who have streams or calls now."""
 
     def __init__(self, limits: Limits) -> None:
-        self._limits = limits
+        self.limits = limits
         self._callers: dict[str, Caller] = {}
         self._num_active = 0  # callers that have rows
 
-    def enter(self, name: str) -> Caller:
-        """The caller of that name, with one stream or call more."""
+    @contextmanager
+    def present(self, name: str) -> Iterator[Caller]:
+        """The caller of that name, while it has one stream or call more."""
         caller = self._callers.setdefault(name, Caller(self))
         caller.streams += 1
-        return caller
-
-    def leave(self, name: str) -> None:
-        """One stream or call less."""
-        caller = self._callers[name]
-        caller.streams -= 1
-        if not caller.streams:
-            del self._callers[name]
+        try:
+            yield caller
+        finally:
+            caller.streams -= 1
+            if not caller.streams:
+                del self._callers[name]
 
     def most(self) -> tuple[int, int]:
         """Rows and bytes at which a caller is full."""
-        limits, share = self._limits, max(1, self._num_active)
+        limits, share = self.limits, max(1, self._num_active)
         return (
             min(limits.max_caller_rows, max(1, limits.max_queue_rows // share)),
             min(limits.max_caller_bytes, max(1, limits.max_queue_bytes // share)),

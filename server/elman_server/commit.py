@@ -80,13 +80,13 @@ class Commit:
             after.setdefault(kept[-1], []).extend(waiting)
 
     def drop_all(self, numbers: Iterable[int], error: ServiceError) -> int:
-        """Drops those of `numbers` that still live; how many of them there were."""
-        count = 0
-        for number in numbers:
-            if self._runtime.scheduler.chunks.table[number]["live"]:
+        """Drops those of `numbers` that live; how many of them there are."""
+        chunks = self._runtime.scheduler.chunks.table
+        living = [number for number in numbers if chunks[number]["live"]]
+        for number in living:
+            if chunks[number]["live"]:  # else it went with an earlier one of its session
                 self.drop(number, error)
-                count += 1
-        return count
+        return len(living)
 
     def _askers(self, settled: Settled) -> list[Frame]:
         # The frame of each row, or the one frame of them all.

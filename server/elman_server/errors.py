@@ -23,6 +23,9 @@ ServiceError
 
 from collections.abc import Mapping
 
+RETRY_SECONDS = 0.05
+"""What a caller refused for a full queue is told to wait: some dozens of batches."""
+
 
 class ServiceError(Exception):
     """A refusal or failure, told to the caller as it is."""
@@ -122,6 +125,13 @@ class LimitReached(ServiceError):
     """A queue, session or byte limit."""
 
     reason = "LIMIT_REACHED"
+
+    @classmethod
+    def by(cls, name: str, limit: int, before: int, more: int) -> "LimitReached":
+        """`more` than fits came while `before` waited. A retry helps where it would fit alone."""
+        text = f"{name} is {limit}: {before} wait and {more} came"
+        retry_seconds = RETRY_SECONDS if more <= limit else None
+        return cls(text, metadata={"limit": name, "value": limit}, retry_seconds=retry_seconds)
 
 
 class DeadlinePassed(ServiceError):

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from elman_server.batch_tally import BatchTally
 from elman_server.tally import Tallies
@@ -81,16 +81,15 @@ class Metrics:
         def gauge(name: str, text: str, *labels: str) -> Gauge:
             return Gauge(name, text, labels, registry=registry)
 
-        def tallies(name: str, text: str, bounds: Sequence[float]) -> Tallies:
-            return Tallies(name, text, MODEL, bounds, registry)
+        def tallies(name: str, text: str, bounds: Sequence[float], *labels: str) -> Tallies:
+            return Tallies(name, text, labels or MODEL, bounds, registry)
 
         self.requests = counter("elman_requests_total", "Requests answered; for Step, frames", "method", "code")
-        self.request_seconds = Histogram(
+        self.request_seconds = tallies(
             "elman_request_seconds",
             "From a request's arrival to its last answer; for Step, a frame's",
-            ("method",),
-            buckets=SECONDS,
-            registry=registry,
+            SECONDS,
+            "method",
         )
         self.session_steps = counter("elman_session_steps_total", "Time steps computed, over all sessions", *MODEL)
         self.padded_steps = counter("elman_padded_steps_total", "Time steps computed that nobody asked for", *MODEL)

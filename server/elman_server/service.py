@@ -43,12 +43,13 @@ class InferenceService(inference_pb2_grpc.InferenceServicer):
         frame = self._frame(request, worker, call, context)
         check_answer(frame, runtime.spec, None)
         initial = read_state(request, runtime.spec, frame.num_rows)
-        try:
-            await self._engine.call(lambda: worker.admission.admit_infer(frame, initial))
-            result = await call.future
-        finally:
-            if frame.open_rows:
-                self._engine.cancel(call)
+        with self._callers.present(context.peer()) as caller, caller.charged(frame.num_rows, frame.data.nbytes):
+            try:
+                await self._engine.call(lambda: worker.admission.admit_infer(frame, initial))
+                result = await call.future
+            finally:
+                if frame.open_rows:
+                    self._engine.cancel(call)
         return _response(runtime.spec.version, result)
 
     async def Step(  # type: ignore[override]  # noqa: N802
@@ -57,19 +58,18 @@ class InferenceService(inference_pb2_grpc.InferenceServicer):
         """See the contract."""
         if self._door.draining:
             await abort(context, Draining("the server is stopping; reconnect"))
-        name = context.peer()
-        caller = self._callers.enter(name)
-        stream = StepStream(context, self._engine, self._catalog, caller, self._door.instance, self._door.metrics)
-        self._streams.add(stream)
-        try:
-            await stream.run()
-        except Draining as error:
-            await abort(context, error)
-        except DecodeError as error:
-            await context.abort(grpc.StatusCode.INTERNAL, f"a message that does not parse: {error}")
-        finally:
-            self._streams.discard(stream)
-            self._callers.leave(name)
+        door = self._door
+        with self._callers.present(context.peer()) as caller:
+            stream = StepStream(context, self._engine, self._catalog, caller, door.instance, door.metrics)
+            self._streams.add(stream)
+            try:
+                await stream.run()
+            except Draining as error:
+                await abort(context, error)
+            except DecodeError as error:
+                await context.abort(grpc.StatusCode.INTERNAL, f"a message that does not parse: {error}")
+            finally:
+                self._streams.discard(stream)
 
     def end_streams(self) -> None:
         """Has each stream refuse new frames and end once everything admitted is answered."""

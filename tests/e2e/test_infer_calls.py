@@ -137,6 +137,22 @@ async def test_infer_beyond_its_limits_is_told_which_and_whether_to_retry(serve:
     await first
 
 
+async def test_the_calls_of_one_caller_stay_within_its_limits(serve: Serve) -> None:
+    served = await serve("lstm", max_caller_rows=3)
+    one = random_input(SPECS["lstm"], RNG, 1)
+    too_many = await refusal_of(served.inference.Infer(request_of("lstm", [one] * 4)))
+    assert (too_many.code, too_many.retry_seconds) == ("RESOURCE_EXHAUSTED", None)
+    async with Turnstile(served) as turnstile:
+        first = served.inference.Infer(request_of("lstm", [one] * 2))
+        await turnstile.arrived(1)
+        busy = await refusal_of(served.inference.Infer(request_of("lstm", [one] * 2)))
+    assert busy.code == "RESOURCE_EXHAUSTED"
+    assert "max_caller_rows is 3: 2 wait and 2 came" in busy.message
+    assert busy.retry_seconds
+    await first
+    await served.inference.Infer(request_of("lstm", [one] * 3))
+
+
 async def test_a_cancelled_infer_gives_its_slots_back(serve: Serve) -> None:
     served = await serve("lstm")
     rows = [random_input(SPECS["lstm"], RNG, 40)] * 5

@@ -91,6 +91,18 @@ def test_a_sliced_chunk_that_fails_is_put_back_and_its_followers_fail_with_it(ca
     bench.assert_nothing_left()
 
 
+def test_each_chunk_of_a_caller_that_went_away_counts_as_cancelled() -> None:
+    bench, asker = make_bench(), Asked()
+    opened = bench.open("a", "b")
+    for _ in range(3):
+        bench.submit(bench.frame(opened.handles, random_input(bench.toy.spec, RNG, 2), [1, 1], asker))
+    bench.engine.cancel(asker)
+    bench.drain()
+    (sample,) = [s for s in bench.runtime.metrics.cancelled_rows.collect()[0].samples if s.name.endswith("_total")]
+    assert sample.value == 6
+    bench.assert_nothing_left()
+
+
 def test_a_repeat_of_a_queued_chunk_brings_its_own_deadline() -> None:
     bench, old, new = make_bench(), Asked(), Asked()
     opened = bench.open("a")

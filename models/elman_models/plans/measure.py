@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from random import Random
 from time import perf_counter, thread_time
 
 import torch
@@ -48,8 +49,9 @@ def interleaved(runs: Mapping[str, Run], now: Now, effort: Effort) -> dict[str, 
     for index in range(effort.max_rounds):
         if index >= effort.min_rounds and perf_counter() - began > effort.max_seconds:
             break
-        for name, run in kept.items():
-            samples[name].append(_time(run, now, repeats))
+        # In another order each time: who comes before leaves the caches as it likes.
+        for name in Random(index).sample(list(kept), len(kept)):
+            samples[name].append(_time(kept[name], now, repeats))
     return first | {name: effort.statistic(times) for name, times in samples.items()}
 
 

@@ -29,7 +29,7 @@ UNIFORM_SHARE = 0.7
 """Of the budget."""
 CLOSE_FACTOR = 1.3
 """Plans that take up to this many times the fastest one's time are measured again, at other moments."""
-MORE_LOOKS = 2
+MORE_LOOKS = 4
 HOPELESS_FACTOR = 1.8
 """A plan that takes this many times the fastest one's time is not measured at still more rows."""
 FEW_ROWS = 32

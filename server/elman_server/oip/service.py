@@ -110,13 +110,15 @@ class OpenInferenceService(UnsupportedCalls):
         remaining = context.time_remaining()
         if remaining is not None:
             inference.frame.deadline = min(inference.frame.deadline, now + remaining)
-        try:
-            self._sequences.submit(inference)
-            part = await call.future
-        finally:
-            if inference.frame.open_rows:
-                inference.cancelled = True
-                self._door.engine.cancel(call)
+        frame = inference.frame
+        with self._door.callers.present(context.peer()) as caller, caller.charged(frame.num_rows, frame.data.nbytes):
+            try:
+                self._sequences.submit(inference)
+                part = await call.future
+            finally:
+                if frame.open_rows:
+                    inference.cancelled = True
+                    self._door.engine.cancel(call)
         inference.target.requests.count(self._door.engine.clock.now() - now, failed=part.error is not None)
         if part.error is not None:
             raise part.error
@@ -126,20 +128,18 @@ class OpenInferenceService(UnsupportedCalls):
         self, _requests: object, context: grpc.aio.ServicerContext[Message, Message]
     ) -> None:
         """Requests of any number of sequences in flight together."""
-        name = context.peer()
-        caller = self._door.callers.enter(name)
-        stream = InferStream(
-            context, self._door, self._reader, self._sequences, caller, strict_order=self._strict_order
-        )
-        self._streams.add(stream)
-        try:
-            self._door.check_open()
-            await stream.run()
-        except Draining as error:
-            await context.abort(code_of(error), message_of(error))
-        finally:
-            self._streams.discard(stream)
-            self._door.callers.leave(name)
+        with self._door.callers.present(context.peer()) as caller:
+            stream = InferStream(
+                context, self._door, self._reader, self._sequences, caller, strict_order=self._strict_order
+            )
+            self._streams.add(stream)
+            try:
+                self._door.check_open()
+                await stream.run()
+            except Draining as error:
+                await context.abort(code_of(error), message_of(error))
+            finally:
+                self._streams.discard(stream)
 
     def end_streams(self) -> None:
         """Has each stream refuse new requests and end once everything admitted is answered."""
