@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from elman_models.layout import batch_sizes, steps_and_rows
 from elman_models.state import State
 from elman_server.answers import failure, refusal
-from elman_server.arrivals import INVALID, REFUSED, STALE, Arrivals, Rows, join
+from elman_server.arrivals import INVALID, REFUSED, STALE, Arrivals, Rows
 from elman_server.delivery import Delivery
 from elman_server.errors import Draining, InvalidInput, LimitReached, ServiceError, StaleHandle
 from elman_server.frames import Frame
@@ -49,7 +49,7 @@ class Admission:
         else:
             c = None if initial.c is None else initial.c.to(runtime.device)
             runtime.pool.replace(slots, State(initial.h.to(runtime.device), c))
-        self._take_in(Arrivals([frame], slots), frame.data, None)
+        self._take_in(Arrivals([frame], slots), None)
 
     def _check_infer(self, frame: Frame) -> None:
         runtime, limit = self._runtime, self._runtime.limits.max_infer_rows
@@ -60,7 +60,7 @@ class Admission:
             raise InvalidInput(self._bad_value(int(bad[0])))
         if runtime.borrowed + frame.num_rows > limit:
             raise LimitReached.by("max_infer_rows", limit, runtime.borrowed, frame.num_rows)
-        error = self.check_room(frame.num_rows, frame.data.nbytes)
+        error = self.check_room(frame.num_rows, frame.num_bytes)
         if error:
             raise error
 
@@ -77,43 +77,41 @@ class Admission:
 
     def _groups(self, frames: list[Frame]) -> list[list[Frame]]:
         # Frames go together unless one has chunks longer than a slice: their data outlives that of the others.
-        if len(frames) > 1 and any(frame.lengths[0] > self._runtime.limits.max_slice for frame in frames):
+        if len(frames) > 1 and any(frame.longest > self._runtime.limits.max_slice for frame in frames):
             return [[frame] for frame in frames]
         return [frames]
 
     def _admit_group(self, frames: list[Frame]) -> None:
         arrivals = Arrivals(frames)
-        for index, error in self._refusals(frames).items():
+        for index, error in self._refusals(arrivals).items():
             arrivals.table["refused"][index] = True
             self._runtime.metrics.reject(error.reason, frames[index].num_rows)
             self._delivery.answer(frames[index], refusal(error))
-        data = join([frame.data for frame in frames])
-        barred = None if self._good_values(data).all() else self._barred(frames)
-        rows = self._take_in(arrivals, data, barred)
+        barred = None if self._good_values(arrivals.data).all() else self._barred(frames)
+        rows = self._take_in(arrivals, barred)
         if rows.num_taken < len(rows.outcome):
             for r in np.flatnonzero(rows.outcome > REFUSED).tolist():
                 self._answer_odd(arrivals, rows, r)
 
-    def _take_in(self, arrivals: Arrivals, data: Array, barred: Flags | None) -> Rows:
-        block, arrivals.table["at"] = self._runtime.inputs.add(data, arrivals.frames)
+    def _take_in(self, arrivals: Arrivals, barred: Flags | None) -> Rows:
+        block, arrivals.table["at"] = self._runtime.inputs.add(arrivals.data, arrivals.frames)
         return arrivals.take_in(self._runtime, block, barred)
 
-    def _refusals(self, frames: list[Frame]) -> dict[int, ServiceError]:
-        rows, num_bytes = sum(frame.num_rows for frame in frames), sum(frame.data.nbytes for frame in frames)
-        if not self._runtime.unloading and self.check_room(rows, num_bytes) is None:
+    def _refusals(self, arrivals: Arrivals) -> dict[int, ServiceError]:
+        if not self._runtime.unloading and self.check_room(len(arrivals.lengths), arrivals.data.nbytes) is None:
             return {}
         refused: dict[int, ServiceError] = {}
         rows = num_bytes = 0
-        for index, frame in enumerate(frames):
+        for index, frame in enumerate(arrivals.frames):
             error: ServiceError | None
             if self._runtime.unloading:
                 error = Draining(f"model {self._runtime.spec.name!r} is being unloaded")
             else:
-                error = self.check_room(frame.num_rows, frame.data.nbytes, rows, num_bytes)
+                error = self.check_room(frame.num_rows, frame.num_bytes, rows, num_bytes)
             if error:
                 refused[index] = error
             else:
-                rows, num_bytes = rows + frame.num_rows, num_bytes + frame.data.nbytes
+                rows, num_bytes = rows + frame.num_rows, num_bytes + frame.num_bytes
         return refused
 
     def _barred(self, frames: list[Frame]) -> Flags:

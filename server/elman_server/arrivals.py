@@ -9,13 +9,14 @@ from numpy.typing import NDArray
 
 from elman_server.chunks import begin_chunk
 from elman_server.compiled import compiled
-from elman_server.frames import Frame
+from elman_server.frames import Frame, Letter
 from elman_server.numbers import take
 from elman_server.queues import append
 from elman_server.runtime import Runtime
 from elman_server.sessions import find
 from elman_server.tally import observe
 
+Array = NDArray[Any]
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
 U64 = NDArray[np.uint64]
@@ -55,14 +56,19 @@ class Arrivals:
     left it."""
 
     def __init__(self, frames: Sequence[Frame], lent: I64 | None = None) -> None:
-        """`lent`: [K] slots lent to the rows of the only frame, which is of `Infer`."""
+        """`lent`: [K] slots lent to the rows of the only frame, which is of `Infer`. `data`: [N, *features] the frames'
+        packed tensors, one after the other."""
         self.frames = frames
-        self.handles = join([frame.handles for frame in frames]) if lent is None else lent.view(np.uint64)
-        self.lengths = join([frame.lengths for frame in frames])
-        ends = accumulate(frame.num_rows for frame in frames)
-        records = [(e, f.kind, f.deadline, f.arrived, 0, False, -1) for e, f in zip(ends, frames, strict=True)]
-        self.table: Table = np.array(records, ARRIVAL)
-        self._positions = _positions(frames, len(self.lengths))
+        letters = [frame for frame in frames if isinstance(frame, Letter)]
+        rows = _rows_of_letters(letters) if len(letters) == len(frames) else _rows(frames)
+        handles, self.lengths, self._positions, self.data = rows
+        self.handles = handles if lent is None else lent.view(np.uint64)
+        self.table: Table = np.zeros(len(frames), ARRIVAL)
+        self.table["end"] = list(accumulate([frame.num_rows for frame in frames]))
+        self.table["kind"] = [frame.kind for frame in frames]
+        self.table["deadline"] = [frame.deadline for frame in frames]
+        self.table["arrived"] = [frame.arrived for frame in frames]
+        self.table["number"] = -1
         self._is_lent = lent is not None
 
     def frame_of(self, r: int) -> tuple[Frame, int]:
@@ -168,13 +174,33 @@ def _fill(
     chunk.at = arrival.at
 
 
-def join(columns: Sequence[NDArray[T]]) -> NDArray[T]:
-    """The columns, one after the other; itself where there is one."""
+class _Columns(NamedTuple):
+    handles: U64  # [R]
+    lengths: I64  # [R]
+    positions: I64  # [R], -1 where they are implied
+    data: Array  # [N, *features] the frames' packed tensors, one after the other
+
+
+def _rows_of_letters(letters: Sequence[Letter]) -> _Columns:
+    lengths = np.array([letter.length for letter in letters])
+    return _Columns(
+        np.array([letter.handle for letter in letters], np.uint64),
+        lengths,
+        np.array([letter.position for letter in letters]),
+        letters[0].input.array(bytearray().join([letter.raw for letter in letters]), int(lengths.sum())),
+    )
+
+
+def _rows(frames: Sequence[Frame]) -> _Columns:
+    positions = [np.full(f.num_rows, -1) if f.positions is None else f.positions for f in frames]
+    return _Columns(
+        _joined([frame.handles for frame in frames]),
+        _joined([frame.lengths for frame in frames]),
+        _joined(positions),
+        _joined([frame.data for frame in frames]),
+    )
+
+
+def _joined(columns: Sequence[NDArray[T]]) -> NDArray[T]:
+    # The columns, one after the other; itself where there is one.
     return columns[0] if len(columns) == 1 else np.concatenate(columns)
-
-
-def _positions(frames: Sequence[Frame], num_rows: int) -> I64:
-    # [R], -1 where they are implied.
-    if all(frame.positions is None for frame in frames):
-        return np.full(num_rows, -1)
-    return join([np.full(f.num_rows, -1) if f.positions is None else f.positions for f in frames])

@@ -26,8 +26,7 @@ class Caller:
     @property
     def is_full(self) -> bool:
         """Whether nothing more is to be read from it."""
-        max_rows, max_bytes = self._callers.most()
-        return self.rows >= max_rows or self.num_bytes >= max_bytes
+        return self.rows >= self._callers.max_rows or self.num_bytes >= self._callers.max_bytes
 
     def add(self, rows: int, num_bytes: int) -> None:
         """More that waits, runs or lies unread; negative: less."""
@@ -81,6 +80,9 @@ class Callers:
         self.limits = limits
         self._callers: dict[str, Caller] = {}
         self._num_active = 0  # callers that have rows
+        self.max_rows = self.max_bytes = 0
+        """At which a caller is full."""
+        self._share()
 
     @contextmanager
     def present(self, name: str) -> Iterator[Caller]:
@@ -94,17 +96,15 @@ class Callers:
             if not caller.streams:
                 del self._callers[name]
 
-    def most(self) -> tuple[int, int]:
-        """Rows and bytes at which a caller is full."""
-        limits, share = self.limits, max(1, self._num_active)
-        return (
-            min(limits.max_caller_rows, max(1, limits.max_queue_rows // share)),
-            min(limits.max_caller_bytes, max(1, limits.max_queue_bytes // share)),
-        )
-
     def count_active(self, more: int) -> None:
         """A caller has rows now, or (negative) has none any more, which leaves more for the others."""
         self._num_active += more
+        self._share()
         if more < 0:
             for caller in self._callers.values():
                 caller.wake()
+
+    def _share(self) -> None:
+        limits, share = self.limits, max(1, self._num_active)
+        self.max_rows = min(limits.max_caller_rows, max(1, limits.max_queue_rows // share))
+        self.max_bytes = min(limits.max_caller_bytes, max(1, limits.max_queue_bytes // share))

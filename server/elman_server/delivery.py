@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elman_server.answers import Answer
-from elman_server.frames import Frame
+from elman_server.frames import Frame, Letter, Want
 from elman_server.pages import Page
 
 I64 = NDArray[np.int64]
@@ -63,12 +63,15 @@ def _run_all(functions: Sequence[Callable[[], None]]) -> None:
 
 
 def _spread(page: Page, frames: Sequence[Frame], rows: I64) -> None:
-    if len(frames) == 1:
+    if len(frames) < len(rows):  # one for all
         _hand_over(page, frames[0], np.arange(len(rows)), rows)
         return
+    steps = page.steps() if any(isinstance(frame, Letter) for frame in frames) else None
     mine: dict[Frame, list[int]] = {}
     for i, frame in enumerate(frames):
-        if frame.num_rows == 1:
+        if steps and isinstance(frame, Letter) and not frame.want_state and frame.want is not Want.NONE:
+            frame.asker.deliver(frame, steps[i])
+        elif frame.num_rows == 1:
             frame.asker.deliver(frame, page.cut_row(i, frame.want, frame.want_state))
         else:
             mine.setdefault(frame, []).append(i)
@@ -77,8 +80,4 @@ def _spread(page: Page, frames: Sequence[Frame], rows: I64) -> None:
 
 
 def _hand_over(page: Page, frame: Frame, mine: I64, rows: I64) -> None:
-    if frame.num_rows == 1:
-        answer = page.cut_row(int(mine[0]), frame.want, frame.want_state)
-    else:
-        answer = page.cut(mine, rows[mine], frame.num_rows, frame.want, frame.want_state)
-    frame.asker.deliver(frame, answer)
+    frame.asker.deliver(frame, page.cut(mine, rows[mine], frame.num_rows, frame.want, frame.want_state))

@@ -42,10 +42,12 @@ class HandleKey:
         handles |= counts.astype(np.uint64) & _COUNT_MASK
         return handles ^ self._key
 
+    def model(self, handle: int) -> int:
+        """The model number."""
+        return (handle ^ self._key_number) >> (SLOT_BITS + COUNT_BITS)
+
     def models(self, handles: U64) -> I64:
         """[n] the model number of each."""
-        if len(handles) == 1:  # a frame of a single session: no array arithmetic
-            return np.array([(int(handles[0]) ^ self._key_number) >> (SLOT_BITS + COUNT_BITS)])
         return ((handles ^ self._key) >> np.uint64(SLOT_BITS + COUNT_BITS)).astype(np.int64)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elman_models.layout import batch_sizes, steps_and_rows
-from elman_server.answers import Answer
+from elman_server.answers import Answer, StepAnswer
 from elman_server.frames import Want
 
 I64 = NDArray[np.int64]
@@ -63,6 +63,14 @@ class Page:
             h_n=self.h_n[:, ended] if want_state and self.h_n is not None else None,
             c_n=self.c_n[:, ended] if want_state and self.c_n is not None else None,
         )
+
+    def steps(self) -> list[StepAnswer] | None:
+        """Each row's answer, if each is a whole chunk of one step and its output is wanted; else None."""
+        if self.output is None or len(self.offsets) > 1 or self.starts.any() or not self.finished.all():
+            return None
+        data, size = self.output.astype("<f4", copy=False).tobytes(), self.output[0].nbytes
+        positions = self.positions.tolist()
+        return [StepAnswer(position, data[i * size : (i + 1) * size]) for i, position in enumerate(positions)]
 
     def cut_row(self, i: int, want: Want, want_state: bool) -> Answer:
         """The part of a frame of one row, which is row `i` of the page."""

@@ -14,8 +14,8 @@ from elman.v1 import inference_pb2, tensor_pb2
 from elman_models.spec import ModelSpec
 from elman_models.state import State
 from elman_server.errors import InvalidInput, LimitReached
-from elman_server.frames import Asker, Frame, Want
-from elman_server.runtime import InputSpec
+from elman_server.frames import Asker, Frame, Letter, LetterAsker, PackedFrame, Want
+from elman_server.input_spec import InputSpec
 
 I64 = NDArray[np.int64]
 
@@ -27,6 +27,7 @@ _WANTS = {
 }
 
 
+MAX_POSITION = 1 << 62
 MAX_ANSWER_BYTES = 63 << 20
 """A little less than gRPC takes in one message."""
 
@@ -37,7 +38,7 @@ def check_answer(frame: Frame, spec: ModelSpec, max_slice: int | None) -> None:
     `max_slice`: steps of a row that are answered at a time; None: all.
     """
     states = frame.num_rows * spec.state_numel if frame.want_state else 0
-    if 4 * (len(frame.data) * spec.output_size + states) <= MAX_ANSWER_BYTES:  # nearly always
+    if 4 * (frame.num_steps * spec.output_size + states) <= MAX_ANSWER_BYTES:  # nearly always
         return
     lengths = frame.lengths if max_slice is None else np.minimum(frame.lengths, max_slice)
     steps = {Want.ALL: int(lengths.sum()), Want.LAST: frame.num_rows, Want.NONE: 0}[frame.want]
@@ -73,6 +74,29 @@ def read_handles(request: inference_pb2.StepRequest) -> NDArray[np.uint64]:
     return handles
 
 
+def read_letter(request: inference_pb2.StepRequest, spec: InputSpec, asker: LetterAsker, now: float) -> Letter | None:
+    """The frame of a request that has one row, without arrays; None for any that `read_frame` has to look at, be it to
+    say what is wrong. `now` in seconds on the engine's clock.
+
+    Raises:
+        InvalidInput: the timeout is negative.
+    """
+    lengths, positions, tensor = request.lengths, request.positions, request.input
+    data, want = tensor.data, _WANTS.get(request.return_output)
+    if len(lengths) != 1 or len(positions) > 1 or tensor.dtype != spec.wire_dtype or want is None:
+        return None
+    length, position = lengths[0], positions[0] if positions else -1
+    if not length or len(data) != length * spec.num_bytes or position >= MAX_POSITION:
+        return None
+    if tuple(tensor.shape) != (length, *spec.features):
+        return None
+    deadline = now + read_timeout(request.timeout) if request.HasField("timeout") else math.inf
+    return Letter(
+        request.frame_id, request.handles[0], length, position, data, spec,
+        want, request.return_state, deadline, asker, now,
+    )  # fmt: skip
+
+
 def read_frame(
     request: inference_pb2.StepRequest, handles: NDArray[np.uint64], spec: InputSpec, asker: Asker, now: float
 ) -> Frame:
@@ -82,7 +106,7 @@ def read_frame(
         InvalidInput: a length, a position, the shape, the dtype or the byte count is wrong.
     """
     lengths = read_lengths(request.lengths, expected=len(handles))
-    return Frame(
+    return PackedFrame(
         frame_id=request.frame_id,
         handles=handles,
         lengths=lengths,
@@ -182,7 +206,7 @@ def _read_positions(field: Sequence[int], rows: int) -> I64 | None:
     if len(field) != rows:
         raise InvalidInput(f"positions: expected {rows}, one for each handle, or none, got {len(field)}")
     positions = np.fromiter(field, np.uint64, rows)
-    if positions.max() >> np.uint64(62):
+    if positions.max() >= MAX_POSITION:
         raise InvalidInput(f"positions: expected less than 2^62, got {positions.max()}")
     return positions.astype(np.int64)
 

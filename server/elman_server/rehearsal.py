@@ -12,7 +12,7 @@ from elman_server.answers import Answer
 from elman_server.clock import Clock
 from elman_server.config import Limits
 from elman_server.delivery import Delivery
-from elman_server.frames import Frame, Want
+from elman_server.frames import Frame, PackedFrame, Want
 from elman_server.handles import HandleKey
 from elman_server.launch import Launch
 from elman_server.metrics import Metrics
@@ -55,7 +55,7 @@ class _Nobody:
 
 
 def _frame(handles: "np.ndarray[tuple[int], np.dtype[np.uint64]]") -> Frame:
-    return Frame(
+    return PackedFrame(
         frame_id=1,
         handles=handles,
         lengths=np.ones(1, np.int64),

@@ -1,15 +1,11 @@
 """A runtime: one model version as the engine runs it, with everything that it alone owns."""
 
-import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from elman import wire
-from elman_models.spec import ModelSpec
 from elman_models.stack import Stack
 from elman_models.state import State, StatePool
 from elman_server.config import Limits
@@ -17,36 +13,13 @@ from elman_server.counted import Counted
 from elman_server.frames import Frame
 from elman_server.handles import HandleKey
 from elman_server.held import Held
+from elman_server.input_spec import InputSpec
 from elman_server.inputs import Inputs
 from elman_server.metrics import ModelMetrics
 from elman_server.scheduler import Scheduler
 from elman_server.sessions import Sessions
 from elman_server.tombstones import Tombstones
 from elman_server.transfer import transfer_of
-
-
-@dataclass(slots=True, frozen=True)
-class InputSpec:
-    """What the door must know of a model to read a frame."""
-
-    features: tuple[int, ...]
-    """Of one step's input: (input_size,), or () for token ids."""
-    dtype: np.dtype[np.float32] | np.dtype[np.int64]
-    wire_dtype: int
-    """As it travels: `elman.wire`'s number."""
-    num_embeddings: int
-    """Token ids are below it; 0 where the input is not ids."""
-    num_bytes: int
-    """Of one step's input."""
-
-    @classmethod
-    def of(cls, spec: ModelSpec) -> "InputSpec":
-        """The input of a spec."""
-        ids = spec.embedding.num_embeddings if spec.embedding else 0
-        dtype = np.dtype(np.int64) if ids else np.dtype(np.float32)
-        return cls(
-            spec.input_features, dtype, wire.wire_dtype(dtype), ids, dtype.itemsize * math.prod(spec.input_features)
-        )
 
 
 class Runtime:

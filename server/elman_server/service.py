@@ -12,7 +12,7 @@ from elman_server.catalog import Catalog
 from elman_server.door import Door, UnaryContext, abort, unary
 from elman_server.engine import Engine
 from elman_server.errors import Draining, InvalidInput
-from elman_server.frames import Frame
+from elman_server.frames import Frame, PackedFrame
 from elman_server.infer_call import InferCall, InferResult
 from elman_server.reading import check_answer, check_size, read_input, read_lengths, read_state, read_timeout, read_want
 from elman_server.step_stream import StepStream
@@ -43,7 +43,7 @@ class InferenceService(inference_pb2_grpc.InferenceServicer):
         frame = self._frame(request, worker, call, context)
         check_answer(frame, runtime.spec, None)
         initial = read_state(request, runtime.spec, frame.num_rows)
-        with self._callers.present(context.peer()) as caller, caller.charged(frame.num_rows, frame.data.nbytes):
+        with self._callers.present(context.peer()) as caller, caller.charged(frame.num_rows, frame.num_bytes):
             try:
                 await self._engine.call(lambda: worker.admission.admit_infer(frame, initial))
                 result = await call.future
@@ -88,7 +88,7 @@ class InferenceService(inference_pb2_grpc.InferenceServicer):
             )
         timeout = read_timeout(request.timeout) if request.HasField("timeout") else math.inf
         remaining = context.time_remaining()
-        return Frame(
+        return PackedFrame(
             frame_id=0,
             handles=np.empty(0, np.uint64),
             lengths=lengths,

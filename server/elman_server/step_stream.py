@@ -8,7 +8,7 @@ import grpc
 import numpy as np
 
 from elman.v1 import inference_pb2
-from elman_server.answers import Answer, failure, refusal
+from elman_server.answers import Answer, StepAnswer, failure, refusal
 from elman_server.callers import Caller
 from elman_server.catalog import Catalog
 from elman_server.clock import Clock
@@ -16,7 +16,7 @@ from elman_server.engine import Engine
 from elman_server.errors import Draining, InvalidInput, ReAttach, ServiceError, StaleHandle
 from elman_server.frames import Frame
 from elman_server.metrics import Metrics
-from elman_server.reading import check_answer, check_size, read_frame, read_handles
+from elman_server.reading import check_answer, check_size, read_frame, read_handles, read_letter
 from elman_server.status import code_of
 from elman_server.worker import Worker
 from elman_server.writing import write_answer
@@ -54,7 +54,7 @@ class StepStream:
         self._metrics = metrics
         self._clock: Clock = engine.clock
         self._limits = catalog.limits
-        self._outbox: deque[tuple[int, Answer, int]] = deque()  # frame_id, answer, rows that end with it
+        self._outbox: deque[tuple[int, Answer | StepAnswer, int]] = deque()  # frame_id, answer, rows that end with it
         self._loop = asyncio.get_running_loop()
         self._wake: asyncio.Future[None] | None = None  # what the writer waits for; an Event costs several times more
         self._open_frames = 0
@@ -85,15 +85,16 @@ class StepStream:
         if not self._read_all:
             raise Draining("the server is stopping; reconnect")
 
-    def deliver(self, frame: Frame, answer: Answer) -> None:
+    def deliver(self, frame: Frame, answer: Answer | StepAnswer) -> None:
         """Queues an answer of the engine's."""
         ended = frame.open_rows if answer.frame_error is not None else answer.num_ended
         frame.open_rows -= ended
+        num_bytes = 0  # of the frame, which no longer count
         if not frame.open_rows:
             self._open_frames -= 1
-            self._caller.add(0, -frame.data.nbytes)
+            num_bytes = frame.num_bytes
             self._count(answer.frame_error, self._clock.now() - frame.arrived)
-        self._queue(frame.frame_id, answer, ended)
+        self._queue(frame.frame_id, answer, ended, num_bytes)
 
     def end(self) -> None:
         """Refuses what comes from now on, and ends once everything is answered."""
@@ -115,7 +116,7 @@ class StepStream:
             self._submit(request, now)
         except ServiceError as error:
             self._count(error, self._clock.now() - now)
-            self._queue(request.frame_id, refusal(error), 0)
+            self._queue(request.frame_id, refusal(error))
 
     def _submit(self, request: inference_pb2.StepRequest, now: float) -> None:
         if self.draining:
@@ -126,16 +127,27 @@ class StepStream:
                 f"the frame is for server {request.server_instance!r}, this is {self._instance!r}; attach again",
                 metadata={"server_instance": self._instance},
             )
-        handles = read_handles(request)
-        worker = self._worker(handles)
-        if worker is None:
+        found = self._letter(request, now) or self._packed(request, now)
+        if found is None:
             self._all_stale(request, now)
             return
-        frame = read_frame(request, handles, worker.runtime.input, self, now)
+        worker, frame = found
         check_answer(frame, worker.runtime.spec, self._limits.max_slice)
         self._open_frames += 1
-        self._caller.add(frame.num_rows, frame.data.nbytes)
+        self._caller.add(frame.num_rows, frame.num_bytes)
         self._engine.submit(worker, frame)
+
+    def _letter(self, request: inference_pb2.StepRequest, now: float) -> tuple[Worker, Frame] | None:
+        if len(request.handles) != 1:
+            return None
+        worker = self._catalog.worker(self._catalog.key.model(request.handles[0]))
+        letter = read_letter(request, worker.runtime.input, self, now) if worker else None
+        return (worker, letter) if worker and letter else None
+
+    def _packed(self, request: inference_pb2.StepRequest, now: float) -> tuple[Worker, Frame] | None:
+        handles = read_handles(request)
+        worker = self._worker(handles)
+        return (worker, read_frame(request, handles, worker.runtime.input, self, now)) if worker else None
 
     def _worker(self, handles: "np.ndarray[tuple[int], np.dtype[np.uint64]]") -> Worker | None:
         # The model that the handles are of; those of no model are stale, and found so by the engine.
@@ -154,13 +166,13 @@ class StepStream:
             "process; attach again"
         )
         self._count(error, self._clock.now() - now)
-        self._queue(request.frame_id, failure(tuple((row, error) for row in range(len(request.handles)))), 0)
+        self._queue(request.frame_id, failure(tuple((row, error) for row in range(len(request.handles)))))
 
-    def _queue(self, frame_id: int, answer: Answer, ended: int) -> None:
+    def _queue(self, frame_id: int, answer: Answer | StepAnswer, ended: int = 0, num_bytes: int = 0) -> None:
         if self._gone:  # nobody reads it, but the caller may have other streams: its rows no longer count
-            self._caller.add(-ended, 0)
+            self._caller.add(-ended, -num_bytes)
             return
-        self._caller.add(0, answer.num_bytes)
+        self._caller.add(0, answer.num_bytes - num_bytes)
         self._outbox.append((frame_id, answer, ended))
         self._notify()
 

@@ -33,8 +33,8 @@ def is_quick(items: Sequence[Submission | Callable[[], None]]) -> bool:
     for item in items:
         if not isinstance(item, Submission) or item.worker is not worker:
             return False
-        rows += len(item.frame.lengths)
-        steps = max(steps, int(item.frame.lengths[0]))
+        rows += item.frame.num_rows
+        steps = max(steps, item.frame.longest)
     if worker.runtime.transfer.is_asynchronous:
         return False
     seconds = worker.runtime.stack.plans.seconds(rows, steps)
