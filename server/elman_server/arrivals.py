@@ -119,40 +119,46 @@ def _take_in(
         slot: Any = np.int64(handles[r]) if is_lent else find(handles[r], key, sessions)
         slots[r] = slot
         begins[r] = known[r] = -1
-        if arrival.refused:
-            outcome[r] = REFUSED
-            continue
-        if slot < 0:
-            outcome[r] = STALE
+        if arrival.refused or slot < 0:
+            outcome[r] = REFUSED if arrival.refused else STALE
             continue
         session = sessions[slot]
         known[r] = session.admitted
-        if positions[r] >= 0:
-            begins[r] = positions[r]
-        elif not session.broken:
-            begins[r] = session.admitted
-        if len(barred) and barred[r]:
-            outcome[r] = INVALID
+        begins[r], outcome[r] = _judge(session, positions[r], len(barred) > 0 and barred[r])
+        if outcome[r] != TAKEN:
             continue
-        if begins[r] != session.admitted:
-            outcome[r] = ODD
-            continue
-        outcome[r] = TAKEN
-        if arrival.number < 0:
-            arrival.number = take(free_frames, num_free_frames)
-            frames_left[arrival.number] = 0
-        frames_left[arrival.number] += 1
-        number = take(free_chunks, num_free_chunks)
-        _fill(number, slot, begins[r], lengths[r], r - first, block, arrivals, f, chunks)
-        append(number, chunks, queues, line, line_span)
         if session.admitted > 0:
             observe(arrival.arrived - session.used, gap_bounds, gap_counts, gap_total)
         session.used = arrival.arrived
         session.broken = False
         session.admitted += lengths[r]
+        _refer(arrival, frames_left, free_frames, num_free_frames)
+        number = take(free_chunks, num_free_chunks)
+        _fill(number, slot, begins[r], lengths[r], r - first, block, arrivals, f, chunks)
+        append(number, chunks, queues, line, line_span)
         taken += 1
         steps += lengths[r]
     return outcome, slots, begins, known, taken, steps
+
+
+@compiled
+def _judge(session: Any, position: int, is_barred: bool) -> tuple[int, int]:
+    """Where a row's chunk begins, -1 if it names no position and its session is broken; and what becomes of it."""
+    begin = position
+    if position < 0 and not session.broken:
+        begin = session.admitted
+    if is_barred:
+        return begin, INVALID
+    return begin, TAKEN if begin == session.admitted else ODD
+
+
+@compiled
+def _refer(arrival: Any, left: I64, stack: I64, count: I64) -> None:
+    """One reference more to a frame, which gets its number with the first."""
+    if arrival.number < 0:
+        arrival.number = take(stack, count)
+        left[arrival.number] = 0
+    left[arrival.number] += 1
 
 
 @compiled

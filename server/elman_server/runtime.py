@@ -63,7 +63,10 @@ class Runtime:
         self.next_expiry = 0.0
         """Seconds on the engine's clock before which no session can expire."""
         self.unloading = False
-        self.metrics.watch_plans(stack.plans.names)
+        self._watch()
+
+    def _watch(self) -> None:
+        self.metrics.watch_plans(self.stack.plans.names)
         self.metrics.watch(
             queue_rows=lambda: self.queue_rows,
             queue_bytes=lambda: self.queue_bytes,
