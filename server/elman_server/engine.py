@@ -58,9 +58,10 @@ class Engine:
         self.post(self._stop)
         self._thread.join()
 
-    def submit(self, worker: Worker, frame: Frame) -> None:
-        """Hands a frame over, from the loop's thread. It is answered through its asker."""
-        self._inbox.append(Submission(worker, frame))
+    def submit(self, worker: Worker, frame: Frame, *, is_pipelined: bool = False) -> None:
+        """Hands a frame over, from the loop's thread. It is answered through its asker. `is_pipelined`: its stream was
+        sent on before all that came earlier was answered."""
+        self._inbox.append(Submission(worker, frame, is_pipelined))
         if not self._on_loop:
             self._wake.set()
         elif not self._turn_is_due:

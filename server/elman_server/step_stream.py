@@ -58,6 +58,7 @@ class StepStream:
         self._loop = asyncio.get_running_loop()
         self._wake: asyncio.Future[None] | None = None  # what the writer waits for; an Event costs several times more
         self._open_frames = 0
+        self._unsent = 0  # answers in the outbox, and the one that is being written
         self._read_all = False
         self._gone = False
         self.draining = False
@@ -133,9 +134,10 @@ class StepStream:
             return
         worker, frame = found
         check_answer(frame, worker.runtime.spec, self._limits.max_slice)
+        is_pipelined = self._open_frames + self._unsent > 0
         self._open_frames += 1
         self._caller.add(frame.num_rows, frame.num_bytes)
-        self._engine.submit(worker, frame)
+        self._engine.submit(worker, frame, is_pipelined=is_pipelined)
 
     def _letter(self, request: inference_pb2.StepRequest, now: float) -> tuple[Worker, Frame] | None:
         if len(request.handles) != 1:
@@ -174,6 +176,7 @@ class StepStream:
             return
         self._caller.add(0, answer.num_bytes - num_bytes)
         self._outbox.append((frame_id, answer, ended))
+        self._unsent += 1
         self._notify()
 
     def _notify(self) -> None:
@@ -188,6 +191,7 @@ class StepStream:
                 try:
                     await self._context.write(write_answer(frame_id, answer))
                 finally:
+                    self._unsent -= 1
                     self._caller.add(-ended, -answer.num_bytes)
             if (self._read_all or self.draining) and not self._open_frames:
                 return

@@ -19,19 +19,22 @@ class Submission(NamedTuple):
 
     worker: Worker
     frame: Frame
+    is_pipelined: bool
+    """Whether its stream was sent on before all that came earlier was answered."""
 
 
 def is_quick(items: Sequence[Submission | Callable[[], None]]) -> bool:
     """Whether an inbox is computed in less time than reading it and answering it takes.
 
     The interpreter runs one thread at a time: another one gains no more than the time of the computation, and costs
-    hand-overs. So few rows, and many messages of few rows, are served by the thread that reads them.
+    hand-overs. So few rows, and many messages of few rows, are served by the thread that reads them. But a stream is
+    read one message at a time: of one that is sent on unanswered, more is read while another thread computes.
     """
     if not items or not isinstance(items[0], Submission):
         return False
     worker, rows, steps = items[0].worker, 0, 0
     for item in items:
-        if not isinstance(item, Submission) or item.worker is not worker:
+        if not isinstance(item, Submission) or item.worker is not worker or item.is_pipelined:
             return False
         rows += item.frame.num_rows
         steps = max(steps, item.frame.longest)

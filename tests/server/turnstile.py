@@ -41,8 +41,8 @@ class Turnstile:
             await self._changed.wait_for(lambda: self._arrived >= count)
 
     def _counted(self, function: Any) -> Any:
-        def counted(*args: Any) -> None:
-            function(*args)
+        def counted(*args: Any, **named: Any) -> None:
+            function(*args, **named)
             task = asyncio.ensure_future(self._count())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
