@@ -17,7 +17,6 @@ from elman_server.frames import Frame, PackedFrame, Want
 from elman_server.handles import HandleKey
 from elman_server.metrics import Metrics
 from elman_server.runtime import Runtime
-from elman_server.sessions import Owner
 from elman_server.tombstones import Tombstones
 from elman_server.worker import Worker
 
@@ -36,7 +35,7 @@ class EngineAlone:
         self._worker = Worker(runtime, self._engine.delivery)
         self._engine.add(self._worker)
         slots = runtime.sessions.take(sessions, 0.0)
-        runtime.sessions.own(slots, [Owner("", str(slot)) for slot in slots.tolist()])
+        runtime.sessions.own(slots, "", list(map(str, slots.tolist())))
         self._handles = runtime.sessions.attach(slots, 0.0)
         runtime.pool.reset(slots)
         gc.collect()

@@ -15,8 +15,10 @@ from elman_server.bench.load import Load
 from elman_server.bench.outcome import Outcome
 
 CALLERS = 32
-STEPS_PER_SECOND = 100.0
-"""Of each caller that is paced, as a stream of speech frames is."""
+PACE = 0.4
+"""Of what the callers reached back to back: paced, as streams of speech frames are. A pace in steps a second would be
+all that a slow machine can do, where any load beside makes the queue grow."""
+BACK_TO_BACK, PACED = "back to back", f"a Poisson process of {PACE:.0%} of that"
 MARGIN_SECONDS = 1.0
 """For which the neighbour runs before and after."""
 
@@ -38,11 +40,11 @@ class Round:
 def measure(effort: Effort, folder: Path) -> Result:
     """Callers that send as fast as they are answered, and callers that are paced."""
     with serve(write_model(folder, effort)) as served, clients(2) as own:
-        kinds = {"back to back": None, f"{STEPS_PER_SECOND:g} steps/s each, Poisson": CALLERS * STEPS_PER_SECOND}
-        found: dict[str, list[Round]] = {kind: [] for kind in kinds}
+        found: dict[str, list[Round]] = {BACK_TO_BACK: [], PACED: []}
         for _ in rounds("slow neighbour", effort.rounds):
-            for kind, rate in kinds.items():
-                found[kind].append(_round(effort, served, own, rate))
+            fast = _round(effort, served, own, None)
+            found[BACK_TO_BACK].append(fast)
+            found[PACED].append(_round(effort, served, own, PACE * fast.alone.goodput))
     chunk = effort.long_chunk
     return Result(
         name="slow neighbour",

@@ -66,7 +66,7 @@ class Commit:
             runtime.metrics.reject(told.reason)
             asker, row = runtime.frames[int(chunks[one]["frame"])], int(chunks[one]["row"])
             self._delivery.answer(asker, failure(((row, told),)))
-        lent = runtime.sessions.owners[slot] is None  # asked now: a close that waits for these chunks frees the slot
+        lent = runtime.sessions.owner(slot) is None  # asked now: a close that waits for these chunks frees the slot
         self._release(dropped)
         if lent:
             runtime.borrowed -= 1

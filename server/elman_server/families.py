@@ -144,7 +144,7 @@ class Family:
         """Ends idle sessions: closed, expired, evicted or drained. `now` in seconds on the engine's clock."""
         sessions, metrics = runtime.sessions, runtime.metrics
         for slot in slots.tolist():
-            owner = sessions.owners[slot]
+            owner = sessions.owner(slot)
             if owner is None:
                 continue
             del self._places[owner.principal][owner.session_id]
@@ -208,13 +208,13 @@ class Family:
         if not indices:
             return
         slots = runtime.sessions.take(len(indices), now)
-        owners = [Owner(principal, opened.ids[index]) for index in indices]
-        runtime.sessions.own(slots, owners)
+        ids = [opened.ids[index] for index in indices]
+        runtime.sessions.own(slots, principal, ids)
         runtime.pool.reset(slots)
         places = self._places.setdefault(principal, {})
-        for owner, slot in zip(owners, slots.tolist(), strict=True):
-            places[owner.session_id] = runtime.number << SLOT_BITS | slot
-            self.tombstones.lift(owner)
+        for session_id, slot in zip(ids, slots.tolist(), strict=True):
+            places[session_id] = runtime.number << SLOT_BITS | slot
+            self.tombstones.lift(Owner(principal, session_id))
         runtime.metrics.sessions_opened.inc(len(indices))
         self._attach(opened, runtime, indices, slots, now)
 

@@ -122,7 +122,7 @@ class Lifecycle:
     def _view(self, place: Place, *, with_state: bool = False) -> SessionView:
         runtime, slot = place
         sessions, wall = runtime.sessions, self._clock.wall
-        owner = sessions.owners[slot]
+        owner = sessions.owner(slot)
         idle, used = runtime.limits.idle_timeout_seconds, float(sessions.used[slot])
         waits = idle is not None and sessions.admitted[slot] == sessions.position[slot]
         return SessionView(

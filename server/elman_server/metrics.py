@@ -8,7 +8,7 @@ from elman_server.batch_tally import BatchTally
 from elman_server.tally import Tallies
 
 # A step's budget is about a millisecond: buckets from a tenth of it to ten seconds, three to a decade.
-SECONDS = (*(round(m * 10.0**e, 6) for e in range(-4, 1) for m in (1, 2.5, 5)), 10.0)
+SECONDS = (*(round(m * 10.0**e, 6) for e in range(-4, 1) for m in (1, 1.5, 2.5, 4, 6)), 10.0)
 POWERS_OF_2 = tuple(float(1 << n) for n in range(15))
 LONG_SECONDS = (1.0, 10.0, 60.0, 600.0, 3600.0, 6 * 3600.0, 24 * 3600.0, 7 * 24 * 3600.0)
 

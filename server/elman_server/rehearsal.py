@@ -17,7 +17,6 @@ from elman_server.handles import HandleKey
 from elman_server.launch import Launch
 from elman_server.metrics import Metrics
 from elman_server.runtime import Runtime
-from elman_server.sessions import Owner
 from elman_server.tombstones import Tombstones
 from elman_server.worker import Worker
 
@@ -33,7 +32,7 @@ def rehearse() -> None:
     loop = asyncio.new_event_loop()  # nothing runs on it
     worker = Worker(runtime, Delivery(loop))
     slots = runtime.sessions.take(1, 0.0)
-    runtime.sessions.own(slots, [Owner("", "")])
+    runtime.sessions.own(slots, "", [""])
     handles = runtime.sessions.attach(slots, 0.0)
     runtime.pool.reset(slots)
     for _ in range(2):

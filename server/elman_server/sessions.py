@@ -54,7 +54,9 @@ class Sessions:
         self.closing: Flags = self.table["closing"]
         self.created: F64 = self.table["created"]
         self.used: F64 = self.table["used"]
-        self.owners: list[Owner | None] = [None] * num_slots
+        # Two lists of strings: a tuple for each session took a quarter of what a million have beside their state.
+        self._principals: list[str] = [""] * num_slots
+        self._ids: list[str | None] = [None] * num_slots  # None: nobody's
         self._number = number
         self.key = key
         self._count: I64 = self.table["count"]
@@ -84,17 +86,22 @@ class Sessions:
         self.created[slots] = self.used[slots] = now
         return slots
 
-    def own(self, slots: I64, owners: list[Owner]) -> None:
+    def own(self, slots: I64, principal: str, ids: list[str]) -> None:
         """Makes taken slots sessions."""
-        for slot, owner in zip(slots.tolist(), owners, strict=True):
-            self.owners[slot] = owner
-        self.num_open += len(owners)
+        for slot, session_id in zip(slots.tolist(), ids, strict=True):
+            self._principals[slot], self._ids[slot] = principal, session_id
+        self.num_open += len(ids)
+
+    def owner(self, slot: int) -> Owner | None:
+        """Whose it is; None for a slot that is free or lent."""
+        session_id = self._ids[slot]
+        return None if session_id is None else Owner(self._principals[slot], session_id)
 
     def free(self, slots: I64) -> None:
         """Gives slots back; their handles are stale from now on."""
         for slot in slots.tolist():
-            self.num_open -= self.owners[slot] is not None
-            self.owners[slot] = None
+            self.num_open -= self._ids[slot] is not None
+            self._principals[slot], self._ids[slot] = "", None
         self._attached[slots] = False
         self._free[self._num_free : self._num_free + len(slots)] = slots
         self._num_free += len(slots)
@@ -135,8 +142,7 @@ class Sessions:
         """At most `count` slots of the principal's sessions from slot `first` on, and where the next page begins."""
         found: list[int] = []
         for slot in np.flatnonzero(self._attached[first:]).tolist():
-            owner = self.owners[first + slot]
-            if owner is None or owner.principal != principal:
+            if self._ids[first + slot] is None or self._principals[first + slot] != principal:
                 continue
             if len(found) == count:
                 return found, first + slot

@@ -11,7 +11,7 @@ from elman_server.chunks import Chunks
 from elman_server.counted import Counted
 from elman_server.handles import HandleKey, slot_of
 from elman_server.ring import Ring
-from elman_server.sessions import Owner, Sessions, find
+from elman_server.sessions import Sessions, find
 from elman_server.tombstones import Tombstone, Tombstones
 from elman_server.versions import version_key
 
@@ -88,13 +88,13 @@ def good(sessions: Sessions, handles: np.ndarray) -> list[bool]:
 def test_handles_of_earlier_attachments_other_slots_and_other_processes_are_not_good() -> None:
     sessions, other = Sessions(0, HandleKey(), 4, 2), Sessions(0, HandleKey(), 4, 2)
     slots = sessions.take(2, 0.0)
-    sessions.own(slots, [Owner("p", "a"), Owner("p", "b")])
+    sessions.own(slots, "p", ["a", "b"])
     first = sessions.attach(slots, 0.0).copy()
     second = sessions.attach(slots[:1], 0.0)
     assert good(sessions, first) == [False, True]
     assert good(sessions, second) == [True]
     lent = other.take(2, 0.0)
-    other.own(lent, [Owner("p", "a"), Owner("p", "b")])
+    other.own(lent, "p", ["a", "b"])
     assert not any(good(sessions, other.attach(lent, 0.0)))
     sessions.free(slots)
     assert not any(good(sessions, np.concatenate([first, second])))
