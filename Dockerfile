@@ -72,8 +72,10 @@ COPY --from=packages /packages /
 COPY models/bundles /models
 
 # Nothing is written at run time but in /tmp, so the root may be read-only. The NVIDIA_ pair is what NVIDIA's
-# container runtime looks for; without a GPU it means nothing.
+# container runtime looks for; without a GPU it means nothing. With the tunable malloc asks for huge pages
+# (docs/operations.md).
 ENV PATH=/opt/elman/bin:$PATH \
+    GLIBC_TUNABLES=glibc.malloc.hugetlb=1 \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     NVIDIA_VISIBLE_DEVICES=all \

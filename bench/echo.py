@@ -22,15 +22,21 @@ class Echo:
     """Answers each frame of one row and one step with an answer made ahead."""
 
     def __init__(self, output_size: int) -> None:
-        self._output = wire.to_tensor(np.zeros((1, output_size), np.float32))
+        self._output_size = output_size
 
     async def step(self, _requests: object, context: Any) -> None:
         """Reads, writes, and so on."""
-        answer = inference_pb2.StepResponse(lengths=[1], finished=[0], positions=[1], output=self._output)
+        answer = answer_of(self._output_size)
         await context.write(inference_pb2.StepResponse(server_instance="echo"))
         while (request := await context.read()) is not grpc.aio.EOF:
             answer.frame_id = request.frame_id
             await context.write(answer)
+
+
+def answer_of(output_size: int) -> inference_pb2.StepResponse:
+    """An answer to one step of one session; a new one, whose frame_id is yet to be set."""
+    output = wire.to_tensor(np.zeros((1, output_size), np.float32))
+    return inference_pb2.StepResponse(lengths=[1], finished=[0], positions=[1], output=output)
 
 
 def main() -> None:

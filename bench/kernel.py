@@ -55,6 +55,10 @@ class Kernel:
             rows, batches * rows / elapsed, cpu / (batches * rows), self._step_alone(slots, packed, seconds / 2)
         )
 
+    def step(self, rows: int) -> None:
+        """One step of `rows` sessions, their states read and written."""
+        self._step(np.arange(rows), Packed(torch.zeros(rows, self.stack.spec.input_size), np.array([rows])))
+
     def _step(self, slots: "np.ndarray[tuple[int], np.dtype[np.int64]]", packed: Packed) -> None:
         _, state = self.stack.step(packed, self._pool.read(slots))
         self._pool.replace(slots, state)

@@ -20,6 +20,8 @@ ROWS = 64
 CONNECTIONS = 8
 FRAMES_PER_CONNECTION = 8
 """Of distinct sessions, around which a connection goes: enough for batches of any size."""
+CLEARLY = 1.5
+"""Times the peak goodput, from where on a load is one that cannot be served."""
 MAX_QUEUE_ROWS = 16384
 """The server's default: what is admitted waits behind no more than that."""
 
@@ -38,7 +40,7 @@ def measure(effort: Effort, folder: Path) -> Result:
     ours, theirs = ({cores[0]}, set(cores[1:])) if len(cores) > 1 else (set(cores), set(cores))
     with serve(write_model(folder, effort), cores=ours) as served, clients(cores=theirs) as own:
         load = _load(effort, served)
-        capacity = own.run(replace(load, in_flight=4), served.probe).goodput
+        capacity = max(own.run(replace(load, in_flight=4), served.probe).goodput for _ in range(effort.rounds))
         found: dict[float, list[Outcome]] = {multiple: [] for multiple in effort.multiples}
         for index in rounds("overload", effort.rounds):
             for multiple in effort.multiples:
@@ -68,7 +70,7 @@ def _result(capacity: float, points: Sequence[Point]) -> Result:
     peak = max(capacity, *(p.outcome.goodput for p in points))
     last = points[-1]
     full = MAX_QUEUE_ROWS / last.outcome.goodput
-    before = next(p for p in points if p.multiple >= min(2.0, last.multiple))
+    before = next(p for p in points if p is last or p.outcome.offered >= CLEARLY * peak)
     return Result(
         name="overload",
         bars=(

@@ -1,5 +1,6 @@
 """Separate callers: one stream and one session each, one step per message. What a session-step costs the server."""
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,11 +21,24 @@ LIMIT = 1.25
 
 
 @dataclass(frozen=True)
+class Sides:
+    """What is held against each other."""
+
+    kernel: Kernel
+    served: Served
+    echo: Served
+    batching: Served
+    own: Clients
+
+
+@dataclass(frozen=True)
 class Round:
-    """Both servers under the same load, and the kernel at the rows per batch that ours saw."""
+    """The servers under the same load, and the kernel at the rows per batch that ours saw."""
 
     ours: Outcome
     echo: Outcome
+    batching: Outcome
+    """The echo that batches: what a server of this kind costs on grpc.aio at least."""
     kernel: KernelRun
 
     @property
@@ -38,22 +52,31 @@ class Round:
         return self.echo.server.cpu_seconds / self.echo.done_steps
 
     @property
+    def batching_cpu(self) -> float:
+        """Processor seconds of the echo that batches, per message."""
+        return self.batching.server.cpu_seconds / self.batching.done_steps
+
+    @property
     def ratio(self) -> float:
         """What the bar speaks of."""
         return self.our_cpu / (self.echo_cpu + self.kernel.step_cpu_seconds_per_row)
 
 
 def measure(effort: Effort, folder: Path) -> Result:
-    """Echo, server and kernel in turn; then rows per batch over the number of callers."""
+    """Echoes, server and kernel in turn; then rows per batch over the number of callers."""
     models = write_model(folder, effort)
     sizes = ("--input-size", str(effort.input_size), "--output-size", str(effort.hidden_size))
-    with serve(models) as served, serve_module("bench.echo", *sizes) as echo, clients() as own:
-        kernel = Kernel(models, effort.sessions)
-        found = [_round(effort, effort.sessions, kernel, served, echo, own) for _ in rounds("streams", effort.rounds)]
+    with ExitStack() as stack:
+        served = stack.enter_context(serve(models))
+        echo = stack.enter_context(serve_module("bench.echo", *sizes))
+        batching = stack.enter_context(serve_module("bench.batching_echo", "--models", str(models)))
+        own = stack.enter_context(clients())
+        sides = Sides(Kernel(models, effort.sessions), served, echo, batching, own)
+        found = [_round(effort, effort.sessions, sides) for _ in rounds("streams", effort.rounds)]
         sweep = []
         for callers in effort.sweep:
             say(f"streams: {callers} callers")
-            sweep.append(_round(effort, callers, kernel, served, echo, own))
+            sweep.append(_round(effort, callers, sides))
     return Result(
         name="streams",
         bars=(
@@ -70,10 +93,14 @@ def measure(effort: Effort, folder: Path) -> Result:
     )
 
 
-def _round(effort: Effort, callers: int, kernel: Kernel, served: Served, echo: Served, own: Clients) -> Round:
-    echoed = own.run(_load(effort, callers, echo.address, handles=tuple(range(callers))), echo.probe)
-    ours = own.run(_load(effort, callers, served.address), served.probe)
-    return Round(ours, echoed, kernel.run(max(1, round(ours.server.rows_per_batch)), effort.seconds / 2))
+def _round(effort: Effort, callers: int, sides: Sides) -> Round:
+    own, handles = sides.own, tuple(range(callers))
+    echoed, batching = (
+        own.run(_load(effort, callers, one.address, handles), one.probe) for one in (sides.echo, sides.batching)
+    )
+    ours = own.run(_load(effort, callers, sides.served.address), sides.served.probe)
+    kernel = sides.kernel.run(max(1, round(ours.server.rows_per_batch)), effort.seconds / 2)
+    return Round(ours, echoed, batching, kernel)
 
 
 def _load(effort: Effort, callers: int, address: str, handles: tuple[int, ...] | None = None) -> Load:
@@ -92,6 +119,12 @@ def _figures(found: list[Round]) -> tuple[Figure, ...]:
     return (
         Figure("server", median(found, lambda r: r.our_cpu * 1e6), "us of processor time per session-step"),
         Figure("echo", median(found, lambda r: r.echo_cpu * 1e6), "us of processor time per message"),
+        Figure(
+            "an echo that batches and runs the kernel",
+            median(found, lambda r: r.batching_cpu * 1e6),
+            "us of processor time per message",
+        ),
+        Figure("server, over the echo that batches", median(found, lambda r: r.our_cpu / r.batching_cpu)),
         Figure(
             "kernel, the step alone", median(found, lambda r: r.kernel.step_cpu_seconds_per_row * 1e6), "us per row"
         ),
