@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from elman_models.layout import has_repeats
 from elman_models.spec import ModelSpec
 
 Slots = NDArray[np.int64]  # [B], distinct
@@ -115,10 +116,9 @@ class StatePool:
 
     def _checked_index(self, slots: Slots) -> torch.Tensor:
         # Looked at here, on the host: out of bounds on CUDA is an assertion that ends the process's use of the device.
-        in_order = np.sort(slots)
-        if slots.size and (in_order[0] < 0 or in_order[-1] >= self.num_slots):
-            raise ValueError(f"a slot is outside the pool of {self.num_slots}: {in_order[0]} to {in_order[-1]}")
-        if (in_order[1:] == in_order[:-1]).any():
+        if slots.size and (slots.min() < 0 or slots.max() >= self.num_slots):
+            raise ValueError(f"a slot is outside the pool of {self.num_slots}: {slots.min()} to {slots.max()}")
+        if has_repeats(slots):
             raise ValueError("a slot stands twice in one batch")
         index = torch.from_numpy(slots.astype(np.int64))  # a copy: the caller's may change
         if self._device.type != "cuda":

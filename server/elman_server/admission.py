@@ -58,22 +58,18 @@ class Admission:
         if not self._good_values(frame.data).all():
             bad = _rows_with(frame, ~self._good_values(frame.data))
             raise InvalidInput(self._bad_value(int(bad[0])))
-        if runtime.borrowed + frame.num_rows > limit:
-            raise LimitReached.by("max_infer_rows", limit, runtime.borrowed, frame.num_rows)
-        error = self.check_room(frame.num_rows, frame.num_bytes)
+        error = LimitReached.first(("max_infer_rows", limit, runtime.borrowed, frame.num_rows))
+        error = error or self.check_room(frame.num_rows, frame.num_bytes)
         if error:
             raise error
 
     def check_room(self, rows: int, num_bytes: int, rows_before: int = 0, bytes_before: int = 0) -> LimitReached | None:
         """Why that much more may not wait, if it may not; `..._before`: what comes with it and goes first."""
         runtime, limits = self._runtime, self._runtime.limits
-        for name, limit, now, more in (
+        return LimitReached.first(
             ("max_queue_rows", limits.max_queue_rows, runtime.queue_rows + rows_before, rows),
             ("max_queue_bytes", limits.max_queue_bytes, runtime.queue_bytes + bytes_before, num_bytes),
-        ):
-            if now + more > limit:
-                return LimitReached.by(name, limit, now, more)
-        return None
+        )
 
     def _groups(self, frames: list[Frame]) -> list[list[Frame]]:
         # Frames go together unless one has chunks longer than a slice: their data outlives that of the others.

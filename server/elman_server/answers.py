@@ -60,7 +60,11 @@ class StepAnswer(NamedTuple):
     """Its session's."""
     output: bytes
     """[output_size] float32, little-endian."""
-    frame_error: ServiceError | None = None
+
+    @property
+    def frame_error(self) -> ServiceError | None:
+        """None: it was admitted."""
+        return None
 
     @property
     def num_bytes(self) -> int:

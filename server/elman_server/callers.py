@@ -37,26 +37,6 @@ class Caller:
             self._callers.count_active(1 if self.rows > 0 else -1)
         self.wake()
 
-    @contextmanager
-    def charged(self, rows: int, num_bytes: int) -> Iterator[None]:
-        """Counts what a call asks for while it runs; unlike a stream it cannot be read later, so it may be refused.
-
-        Raises:
-            LimitReached: it is more than the caller may have outstanding.
-        """
-        limits = self._callers.limits
-        for name, limit, before, more in (
-            ("max_caller_rows", limits.max_caller_rows, self.rows, rows),
-            ("max_caller_bytes", limits.max_caller_bytes, self.num_bytes, num_bytes),
-        ):
-            if before + more > limit:
-                raise LimitReached.by(name, limit, before, more)
-        self.add(rows, num_bytes)
-        try:
-            yield
-        finally:
-            self.add(-rows, -num_bytes)
-
     def wake(self) -> None:
         """Lets those go on who wait for room, if there is some."""
         if self._waiters and not self.is_full:
@@ -77,7 +57,7 @@ class Callers:
     """Those who have streams or calls now."""
 
     def __init__(self, limits: Limits) -> None:
-        self.limits = limits
+        self._limits = limits
         self._callers: dict[str, Caller] = {}
         self._num_active = 0  # callers that have rows
         self.max_rows = self.max_bytes = 0
@@ -96,6 +76,27 @@ class Callers:
             if not caller.streams:
                 del self._callers[name]
 
+    @contextmanager
+    def charged(self, name: str, rows: int, num_bytes: int) -> Iterator[None]:
+        """Counts what a call asks for while it runs; unlike a stream it cannot be read later, so it may be refused.
+
+        Raises:
+            LimitReached: it is more than the caller may have outstanding.
+        """
+        limits = self._limits
+        with self.present(name) as caller:
+            error = LimitReached.first(
+                ("max_caller_rows", limits.max_caller_rows, caller.rows, rows),
+                ("max_caller_bytes", limits.max_caller_bytes, caller.num_bytes, num_bytes),
+            )
+            if error:
+                raise error
+            caller.add(rows, num_bytes)
+            try:
+                yield
+            finally:
+                caller.add(-rows, -num_bytes)
+
     def count_active(self, more: int) -> None:
         """A caller has rows now, or (negative) has none any more, which leaves more for the others."""
         self._num_active += more
@@ -105,6 +106,6 @@ class Callers:
                 caller.wake()
 
     def _share(self) -> None:
-        limits, share = self.limits, max(1, self._num_active)
+        limits, share = self._limits, max(1, self._num_active)
         self.max_rows = min(limits.max_caller_rows, max(1, limits.max_queue_rows // share))
         self.max_bytes = min(limits.max_caller_bytes, max(1, limits.max_queue_bytes // share))

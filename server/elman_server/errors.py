@@ -127,11 +127,15 @@ class LimitReached(ServiceError):
     reason = "LIMIT_REACHED"
 
     @classmethod
-    def by(cls, name: str, limit: int, before: int, more: int) -> "LimitReached":
-        """`more` than fits came while `before` waited. A retry helps where it would fit alone."""
-        text = f"{name} is {limit}: {before} wait and {more} came"
-        retry_seconds = RETRY_SECONDS if more <= limit else None
-        return cls(text, metadata={"limit": name, "value": limit}, retry_seconds=retry_seconds)
+    def first(cls, *rooms: tuple[str, int, int, int]) -> "LimitReached | None":
+        """For the first room in which what comes does not fit, if there is one. A room: name of the limit, the limit,
+        what waits, what comes. A retry helps where that would fit alone."""
+        for name, limit, before, more in rooms:
+            if before + more > limit:
+                text = f"{name} is {limit}: {before} wait and {more} came"
+                retry_seconds = RETRY_SECONDS if more <= limit else None
+                return cls(text, metadata={"limit": name, "value": limit}, retry_seconds=retry_seconds)
+        return None
 
 
 class DeadlinePassed(ServiceError):

@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from elman_server.batch_tally import BatchTally
 from elman_server.tally import Tallies
 
-# A step's budget is about a millisecond: buckets from a tenth of it to ten seconds, three to a decade.
+# A step's budget is about a millisecond: buckets from a tenth of it to ten seconds, five to a decade.
 SECONDS = (*(round(m * 10.0**e, 6) for e in range(-4, 1) for m in (1, 1.5, 2.5, 4, 6)), 10.0)
 POWERS_OF_2 = tuple(float(1 << n) for n in range(15))
 LONG_SECONDS = (1.0, 10.0, 60.0, 600.0, 3600.0, 6 * 3600.0, 24 * 3600.0, 7 * 24 * 3600.0)
@@ -69,28 +69,32 @@ REJECTED = (
 ENDED = ("closed", "expired", "evicted", "drained")
 
 
+class _Make:
+    """Metrics of one registry."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+
+    def counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(name, text, labels, registry=self._registry)
+
+    def gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(name, text, labels, registry=self._registry)
+
+    def tallies(self, name: str, text: str, bounds: Sequence[float], *labels: str) -> Tallies:
+        return Tallies(name, text, labels or MODEL, bounds, self._registry)
+
+
 class Metrics:
     """Every metric of a server."""
 
     def __init__(self) -> None:
-        self.registry = registry = CollectorRegistry()
-
-        def counter(name: str, text: str, *labels: str) -> Counter:
-            return Counter(name, text, labels, registry=registry)
-
-        def gauge(name: str, text: str, *labels: str) -> Gauge:
-            return Gauge(name, text, labels, registry=registry)
-
-        def tallies(name: str, text: str, bounds: Sequence[float], *labels: str) -> Tallies:
-            return Tallies(name, text, labels or MODEL, bounds, registry)
-
+        self.registry = CollectorRegistry()
+        make = _Make(self.registry)
+        counter, gauge, tallies = make.counter, make.gauge, make.tallies
         self.requests = counter("elman_requests_total", "Requests answered; for Step, frames", "method", "code")
-        self.request_seconds = tallies(
-            "elman_request_seconds",
-            "From a request's arrival to its last answer; for Step, a frame's",
-            SECONDS,
-            "method",
-        )
+        text = "From a request's arrival to its last answer; for Step, a frame's"
+        self.request_seconds = tallies("elman_request_seconds", text, SECONDS, "method")
         self.session_steps = counter("elman_session_steps_total", "Time steps computed, over all sessions", *MODEL)
         self.padded_steps = counter("elman_padded_steps_total", "Time steps computed that nobody asked for", *MODEL)
         self.launches = counter("elman_launches_total", "Batches run", *MODEL)

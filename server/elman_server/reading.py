@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from elman import wire
 from elman.v1 import inference_pb2, tensor_pb2
+from elman_models.layout import has_repeats
 from elman_models.spec import ModelSpec
 from elman_models.state import State
 from elman_server.errors import InvalidInput, LimitReached
@@ -28,6 +29,7 @@ _WANTS = {
 
 
 MAX_POSITION = 1 << 62
+"""Positions are below it: what is computed from them stays within 64 bits."""
 MAX_ANSWER_BYTES = 63 << 20
 """A little less than gRPC takes in one message."""
 
@@ -66,8 +68,7 @@ def read_handles(request: inference_pb2.StepRequest) -> NDArray[np.uint64]:
     handles = np.fromiter(request.handles, np.uint64, len(request.handles))
     if not len(handles):
         raise InvalidInput("handles: expected at least one, got none")
-    in_order = np.sort(handles)  # a tenth of what np.unique takes
-    if (in_order[1:] == in_order[:-1]).any():
+    if has_repeats(handles):
         raise InvalidInput("handles: each may stand once in a frame, and one is repeated")
     return handles
 

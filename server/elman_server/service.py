@@ -43,7 +43,7 @@ class InferenceService(inference_pb2_grpc.InferenceServicer):
         frame = self._frame(request, worker, call, context)
         check_answer(frame, runtime.spec, None)
         initial = read_state(request, runtime.spec, frame.num_rows)
-        with self._callers.present(context.peer()) as caller, caller.charged(frame.num_rows, frame.num_bytes):
+        with self._callers.charged(context.peer(), frame.num_rows, frame.num_bytes):
             try:
                 await self._engine.call(lambda: worker.admission.admit_infer(frame, initial))
                 result = await call.future

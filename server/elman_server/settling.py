@@ -84,12 +84,7 @@ def _settle(
             chunk.page_row = i
             continue
         num_steps += chunk.length
-        session = sessions[chunk.slot]
-        session.position += chunk.length
-        session.used = now
-        if session.attached:
-            hold(chunk.slot, chunk.begin, chunk.length, chunk.kind, page, i, held, held_count)
-        else:
+        if not _advance(chunk, sessions[chunk.slot], page, i, now, held, held_count):
             lent[num_lent] = chunk.slot
             num_lent += 1
         if release_one(chunk.frame, frames_left, free_frames, num_free_frames):
@@ -104,3 +99,14 @@ def _settle(
         lent[:num_lent], last_frames[:num_frames], last_blocks[:num_blocks], num_steps,
         wants_output, is_one_frame,
     )  # fmt: skip
+
+
+@compiled
+def _advance(chunk: Any, session: Any, page: int, row: int, now: float, held: Table, held_count: I64) -> bool:
+    """A session is past a chunk, whose answer is held from now on; False for a slot that was lent."""
+    session.position += chunk.length
+    session.used = now
+    attached = bool(session.attached)
+    if attached:
+        hold(chunk.slot, chunk.begin, chunk.length, chunk.kind, page, row, held, held_count)
+    return attached

@@ -9,10 +9,11 @@ from time import perf_counter, thread_time
 import torch
 
 Run = Callable[[], object]
-LONG_SECONDS = 5e-3
-"""A run this long says enough at once to be given up."""
 Now = Callable[[], float]
 """Seconds since some moment, once what was begun is done."""
+
+LONG_SECONDS = 5e-3
+"""A run of this time is long enough to be believed, or given up, at once."""
 
 
 def stopwatch(device: torch.device) -> Now:

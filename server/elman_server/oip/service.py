@@ -111,7 +111,7 @@ class OpenInferenceService(UnsupportedCalls):
         if remaining is not None:
             inference.frame.deadline = min(inference.frame.deadline, now + remaining)
         frame = inference.frame
-        with self._door.callers.present(context.peer()) as caller, caller.charged(frame.num_rows, frame.num_bytes):
+        with self._door.callers.charged(context.peer(), frame.num_rows, frame.num_bytes):
             try:
                 self._sequences.submit(inference)
                 part = await call.future
