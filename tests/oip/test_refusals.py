@@ -129,6 +129,19 @@ async def test_a_full_queue_is_unavailable(serve: Serve) -> None:
     assert "Exceeds maximum queue size" in failed[0].details()
 
 
+async def test_the_calls_of_one_caller_stay_within_its_limits(serve: Serve) -> None:
+    served = await serve("gru", max_caller_rows=2)
+    stub, two_rows = stub_of(served), request("gru", np.zeros((1, 2, 3), np.float32))
+    async with held(served):
+        first = asyncio.ensure_future(stub.ModelInfer(two_rows))
+        await until_read(served, 1)
+        code, message = await refused(stub.ModelInfer(two_rows))
+    assert code == "UNAVAILABLE"
+    assert "Exceeds maximum queue size" in message
+    await first
+    await stub.ModelInfer(two_rows)
+
+
 async def test_a_request_whose_time_was_over_is_unavailable_and_not_applied(serve: Serve) -> None:
     clock = FakeClock()
     served = await serve("gru", clock=clock)

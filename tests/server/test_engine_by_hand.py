@@ -103,6 +103,20 @@ def test_each_chunk_of_a_caller_that_went_away_counts_as_cancelled() -> None:
     bench.assert_nothing_left()
 
 
+def test_chunks_that_came_too_late_count_as_expired_and_not_those_that_fail_with_them() -> None:
+    bench, asker = make_bench(), Asked()
+    opened = bench.open("a", "b")
+    data = random_input(bench.toy.spec, RNG, 2)
+    late = bench.submit(bench.frame(opened.handles, data, [1, 1], asker, timeout=0))
+    follower = bench.submit(bench.frame(opened.handles, data, [1, 1], asker))
+    bench.drain()
+    assert all(isinstance(asker.ended[late.frame_id, row], DeadlinePassed) for row in range(2))
+    assert all(isinstance(asker.ended[follower.frame_id, row], PredecessorFailed) for row in range(2))
+    (sample,) = [s for s in bench.runtime.metrics.expired_rows.collect()[0].samples if s.name.endswith("_total")]
+    assert sample.value == 2
+    bench.assert_nothing_left()
+
+
 def test_a_repeat_of_a_queued_chunk_brings_its_own_deadline() -> None:
     bench, old, new = make_bench(), Asked(), Asked()
     opened = bench.open("a")

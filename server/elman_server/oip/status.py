@@ -33,7 +33,7 @@ _CODES: dict[type[e.ServiceError], grpc.StatusCode] = {
     Unsupported: grpc.StatusCode.UNIMPLEMENTED,
 }
 
-_QUEUES = ("max_queue_rows", "max_queue_bytes", "max_infer_rows")
+_QUEUES = ("max_queue_rows", "max_queue_bytes", "max_caller_rows", "max_caller_bytes", "max_infer_rows")
 
 
 def code_of(error: e.ServiceError) -> grpc.StatusCode:
