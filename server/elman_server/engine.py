@@ -148,8 +148,10 @@ class Engine:
     def _step(self, worker: Worker) -> None:
         launch = self._schedule(worker)
         if launch:
-            self.delivery.flush()  # likewise
-            launch.run()
+            launch.read()
+            self.delivery.flush()  # likewise; any sooner, and it is the engine that waits for the interpreter
+            launch.begin()
+            launch.land()
             self._commit(launch)
 
     def _next_worker(self) -> Worker | None:

@@ -59,6 +59,7 @@ class Flight:
 
     def begin(self, launch: Launch) -> None:
         """Begins a launch and hands it over."""
+        launch.read()
         launch.begin()
         flying = _Flying(launch, threading.Event())
         self._under_way.append(flying)

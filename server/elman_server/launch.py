@@ -30,7 +30,7 @@ class Result(NamedTuple):
 
 
 class Launch:
-    """Begins and lands once; an asynchronous device computes in between."""
+    """Reads, begins and lands once; an asynchronous device computes between the last two."""
 
     def __init__(self, worker: Worker, batch: Batch, clock: Clock) -> None:
         """On the engine's thread."""
@@ -45,18 +45,21 @@ class Launch:
         if batch.begins_longer:
             lengths = chunks["length"][batch.numbers]
             self._longer = np.flatnonzero((batch.starts == 0) & (batch.takes < lengths)).tolist()
+        self._read: State | None = None
         self._before: State | None = None  # what was overwritten
+        self._began = 0.0
         self._land: Callable[[], Result] | None = None
 
-    def run(self) -> None:
-        """Both."""
-        self.begin()
-        self.land()
+    def read(self) -> None:
+        """Reads the states that it begins from. A failure, here and in `begin`, is kept for `land`."""
+        with self._failing():
+            self._began = self._clock.now()
+            self._read = self.worker.runtime.pool.read(self.batch.slots)
 
     def begin(self) -> None:
-        """Hands the batch to the device. A failure is kept for `land`."""
+        """Hands the batch to the device."""
         with self._failing():
-            self._land = self._begin()
+            self._land = None if self._read is None else self._begin(self._read)
 
     def land(self) -> None:
         """Waits for what the device gives."""
@@ -77,13 +80,12 @@ class Launch:
             log.exception("a batch of model %s failed", self.worker.runtime.spec.name)
             self._land = self.result = None
 
-    def _begin(self) -> Callable[[], Result]:
-        runtime, slots, began = self.worker.runtime, self.batch.slots, self._clock.now()
+    def _begin(self, before: State) -> Callable[[], Result]:
+        runtime = self.worker.runtime
         data = runtime.transfer.to_device(self._data)
-        before = runtime.pool.read(slots)
         output, state = runtime.stack.step(Packed(data, self.batch.sizes), before)
         self._before = before
-        runtime.pool.replace(slots, state)
+        runtime.pool.replace(self.batch.slots, state)
         asked = [tensor for tensor in state if tensor is not None] if self.batch.wants_state else []
         coming, plan_name = runtime.transfer.to_host([output, *asked]), runtime.stack.plan_name
         starting_states = self._starts(before)
@@ -91,7 +93,7 @@ class Launch:
         def land() -> Result:
             output, *asked = coming.wait()
             there = State(asked[0], asked[1] if len(asked) > 1 else None) if asked else state
-            return Result(output, there, starting_states, plan_name, self._clock.now() - began)
+            return Result(output, there, starting_states, plan_name, self._clock.now() - self._began)
 
         return land
 

@@ -42,7 +42,9 @@ def rehearse() -> None:
         runtime.scheduler.observe_waits(batch, 0.0, runtime.metrics.queue_seconds)
         runtime.metrics.session_lifetime.observe_all(np.zeros(1))
         launch = Launch(worker, batch, Clock())
-        launch.run()
+        launch.read()
+        launch.begin()
+        launch.land()
         assert launch.result is not None
         runtime.metrics.ran(1, 1, 1, launch.result.seconds)
         worker.commit.batch(batch, launch.result.output, launch.result.state, 0.0)
