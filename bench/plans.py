@@ -1,12 +1,13 @@
 """Is the plan that is chosen the best one? Every candidate, interleaved in one process, against the chosen one and
 against plain torch.nn.
 
-    python bench/plans.py [--short] [--threads N] [--precision bfloat16] [--out FILE]
+    python bench/plans.py [--short] [--threads N] [--precision int8] [--out FILE]
 
 The plan table is filled as the server fills it, then every candidate runs every shape: medians of 7
 to 99 interleaved rounds.
 A ratio above 1 means that the chosen plan is faster. With one thread the clock is that thread's, so that other
-processes count only as far as they take cache and memory. The grid is that of the issue: input 64, 2 layers.
+processes count only as far as they take cache and memory. The grid is that of the issue: input 64, 2 layers. For a
+lower precision the best plan that has it is held against the best of all wider ones.
 """
 
 import argparse
@@ -36,6 +37,8 @@ from elman_models.plans.workshop import SEGMENTS, Workshop
 CPU = torch.device("cpu")
 CELLS = (Cell.LSTM, Cell.GRU, Cell.RNN_TANH)
 TORCH = "torch.nn"
+LOWER = ("bfloat16", "int8")
+"""Precisions that a model may allow, the wider one first; names of plans end with them."""
 EFFORT = Effort(
     min_rounds=7, max_rounds=99, max_seconds=0.4, sample_seconds=5e-4, give_up_factor=float("inf"), statistic=median
 )
@@ -61,6 +64,13 @@ class Point:
         """The chosen plan's speed as a share of the fastest candidate's."""
         return min(s for name, s in self.seconds.items() if name != TORCH) / self.seconds[self.chosen]
 
+    def gain(self, precision: str) -> float:
+        """How many times faster its best plan is than the best of all wider ones; NaN where it has none."""
+        narrower = LOWER[LOWER.index(precision) :]
+        mine = [s for name, s in self.seconds.items() if name.endswith(precision)]
+        wider = [s for name, s in self.seconds.items() if name != TORCH and not name.endswith(narrower)]
+        return min(wider) / min(mine) if mine else float("nan")
+
 
 @torch.inference_mode()  # as the server runs them, and as users should run torch.nn
 def main() -> None:
@@ -83,7 +93,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--short", action="store_true", help="a part of the grid, in half a minute")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
+    parser.add_argument("--precision", choices=["float32", *LOWER], default="float32")
     parser.add_argument("--budget", type=float, default=8.0, help="seconds of warm-up per model")
     parser.add_argument("--out", type=Path, help="JSON file; default bench/results/plans-MACHINE.json")
     return parser.parse_args()
@@ -151,7 +161,18 @@ def summary(points: list[Point]) -> str:
             pairs = [least_and_mean([p.of_best for p in mine])]
             pairs += [least_and_mean([p.ratio(name) for p in mine]) for name in ("ort", TORCH)]
             lines.append(f"{label:<18}" + "".join(f"{least:>8.2f}{mean:>8.2f}" for least, mean in pairs))
-    return "\n".join(lines)
+    return "\n".join([*lines, *gains(points)])
+
+
+def gains(points: list[Point]) -> Iterable[str]:
+    """A line for each model and number of rows: what lower precisions bring over all wider ones, over its shapes."""
+    for precision in LOWER:
+        known = [p for p in points if p.gain(precision) == p.gain(precision) and not p.is_ragged]
+        for cell, hidden_size in dict.fromkeys((p.cell, p.hidden_size) for p in known):
+            mine = [p for p in known if (p.cell, p.hidden_size) == (cell, hidden_size)]
+            yield f"{precision} over wider, {cell} {hidden_size}: " + ", ".join(
+                f"{p.shape} {p.gain(precision):.2f}" for p in mine
+            )
 
 
 def least_and_mean(ratios: list[float]) -> tuple[float, float]:

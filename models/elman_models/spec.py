@@ -33,6 +33,7 @@ class Precision(StrEnum):
     FLOAT32 = "float32"
     BFLOAT16 = "bfloat16"
     FLOAT16 = "float16"
+    INT8 = "int8"
 
 
 class _Strict(BaseModel):
@@ -73,7 +74,8 @@ class ModelSpec(_Strict):
     head: HeadSpec | None = None
     precision: Precision = Precision.FLOAT32
     """The least that the stack may be computed with: a lower one is used where it is faster, and float32 elsewhere.
-    On CPU bfloat16 is used and float16 is not. Weights, states, inputs and outputs stay float32."""
+    int8 allows bfloat16, too; it is used on CPUs that have VNNI, float16 on CUDA. Weights, states, inputs and outputs
+    stay float32."""
     metadata: dict[str, str] = Field(default_factory=dict)
     """Told to clients as it is."""
 

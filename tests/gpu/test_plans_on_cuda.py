@@ -73,6 +73,7 @@ def test_half_precision_is_a_candidate_only_where_the_spec_asks_for_it() -> None
         "float32": ["cudnn", "cuda_graph"],
         "float16": ["cudnn", "cuda_graph", "cudnn_float16", "cuda_graph_float16"],
         "bfloat16": ["cudnn", "cuda_graph", "cudnn_bfloat16", "cuda_graph_bfloat16"],
+        "int8": ["cudnn", "cuda_graph", "cudnn_bfloat16", "cuda_graph_bfloat16"],
     }.items():
         spec = make_spec(Cell.LSTM, precision=precision)
         assert [c.name for c in candidates(spec, make_stack(spec, CUDA).rnn)] == names

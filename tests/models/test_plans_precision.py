@@ -1,4 +1,4 @@
-"""bfloat16: asked for by the spec, and no further from the truth than docs say."""
+"""Lower precisions: asked for by the spec, and no further from the truth than docs say."""
 
 from collections.abc import Iterator
 
@@ -8,11 +8,12 @@ from plan_cases import make_workshop
 from recurrent_cases import CELLS, CPU, make_spec, random_input
 
 from elman_models import ModelSpec, Packed, Stack, State, batch_sizes
+from elman_models.plans import candidates as candidates_module
 from elman_models.stack import recurrent_module
 
 CELL_NAMES = [cell for cell in CELLS if cell != "lstm_projected"]
 STEPS, ROWS, HIDDEN = 1000, 4, 128
-FLOAT32_BOUND, BFLOAT16_BOUND = 5e-6, 0.02
+BOUNDS = {"float32": 5e-6, "bfloat16": 0.02, "int8": 0.05}
 """Largest absolute error of the output over 1,000 steps against float64; weights as torch initialises them."""
 
 
@@ -57,15 +58,21 @@ def errors(stack: Stack) -> dict[str, float]:
 
 @pytest.mark.parametrize("cell", CELL_NAMES)
 def test_over_a_thousand_steps_each_precision_stays_within_its_bound(cell: str) -> None:
-    stack = make_stack(make_spec(cell, num_layers=2, input_size=64, hidden_size=HIDDEN, precision="bfloat16"))
-    found = errors(stack)
-    low = {name: error for name, error in found.items() if name.endswith("bfloat16")}
-    assert low
-    assert max(low.values()) < BFLOAT16_BOUND
-    assert max(error for name, error in found.items() if name not in low) < FLOAT32_BOUND
+    stack = make_stack(make_spec(cell, num_layers=2, input_size=64, hidden_size=HIDDEN, precision="int8"))
+    found, candidates = errors(stack), make_workshop(stack).candidates
+    assert {"float32", "bfloat16"} <= {candidate.precision for candidate in candidates.values()}
+    assert not [name for name, error in found.items() if error > BOUNDS[candidates[name].precision]]
 
 
-@pytest.mark.parametrize("precision", ["float32", "float16"])
-def test_a_model_that_does_not_ask_for_bfloat16_has_no_such_plan(precision: str) -> None:
-    stack = make_stack(make_spec("lstm", precision=precision))
-    assert not [name for name in make_workshop(stack).candidates if "float16" in name]
+LOWER = {"float32": set(), "float16": set(), "bfloat16": {"bfloat16"}, "int8": {"bfloat16", "int8"}}
+
+
+@pytest.mark.parametrize("precision", LOWER)
+@pytest.mark.parametrize("has_vnni", [False, True])
+def test_a_plan_has_no_lower_precision_than_its_model_asks_for(
+    monkeypatch: pytest.MonkeyPatch, precision: str, has_vnni: bool
+) -> None:
+    monkeypatch.setattr(candidates_module, "has_int8", lambda: has_vnni)
+    candidates = make_workshop(make_stack(make_spec("lstm", precision=precision))).candidates.values()
+    found = {str(candidate.precision) for candidate in candidates} - {"float32"}
+    assert found == LOWER[precision] - (set() if has_vnni else {"int8"})

@@ -18,8 +18,9 @@ class Affine(Protocol):
         ...
 
 
-MakeAffine = Callable[[torch.Tensor, torch.Tensor | None, Activation], Affine]
-"""From weight [out_features, in_features], bias [out_features] or None, and activation."""
+MakeAffine = Callable[[torch.Tensor, torch.Tensor | None, Activation, int], Affine]
+"""From weight [out_features, in_features], bias [out_features] or None, activation, and how many of the first columns
+are the model's input, which may be of another range than the rest of `x`."""
 
 
 class OneDnnAffine:
@@ -28,7 +29,7 @@ class OneDnnAffine:
     The operators are those that TorchInductor packs its linear layers with (torch/_inductor/mkldnn_ir.py).
     """
 
-    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None, activation: Activation) -> None:
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None, activation: Activation, _apart: int) -> None:
         self._weight = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), None)
         self._bias = bias
         self._activation = activation
@@ -48,10 +49,11 @@ class BFloat16Affine:
     A sigmoid follows in float32: the fused plan makes tanh from it, and one rounded to 8 bits has no small values left.
     """
 
-    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None, activation: Activation) -> None:
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None, activation: Activation, apart: int) -> None:
         self._late_sigmoid = activation == "sigmoid"
         low_bias = None if bias is None else bias.to(torch.bfloat16)
-        self._affine = OneDnnAffine(weight.to(torch.bfloat16), low_bias, "none" if self._late_sigmoid else activation)
+        early = "none" if self._late_sigmoid else activation
+        self._affine = OneDnnAffine(weight.to(torch.bfloat16), low_bias, early, apart)
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """See `Affine`."""

@@ -13,6 +13,7 @@ from elman_models.plans.affine import BFloat16Affine, OneDnnAffine
 from elman_models.plans.cast import CastPlan
 from elman_models.plans.fused import FusedPlan
 from elman_models.plans.graph import CudaCapture, GraphPlan
+from elman_models.plans.int8_affine import Int8Affine, has_int8
 from elman_models.plans.module import ModulePlan
 from elman_models.plans.onednn_lstm import OneDnnLstmPlan
 from elman_models.plans.plan import Plan
@@ -64,11 +65,18 @@ def _on_onednn(spec: ModelSpec, rnn: nn.RNNBase, is_plain_lstm: bool) -> list[Ca
     found = [Candidate("fused", lambda: FusedPlan("fused", spec, rnn, OneDnnAffine), takes_ragged=True)]
     if is_plain_lstm:
         found.append(Candidate("onednn_lstm", lambda: OneDnnLstmPlan("onednn_lstm", spec, rnn), takes_ragged=False))
-    if spec.precision is not Precision.BFLOAT16:
-        return found
+    if spec.precision in (Precision.BFLOAT16, Precision.INT8):
+        found += _in_bfloat16(spec, rnn, is_plain_lstm)
+    if spec.precision is Precision.INT8 and has_int8():
+        build = partial(FusedPlan, "fused_int8", spec, rnn, Int8Affine)
+        found.append(Candidate("fused_int8", build, True, Precision.INT8))
+    return found
+
+
+def _in_bfloat16(spec: ModelSpec, rnn: nn.RNNBase, is_plain_lstm: bool) -> list[Candidate]:
     low = Precision.BFLOAT16
     fused, lstm = "fused_bfloat16", "onednn_lstm_bfloat16"
-    found.append(Candidate(fused, lambda: FusedPlan(fused, spec, rnn, BFloat16Affine), True, low))
+    found = [Candidate(fused, lambda: FusedPlan(fused, spec, rnn, BFloat16Affine), True, low)]
     if is_plain_lstm:
         dtype = torch.bfloat16
         found.append(Candidate(lstm, lambda: CastPlan(OneDnnLstmPlan(lstm, spec, rnn, dtype), dtype), False, low))
@@ -79,7 +87,7 @@ def _on_cuda(spec: ModelSpec, rnn: nn.RNNBase, device: torch.device) -> list[Can
     capture = CudaCapture(device)
     found = [Candidate("cuda_graph", lambda: GraphPlan("cuda_graph", default_plan(rnn), capture), False)]
     if spec.precision is not Precision.FLOAT32:
-        low = spec.precision
+        low = Precision.BFLOAT16 if spec.precision is Precision.INT8 else spec.precision
         cudnn, graph = f"cudnn_{low}", f"cuda_graph_{low}"
         found.append(Candidate(cudnn, lambda: _low_cudnn(cudnn, rnn, low), True, low))
         found.append(Candidate(graph, lambda: GraphPlan(graph, _low_cudnn(cudnn, rnn, low), capture), False, low))

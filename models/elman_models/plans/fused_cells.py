@@ -22,13 +22,16 @@ class LayerWeights:
     b_ih: torch.Tensor | None  # [num_gates * hidden_size]
     b_hh: torch.Tensor | None  # [num_gates * hidden_size]
     hr: torch.Tensor | None  # [proj_size, hidden_size]
+    apart: int
+    """How many of the inputs are the model's; none where they are the layer's below."""
 
     @classmethod
     def of(cls, rnn: nn.RNNBase, layer: int) -> "LayerWeights":
         """The parameters of one layer, forward; not copied."""
-        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
-        found = (getattr(rnn, f"{name}_l{layer}", None) for name in names)
-        return cls(*(None if tensor is None else tensor.detach() for tensor in found))  # type: ignore[arg-type]
+        names = {"ih": "weight_ih", "hh": "weight_hh", "b_ih": "bias_ih", "b_hh": "bias_hh", "hr": "weight_hr"}
+        found = {field: getattr(rnn, f"{name}_l{layer}", None) for field, name in names.items()}
+        tensors = {field: None if tensor is None else tensor.detach() for field, tensor in found.items()}
+        return cls(**tensors, apart=0 if layer else rnn.input_size)  # type: ignore[arg-type]
 
     @property
     def both(self) -> torch.Tensor:
@@ -45,7 +48,7 @@ class RnnLayer:
     """h' = tanh(W_ih x + b_ih + W_hh h + b_hh), or ReLU: one product, its activation within."""
 
     def __init__(self, w: LayerWeights, make: MakeAffine, activation: Literal["tanh", "relu"]) -> None:
-        self._step = make(w.both, w.bias, activation)
+        self._step = make(w.both, w.bias, activation, w.apart)
 
     def run(self, x: torch.Tensor, sizes: list[int], h: torch.Tensor, c: torch.Tensor | None, y: torch.Tensor) -> None:
         """See `Layer.run`."""
@@ -62,8 +65,8 @@ class LstmLayer:
     """
 
     def __init__(self, w: LayerWeights, make: MakeAffine) -> None:
-        self._gates = make(_double_g(w.both), None if w.bias is None else _double_g(w.bias), "sigmoid")
-        self._project = None if w.hr is None else make(w.hr, None, "none")
+        self._gates = make(_double_g(w.both), None if w.bias is None else _double_g(w.bias), "sigmoid", w.apart)
+        self._project = None if w.hr is None else make(w.hr, None, "none", 0)
 
     def run(
         self, x: torch.Tensor, sizes: list[int], h: torch.Tensor, c: torch.Tensor | None, y: torch.Tensor
@@ -90,9 +93,9 @@ class GruLayer:
     def __init__(self, w: LayerWeights, make: MakeAffine) -> None:
         size = w.hh.shape[1]
         bias, b_x, b_h = w.bias, w.b_ih, w.b_hh
-        self._rz = make(w.both[: 2 * size], None if bias is None else bias[: 2 * size], "sigmoid")
-        self._n_of_x = make(2 * w.ih[2 * size :], None if b_x is None else 2 * b_x[2 * size :], "none")
-        self._n_of_h = make(2 * w.hh[2 * size :], None if b_h is None else 2 * b_h[2 * size :], "none")
+        self._rz = make(w.both[: 2 * size], None if bias is None else bias[: 2 * size], "sigmoid", w.apart)
+        self._n_of_x = make(2 * w.ih[2 * size :], None if b_x is None else 2 * b_x[2 * size :], "none", w.apart)
+        self._n_of_h = make(2 * w.hh[2 * size :], None if b_h is None else 2 * b_h[2 * size :], "none", 0)
 
     def run(self, x: torch.Tensor, sizes: list[int], h: torch.Tensor, c: torch.Tensor | None, y: torch.Tensor) -> None:
         """See `Layer.run`."""

@@ -34,7 +34,7 @@ HOPELESS_FACTOR = 1.8
 """A plan that takes this many times the fastest one's time is not measured at still more rows."""
 FEW_ROWS = 32
 """Below, a plan may lose by what it takes to call it, and still win later."""
-TOLERANCES = {Precision.FLOAT32: 1e-3, Precision.FLOAT16: 0.05, Precision.BFLOAT16: 0.2}
+TOLERANCES = {Precision.FLOAT32: 1e-3, Precision.FLOAT16: 0.05, Precision.BFLOAT16: 0.2, Precision.INT8: 0.3}
 """x max(1, |y|): a plan further than this from the default one is broken on this machine, not rounded."""
 
 
