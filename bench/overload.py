@@ -8,6 +8,7 @@ from pathlib import Path
 from bench.bundles import NAME, write_model
 from bench.clients import Clients, clients
 from bench.effort import Effort
+from bench.median import median
 from bench.progress import rounds, say
 from bench.result import Bar, Figure, Result
 from bench.serving import Served, serve
@@ -20,8 +21,8 @@ ROWS = 64
 CONNECTIONS = 8
 FRAMES_PER_CONNECTION = 8
 """Of distinct sessions, around which a connection goes: enough for batches of any size."""
-CLEARLY = 1.5
-"""Times the peak goodput, from where on a load is one that cannot be served."""
+CLEARLY = 2.0
+"""Times the peak goodput, from where on a load fills the connections' windows within a short run."""
 MAX_QUEUE_ROWS = 16384
 """The server's default: what is admitted waits behind no more than that."""
 
@@ -40,13 +41,16 @@ def measure(effort: Effort, folder: Path) -> Result:
     ours, theirs = ({cores[0]}, set(cores[1:])) if len(cores) > 1 else (set(cores), set(cores))
     with serve(write_model(folder, effort), cores=ours) as served, clients(cores=theirs) as own:
         load = _load(effort, served)
-        capacity = max(own.run(replace(load, in_flight=4), served.probe).goodput for _ in range(effort.rounds))
+        closed = replace(load, in_flight=4)
+        capacity = median([own.run(closed, served.probe) for _ in range(effort.rounds)], lambda one: one.goodput)
+        reached: list[Outcome] = []
         found: dict[float, list[Outcome]] = {multiple: [] for multiple in effort.multiples}
         for index in rounds("overload", effort.rounds):
+            reached.append(own.run(closed, served.probe))
             for multiple in effort.multiples:
                 say(f"overload: {multiple:g} times {capacity:,.0f} session-steps/s")
                 found[multiple].append(_offer(own, load, served, multiple * capacity, index))
-    return _result(capacity, [Point(multiple, join(outcomes)) for multiple, outcomes in found.items()])
+    return _result(join(reached).goodput, [Point(multiple, join(outcomes)) for multiple, outcomes in found.items()])
 
 
 def _load(effort: Effort, served: Served) -> Load:
@@ -66,8 +70,9 @@ def _offer(own: Clients, load: Load, served: Served, rate: float, seed: int) -> 
     return own.run(replace(load, rate=rate, seed=seed), served.probe)
 
 
-def _result(capacity: float, points: Sequence[Point]) -> Result:
-    peak = max(capacity, *(p.outcome.goodput for p in points))
+def _result(reached: float, points: Sequence[Point]) -> Result:
+    # Means over the same rounds: the best of many short runs would be the machine's best moment.
+    peak = max(reached, *(p.outcome.goodput for p in points))
     last = points[-1]
     full = MAX_QUEUE_ROWS / last.outcome.goodput
     before = next(p for p in points if p is last or p.outcome.offered >= CLEARLY * peak)
@@ -89,7 +94,7 @@ def _result(capacity: float, points: Sequence[Point]) -> Result:
             ),
         ),
         figures=(
-            Figure("capacity, closed loop", capacity, "session-steps/s"),
+            Figure("closed loop", reached, "session-steps/s"),
             Figure("peak goodput", peak, "session-steps/s"),
             Figure("a full queue takes", full * 1e3, "ms"),
         ),
