@@ -20,6 +20,7 @@ def infer_spec(
     name: str,
     version: str = "1",
     description: str = "",
+    precision: str = "float32",
     cell: str | None = None,
     nonlinearity: str | None = None,
     rnn_key: str | None = None,
@@ -32,7 +33,7 @@ def infer_spec(
 
     Args:
         state_dict: of a module with one RNN, LSTM or GRU (or one cell), and perhaps an embedding and a linear head.
-        name, version, description: the spec's.
+        name, version, description, precision: the spec's.
         cell: rnn_tanh, rnn_relu, lstm or gru; needed only as another way to say the nonlinearity.
         nonlinearity: tanh or relu, for an RNN: its weights do not tell.
         rnn_key: the attribute of the stack, where there are several; the others' recurrent weights are left out.
@@ -46,7 +47,8 @@ def infer_spec(
     stacks = find_stacks(state_dict)
     stack = _choose(stacks, rnn_key)
     found = stack.cell(_asked(cell, nonlinearity))
-    fields = {"name": name, "version": version, "description": description, "cell": found} | _sizes(stack)
+    fields = {"name": name, "version": version, "description": description, "precision": precision, "cell": found}
+    fields |= _sizes(stack)
     bare = make_spec(fields, "the state_dict")
     stack.check(bare.parameter_shapes())
     keys = Keys(embedding_key, head_key, only=None not in (rnn_key, embedding_key, head_key))

@@ -339,3 +339,11 @@ def test_one_stack_of_several_is_packed_by_naming_all_its_parts() -> None:
     assert bare == encoder.model_copy(update={"embedding": None, "head": None})
     with pytest.raises(WeightsError, match="name all of rnn_key, embedding_key and head_key"):
         infer(both, rnn_key="dec.rnn")
+
+
+def test_a_precision_is_the_spec_s_and_must_be_one() -> None:
+    weights = nn.GRU(3, 4).state_dict()
+    assert infer(weights)[0].precision == "float32"
+    assert infer(weights, precision="int8")[0].precision == "int8"
+    with pytest.raises(SpecError, match=r"precision.*int8.*int4"):
+        infer(weights, precision="int4")

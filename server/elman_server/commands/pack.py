@@ -18,6 +18,8 @@ def add(commands: "Commands") -> None:
     parser.add_argument("--name", help="the model's name (default: the folder's)")
     parser.add_argument("--version", default="1", help="the model's version (default: 1)")
     parser.add_argument("--description", default="", help="one line on what it is")
+    text = "float32, bfloat16, float16 or int8: the least that plans may compute with (default: float32)"
+    parser.add_argument("--precision", default="float32", help=text)
     parser.add_argument("--nonlinearity", choices=("tanh", "relu"), help="of a plain RNN; its weights do not tell")
     parser.add_argument("--rnn-key", help="the stack's prefix in the state_dict, if there are several")
     parser.add_argument("--embedding-key", help="the embedding's prefix in the state_dict; none: there is none")
@@ -36,6 +38,7 @@ def run(given: argparse.Namespace) -> int:
             name=given.name or given.out.resolve().name,
             version=given.version,
             description=given.description,
+            precision=given.precision,
             nonlinearity=given.nonlinearity,
             rnn_key=given.rnn_key,
             embedding_key=given.embedding_key,
