@@ -47,8 +47,8 @@ def infer_spec(
     stacks = find_stacks(state_dict)
     stack = _choose(stacks, rnn_key)
     found = stack.cell(_asked(cell, nonlinearity))
-    fields = {"name": name, "version": version, "description": description, "precision": precision, "cell": found}
-    fields |= _sizes(stack)
+    words = {"name": name, "version": version, "description": description, "precision": precision}
+    fields = words | {"cell": found} | _sizes(stack)
     bare = make_spec(fields, "the state_dict")
     stack.check(bare.parameter_shapes())
     keys = Keys(embedding_key, head_key, only=None not in (rnn_key, embedding_key, head_key))
