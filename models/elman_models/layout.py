@@ -28,7 +28,6 @@ def steps_and_rows(sizes: I64) -> tuple[I64, I64]:
     return steps, rows
 
 
-def has_repeats(numbers: NDArray[Any]) -> bool:
-    """Whether one of the numbers [n] stands twice; in a tenth of the time of `np.unique`."""
-    in_order = np.sort(numbers)
-    return bool((in_order[1:] == in_order[:-1]).any())
+def has_repeats(in_order: NDArray[Any]) -> bool:
+    """Whether one of the sorted numbers [n] stands twice; with the sorting, in a tenth of the time of `np.unique`."""
+    return len(in_order) > 1 and bool((in_order[1:] == in_order[:-1]).any())

@@ -116,9 +116,10 @@ class StatePool:
 
     def _checked_index(self, slots: Slots) -> torch.Tensor:
         # Looked at here, on the host: out of bounds on CUDA is an assertion that ends the process's use of the device.
-        if slots.size and (slots.min() < 0 or slots.max() >= self.num_slots):
-            raise ValueError(f"a slot is outside the pool of {self.num_slots}: {slots.min()} to {slots.max()}")
-        if has_repeats(slots):
+        in_order = np.sort(slots)
+        if in_order.size and (in_order[0] < 0 or in_order[-1] >= self.num_slots):
+            raise ValueError(f"a slot is outside the pool of {self.num_slots}: {in_order[0]} to {in_order[-1]}")
+        if has_repeats(in_order):
             raise ValueError("a slot stands twice in one batch")
         index = torch.from_numpy(slots.astype(np.int64))  # a copy: the caller's may change
         if self._device.type != "cuda":

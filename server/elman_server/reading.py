@@ -68,7 +68,7 @@ def read_handles(request: inference_pb2.StepRequest) -> NDArray[np.uint64]:
     handles = np.fromiter(request.handles, np.uint64, len(request.handles))
     if not len(handles):
         raise InvalidInput("handles: expected at least one, got none")
-    if has_repeats(handles):
+    if has_repeats(np.sort(handles)):
         raise InvalidInput("handles: each may stand once in a frame, and one is repeated")
     return handles
 
