@@ -154,7 +154,7 @@ class StepStream:
     def _worker(self, handles: "np.ndarray[tuple[int], np.dtype[np.uint64]]") -> Worker | None:
         # The model that the handles are of; those of no model are stale, and found so by the engine.
         numbers = self._catalog.key.models(handles)
-        if len(numbers) == 1:
+        if (numbers == numbers[0]).all():
             return self._catalog.worker(int(numbers[0]))
         workers = [w for w in map(self._catalog.worker, np.unique(numbers).tolist()) if w]
         if len(workers) > 1:
