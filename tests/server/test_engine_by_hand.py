@@ -151,3 +151,29 @@ def test_a_value_that_is_not_finite_fails_its_row_and_moves_nothing() -> None:
     assert asker.ended[frame.frame_id, 0] == 1
     assert isinstance(asker.ended[frame.frame_id, 1], InvalidInput)
     assert bench.open("a", "b", mode=OpenMode.RESUME).positions == [1, 0]
+
+
+def test_answers_are_told_when_the_next_batch_is_about_to_be_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench, asker = make_bench(max_rows=1), Asked()
+    pool, stack, told = bench.runtime.pool, bench.runtime.stack, []
+
+    def read(slots, original=pool.read):  # type: ignore[no-untyped-def]
+        told.append(("read", len(asker.answers)))
+        return original(slots)
+
+    def step(packed, state, original=stack.step):  # type: ignore[no-untyped-def]
+        told.append(("step", len(asker.answers)))
+        return original(packed, state)
+
+    opened = bench.open("a", "b")
+    monkeypatch.setattr(pool, "read", read)
+    monkeypatch.setattr(stack, "step", step)
+    for row in range(2):
+        data = random_input(bench.toy.spec, RNG, 1)
+        bench.submit(bench.frame(opened.handles[row : row + 1], data, [1], asker))
+    bench.engine._take_in()
+    while bench.engine.step():
+        pass
+    assert told == [("read", 0), ("step", 0), ("read", 0), ("step", 1)]
+    bench.drain()
+    bench.assert_nothing_left()
