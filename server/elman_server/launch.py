@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable
-from types import TracebackType
 from typing import NamedTuple
 
 import numpy as np
@@ -40,7 +39,6 @@ class Launch:
         self.result: Result | None = None
         """None until it has landed, and if it failed."""
         self._clock = clock
-        self._failing = _Failing(self)
         self._data = worker.runtime.inputs.gather(chunks, batch)  # [num_steps, *features]
         self._longer: list[int] = []  # rows of chunks that begin here and go on after
         if batch.begins_longer:
@@ -53,28 +51,36 @@ class Launch:
 
     def read(self) -> None:
         """Reads the states that it begins from. A failure, here and in `begin`, is kept for `land`."""
-        with self._failing:
+        try:
             self._began = self._clock.now()
             self._read = self.worker.runtime.pool.read(self.batch.slots)
+        except Exception as error:  # noqa: BLE001 - backends raise what they like
+            self._fail(error)
 
     def begin(self) -> None:
         """Hands the batch to the device."""
-        with self._failing:
+        try:
             self._land = None if self._read is None else self._begin(self._read)
+        except Exception as error:  # noqa: BLE001
+            self._fail(error)
 
     def land(self) -> None:
         """Waits for what the device gives."""
-        with self._failing:
+        try:
             self.result = self._land() if self._land else None
+        except Exception as error:  # noqa: BLE001
+            self._fail(error)
+        self._land = None  # it refers to the launch, whose states are to be freed at once, not by the garbage collector
 
     def undo(self) -> None:
         """Puts the states back that it has overwritten: it failed, or it followed one that did."""
-        if self._before is not None:
-            with self._failing:  # a CUDA device that has failed takes nothing any more
+        try:
+            if self._before is not None:
                 self.worker.runtime.pool.replace(self.batch.slots, self._before)
+        except Exception as error:  # noqa: BLE001 - a CUDA device that has failed takes nothing any more
+            self._fail(error)
 
-    def fail(self, error: Exception) -> None:
-        """It gives nothing."""
+    def _fail(self, error: Exception) -> None:
         log.error("a batch of model %s failed", self.worker.runtime.spec.name, exc_info=error)
         self._land = self.result = None
 
@@ -99,21 +105,3 @@ class Launch:
         # A chunk longer than a slice is all or nothing: its starting state is put back if a later slice fails.
         numbers = self.batch.numbers
         return {int(numbers[r]): before.rows(torch.tensor([r], device=before.h.device)) for r in self._longer}
-
-
-class _Failing:
-    """What is done under it may fail: the launch does, and nothing else. (A generator as context manager takes six
-    times as long, of which there would be three to each single step.)"""
-
-    def __init__(self, launch: Launch) -> None:
-        self._launch = launch
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool:
-        if not isinstance(error, Exception):
-            return False
-        self._launch.fail(error)
-        return True

@@ -1,5 +1,6 @@
 """The engine on a clock that stands still, one turn at a time."""
 
+import gc
 import logging
 
 import numpy as np
@@ -176,4 +177,19 @@ def test_answers_are_told_when_the_next_batch_is_about_to_be_computed(monkeypatc
         pass
     assert told == [("read", 0), ("step", 0), ("read", 0), ("step", 1)]
     bench.drain()
+    bench.assert_nothing_left()
+
+
+def test_a_batch_leaves_nothing_to_the_garbage_collector() -> None:
+    bench, asker = make_bench(), Asked()
+    opened = bench.open("a", "b")
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(3):
+            bench.submit(bench.frame(opened.handles, random_input(bench.toy.spec, RNG, 2), [1, 1], asker))
+            bench.drain()
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
     bench.assert_nothing_left()

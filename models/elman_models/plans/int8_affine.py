@@ -47,9 +47,9 @@ class Int8Affine:
 
 class _Int8Product:
     def __init__(self, weight: torch.Tensor) -> None:
-        self._scale = _scale(weight)  # [out_features, 1]
-        self._weight = torch.round(weight / self._scale).to(torch.int8).t().contiguous()
-        self._scale = self._scale.view(-1)
+        scale = _scale(weight)  # [out_features, 1]
+        self._scale = scale.view(-1)
+        self._weight = torch.round(weight / scale).to(torch.int8).t().contiguous()  # [in_features, out_features]
 
     def add_to(self, y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         """y [out_features] or [B, out_features], plus x [B, in_features] times the weight."""
