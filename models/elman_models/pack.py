@@ -46,16 +46,20 @@ def infer_spec(
     """
     stacks = find_stacks(state_dict)
     stack = _choose(stacks, rnn_key)
-    found = stack.cell(_asked(cell, nonlinearity))
     words = {"name": name, "version": version, "description": description, "precision": precision}
-    fields = words | {"cell": found} | _sizes(stack)
+    fields = words | {"cell": stack.cell(_asked(cell, nonlinearity))} | _sizes(stack)
     bare = make_spec(fields, "the state_dict")
     stack.check(bare.parameter_shapes())
     keys = Keys(embedding_key, head_key, only=None not in (rnn_key, embedding_key, head_key))
     parts = find_parts(_beside(stacks, state_dict), bare.input_size, bare.stack_output_size, keys)
     spec = make_spec(fields | _part_fields(parts), "the state_dict")
-    names = stack.names | _part_names(parts)
-    return spec, {canonical: state_dict[names[canonical]] for canonical in spec.parameter_shapes()}
+    return spec, _named(state_dict, stack.names | _part_names(parts), spec)
+
+
+def _named(
+    state_dict: Mapping[str, torch.Tensor], names: Mapping[str, str], spec: ModelSpec
+) -> dict[str, torch.Tensor]:
+    return {canonical: state_dict[names[canonical]] for canonical in spec.parameter_shapes()}
 
 
 def _beside(stacks: Mapping[str, Recurrent], state_dict: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -44,7 +44,7 @@ class Launch:
         if batch.begins_longer:
             lengths = chunks["length"][batch.numbers]
             self._longer = np.flatnonzero((batch.starts == 0) & (batch.takes < lengths)).tolist()
-        self._read: State | None = None
+        self._read: State | None = None  # what it begins from
         self._before: State | None = None  # what was overwritten
         self._began = 0.0
         self._land: Callable[[], Result] | None = None

@@ -69,11 +69,9 @@ def _settle(
     lent, last_frames, last_blocks = np.empty_like(numbers), np.empty_like(numbers), np.empty_like(numbers)
     num_lent = num_frames = num_blocks = num_steps = 0
     wants_output = False
-    is_one_frame = True
     for i, number in enumerate(numbers):
         chunk = chunks[number]
         frames[i] = chunk.frame
-        is_one_frame = is_one_frame and frames[i] == frames[0]
         rows[i] = chunk.row
         positions[i] = chunk.begin + ends[i]
         previous_page[i] = chunk.page
@@ -97,7 +95,7 @@ def _settle(
     return (
         frames, rows, positions, previous_page, previous_row,
         lent[:num_lent], last_frames[:num_frames], last_blocks[:num_blocks], num_steps,
-        wants_output, is_one_frame,
+        wants_output, (frames == frames[0]).all(),
     )  # fmt: skip
 
 

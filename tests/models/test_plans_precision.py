@@ -57,11 +57,14 @@ def errors(stack: Stack) -> dict[str, float]:
 
 
 @pytest.mark.parametrize("cell", CELL_NAMES)
-def test_over_a_thousand_steps_each_precision_stays_within_its_bound(cell: str) -> None:
+def test_over_a_thousand_steps_each_precision_stays_within_its_bound(
+    monkeypatch: pytest.MonkeyPatch, cell: str
+) -> None:
+    monkeypatch.setattr(candidates_module, "has_int8", lambda: True)  # slower, not other, where there is no VNNI
     stack = make_stack(make_spec(cell, num_layers=2, input_size=64, hidden_size=HIDDEN, precision="int8"))
     found, candidates = errors(stack), make_workshop(stack).candidates
-    assert {"float32", "bfloat16"} <= {candidate.precision for candidate in candidates.values()}
-    assert not [name for name, error in found.items() if error > BOUNDS[candidates[name].precision]]
+    assert {candidate.precision for candidate in candidates.values()} == set(BOUNDS)
+    assert all(error < BOUNDS[candidates[name].precision] for name, error in found.items()), found
 
 
 LOWER = {"float32": set(), "float16": set(), "bfloat16": {"bfloat16"}, "int8": {"bfloat16", "int8"}}
