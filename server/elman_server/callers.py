@@ -1,7 +1,7 @@
 """Callers: whom limits count. What each has waiting, running and unread, and when it is read no further."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from elman_server.config import Limits
@@ -17,7 +17,7 @@ class Caller:
 
     def __init__(self, callers: "Callers") -> None:
         self._callers = callers
-        self._waiters: list[asyncio.Future[None]] = []
+        self._waiters: list[Callable[[], None]] = []
         self.rows = 0
         self.num_bytes = 0
         self.streams = 0
@@ -42,15 +42,18 @@ class Caller:
         if self._waiters and not self.is_full:
             waiters, self._waiters = self._waiters, []
             for waiter in waiters:
-                if not waiter.done():
-                    waiter.set_result(None)
+                waiter()
+
+    def when_room(self, function: Callable[[], None]) -> None:
+        """Has it called when the caller is not full any more; by then it may be again."""
+        self._waiters.append(function)
 
     async def room(self) -> None:
         """Returns when it is not full."""
         while self.is_full:
-            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiters.append(waiter)
-            await waiter
+            room: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self.when_room(lambda room=room: None if room.done() else room.set_result(None))  # type: ignore[misc]
+            await room
 
 
 class Callers:

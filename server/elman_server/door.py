@@ -4,9 +4,8 @@ import functools
 import logging
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
-import grpc
 from google.protobuf.message import Message
 from google.rpc import status_pb2
 from grpc_health.v1._async import HealthServicer
@@ -17,11 +16,11 @@ from elman_server.catalog import Catalog
 from elman_server.engine import Engine
 from elman_server.errors import Draining, EngineFailed, ReAttach, ServiceError
 from elman_server.metrics import Metrics
+from elman_server.rpc.context import Context
 from elman_server.runtime import Runtime
 from elman_server.status import code_of, to_status, trailing_metadata
 
 log = logging.getLogger(__name__)
-UnaryContext = grpc.aio.ServicerContext[Message, Message]
 Request = TypeVar("Request", bound=Message)
 Response = TypeVar("Response", bound=Message)
 Service = TypeVar("Service")
@@ -81,13 +80,13 @@ class Door:
 
 
 def unary(
-    method: Callable[[Service, Request, UnaryContext], Awaitable[Response]],
-) -> Callable[[Service, Request, UnaryContext], Awaitable[Response]]:
+    method: Callable[[Service, Request, Context], Awaitable[Response]],
+) -> Callable[[Service, Request, Any], Awaitable[Response]]:
     """Turns a method's domain errors into statuses, and counts the call. The service has a `_door`."""
     name = method.__name__
 
     @functools.wraps(method)
-    async def served(self: Service, request: Request, context: UnaryContext) -> Response:
+    async def served(self: Service, request: Request, context: Context) -> Response:
         door: Door = self._door  # type: ignore[attr-defined]
         began, code = door.engine.clock.now(), "CANCELLED"
         try:
@@ -97,19 +96,17 @@ def unary(
         except ServiceError as error:
             code = code_of(error).name
             await abort(context, error)
-            raise AssertionError from error  # abort raises
         except Exception as error:
             code = "INTERNAL"
             log.exception("%s failed", name)
             await abort(context, EngineFailed(f"{name} failed inside the server: {type(error).__name__}"))
-            raise AssertionError from error
         finally:
             door.metrics.request(name, code, door.engine.clock.now() - began)
 
     return served
 
 
-async def abort(context: grpc.aio.ServicerContext[Any, Any], error: ServiceError) -> None:
+async def abort(context: Context, error: ServiceError) -> NoReturn:
     """Ends the call with the error's status; raises."""
     status: status_pb2.Status = to_status(error)
     await context.abort(code_of(error), error.message, trailing_metadata(status))

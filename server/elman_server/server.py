@@ -3,12 +3,12 @@
 import asyncio
 import logging
 import threading
+from typing import Any
 from wsgiref.simple_server import WSGIServer
 
-import grpc
 import torch
 from grpc_health.v1 import health, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from prometheus_client import start_http_server
 
 from elman.v1 import (
@@ -31,6 +31,7 @@ from elman_server.oip.service import OpenInferenceService
 from elman_server.oip.stubs import grpc_service_pb2, grpc_service_pb2_grpc
 from elman_server.preparation import Preparation
 from elman_server.rehearsal import rehearse
+from elman_server.rpc.server import RpcServer
 from elman_server.service import InferenceService
 from elman_server.service_models import ModelsService
 from elman_server.service_sessions import SessionsService
@@ -73,7 +74,7 @@ class Server:
         self.door = Door(self._engine, self.catalog, self.metrics)
         self._inference = InferenceService(self.door)
         self._open_inference = OpenInferenceService(self.door, strict_order=config.oip_strict_order)
-        self._grpc = grpc.aio.server(options=OPTIONS)
+        self._grpc = RpcServer(OPTIONS)
         self._scraped: tuple[WSGIServer, threading.Thread] | None = None
         self.address = ""
         """HOST:PORT that it listens on."""
@@ -96,7 +97,7 @@ class Server:
         for bundle in find_bundles(self._config.models):
             runtime = await self.catalog.load(bundle)
             await self.door.health.set(runtime.spec.name, SERVING)
-        await self._grpc.start()
+        self._grpc.start()
         for name in ("", *SERVICES[:4]):
             await self.door.health.set(name, SERVING)
 
@@ -114,17 +115,19 @@ class Server:
             self._scraped[0].server_close()
 
     def _register(self) -> None:
-        models_pb2_grpc.add_ModelsServicer_to_server(ModelsService(self.door), self._grpc)
-        sessions_pb2_grpc.add_SessionsServicer_to_server(SessionsService(self.door), self._grpc)
-        inference_pb2_grpc.add_InferenceServicer_to_server(self._inference, self._grpc)
-        grpc_service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(self._open_inference, self._grpc)
-        health_pb2_grpc.add_HealthServicer_to_server(self.door.health, self._grpc)
-        reflection.enable_server_reflection(SERVICES, self._grpc)
+        server: Any = self._grpc  # takes handlers as grpc's own servers do
+        models_pb2_grpc.add_ModelsServicer_to_server(ModelsService(self.door), server)
+        sessions_pb2_grpc.add_SessionsServicer_to_server(SessionsService(self.door), server)
+        inference_pb2_grpc.add_InferenceServicer_to_server(self._inference, server)
+        grpc_service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(self._open_inference, server)
+        health_pb2_grpc.add_HealthServicer_to_server(self.door.health, server)
+        reflected: Any = reflection_pb2_grpc
+        reflected.add_ServerReflectionServicer_to_server(reflection.aio.ReflectionServicer(SERVICES), server)
 
     def _bind(self, address: Address) -> str:
         try:
             port = self._grpc.add_insecure_port(str(address))
-        except RuntimeError as error:
+        except OSError as error:
             raise PortInUseError(f"cannot listen on {address}: is the port in use?") from error
         return str(address.with_port(port))
 

@@ -2,19 +2,18 @@
 
 import math
 
-import grpc
 import numpy as np
-from google.protobuf.message import DecodeError, Message
 
 from elman.v1 import inference_pb2, inference_pb2_grpc
 from elman_server.callers import Callers
 from elman_server.catalog import Catalog
-from elman_server.door import Door, UnaryContext, abort, unary
+from elman_server.door import Door, abort, unary
 from elman_server.engine import Engine
 from elman_server.errors import Draining, InvalidInput
 from elman_server.frames import Frame, PackedFrame
 from elman_server.infer_call import InferCall, InferResult
 from elman_server.reading import check_answer, check_size, read_input, read_lengths, read_state, read_timeout, read_want
+from elman_server.rpc.context import Context
 from elman_server.step_stream import StepStream
 from elman_server.worker import Worker
 from elman_server.writing import write_tensors
@@ -32,7 +31,7 @@ class InferenceService(inference_pb2_grpc.InferenceServicer):
 
     @unary
     async def Infer(  # noqa: N802
-        self, request: inference_pb2.InferRequest, context: UnaryContext
+        self, request: inference_pb2.InferRequest, context: Context
     ) -> inference_pb2.InferResponse:
         """See the contract."""
         self._door.check_open()
@@ -53,21 +52,19 @@ class InferenceService(inference_pb2_grpc.InferenceServicer):
         return _response(runtime.spec.version, result)
 
     async def Step(  # type: ignore[override]  # noqa: N802
-        self, _requests: object, context: grpc.aio.ServicerContext[Message, Message]
+        self, _requests: object, context: Context
     ) -> None:
         """See the contract."""
         if self._door.draining:
             await abort(context, Draining("the server is stopping; reconnect"))
         door = self._door
         with self._callers.present(context.peer()) as caller:
-            stream = StepStream(context, self._engine, self._catalog, caller, door.instance, door.metrics)
+            stream = StepStream(context.call, self._engine, self._catalog, caller, door.instance, door.metrics)
             self._streams.add(stream)
             try:
                 await stream.run()
             except Draining as error:
                 await abort(context, error)
-            except DecodeError as error:
-                await context.abort(grpc.StatusCode.INTERNAL, f"a message that does not parse: {error}")
             finally:
                 self._streams.discard(stream)
 
@@ -76,9 +73,7 @@ class InferenceService(inference_pb2_grpc.InferenceServicer):
         for stream in self._streams:
             stream.end()
 
-    def _frame(
-        self, request: inference_pb2.InferRequest, worker: Worker, call: InferCall, context: UnaryContext
-    ) -> Frame:
+    def _frame(self, request: inference_pb2.InferRequest, worker: Worker, call: InferCall, context: Context) -> Frame:
         runtime, now = worker.runtime, self._engine.clock.now()
         lengths = read_lengths(request.lengths)
         limit = self._catalog.limits.max_infer_steps

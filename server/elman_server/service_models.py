@@ -2,9 +2,10 @@
 
 from elman.v1 import models_pb2, models_pb2_grpc
 from elman_server.catalog import Catalog
-from elman_server.door import Door, UnaryContext, unary
+from elman_server.door import Door, unary
 from elman_server.errors import InvalidInput
 from elman_server.paging import page_size
+from elman_server.rpc.context import Context
 from elman_server.writing import write_model
 
 
@@ -17,7 +18,7 @@ class ModelsService(models_pb2_grpc.ModelsServicer):
 
     @unary
     async def ListModels(  # noqa: N802
-        self, request: models_pb2.ListModelsRequest, context: UnaryContext
+        self, request: models_pb2.ListModelsRequest, context: Context
     ) -> models_pb2.ListModelsResponse:
         """See the contract."""
         count = page_size(request.page_size)
@@ -35,7 +36,7 @@ class ModelsService(models_pb2_grpc.ModelsServicer):
 
     @unary
     async def DescribeModel(  # noqa: N802
-        self, request: models_pb2.DescribeModelRequest, context: UnaryContext
+        self, request: models_pb2.DescribeModelRequest, context: Context
     ) -> models_pb2.DescribeModelResponse:
         """See the contract."""
         runtime = self._catalog.family(request.model).version(request.version)
@@ -43,7 +44,7 @@ class ModelsService(models_pb2_grpc.ModelsServicer):
 
     @unary
     async def LoadModel(  # noqa: N802
-        self, request: models_pb2.LoadModelRequest, context: UnaryContext
+        self, request: models_pb2.LoadModelRequest, context: Context
     ) -> models_pb2.LoadModelResponse:
         """See the contract."""
         self._door.check_open()
@@ -52,7 +53,7 @@ class ModelsService(models_pb2_grpc.ModelsServicer):
 
     @unary
     async def UnloadModel(  # noqa: N802
-        self, request: models_pb2.UnloadModelRequest, context: UnaryContext
+        self, request: models_pb2.UnloadModelRequest, context: Context
     ) -> models_pb2.UnloadModelResponse:
         """See the contract."""
         family = self._catalog.family(request.model)

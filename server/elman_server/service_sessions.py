@@ -7,11 +7,12 @@ from typing import TypeVar
 
 from elman.v1 import sessions_pb2, sessions_pb2_grpc
 from elman_server.catalog import Catalog
-from elman_server.door import ANONYMOUS, Door, UnaryContext, unary
+from elman_server.door import ANONYMOUS, Door, unary
 from elman_server.errors import InvalidInput, ServiceError
 from elman_server.families import Opened, OpenMode
 from elman_server.lifecycle import Closed, Lifecycle, SessionView
 from elman_server.paging import page_size
+from elman_server.rpc.context import Context
 from elman_server.sessions import Owner
 from elman_server.status import to_status
 from elman_server.writing import write_session, write_tensors
@@ -42,7 +43,7 @@ class SessionsService(sessions_pb2_grpc.SessionsServicer):
 
     @unary
     async def OpenSessions(  # noqa: N802
-        self, request: sessions_pb2.OpenSessionsRequest, context: UnaryContext
+        self, request: sessions_pb2.OpenSessionsRequest, context: Context
     ) -> sessions_pb2.OpenSessionsResponse:
         """See the contract."""
         self._check(request.server_instance)
@@ -55,7 +56,7 @@ class SessionsService(sessions_pb2_grpc.SessionsServicer):
 
     @unary
     async def AttachSessions(  # noqa: N802
-        self, request: sessions_pb2.AttachSessionsRequest, context: UnaryContext
+        self, request: sessions_pb2.AttachSessionsRequest, context: Context
     ) -> sessions_pb2.AttachSessionsResponse:
         """See the contract."""
         self._check(request.server_instance)
@@ -64,7 +65,7 @@ class SessionsService(sessions_pb2_grpc.SessionsServicer):
 
     @unary
     async def CloseSessions(  # noqa: N802
-        self, request: sessions_pb2.CloseSessionsRequest, context: UnaryContext
+        self, request: sessions_pb2.CloseSessionsRequest, context: Context
     ) -> sessions_pb2.CloseSessionsResponse:
         """See the contract."""
         family, ids = self._catalog.family(request.model), _ids(request.session_ids)
@@ -75,7 +76,7 @@ class SessionsService(sessions_pb2_grpc.SessionsServicer):
 
     @unary
     async def DescribeSession(  # noqa: N802
-        self, request: sessions_pb2.DescribeSessionRequest, context: UnaryContext
+        self, request: sessions_pb2.DescribeSessionRequest, context: Context
     ) -> sessions_pb2.DescribeSessionResponse:
         """See the contract."""
         lifecycle = Lifecycle(self._catalog.family(request.model), self._door.engine.clock)
@@ -90,7 +91,7 @@ class SessionsService(sessions_pb2_grpc.SessionsServicer):
 
     @unary
     async def ListSessions(  # noqa: N802
-        self, request: sessions_pb2.ListSessionsRequest, context: UnaryContext
+        self, request: sessions_pb2.ListSessionsRequest, context: Context
     ) -> sessions_pb2.ListSessionsResponse:
         """See the contract."""
         lifecycle = Lifecycle(self._catalog.family(request.model), self._door.engine.clock)

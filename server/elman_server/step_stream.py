@@ -2,12 +2,10 @@
 
 import asyncio
 from collections import deque
-from typing import Protocol
 
-import grpc
 import numpy as np
 
-from elman.v1 import inference_pb2
+from elman.v1.inference_pb2 import StepRequest, StepResponse
 from elman_server.answers import Answer, StepAnswer, failure, refusal
 from elman_server.callers import Caller
 from elman_server.catalog import Catalog
@@ -17,21 +15,10 @@ from elman_server.errors import Draining, InvalidInput, ReAttach, ServiceError, 
 from elman_server.frames import Frame
 from elman_server.metrics import Metrics
 from elman_server.reading import check_answer, check_size, read_frame, read_handles, read_letter
+from elman_server.rpc.call import Call
 from elman_server.status import code_of
 from elman_server.worker import Worker
 from elman_server.writing import write_answer
-
-
-class StepContext(Protocol):
-    """What a stream needs of grpc.aio's context."""
-
-    async def read(self) -> object:
-        """The next frame, or grpc.aio.EOF."""
-        ...
-
-    async def write(self, message: inference_pb2.StepResponse) -> None:
-        """Sends a result; returns when there is room for more."""
-        ...
 
 
 class StepStream:
@@ -39,14 +26,14 @@ class StepStream:
 
     def __init__(
         self,
-        context: StepContext,
+        call: Call,
         engine: Engine,
         catalog: Catalog,
         caller: Caller,
         instance: str,
         metrics: Metrics,
     ) -> None:
-        self._context = context
+        self._call = call
         self._engine = engine
         self._catalog = catalog
         self._caller = caller
@@ -55,12 +42,12 @@ class StepStream:
         self._clock: Clock = engine.clock
         self._limits = catalog.limits
         self._outbox: deque[tuple[int, Answer | StepAnswer, int]] = deque()  # frame_id, answer, rows that end with it
-        self._loop = asyncio.get_running_loop()
-        self._wake: asyncio.Future[None] | None = None  # what the writer waits for; an Event costs several times more
         self._open_frames = 0
-        self._unsent = 0  # answers in the outbox, and the one that is being written
+        self._unsent = 1  # answers in the outbox, and the one that is being sent: at first the server's name
+        self._sending: tuple[int, int] | None = 0, 0  # rows and bytes of that one; None: nothing is
         self._read_all = False
         self._gone = False
+        self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.draining = False
         """Set from outside: new frames are refused."""
 
@@ -69,19 +56,13 @@ class StepStream:
 
         Raises:
             Draining: ended by `end`; all that was admitted is answered.
+            DecodeError: a frame that does not parse.
         """
-        reader = asyncio.create_task(self._read())
-        writer = asyncio.create_task(self._write_all())
+        self._call.send(StepResponse(server_instance=self._instance).SerializeToString(), self._sent)
+        self._read_on()
         try:
-            await asyncio.wait({reader, writer}, return_when=asyncio.FIRST_COMPLETED)
-            if not writer.done():
-                reader.result()
-                self._read_all = True
-                self._notify()
-            await writer
+            await self._ended
         finally:
-            reader.cancel()
-            writer.cancel()
             self._let_go()
         if not self._read_all:
             raise Draining("the server is stopping; reconnect")
@@ -100,29 +81,43 @@ class StepStream:
     def end(self) -> None:
         """Refuses what comes from now on, and ends once everything is answered."""
         self.draining = True
-        self._notify()
+        self._end_if_done()
 
-    async def _read(self) -> None:
-        while True:
-            if self._caller.is_full:
-                await self._caller.room()
-            request = await self._context.read()
-            if request is grpc.aio.EOF:
-                return
-            self._accept(request)  # type: ignore[arg-type]
+    def _read_on(self) -> None:
+        if self._gone:
+            return
+        if self._caller.is_full:
+            self._caller.when_room(self._read_on)
+        else:
+            self._call.receive(self._received)
 
-    def _accept(self, request: inference_pb2.StepRequest) -> None:
-        now = self._clock.now()
+    def _received(self, data: bytes | None) -> None:
+        if self._gone:
+            return
+        if data is None:
+            self._read_all = True
+            self._end_if_done()
+            return
         try:
+            self._accept(data)
+        except Exception as error:  # noqa: BLE001 - it ends the stream
+            self._fail(error)
+        else:
+            self._read_on()
+
+    def _accept(self, data: bytes) -> None:
+        now = self._clock.now()
+        request = StepRequest.FromString(data)
+        try:
+            check_size(len(data), self._limits.max_frame_bytes)
             self._submit(request, now)
         except ServiceError as error:
             self._count(error, self._clock.now() - now)
             self._queue(request.frame_id, refusal(error))
 
-    def _submit(self, request: inference_pb2.StepRequest, now: float) -> None:
+    def _submit(self, request: StepRequest, now: float) -> None:
         if self.draining:
             raise Draining("the server is stopping; reconnect")
-        check_size(request.ByteSize(), self._limits.max_frame_bytes)
         if request.server_instance and request.server_instance != self._instance:
             raise ReAttach(
                 f"the frame is for server {request.server_instance!r}, this is {self._instance!r}; attach again",
@@ -139,14 +134,14 @@ class StepStream:
         self._caller.add(frame.num_rows, frame.num_bytes)
         self._engine.submit(worker, frame, is_pipelined=is_pipelined)
 
-    def _letter(self, request: inference_pb2.StepRequest, now: float) -> tuple[Worker, Frame] | None:
+    def _letter(self, request: StepRequest, now: float) -> tuple[Worker, Frame] | None:
         if len(request.handles) != 1:
             return None
         worker = self._catalog.worker(self._catalog.key.model(request.handles[0]))
         letter = read_letter(request, worker.runtime.input, self, now) if worker else None
         return (worker, letter) if worker and letter else None
 
-    def _packed(self, request: inference_pb2.StepRequest, now: float) -> tuple[Worker, Frame] | None:
+    def _packed(self, request: StepRequest, now: float) -> tuple[Worker, Frame] | None:
         handles = read_handles(request)
         worker = self._worker(handles)
         return (worker, read_frame(request, handles, worker.runtime.input, self, now)) if worker else None
@@ -162,7 +157,7 @@ class StepStream:
             raise InvalidInput(f"handles: expected all of one model version, got handles of {names}")
         return workers[0] if workers else None
 
-    def _all_stale(self, request: inference_pb2.StepRequest, now: float) -> None:
+    def _all_stale(self, request: StepRequest, now: float) -> None:
         error = StaleHandle(
             "the handle is of no model that is loaded here: it was unloaded, or the handle is of another server "
             "process; attach again"
@@ -177,26 +172,38 @@ class StepStream:
         self._caller.add(0, answer.num_bytes - num_bytes)
         self._outbox.append((frame_id, answer, ended))
         self._unsent += 1
-        self._notify()
+        if self._sending is None:
+            self._send_next()
 
-    def _notify(self) -> None:
-        if self._wake is not None and not self._wake.done():
-            self._wake.set_result(None)
+    def _send_next(self) -> None:
+        frame_id, answer, ended = self._outbox.popleft()
+        self._sending = ended, answer.num_bytes
+        try:
+            self._call.send(write_answer(frame_id, answer).SerializeToString(), self._sent)
+        except Exception as error:  # noqa: BLE001 - it ends the stream, and no other that is answered with it
+            self._sending = None
+            self._caller.add(-ended, -answer.num_bytes)
+            self._fail(error)
 
-    async def _write_all(self) -> None:
-        await self._context.write(inference_pb2.StepResponse(server_instance=self._instance))
-        while True:
-            while self._outbox:
-                frame_id, answer, ended = self._outbox.popleft()
-                try:
-                    await self._context.write(write_answer(frame_id, answer))
-                finally:
-                    self._unsent -= 1
-                    self._caller.add(-ended, -answer.num_bytes)
-            if (self._read_all or self.draining) and not self._open_frames:
-                return
-            self._wake = self._loop.create_future()
-            await self._wake
+    def _sent(self, has_room: bool) -> None:
+        ended, num_bytes = self._sending or (0, 0)
+        self._sending = None
+        self._unsent -= 1
+        self._caller.add(-ended, -num_bytes)
+        if self._gone or not has_room:  # then the caller is gone, too: `run` is cancelled and lets go
+            return
+        if self._outbox:
+            self._send_next()
+        else:
+            self._end_if_done()
+
+    def _end_if_done(self) -> None:
+        if (self._read_all or self.draining) and not (self._open_frames or self._unsent or self._ended.done()):
+            self._ended.set_result(None)
+
+    def _fail(self, error: Exception) -> None:
+        if not self._ended.done():
+            self._ended.set_exception(error)
 
     def _count(self, error: ServiceError | None, seconds: float) -> None:
         code = code_of(error).name if error else "OK"

@@ -10,12 +10,14 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
+from frames_on_wire import make_frame
 from refusals import refusal_of
 from served import Serve, Served
 from toys import SPECS, assert_near, random_input, toy
 from turnstile import Turnstile
 
 from elman.v1 import inference_pb2, sessions_pb2
+from elman_server import step_stream
 
 SPEC = SPECS["lstm"]
 RNG = np.random.default_rng(6)
@@ -88,6 +90,38 @@ async def test_a_half_closed_stream_is_answered_to_its_end(serve: Serve) -> None
         pass
     assert await stepper.call.code() is grpc.StatusCode.OK
     assert all(row.position for ask in asks for row in ask.rows)
+
+
+@pytest.mark.parametrize("where", ["write_answer", "read_letter"])
+async def test_a_bug_met_by_one_stream_ends_that_one_alone(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    served = await serve("lstm", max_caller_rows=4)
+    opened = await served.open("lstm", count=2)
+    data = [random_input(SPEC, RNG, 1)]
+    unlucky, lucky = await served.step(), await served.step()  # one connection: one caller
+    works = getattr(step_stream, where)
+
+    def fails(*args: Any) -> Any:
+        if (args[0] if where == "write_answer" else args[0].frame_id) == 666:
+            raise ValueError("secret")
+        return works(*args)
+
+    monkeypatch.setattr(step_stream, where, fails)
+    async with Turnstile(served) as turnstile:
+        await unlucky.send_raw(make_frame(666, opened.handles[:1], data))
+        ask = await lucky.send(opened.handles[1:], data)
+        await turnstile.arrived(2 if where == "write_answer" else 1)
+    assert (await lucky.finish(ask)).rows[0].position == 1
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await unlucky.read()
+    assert caught.value.code() is grpc.StatusCode.UNKNOWN
+    assert "secret" not in (caught.value.details() or "")
+    for _ in range(5):  # the caller has its room back
+        await lucky.ask(opened.handles[1:], data)
+    await served.assert_all_released()
+    (caller,) = served.server.door.callers._callers.values()
+    assert (caller.rows, caller.num_bytes, caller.streams) == (0, 0, 1)
 
 
 def when_called(owner: Any, name: str) -> asyncio.Event:

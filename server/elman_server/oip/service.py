@@ -2,10 +2,7 @@
 
 from importlib.metadata import version
 
-import grpc
-from google.protobuf.message import Message
-
-from elman_server.door import Door, UnaryContext
+from elman_server.door import Door
 from elman_server.errors import Draining, InvalidInput, UnknownModel
 from elman_server.oip.call import Call
 from elman_server.oip.config import write_config, write_metadata
@@ -21,6 +18,7 @@ from elman_server.oip.targets import Targets
 from elman_server.oip.unary import unary
 from elman_server.oip.unsupported import UnsupportedCalls
 from elman_server.oip.writer import write_response
+from elman_server.rpc.context import Context
 
 EXTENSIONS = (
     "sequence",
@@ -46,17 +44,17 @@ class OpenInferenceService(UnsupportedCalls):
         door.engine.when_idle(lambda _: self._targets.forget_unloaded())
 
     @unary
-    async def ServerLive(self, request: pb.ServerLiveRequest, context: UnaryContext) -> pb.ServerLiveResponse:  # noqa: N802
+    async def ServerLive(self, request: pb.ServerLiveRequest, context: Context) -> pb.ServerLiveResponse:  # noqa: N802
         """Whether the process answers."""
         return pb.ServerLiveResponse(live=True)
 
     @unary
-    async def ServerReady(self, request: pb.ServerReadyRequest, context: UnaryContext) -> pb.ServerReadyResponse:  # noqa: N802
+    async def ServerReady(self, request: pb.ServerReadyRequest, context: Context) -> pb.ServerReadyResponse:  # noqa: N802
         """Whether it takes requests."""
         return pb.ServerReadyResponse(ready=not self._door.draining)
 
     @unary
-    async def ModelReady(self, request: pb.ModelReadyRequest, context: UnaryContext) -> pb.ModelReadyResponse:  # noqa: N802
+    async def ModelReady(self, request: pb.ModelReadyRequest, context: Context) -> pb.ModelReadyResponse:  # noqa: N802
         """Whether a model takes requests."""
         try:
             target = self._targets.find(request.name, request.version)
@@ -66,27 +64,27 @@ class OpenInferenceService(UnsupportedCalls):
 
     @unary
     async def ServerMetadata(  # noqa: N802
-        self, request: pb.ServerMetadataRequest, context: UnaryContext
+        self, request: pb.ServerMetadataRequest, context: Context
     ) -> pb.ServerMetadataResponse:
         """What the server is."""
         return pb.ServerMetadataResponse(name="elman", version=version("elman-server"), extensions=EXTENSIONS)
 
     @unary
     async def ModelMetadata(  # noqa: N802
-        self, request: pb.ModelMetadataRequest, context: UnaryContext
+        self, request: pb.ModelMetadataRequest, context: Context
     ) -> pb.ModelMetadataResponse:
         """What a model takes and gives."""
         target = self._targets.find(request.name, request.version)
         return write_metadata(request.name, target.versions, target.signature)
 
     @unary
-    async def ModelConfig(self, request: pb.ModelConfigRequest, context: UnaryContext) -> pb.ModelConfigResponse:  # noqa: N802
+    async def ModelConfig(self, request: pb.ModelConfigRequest, context: Context) -> pb.ModelConfigResponse:  # noqa: N802
         """A model's configuration."""
         return pb.ModelConfigResponse(config=write_config(self._targets.find(request.name, request.version)))
 
     @unary
     async def ModelStatistics(  # noqa: N802
-        self, request: pb.ModelStatisticsRequest, context: UnaryContext
+        self, request: pb.ModelStatisticsRequest, context: Context
     ) -> pb.ModelStatisticsResponse:
         """Counts and durations of one version, all versions of a model, or all models."""
         if request.version or not request.name:
@@ -98,7 +96,7 @@ class OpenInferenceService(UnsupportedCalls):
         return pb.ModelStatisticsResponse(model_stats=stats)
 
     @unary
-    async def ModelInfer(self, request: pb.ModelInferRequest, context: UnaryContext) -> pb.ModelInferResponse:  # noqa: N802
+    async def ModelInfer(self, request: pb.ModelInferRequest, context: Context) -> pb.ModelInferResponse:  # noqa: N802
         """One request, one answer."""
         self._door.check_open()
         now = self._door.engine.clock.now()
@@ -125,7 +123,7 @@ class OpenInferenceService(UnsupportedCalls):
         return write_response(inference, part)
 
     async def ModelStreamInfer(  # type: ignore[override]  # noqa: N802
-        self, _requests: object, context: grpc.aio.ServicerContext[Message, Message]
+        self, _requests: object, context: Context
     ) -> None:
         """Requests of any number of sequences in flight together."""
         with self._door.callers.present(context.peer()) as caller:
@@ -148,14 +146,14 @@ class OpenInferenceService(UnsupportedCalls):
 
     @unary
     async def RepositoryIndex(  # noqa: N802
-        self, request: pb.RepositoryIndexRequest, context: UnaryContext
+        self, request: pb.RepositoryIndexRequest, context: Context
     ) -> pb.RepositoryIndexResponse:
         """The bundles of the model folder."""
         return pb.RepositoryIndexResponse(models=await self._repository.index(ready_only=request.ready))
 
     @unary
     async def RepositoryModelLoad(  # noqa: N802
-        self, request: pb.RepositoryModelLoadRequest, context: UnaryContext
+        self, request: pb.RepositoryModelLoadRequest, context: Context
     ) -> pb.RepositoryModelLoadResponse:
         """Loads a model's bundles."""
         name = model_named(request.repository_name, request.model_name, request.parameters)
@@ -164,7 +162,7 @@ class OpenInferenceService(UnsupportedCalls):
 
     @unary
     async def RepositoryModelUnload(  # noqa: N802
-        self, request: pb.RepositoryModelUnloadRequest, context: UnaryContext
+        self, request: pb.RepositoryModelUnloadRequest, context: Context
     ) -> pb.RepositoryModelUnloadResponse:
         """Unloads a model."""
         name = model_named(request.repository_name, request.model_name, request.parameters)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import grpc
 
@@ -19,6 +19,7 @@ from elman_server.oip.status import code_of, message_of
 from elman_server.oip.stubs.grpc_service_pb2 import ModelInferRequest, ModelStreamInferResponse
 from elman_server.oip.turns import Turn, Turns
 from elman_server.oip.writer import write_stream_error, write_stream_response
+from elman_server.rpc.context import Context
 
 METHOD = "ModelStreamInfer"
 END_ON_ERROR = "triton_grpc_error"
@@ -50,7 +51,7 @@ class InferStream:
 
     def __init__(
         self,
-        context: Any,
+        context: Context,
         door: Door,
         reader: Reader,
         sequences: Sequences,
@@ -58,7 +59,6 @@ class InferStream:
         *,
         strict_order: bool,
     ) -> None:
-        """`context` is grpc.aio's."""
         self._context = context
         self._door = door
         self._reader = reader
@@ -124,7 +124,7 @@ class InferStream:
                 self._read_all = True
                 self._something.set()
                 return
-            self._accept(request)
+            self._accept(request)  # type: ignore[arg-type]
 
     def _accept(self, request: ModelInferRequest) -> None:
         now, line = self._clock.now(), ""

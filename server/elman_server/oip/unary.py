@@ -3,13 +3,14 @@
 import functools
 import logging
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 
-from elman_server.door import Door, UnaryContext
+from elman_server.door import Door
 from elman_server.errors import EngineFailed, ServiceError
 from elman_server.oip.status import code_of, message_of
+from elman_server.rpc.context import Context
 
 log = logging.getLogger(__name__)
 Request = TypeVar("Request", bound=Message)
@@ -18,24 +19,23 @@ Service = TypeVar("Service")
 
 
 def unary(
-    method: Callable[[Service, Request, UnaryContext], Awaitable[Response]],
-) -> Callable[[Service, Request, UnaryContext], Awaitable[Response]]:
+    method: Callable[[Service, Request, Context], Awaitable[Response]],
+) -> Callable[[Service, Request, Any], Awaitable[Response]]:
     """Turns a method's domain errors into this surface's statuses, and counts the call. The service has a `_door`."""
     name = method.__name__
 
     @functools.wraps(method)
-    async def served(self: Service, request: Request, context: UnaryContext) -> Response:
+    async def served(self: Service, request: Request, context: Context) -> Response:
         door: Door = self._door  # type: ignore[attr-defined]
         began, code = door.engine.clock.now(), "CANCELLED"
         try:
             response = await method(self, request, context)
             code = "OK"
             return response
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - abort raises
             refused = error if isinstance(error, ServiceError) else _unexpected(name, error)
             code = code_of(refused).name
             await context.abort(code_of(refused), message_of(refused))
-            raise AssertionError from error  # abort raises
         finally:
             door.metrics.requests.labels(name, code).inc()
             door.metrics.request_seconds.labels(name).observe(door.engine.clock.now() - began)

@@ -4,14 +4,15 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from elman_server.door import Door, UnaryContext
+from elman_server.door import Door
 from elman_server.oip.status import Unsupported
 from elman_server.oip.stubs.grpc_service_pb2_grpc import GRPCInferenceServiceServicer
 from elman_server.oip.unary import unary
+from elman_server.rpc.context import Context
 
 
 def _refused(name: str, what: str) -> Any:
-    async def refuse(self: "UnsupportedCalls", request: Message, context: UnaryContext) -> Message:
+    async def refuse(self: "UnsupportedCalls", request: Message, context: Context) -> Message:
         raise Unsupported(f"{name}: {what} is not supported by this server")
 
     refuse.__name__ = name
