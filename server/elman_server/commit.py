@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from elman_models.state import State
 from elman_server.answers import failure
 from elman_server.delivery import Delivery
-from elman_server.errors import PredecessorFailed, ServiceError
-from elman_server.frames import Frame
+from elman_server.errors import Cancelled, PredecessorFailed, ServiceError
+from elman_server.frames import Asker, Frame
 from elman_server.pages import Page
 from elman_server.runtime import Runtime
 from elman_server.scheduler import Batch
@@ -87,6 +87,14 @@ class Commit:
             if chunks[number]["live"]:  # else it went with an earlier one of its session
                 self.drop(number, error)
         return len(living)
+
+    def cancel(self, asker: Asker) -> None:
+        """Drops the chunks of an asker that went away, as far as they have not begun."""
+        runtime, chunks = self._runtime, self._runtime.scheduler.chunks
+        frames = [number for number, frame in runtime.frames.items() if frame.asker is asker]
+        waiting = chunks["live"] & (chunks["launched"] == 0) & np.isin(chunks["frame"], frames)
+        error = Cancelled("its caller went away before it ran; it was not applied")
+        runtime.metrics.cancelled_rows.inc(self.drop_all(np.flatnonzero(waiting).tolist(), error))
 
     def _askers(self, settled: Settled) -> list[Frame]:
         # The frame of each row, or the one frame of them all.

@@ -1,8 +1,10 @@
 """Delivery: from the engine's thread to the event loop's, with one wake-up per engine step."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +14,8 @@ from elman_server.frames import Frame, Letter, Want
 from elman_server.pages import Page
 
 I64 = NDArray[np.int64]
+T = TypeVar("T")
+log = logging.getLogger(__name__)
 
 
 class Delivery:
@@ -34,6 +38,19 @@ class Delivery:
     def call(self, function: Callable[[], None]) -> None:
         """Anything else to do on the loop's thread."""
         self._waiting.append(function)
+
+    def settle(self, future: "asyncio.Future[T]", result: T | None = None, *, error: Exception | None = None) -> None:
+        """A call's result or error, to whoever awaits it still."""
+
+        def settle() -> None:
+            if future.done():
+                return
+            if error:
+                future.set_exception(error)
+            else:
+                future.set_result(result)  # type: ignore[arg-type]
+
+        self.call(settle)
 
     @property
     def is_busy(self) -> bool:
@@ -59,7 +76,10 @@ class Delivery:
 
 def _run_all(functions: Sequence[Callable[[], None]]) -> None:
     for function in functions:
-        function()
+        try:
+            function()
+        except Exception:  # a bug met by one is not to cost the others their answers
+            log.exception("a bug in what the engine has to say")
 
 
 def _spread(page: Page, frames: Sequence[Frame], rows: I64) -> None:

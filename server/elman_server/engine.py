@@ -6,20 +6,17 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from itertools import groupby
 from typing import TypeVar
-
-import numpy as np
 
 from elman_server.answers import refusal
 from elman_server.clock import Clock
 from elman_server.delivery import Delivery
-from elman_server.errors import Cancelled, DeadlinePassed, EngineFailed
+from elman_server.errors import DeadlinePassed, EngineFailed
 from elman_server.flight import Flight
 from elman_server.frames import Asker, Frame
-from elman_server.launch import Launch, Result
+from elman_server.inbox import Frames, Inbox, Job, Submission
+from elman_server.launch import Launch
 from elman_server.runtime import Runtime
-from elman_server.submission import Submission, is_quick
 from elman_server.worker import Worker
 
 T = TypeVar("T")
@@ -27,21 +24,30 @@ log = logging.getLogger(__name__)
 
 MAX_IDLE_SECONDS = 0.5
 """Between looks for idle sessions."""
+MAX_LOOP_SECONDS = 5e-3
+"""The event loop is not to stand still for longer, by what was measured at warm-up."""
 
 
 class Engine:
-    """Serves all runtimes in turn, one batch each."""
+    """Serves all runtimes in turn, one batch each.
+
+    The interpreter runs one thread at a time: beside a thread that reads and answers messages another one computes no
+    faster, but both wait for each other. So batches run on the event loop's thread, between what it reads and what it
+    answers; on the engine's own, beside it, run those for which the loop would stand still for too long, those of
+    devices that compute by themselves, and long jobs.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, clock: Clock, *, on_loop: bool = True) -> None:
-        """Answers are delivered on `loop`. `on_loop`: batches that are quick to compute run there, too."""
+        """Answers are delivered on `loop`. `on_loop` False: no batch runs there."""
         self.clock = clock
         self.delivery = Delivery(loop)
         self._loop = loop
-        self._inbox: deque[Submission | Callable[[], None]] = deque()
+        self._inbox = Inbox()
         self._wake = threading.Event()
         self._turn = threading.Lock()  # held by whichever thread is the engine's at the moment
         self._on_loop = on_loop
-        self._turn_is_due = False
+        self._turn_is_due = False  # on the loop
+        self._formed: Launch | None = None  # left by one thread for the other
         self._workers: deque[Worker] = deque()
         self._idle_jobs: list[Callable[[float], None]] = []
         self._when_empty: list[tuple[Runtime, Callable[[], None]]] = []
@@ -58,49 +64,35 @@ class Engine:
         self.post(self._stop)
         self._thread.join()
 
-    def submit(self, worker: Worker, frame: Frame, *, is_pipelined: bool = False) -> None:
-        """Hands a frame over, from the loop's thread. It is answered through its asker. `is_pipelined`: its stream was
-        sent on before all that came earlier was answered."""
-        self._inbox.append(Submission(worker, frame, is_pipelined))
-        if not self._on_loop:
-            self._wake.set()
-        elif not self._turn_is_due:
-            self._turn_is_due = True
-            self._loop.call_soon(self._take_turn)
+    def submit(self, worker: Worker, frame: Frame) -> None:
+        """Hands a frame over, from the loop's thread. It is answered through its asker."""
+        self._inbox.put(Submission(worker, frame))
+        self._call_for_turn()
 
-    def _take_turn(self) -> None:
-        # On the loop's thread, once all that has arrived by now is read.
-        self._turn_is_due = False
-        items = list(self._inbox)
-        if is_quick(items) and self._turn.acquire(blocking=False):
-            try:
-                if not (self._has_work or self.delivery.is_busy):
-                    self._take_in()
-                    self._stepped()
-                    self.delivery.deliver()
-            finally:
-                self._turn.release()
-        if self._inbox or self._has_work or self._when_empty:
-            self._wake.set()
+    def soon(self, function: Callable[[], None]) -> None:
+        """As `post`, from the loop's thread, for what takes no time: any thread that is the engine's runs it."""
+        self._inbox.put(Job(function, is_short=True))
+        self._call_for_turn()
 
     def post(self, function: Callable[[], None]) -> None:
-        """Runs `function` on the engine's thread, after what was handed over before."""
-        self._inbox.append(function)
+        """Runs `function` on the engine's thread, after what was handed over before. From any thread."""
+        self._inbox.put(Job(function, is_short=False))
         self._wake.set()
 
-    def call(self, function: Callable[[], T]) -> "asyncio.Future[T]":
-        """As `post`, from the loop's thread; the future has the result or the exception."""
+    def call(self, function: Callable[[], T], *, is_short: bool = False) -> "asyncio.Future[T]":
+        """As `post`, or for what `is_short` as `soon`, from the loop's thread; the future has the result or the
+        exception."""
         future: asyncio.Future[T] = self._loop.create_future()
 
         def run() -> None:
             try:
                 result = function()
             except Exception as error:  # noqa: BLE001 - it is told to whoever awaits
-                self.delivery.call(lambda error=error: _settle(future, error=error))  # type: ignore[misc]
+                self.delivery.settle(future, error=error)
             else:
-                self.delivery.call(lambda: _settle(future, result))
+                self.delivery.settle(future, result)
 
-        self.post(run)
+        (self.soon if is_short else self.post)(run)
         return future
 
     def when_idle(self, job: Callable[[float], None]) -> None:
@@ -108,7 +100,7 @@ class Engine:
         self._idle_jobs.append(job)
 
     def when_empty(self, runtime: Runtime, function: Callable[[], None]) -> None:
-        """Has `function` called once nothing waits or runs for the runtime. On the engine's thread."""
+        """Has `function` called once nothing waits or runs for the runtime; both on the engine's thread."""
         self._when_empty.append((runtime, function))
 
     def add(self, worker: Worker) -> None:
@@ -120,39 +112,96 @@ class Engine:
         self._workers.remove(worker)
 
     def cancel(self, asker: Asker) -> None:
-        """Drops the chunks of an asker that went away, as far as they have not begun. From any thread."""
-        self.post(lambda: self._cancel(asker))
+        """Drops the chunks of an asker that went away, as far as they have not begun. From the loop's thread."""
+
+        def cancel() -> None:
+            for worker in self._workers:
+                worker.commit.cancel(asker)
+
+        self.soon(cancel)
 
     def step(self) -> bool:
         """The plain loop's turn, whole: one batch of the next runtime that has work; whether there was one."""
-        worker = self._next_worker()
-        if worker:
-            self._step(worker)
-        return worker is not None
+        launch = self._next_launch()
+        if launch:
+            self._run(launch)
+        return launch is not None
 
     def step_beside(self) -> bool:
-        """The fast loop's turn: what has landed is committed and the next batch begun, while another one is computed;
-        whether there was anything to do."""
+        """The fast loop's turn, beside the event loop: what has landed is committed and the next batch begun, while
+        another one is computed; whether there was anything to do."""
         landed = self._flight.landed()
         if landed:
             self._commit(landed)
-        worker = self._next_worker()
-        if worker and not worker.runtime.transfer.is_asynchronous:
-            self._step(worker)
-        elif worker and (launch := self._schedule(worker)):
+        launch = self._next_launch()
+        if launch and self._is_for_loop(launch):
+            self._formed = launch
+            self._loop.call_soon_threadsafe(self._call_for_turn)
+            return landed is not None
+        if launch and launch.is_asynchronous:
             self._flight.begin(launch)
+        elif launch:
+            self._run(launch)
         if self._flight:
             self.delivery.flush()  # told while the device computes: the loop has the interpreter to itself
-        return bool(landed or worker)
+        return bool(landed or launch)
 
-    def _step(self, worker: Worker) -> None:
-        launch = self._schedule(worker)
-        if launch:
-            launch.read()
-            self.delivery.flush()  # likewise; any sooner, and it is the engine that waits for the interpreter
-            launch.begin()
-            launch.land()
-            self._commit(launch)
+    def step_on_loop(self) -> None:
+        """A turn on the event loop's thread: what has come is taken in, and a batch run that is quick."""
+        if self.delivery.is_busy:
+            self._call_for_turn()  # what was told before arrives first
+            return
+        self._take_in()
+        launch = self._next_launch()
+        if launch and self._is_for_loop(launch):
+            self._run(launch, beside_loop=False)
+        elif launch:
+            self._formed = launch
+        self.delivery.deliver()
+        if self._formed:
+            self._wake.set()
+        elif self._inbox or self._has_work:
+            self._call_for_turn()
+
+    def _call_for_turn(self) -> None:
+        # On the loop's thread.
+        if not self._on_loop:
+            self._wake.set()
+        elif not self._turn_is_due:
+            self._turn_is_due = True
+            self._loop.call_soon(self._take_turn)
+
+    def _take_turn(self) -> None:
+        # On the loop's thread, once all that has arrived by now is read.
+        self._turn_is_due = False
+        if not self._may_run_on_loop or self._inbox.has_long_jobs or not self._turn.acquire(blocking=False):
+            self._wake.set()
+            return
+        try:
+            self._guarded(self.step_on_loop)
+        finally:
+            self._turn.release()
+
+    @property
+    def _may_run_on_loop(self) -> bool:
+        return self._on_loop and not (self._flight or self._when_empty or self._stopping)
+
+    def _is_for_loop(self, launch: Launch) -> bool:
+        return self._may_run_on_loop and launch.expected_seconds <= MAX_LOOP_SECONDS
+
+    def _run(self, launch: Launch, *, beside_loop: bool = True) -> None:
+        launch.read()
+        if beside_loop:
+            self.delivery.flush()  # any sooner, and it is the engine that waits for the interpreter
+        launch.begin()
+        launch.land()
+        self._commit(launch)
+
+    def _next_launch(self) -> Launch | None:
+        launch, self._formed = self._formed, None
+        while launch is None and (worker := self._next_worker()):
+            launch = self._schedule(worker)  # none where all were late
+        return launch
 
     def _next_worker(self) -> Worker | None:
         # Round robin over those that have work; None where the next one is better begun later.
@@ -178,7 +227,7 @@ class Engine:
 
     def _commit(self, launch: Launch) -> None:
         if launch.result:
-            self._count(launch, launch.result)
+            launch.count()
             launch.worker.runtime.starting_states.update(launch.result.starting_states)
             launch.worker.commit.batch(launch.batch, launch.result.output, launch.result.state, self.clock.now())
             return
@@ -189,11 +238,6 @@ class Engine:
         for one in failed:
             error = EngineFailed("the computation failed; not applied")
             one.worker.commit.drop_all(one.batch.numbers.tolist(), error)
-
-    def _count(self, launch: Launch, result: Result) -> None:
-        metrics, batch = launch.worker.runtime.metrics, launch.batch
-        metrics.plan(result.plan_name)
-        metrics.ran(len(batch.numbers), batch.num_steps, len(result.output), result.seconds)
 
     def _main(self) -> None:
         self._flight.start()
@@ -217,7 +261,7 @@ class Engine:
 
     @property
     def _has_work(self) -> bool:
-        return bool(self._flight) or any(worker.runtime.scheduler.has_work for worker in self._workers)
+        return bool(self._formed or self._flight) or any(w.runtime.scheduler.has_work for w in self._workers)
 
     def _stepped(self) -> bool:
         try:
@@ -227,16 +271,11 @@ class Engine:
             return True
 
     def _take_in(self) -> None:
-        # Frames for one runtime that stand together in the inbox are admitted together.
-        items = [self._inbox.popleft() for _ in range(len(self._inbox))]
-        for worker, group in groupby(items, key=lambda item: item.worker if isinstance(item, Submission) else None):
-            together = list(group)
-            if worker:
-                self._admit(worker, [item.frame for item in together if isinstance(item, Submission)])
-                continue
-            for item in together:
-                if not isinstance(item, Submission):
-                    self._guarded(item)
+        for item in self._inbox.take_all():
+            if isinstance(item, Frames):
+                self._admit(item.worker, item.frames)
+            else:
+                self._guarded(item)
 
     def _admit(self, worker: Worker, frames: list[Frame]) -> None:
         if not self._guarded(partial(worker.admission.admit, frames)):
@@ -248,7 +287,7 @@ class Engine:
         try:
             function()
         except Exception:
-            log.exception("a bug on the engine's thread")
+            log.exception("a bug in the engine")
             return False
         return True
 
@@ -259,22 +298,5 @@ class Engine:
             for _, function in empty:
                 function()
 
-    def _cancel(self, asker: Asker) -> None:
-        error = Cancelled("its caller went away before it ran; it was not applied")
-        for worker in self._workers:
-            runtime, chunks = worker.runtime, worker.runtime.scheduler.chunks
-            frames = [number for number, frame in runtime.frames.items() if frame.asker is asker]
-            waiting = chunks["live"] & (chunks["launched"] == 0) & np.isin(chunks["frame"], frames)
-            runtime.metrics.cancelled_rows.inc(worker.commit.drop_all(np.flatnonzero(waiting).tolist(), error))
-
     def _stop(self) -> None:
         self._stopping = True
-
-
-def _settle(future: "asyncio.Future[T]", result: T | None = None, *, error: Exception | None = None) -> None:
-    if future.done():
-        return
-    if error:
-        future.set_exception(error)
-    else:
-        future.set_result(result)  # type: ignore[arg-type]

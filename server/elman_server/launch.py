@@ -1,6 +1,7 @@
 """A launch: one batch on its way through the model, from the states it reads to those it writes."""
 
 import logging
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -49,6 +50,17 @@ class Launch:
         self._began = 0.0
         self._land: Callable[[], Result] | None = None
 
+    @property
+    def is_asynchronous(self) -> bool:
+        """Whether its device computes by itself."""
+        return self.worker.runtime.transfer.is_asynchronous
+
+    @property
+    def expected_seconds(self) -> float:
+        """By what was measured at warm-up; infinity where nothing was, and on a device that computes by itself."""
+        plans, batch = self.worker.runtime.stack.plans, self.batch
+        return math.inf if self.is_asynchronous else plans.seconds(len(batch.numbers), len(batch.sizes))
+
     def read(self) -> None:
         """Reads the states that it begins from. A failure, here and in `begin`, is kept for `land`."""
         try:
@@ -71,6 +83,13 @@ class Launch:
         except Exception as error:  # noqa: BLE001
             self._fail(error)
         self._land = None  # it refers to the launch, whose states are to be freed at once, not by the garbage collector
+
+    def count(self) -> None:
+        """Counts what it gave."""
+        if self.result:
+            metrics, batch = self.worker.runtime.metrics, self.batch
+            metrics.plan(self.result.plan_name)
+            metrics.ran(len(batch.numbers), batch.num_steps, len(self.result.output), self.result.seconds)
 
     def undo(self) -> None:
         """Puts the states back that it has overwritten: it failed, or it followed one that did."""

@@ -44,7 +44,7 @@ class InferenceService(inference_pb2_grpc.InferenceServicer):
         initial = read_state(request, runtime.spec, frame.num_rows)
         with self._callers.charged(context.peer(), frame.num_rows, frame.num_bytes):
             try:
-                await self._engine.call(lambda: worker.admission.admit_infer(frame, initial))
+                await self._engine.call(lambda: worker.admission.admit_infer(frame, initial), is_short=True)
                 result = await call.future
             finally:
                 if frame.open_rows:
@@ -62,7 +62,7 @@ class InferenceService(inference_pb2_grpc.InferenceServicer):
             stream = StepStream(context.call, self._engine, self._catalog, caller, door.instance, door.metrics)
             self._streams.add(stream)
             try:
-                await stream.run()
+                await stream.run(inference_pb2.StepResponse(server_instance=door.instance).SerializeToString())
             except Draining as error:
                 await abort(context, error)
             finally:

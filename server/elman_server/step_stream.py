@@ -1,11 +1,10 @@
 """One `Step` stream: frames in, results out, each frame's rows ended exactly once."""
 
-import asyncio
-from collections import deque
+from typing import NamedTuple
 
 import numpy as np
 
-from elman.v1.inference_pb2 import StepRequest, StepResponse
+from elman.v1.inference_pb2 import StepRequest
 from elman_server.answers import Answer, StepAnswer, failure, refusal
 from elman_server.callers import Caller
 from elman_server.catalog import Catalog
@@ -17,11 +16,21 @@ from elman_server.metrics import Metrics
 from elman_server.reading import check_answer, check_size, read_frame, read_handles, read_letter
 from elman_server.rpc.call import Call
 from elman_server.status import code_of
+from elman_server.stream import Stream
 from elman_server.worker import Worker
 from elman_server.writing import write_answer
 
 
-class StepStream:
+class Reply(NamedTuple):
+    """What is to be written."""
+
+    frame_id: int
+    answer: Answer | StepAnswer
+    num_rows: int
+    """Rows of the caller's that end with it."""
+
+
+class StepStream(Stream[Reply]):
     """Reads frames into the engine and writes what comes back; on the loop's thread."""
 
     def __init__(
@@ -33,39 +42,14 @@ class StepStream:
         instance: str,
         metrics: Metrics,
     ) -> None:
-        self._call = call
+        super().__init__(call, caller)
         self._engine = engine
         self._catalog = catalog
-        self._caller = caller
         self._instance = instance
         self._metrics = metrics
         self._clock: Clock = engine.clock
         self._limits = catalog.limits
-        self._outbox: deque[tuple[int, Answer | StepAnswer, int]] = deque()  # frame_id, answer, rows that end with it
         self._open_frames = 0
-        self._unsent = 1  # answers in the outbox, and the one that is being sent: at first the server's name
-        self._sending: tuple[int, int] | None = 0, 0  # rows and bytes of that one; None: nothing is
-        self._read_all = False
-        self._gone = False
-        self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.draining = False
-        """Set from outside: new frames are refused."""
-
-    async def run(self) -> None:
-        """Serves the stream to its end: half-closed by the caller and answered, cancelled, or ended by `end`.
-
-        Raises:
-            Draining: ended by `end`; all that was admitted is answered.
-            DecodeError: a frame that does not parse.
-        """
-        self._call.send(StepResponse(server_instance=self._instance).SerializeToString(), self._sent)
-        self._read_on()
-        try:
-            await self._ended
-        finally:
-            self._let_go()
-        if not self._read_all:
-            raise Draining("the server is stopping; reconnect")
 
     def deliver(self, frame: Frame, answer: Answer | StepAnswer) -> None:
         """Queues an answer of the engine's."""
@@ -76,34 +60,7 @@ class StepStream:
             self._open_frames -= 1
             num_bytes = frame.num_bytes
             self._count(answer.frame_error, self._clock.now() - frame.arrived)
-        self._queue(frame.frame_id, answer, ended, num_bytes)
-
-    def end(self) -> None:
-        """Refuses what comes from now on, and ends once everything is answered."""
-        self.draining = True
-        self._end_if_done()
-
-    def _read_on(self) -> None:
-        if self._gone:
-            return
-        if self._caller.is_full:
-            self._caller.when_room(self._read_on)
-        else:
-            self._call.receive(self._received)
-
-    def _received(self, data: bytes | None) -> None:
-        if self._gone:
-            return
-        if data is None:
-            self._read_all = True
-            self._end_if_done()
-            return
-        try:
-            self._accept(data)
-        except Exception as error:  # noqa: BLE001 - it ends the stream
-            self._fail(error)
-        else:
-            self._read_on()
+        self._answer(frame.frame_id, answer, ended, num_bytes)
 
     def _accept(self, data: bytes) -> None:
         now = self._clock.now()
@@ -113,7 +70,7 @@ class StepStream:
             self._submit(request, now)
         except ServiceError as error:
             self._count(error, self._clock.now() - now)
-            self._queue(request.frame_id, refusal(error))
+            self._answer(request.frame_id, refusal(error))
 
     def _submit(self, request: StepRequest, now: float) -> None:
         if self.draining:
@@ -129,10 +86,9 @@ class StepStream:
             return
         worker, frame = found
         check_answer(frame, worker.runtime.spec, self._limits.max_slice)
-        is_pipelined = self._open_frames + self._unsent > 0
         self._open_frames += 1
         self._caller.add(frame.num_rows, frame.num_bytes)
-        self._engine.submit(worker, frame, is_pipelined=is_pipelined)
+        self._engine.submit(worker, frame)
 
     def _letter(self, request: StepRequest, now: float) -> tuple[Worker, Frame] | None:
         if len(request.handles) != 1:
@@ -163,56 +119,25 @@ class StepStream:
             "process; attach again"
         )
         self._count(error, self._clock.now() - now)
-        self._queue(request.frame_id, failure(tuple((row, error) for row in range(len(request.handles)))))
+        self._answer(request.frame_id, failure(tuple((row, error) for row in range(len(request.handles)))))
 
-    def _queue(self, frame_id: int, answer: Answer | StepAnswer, ended: int = 0, num_bytes: int = 0) -> None:
-        if self._gone:  # nobody reads it, but the caller may have other streams: its rows no longer count
-            self._caller.add(-ended, -num_bytes)
-            return
+    def _answer(self, frame_id: int, answer: Answer | StepAnswer, ended: int = 0, num_bytes: int = 0) -> None:
         self._caller.add(0, answer.num_bytes - num_bytes)
-        self._outbox.append((frame_id, answer, ended))
-        self._unsent += 1
-        if self._sending is None:
-            self._send_next()
+        self._queue(Reply(frame_id, answer, ended))
 
-    def _send_next(self) -> None:
-        frame_id, answer, ended = self._outbox.popleft()
-        self._sending = ended, answer.num_bytes
-        try:
-            self._call.send(write_answer(frame_id, answer).SerializeToString(), self._sent)
-        except Exception as error:  # noqa: BLE001 - it ends the stream, and no other that is answered with it
-            self._sending = None
-            self._caller.add(-ended, -answer.num_bytes)
-            self._fail(error)
+    def _encode(self, item: Reply) -> bytes:
+        return write_answer(item.frame_id, item.answer).SerializeToString()
 
-    def _sent(self, has_room: bool) -> None:
-        ended, num_bytes = self._sending or (0, 0)
-        self._sending = None
-        self._unsent -= 1
-        self._caller.add(-ended, -num_bytes)
-        if self._gone or not has_room:  # then the caller is gone, too: `run` is cancelled and lets go
-            return
-        if self._outbox:
-            self._send_next()
-        else:
-            self._end_if_done()
+    def _sent(self, item: Reply) -> None:
+        self._caller.add(-item.num_rows, -item.answer.num_bytes)
 
-    def _end_if_done(self) -> None:
-        if (self._read_all or self.draining) and not (self._open_frames or self._unsent or self._ended.done()):
-            self._ended.set_result(None)
-
-    def _fail(self, error: Exception) -> None:
-        if not self._ended.done():
-            self._ended.set_exception(error)
+    def _has_open(self) -> bool:
+        return self._open_frames > 0
 
     def _count(self, error: ServiceError | None, seconds: float) -> None:
         code = code_of(error).name if error else "OK"
         self._metrics.request("Step", code, seconds)
 
     def _let_go(self) -> None:
-        self._gone = True
         if self._open_frames:
             self._engine.cancel(self)
-        for _, answer, ended in self._outbox:
-            self._caller.add(-ended, -answer.num_bytes)
-        self._outbox.clear()

@@ -63,8 +63,8 @@ class Reins:
         await asyncio.wait({asked, call}, return_when=asyncio.FIRST_COMPLETED)
         asked.cancel()
 
-    def _noted(self, function: Callable[[], object]) -> "asyncio.Future[object]":
-        future = self._ask(function)
+    def _noted(self, function: Callable[[], object], *, is_short: bool = False) -> "asyncio.Future[object]":
+        future = self._ask(function, is_short=is_short)
         self._asked.set()
         return future
 

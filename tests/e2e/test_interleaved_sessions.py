@@ -1,14 +1,12 @@
 """Sessions over real gRPC, many at once, against torch.nn on the whole sequence."""
 
 import asyncio
-from typing import Any
 
 import numpy as np
 import pytest
 from frames_on_wire import ALL, LAST, NONE, Stepper
 from served import Serve, Served
 from toys import SPECS, STEPPED, Array, assert_near, random_input, toy
-from turnstile import Turnstile
 
 STREAMS, SESSIONS, STEPS = 4, 64, 40
 
@@ -95,25 +93,3 @@ async def test_results_of_one_frame_name_its_rows_in_any_order_of_finishing(serv
     ask = await (await served.step()).ask(opened.handles, inputs)
     for row, data in zip(ask.rows, inputs, strict=True):
         assert_near(row.output, toy("gru").run(data)[0])
-
-
-async def test_a_stream_that_is_sent_on_unanswered_is_told_from_one_that_waits(
-    serve: Serve, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    served = await serve("lstm")
-    opened, stepper = await served.open("lstm", count=2), await served.step()
-    engine, told = served.server.door.engine, []
-    submit = engine.submit
-
-    def listen(*args: Any, is_pipelined: bool) -> None:
-        told.append(is_pipelined)
-        submit(*args, is_pipelined=is_pipelined)
-
-    monkeypatch.setattr(engine, "submit", listen)
-    async with Turnstile(served) as turnstile:
-        asked = [await stepper.send([handle], [np.zeros((1, 3), np.float32)]) for handle in opened.handles]
-        await turnstile.arrived(2)
-    for ask in asked:
-        await stepper.finish(ask)
-    assert told == [False, True]
-    assert (await stepper.end()).name == "OK"

@@ -18,13 +18,13 @@ class Turnstile:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> "Turnstile":
-        self._submit, self._post = self._engine.submit, self._engine.post
+        self._handed_over = [(name, getattr(self._engine, name)) for name in ("submit", "post", "soon")]
         held = asyncio.Event()
         loop = asyncio.get_running_loop()
         self._engine.post(lambda: (loop.call_soon_threadsafe(held.set), self._open.wait()))
         await held.wait()
-        self._engine.submit = self._counted(self._submit)
-        self._engine.post = self._counted(self._post)
+        for name, method in self._handed_over:
+            setattr(self._engine, name, self._counted(method))
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -32,7 +32,8 @@ class Turnstile:
 
     def open(self) -> None:
         """Lets the engine go on."""
-        self._engine.submit, self._engine.post = self._submit, self._post
+        for name, method in self._handed_over:
+            setattr(self._engine, name, method)
         self._open.set()
 
     async def arrived(self, count: int) -> None:

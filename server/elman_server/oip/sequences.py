@@ -39,7 +39,7 @@ class Sequences:
         self._arrived.append(inference)
         if not self._posted:
             self._posted = True
-            self._engine.post(self._take_in)
+            self._engine.soon(self._take_in)
 
     def _take_in(self) -> None:
         self._posted = False  # before the deque is emptied: what is appended from now on may be posted once more

@@ -3,7 +3,7 @@
 from importlib.metadata import version
 
 from elman_server.door import Door
-from elman_server.errors import Draining, InvalidInput, UnknownModel
+from elman_server.errors import InvalidInput, ServiceError, UnknownModel
 from elman_server.oip.call import Call
 from elman_server.oip.config import write_config, write_metadata
 from elman_server.oip.parameters import read_parameters
@@ -134,7 +134,7 @@ class OpenInferenceService(UnsupportedCalls):
             try:
                 self._door.check_open()
                 await stream.run()
-            except Draining as error:
+            except ServiceError as error:
                 await context.abort(code_of(error), message_of(error))
             finally:
                 self._streams.discard(stream)

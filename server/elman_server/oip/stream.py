@@ -1,10 +1,6 @@
 """One `ModelStreamInfer` stream: requests in, answers out, each request ended exactly once."""
 
-import asyncio
-from collections import deque
 from typing import NamedTuple
-
-import grpc
 
 from elman_server.answers import Answer
 from elman_server.callers import Caller
@@ -20,6 +16,7 @@ from elman_server.oip.stubs.grpc_service_pb2 import ModelInferRequest, ModelStre
 from elman_server.oip.turns import Turn, Turns
 from elman_server.oip.writer import write_stream_error, write_stream_response
 from elman_server.rpc.context import Context
+from elman_server.stream import Stream
 
 METHOD = "ModelStreamInfer"
 END_ON_ERROR = "triton_grpc_error"
@@ -46,7 +43,7 @@ class Reply(NamedTuple):
         return write_stream_response(self.inference, self.part)
 
 
-class InferStream:
+class InferStream(Stream[Reply]):
     """Reads requests into the engine and writes what comes back; on the loop's thread."""
 
     def __init__(
@@ -59,41 +56,18 @@ class InferStream:
         *,
         strict_order: bool,
     ) -> None:
-        self._context = context
+        super().__init__(context.call, caller)
         self._door = door
         self._reader = reader
         self._sequences = sequences
-        self._caller = caller
         self._clock = door.engine.clock
         self._ends_on_error = dict(context.invocation_metadata()).get(END_ON_ERROR) == "true"
         self._turns: Turns[Reply] = Turns(self._queue, one_line=strict_order)
         self._open: dict[int, tuple[Inference, Turn[Reply]]] = {}  # by the frame's number
         self._number = 0
-        self._outbox: deque[Reply] = deque()
-        self._something = asyncio.Event()
         self._rows = self._num_bytes = 0  # what counts against the caller now
-        self._read_all = False
         self._seconds = door.metrics.request_seconds.labels(METHOD)
         self._ok = door.metrics.requests.labels(METHOD, "OK")
-
-    async def run(self) -> None:
-        """Serves the stream to its end: half-closed by the caller and answered, ended by an error, or cancelled.
-
-        Raises:
-            Draining: the server is stopping; all that was admitted is answered.
-        """
-        reader, writer = asyncio.create_task(self._read()), asyncio.create_task(self._write_all())
-        try:
-            await asyncio.wait((reader, writer), return_when=asyncio.FIRST_COMPLETED)
-            if not writer.done():
-                reader.result()
-            await writer
-        finally:
-            reader.cancel()
-            writer.cancel()
-            self._let_go()
-        if not self._read_all:
-            raise Draining("the server is stopping; reconnect")
 
     def deliver(self, frame: Frame, answer: Answer) -> None:
         """Takes an answer of the engine's."""
@@ -111,22 +85,8 @@ class InferStream:
         self._charge(0, part.num_bytes)  # also while it waits for its turn
         self._turns.answer(turn, Reply(inference.id, inference, part), final=part.final)
 
-    def end(self) -> None:
-        """The server is stopping: what comes is refused, and the stream ends once everything is answered."""
-        self._something.set()
-
-    async def _read(self) -> None:
-        while True:
-            if self._caller.is_full:
-                await self._caller.room()
-            request = await self._context.read()
-            if request is grpc.aio.EOF:
-                self._read_all = True
-                self._something.set()
-                return
-            self._accept(request)  # type: ignore[arg-type]
-
-    def _accept(self, request: ModelInferRequest) -> None:
+    def _accept(self, data: bytes) -> None:
+        request = ModelInferRequest.FromString(data)
         now, line = self._clock.now(), ""
         try:
             if self._door.draining:
@@ -144,24 +104,17 @@ class InferStream:
         self._charge(inference.frame.num_rows, inference.frame.data.nbytes)
         self._sequences.submit(inference)
 
-    def _queue(self, reply: Reply) -> None:
-        self._outbox.append(reply)
-        self._something.set()
+    def _encode(self, item: Reply) -> bytes:
+        if self._ends_on_error and item.part.error is not None:
+            raise item.part.error
+        return item.message().SerializeToString()
 
-    async def _write_all(self) -> None:
-        while True:
-            while self._outbox:
-                reply = self._outbox.popleft()
-                try:
-                    if self._ends_on_error and reply.part.error is not None:
-                        await self._context.abort(code_of(reply.part.error), message_of(reply.part.error))
-                    await self._context.write(reply.message())
-                finally:
-                    self._charge(-reply.num_rows, -reply.part.num_bytes)
-            if (self._read_all or self._door.draining) and not self._open:
-                return
-            self._something.clear()
-            await self._something.wait()
+    def _sent(self, item: Reply) -> None:
+        if not self._gone:  # else nothing counts any more
+            self._charge(-item.num_rows, -item.part.num_bytes)
+
+    def _has_open(self) -> bool:
+        return bool(self._open)
 
     def _count(self, error: ServiceError | None, began: float, inference: Inference | None) -> None:
         seconds = self._clock.now() - began
@@ -186,4 +139,3 @@ class InferStream:
             self._door.engine.cancel(self)
             self._open.clear()
         self._charge(-self._rows, -self._num_bytes)
-        self._outbox.clear()
