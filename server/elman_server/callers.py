@@ -1,6 +1,5 @@
 """Callers: whom limits count. What each has waiting, running and unread, and when it is read no further."""
 
-import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -47,13 +46,6 @@ class Caller:
     def when_room(self, function: Callable[[], None]) -> None:
         """Has it called when the caller is not full any more; by then it may be again."""
         self._waiters.append(function)
-
-    async def room(self) -> None:
-        """Returns when it is not full."""
-        while self.is_full:
-            room: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self.when_room(lambda room=room: None if room.done() else room.set_result(None))  # type: ignore[misc]
-            await room
 
 
 class Callers:

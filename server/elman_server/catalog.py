@@ -32,7 +32,7 @@ class Catalog:
         self._metrics = metrics
         self._workers: dict[int, Worker] = {}
         self._next_number = 0
-        engine.when_idle(self._expire)
+        engine.chores.jobs.append(self._expire)
 
     def family(self, name: str) -> Family:
         """The family of that name.
@@ -142,7 +142,7 @@ class Catalog:
                 self._remove(runtime)
             self._engine.delivery.call(lambda: None if emptied.done() else emptied.set_result(None))
 
-        self._engine.when_empty(runtime, finish)
+        self._engine.chores.when_empty(runtime, finish)
 
     def _remove(self, runtime: Runtime) -> None:
         family = self.families[runtime.spec.name]

@@ -9,6 +9,7 @@ from functools import partial
 from typing import TypeVar
 
 from elman_server.answers import refusal
+from elman_server.chores import SECONDS_BETWEEN, Chores
 from elman_server.clock import Clock
 from elman_server.delivery import Delivery
 from elman_server.errors import DeadlinePassed, EngineFailed
@@ -16,14 +17,11 @@ from elman_server.flight import Flight
 from elman_server.frames import Asker, Frame
 from elman_server.inbox import Frames, Inbox, Job, Submission
 from elman_server.launch import Launch
-from elman_server.runtime import Runtime
 from elman_server.worker import Worker
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
-MAX_IDLE_SECONDS = 0.5
-"""Between looks for idle sessions."""
 QUICK_SECONDS = 3e-3
 """Up to which a batch is better computed between reading and answering than beside (bench/README.md)."""
 MESSAGE_SECONDS = 50e-6
@@ -53,8 +51,7 @@ class Engine:
         self._turn_is_due = False  # on the loop
         self._formed: Launch | None = None  # left by one thread for the other
         self._workers: deque[Worker] = deque()
-        self._idle_jobs: list[Callable[[float], None]] = []
-        self._when_empty: list[tuple[Runtime, Callable[[], None]]] = []
+        self.chores = Chores()
         self._stopping = False
         self._flight = Flight(landed=self._wake.set)
         self._thread = threading.Thread(target=self._main, name="engine", daemon=True)
@@ -98,14 +95,6 @@ class Engine:
 
         (self.soon if is_short else self.post)(run)
         return future
-
-    def when_idle(self, job: Callable[[float], None]) -> None:
-        """Has `job` called with the time, now and then, between batches."""
-        self._idle_jobs.append(job)
-
-    def when_empty(self, runtime: Runtime, function: Callable[[], None]) -> None:
-        """Has `function` called once nothing waits or runs for the runtime; both on the engine's thread."""
-        self._when_empty.append((runtime, function))
 
     def add(self, worker: Worker) -> None:
         """Serves one more runtime. On the engine's thread."""
@@ -182,13 +171,14 @@ class Engine:
             self._wake.set()
             return
         try:
-            self._guarded(self.step_on_loop)
+            if not self._guarded(self.step_on_loop):
+                self._wake.set()  # what is left is not to wait for another message
         finally:
             self._turn.release()
 
     @property
     def _may_run_on_loop(self) -> bool:
-        return self._on_loop and not (self._flight or self._when_empty or self._stopping)
+        return self._on_loop and not (self._flight or self.chores.awaits_empty or self._stopping)
 
     def _is_for_loop(self, launch: Launch) -> bool:
         messages = len(launch.worker.runtime.frames.items())
@@ -247,22 +237,19 @@ class Engine:
 
     def _main(self) -> None:
         self._flight.start()
-        next_idle_jobs = self.clock.now()
         while not self._stopping or self._has_work:
             self._wake.clear()
             with self._turn:
                 self._take_in()
                 worked = self._stepped()
-                self._tell_empty()
-                if self.clock.now() >= next_idle_jobs:
-                    for job in self._idle_jobs:
-                        self._guarded(partial(job, self.clock.now()))
-                    next_idle_jobs = self.clock.now() + MAX_IDLE_SECONDS
+                self.chores.tell_empty()
+                for job in self.chores.due(self.clock.now()):
+                    self._guarded(partial(job, self.clock.now()))
                 if worked and (self._inbox or self._has_work):
                     continue  # told when the next batch is begun
                 self.delivery.flush()
             if not worked:
-                self._wake.wait(MAX_IDLE_SECONDS)
+                self._wake.wait(SECONDS_BETWEEN)
         self._flight.stop()
 
     @property
@@ -296,13 +283,6 @@ class Engine:
             log.exception("a bug in the engine")
             return False
         return True
-
-    def _tell_empty(self) -> None:
-        if self._when_empty:
-            empty = [entry for entry in self._when_empty if not entry[0].queue_rows]
-            self._when_empty = [entry for entry in self._when_empty if entry[0].queue_rows]
-            for _, function in empty:
-                function()
 
     def _stop(self) -> None:
         self._stopping = True

@@ -89,7 +89,7 @@ class House:
             Served(server, grpc.aio.insecure_channel(server.address, (*OPTIONS, ("grpc.use_local_subchannel_pool", 1))))
             for _ in range(NUM_CONNECTIONS)
         ]
-        server.door.engine._idle_jobs.clear()  # they are done when a test says so
+        server.door.engine.chores.jobs.clear()  # they are done when a test says so
         self._count_turns_on_loop(server)
         self.failing = {runtime.spec.name: Failing.put_into(runtime) for runtime in server.catalog.runtimes()}
         self.reins = Reins(server.door.engine)

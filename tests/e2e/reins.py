@@ -33,7 +33,7 @@ class Reins:
     async def empty(self, runtime: Runtime) -> None:
         """Returns when what was handed over before has been taken in, and nothing of it waits or runs; it runs free."""
         told = self._loop.create_future()
-        self._engine.post(lambda: self._engine.when_empty(runtime, lambda: self._settle(told)))
+        self._engine.post(lambda: self._engine.chores.when_empty(runtime, lambda: self._settle(told)))
         await told
 
     async def do(self, function: Callable[[], object]) -> None:
@@ -52,7 +52,7 @@ class Reins:
         def turn() -> None:
             self._engine._take_in()
             self._engine.step()
-            self._engine._tell_empty()
+            self._engine.chores.tell_empty()
 
         await self.do(turn)
 

@@ -45,7 +45,7 @@ class BesideBench(Bench):
         for _ in range(steps):
             self.engine._take_in()
             self.turn(3)
-            self.engine._tell_empty()
+            self.engine.chores.tell_empty()
             self.engine.delivery.flush()
 
     def turn(self, begins: int) -> None:

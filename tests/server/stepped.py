@@ -111,7 +111,7 @@ class Bench:
         for _ in range(steps):
             self.engine._take_in()
             self.engine.step()
-            self.engine._tell_empty()
+            self.engine.chores.tell_empty()
             self.engine.delivery.flush()
 
     def drain(self) -> None:

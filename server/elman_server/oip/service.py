@@ -41,7 +41,7 @@ class OpenInferenceService(UnsupportedCalls):
         self._repository = Repository(door)
         self._strict_order = strict_order
         self._streams: set[InferStream] = set()
-        door.engine.when_idle(lambda _: self._targets.forget_unloaded())
+        door.engine.chores.jobs.append(lambda _: self._targets.forget_unloaded())
 
     @unary
     async def ServerLive(self, request: pb.ServerLiveRequest, context: Context) -> pb.ServerLiveResponse:  # noqa: N802
