@@ -15,9 +15,9 @@ from pathlib import Path
 import torch
 
 from bench.effort import FULL, SHORT, TINY, Effort
-from bench.machine import this_machine
 from bench.report import Report, write
 from bench.result import Result
+from elman_server.bench.machine import this_machine
 
 BENCHMARKS = {
     "latency": "latency:measure",

@@ -1,40 +1,57 @@
 """A bare server: `Step` by a handler of one's own and `DescribeModel`, and nothing else of the contract."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import grpc
 
 from elman.v1 import inference_pb2, models_pb2
+from elman_server.rpc.server import RpcServer
+
+FREE_PORT = "127.0.0.1:0"
 
 Step = Callable[[object, Any], Awaitable[None]]
 """Of the requests, which the context reads too, and the context."""
 
 
 async def serve_bare(name: str, step: Step, input_size: int) -> None:
-    """Serves on a free port of this machine until the process is killed."""
+    """Serves by `grpc.aio` on a free port of this machine until the process is killed."""
+    server = grpc.aio.server()
+    for service, handlers in _handlers(step, input_size).items():
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
+    port = server.add_insecure_port(FREE_PORT)
+    await server.start()
+    _say(name, port)
+    await server.wait_for_termination()
 
+
+async def serve_bare_on_core(name: str, step: Step, input_size: int) -> None:
+    """As `serve_bare`, by elman's own gRPC server."""
+    server = RpcServer()
+    for service, handlers in _handlers(step, input_size).items():
+        server.add_registered_method_handlers(service, handlers)
+    port = server.add_insecure_port(FREE_PORT)
+    server.start()
+    _say(name, port)
+    await asyncio.Event().wait()
+
+
+def _say(name: str, port: int) -> None:
+    print(f"{name} on 127.0.0.1:{port}", flush=True)
+
+
+def _handlers(step: Any, input_size: int) -> dict[str, dict[str, Any]]:
     async def describe(request: models_pb2.DescribeModelRequest, _context: object) -> models_pb2.DescribeModelResponse:
         info = models_pb2.ModelInfo(name=request.model, input_features=[input_size])
         return models_pb2.DescribeModelResponse(model=info)
 
-    server = grpc.aio.server()
-    server.add_generic_rpc_handlers((_step_handler(step), _describe_handler(describe)))
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    print(f"{name} on 127.0.0.1:{port}", flush=True)
-    await server.wait_for_termination()
-
-
-def _step_handler(step: Any) -> grpc.GenericRpcHandler:
-    handler = grpc.stream_stream_rpc_method_handler(
+    stepping = grpc.stream_stream_rpc_method_handler(
         step, inference_pb2.StepRequest.FromString, inference_pb2.StepResponse.SerializeToString
     )
-    return grpc.method_handlers_generic_handler("elman.v1.Inference", {"Step": handler})
-
-
-def _describe_handler(describe: Any) -> grpc.GenericRpcHandler:
-    handler = grpc.unary_unary_rpc_method_handler(
-        describe, models_pb2.DescribeModelRequest.FromString, models_pb2.DescribeModelResponse.SerializeToString
+    describing = grpc.unary_unary_rpc_method_handler(
+        describe,
+        models_pb2.DescribeModelRequest.FromString,
+        models_pb2.DescribeModelResponse.SerializeToString,
     )
-    return grpc.method_handlers_generic_handler("elman.v1.Models", {"DescribeModel": handler})
+    return {"elman.v1.Inference": {"Step": stepping}, "elman.v1.Models": {"DescribeModel": describing}}

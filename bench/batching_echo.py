@@ -14,9 +14,8 @@ from typing import Any
 import grpc
 
 from bench.bare_server import serve_bare
-from bench.echo import answer_of
+from bench.echo import GREETING, answer_of
 from bench.kernel import Kernel
-from elman.v1 import inference_pb2
 from elman_server.bench.event_loop import loop_factory
 
 MAX_ROWS = 4096
@@ -32,7 +31,7 @@ class BatchingEcho:
     async def step(self, _requests: object, context: Any) -> None:
         """Reads, waits for the batch, writes, and so on."""
         loop, answer = asyncio.get_running_loop(), answer_of(self._kernel.stack.spec.output_size)
-        await context.write(inference_pb2.StepResponse(server_instance="echo"))
+        await context.write(GREETING)
         while (request := await context.read()) is not grpc.aio.EOF:
             if not self._waiting:
                 loop.call_soon(self._run)

@@ -1,6 +1,6 @@
 """Plans on a card: session-steps per second and time per launch, against the bare torch.nn loop on the same card.
 
-    python bench/gpu.py [--cells lstm,gru] [--hidden 256,1024] [--precision float32|bfloat16|float16] [--out FILE]
+    python -m bench.gpu [--cells lstm,gru] [--hidden 256,1024] [--precision float32|bfloat16|float16] [--out FILE]
 
 Rows 1 to 4096, steps 1, 4 and 16; every plan and the bare module interleaved, medians of 7 rounds. A launch is timed
 from its call until the card is done, averaged over those of a round; inputs and states lie on the card.
@@ -8,7 +8,6 @@ from its call until the card is done, averaged over those of a round; inputs and
 
 import argparse
 import json
-import re
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -19,13 +18,15 @@ from statistics import median
 import torch
 from torch import nn
 
+from bench.kept import kept_path
 from elman_models import ModelSpec, Packed, Stack, State
-from elman_models.plans.cache import cache_key, machine
+from elman_models.plans.cache import cache_key
 from elman_models.plans.candidates import candidates
 from elman_models.plans.measure import Effort, interleaved, stopwatch
 from elman_models.plans.table import Shape
 from elman_models.plans.warm_up import sample
 from elman_models.plans.workshop import Workshop
+from elman_server.bench.machine import date_now
 
 CUDA = torch.device("cuda")
 BARE = "torch.nn"
@@ -72,10 +73,11 @@ def main() -> int:
             for point in measure(make_stack(cell, hidden_size, arguments.precision)):
                 print(point.line(), flush=True)
                 points.append(point)
-    out = arguments.out or Path(__file__).parent / "results" / f"gpu-{slug(machine(CUDA))}.json"
+    out = arguments.out or kept_path("gpu", CUDA, arguments.precision)
     out.parent.mkdir(parents=True, exist_ok=True)
     about = {**cache_key(make_stack("lstm", 8, arguments.precision).spec, CUDA), "cuda": str(torch.version.cuda)}
-    about |= {"cudnn": str(torch.backends.cudnn.version()), "precision": arguments.precision}  # type: ignore[no-untyped-call]
+    about |= {"cudnn": str(torch.backends.cudnn.version())}  # type: ignore[no-untyped-call]
+    about |= {"precision": arguments.precision, "date": date_now()}
     out.write_text(json.dumps({"about": about, "points": [asdict(point) for point in points]}, indent=1) + "\n")
     print(f"written: {out}")
     return 0
@@ -87,7 +89,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--cells", default="lstm,gru,rnn_tanh")
     parser.add_argument("--hidden", default="256,1024")
     parser.add_argument("--precision", choices=["float32", "bfloat16", "float16"], default="float32")
-    parser.add_argument("--out", type=Path, help="JSON file; default bench/results/gpu-MACHINE.json")
+    parser.add_argument("--out", type=Path, help="JSON file; default bench/results/gpu-MACHINE[-PRECISION].json")
     return parser.parse_args()
 
 
@@ -122,11 +124,6 @@ def run_bare(module: nn.RNNBase, input: Packed, state: State) -> object:
     return module(
         input.data.view(input.seq_len, input.num_rows, -1), state.h if state.c is None else (state.h, state.c)
     )
-
-
-def slug(text: str) -> str:
-    """`text` as a part of a file name."""
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
 if __name__ == "__main__":

@@ -1,19 +1,19 @@
 """Is the plan that is chosen the best one? Every candidate, interleaved in one process, against the chosen one and
 against plain torch.nn.
 
-    python bench/plans.py [--short] [--threads N] [--precision int8] [--out FILE]
+    python -m bench.plans [--short] [--threads N] [--precision int8] [--out FILE]
 
 The plan table is filled as the server fills it, then every candidate runs every shape: medians of 7
 to 99 interleaved rounds.
 A ratio above 1 means that the chosen plan is faster. With one thread the clock is that thread's, so that other
-processes count only as far as they take cache and memory. The grid is that of the issue: input 64, 2 layers. For a
-lower precision the best plan that has it is held against the best of all wider ones.
+processes count only as far as they take cache and memory. The grid: LSTM, GRU and RNN of 2 layers, input 64, hidden
+128, 256 and 512; 1 to 256 rows of 1, 4 and 16 steps, and ragged ones of up to 16. For a lower precision the best plan
+that has it is held against the best of all wider ones.
 """
 
 import argparse
 import json
 import platform
-import re
 from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 from dataclasses import asdict, dataclass
@@ -26,13 +26,16 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import PackedSequence
 
+from bench.kept import kept_path
 from elman_models import Cell, ModelSpec, Packed, Stack, State
-from elman_models.plans.cache import cache_key, machine
+from elman_models.plans.cache import cache_key
 from elman_models.plans.candidates import candidates
 from elman_models.plans.measure import Effort, interleaved, stopwatch
+from elman_models.plans.plan import Plan
 from elman_models.plans.table import Shape
 from elman_models.plans.warm_up import sample
-from elman_models.plans.workshop import SEGMENTS, Workshop
+from elman_models.plans.workshop import Workshop
+from elman_server.bench.machine import date_now
 
 CPU = torch.device("cpu")
 CELLS = (Cell.LSTM, Cell.GRU, Cell.RNN_TANH)
@@ -82,7 +85,7 @@ def main() -> None:
         for hidden_size in (128, 256) if arguments.short else (128, 256, 512):
             points += measure(cell, hidden_size, arguments)
     print(summary(points))
-    out = arguments.out or Path(__file__).parent / "results" / f"plans-{slug(machine(CPU))}.json"
+    out = arguments.out or kept_path("plans", CPU, arguments.precision)
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(report(points, arguments), indent=1) + "\n")
     print(f"written: {out}")
@@ -95,12 +98,12 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--precision", choices=["float32", *LOWER], default="float32")
     parser.add_argument("--budget", type=float, default=8.0, help="seconds of warm-up per model")
-    parser.add_argument("--out", type=Path, help="JSON file; default bench/results/plans-MACHINE.json")
+    parser.add_argument("--out", type=Path, help="JSON file; default bench/results/plans-MACHINE[-PRECISION].json")
     return parser.parse_args()
 
 
 def grid(*, short: bool) -> list[Shape]:
-    """The shapes: the issue's, and some ragged ones."""
+    """The shapes: each number of rows with each of steps, and ragged ones of several rows."""
     rows, steps = ((1, 32, 128), (1, 16)) if short else ((1, 8, 32, 128, 256), (1, 4, 16))
     return [*(Shape(r, s) for r in rows for s in steps), *(Shape(r, 16, True) for r in rows[1:])]
 
@@ -113,8 +116,7 @@ def measure(cell: Cell, hidden_size: int, arguments: argparse.Namespace) -> Iter
     plain = deepcopy(stack.rnn)  # else "native", which comes next, finds its weights in the cache
     for shape in grid(short=arguments.short):
         batch = sample(stack.spec, shape, CPU)
-        plans = {name: workshop.plan(name) for name in workshop.names(is_ragged=shape.is_ragged) if name != SEGMENTS}
-        plans |= {SEGMENTS: workshop.plans([SEGMENTS], stack.plans.entries)[SEGMENTS]} if shape.is_ragged else {}
+        plans = plans_of(stack, workshop, shape)
         runs: dict[str, Callable[[], object]] = {name: partial(plan.run, *batch) for name, plan in plans.items()}
         runs[TORCH] = partial(run_torch, plain, *batch)
         chosen = stack.plans.choose(shape.rows, shape.steps, shape.is_ragged).name
@@ -122,6 +124,13 @@ def measure(cell: Cell, hidden_size: int, arguments: argparse.Namespace) -> Iter
         point = Point(cell, hidden_size, str(shape), shape.is_ragged, chosen, seconds)
         print(line(point), flush=True)
         yield point
+
+
+def plans_of(stack: Stack, workshop: Workshop, shape: Shape) -> dict[str, Plan]:
+    """All that can run the shape: the table's own, one of which was chosen, and the workshop's where it has none."""
+    own, names = stack.plans.plans, workshop.names(is_ragged=shape.is_ragged)
+    plans = workshop.plans([name for name in names if name not in own], stack.plans.entries) | own
+    return {name: plans[name] for name in names}
 
 
 def make_stack(cell: Cell, hidden_size: int, precision: str) -> Stack:
@@ -190,15 +199,10 @@ def report(points: list[Point], arguments: argparse.Namespace) -> Mapping[str, o
     return {
         "about": about
         | {"python": platform.python_version(), "precision": arguments.precision}
-        | {"clock": stopwatch(CPU).__name__},
+        | {"clock": stopwatch(CPU).__name__, "date": date_now()},
         "points": [asdict(point) for point in points],
         "summary": summary(points).splitlines(),
     }
-
-
-def slug(text: str) -> str:
-    """`text` as a part of a file name."""
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
 if __name__ == "__main__":

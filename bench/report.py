@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.effort import Effort
-from bench.machine import Machine
+from bench.progress import say
 from bench.result import Result
 from elman_server.bench.as_json import write_json
-from elman_server.bench.plot import draw
+from elman_server.bench.machine import Machine
+from elman_server.bench.plot import MatplotlibMissing, draw
 
 
 @dataclass(frozen=True)
@@ -32,4 +33,7 @@ def write(report: Report, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     (out / "report.txt").write_text(f"{report}\n")
     write_json(out / "report.json", report)
-    draw([plot for result in report.results for plot in result.plots], out)
+    try:
+        draw([plot for result in report.results for plot in result.plots], out)
+    except MatplotlibMissing as missing:
+        say(str(missing))

@@ -18,6 +18,7 @@ from elman_server.bench.plot import Line, Plot
 from elman_server.bench.table import Table
 
 LIMIT = 1.25
+MESSAGE_UNIT = "us of processor time per message"
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Sides:
     kernel: Kernel
     served: Served
     echo: Served
+    core_echo: Served
     batching: Served
     own: Clients
 
@@ -37,29 +39,15 @@ class Round:
 
     ours: Outcome
     echo: Outcome
+    core_echo: Outcome
+    """On grpcio's core alone, which our server is built on."""
     batching: Outcome
     """The echo that batches: what a server of this kind costs on grpc.aio at least."""
     kernel: KernelRun
 
-    @property
-    def our_cpu(self) -> float:
-        """Processor seconds of the server per session-step."""
-        return self.ours.server.cpu_seconds / self.ours.done_steps
-
-    @property
-    def echo_cpu(self) -> float:
-        """Processor seconds of the echo per message."""
-        return self.echo.server.cpu_seconds / self.echo.done_steps
-
-    @property
-    def batching_cpu(self) -> float:
-        """Processor seconds of the echo that batches, per message."""
-        return self.batching.server.cpu_seconds / self.batching.done_steps
-
-    @property
-    def ratio(self) -> float:
-        """What the bar speaks of."""
-        return self.our_cpu / (self.echo_cpu + self.kernel.step_cpu_seconds_per_row)
+    def over(self, echo: Outcome) -> float:
+        """Our server's processor time over that of an echo and the kernel; of `echo` it is what the bar speaks of."""
+        return _cpu(self.ours) / (_cpu(echo) + self.kernel.step_cpu_seconds_per_row)
 
 
 def measure(effort: Effort, folder: Path) -> Result:
@@ -69,9 +57,10 @@ def measure(effort: Effort, folder: Path) -> Result:
     with ExitStack() as stack:
         served = stack.enter_context(serve(models))
         echo = stack.enter_context(serve_module("bench.echo", *sizes))
+        core_echo = stack.enter_context(serve_module("bench.core_echo", *sizes))
         batching = stack.enter_context(serve_module("bench.batching_echo", "--models", str(models)))
         own = stack.enter_context(clients())
-        sides = Sides(Kernel(models, effort.sessions), served, echo, batching, own)
+        sides = Sides(Kernel(models, effort.sessions), served, echo, core_echo, batching, own)
         found = [_round(effort, effort.sessions, sides) for _ in rounds("streams", effort.rounds)]
         sweep = []
         for callers in effort.sweep:
@@ -82,7 +71,7 @@ def measure(effort: Effort, folder: Path) -> Result:
         bars=(
             Bar(
                 f"processor time per session-step of {effort.sessions} streams, over echo and kernel",
-                median(found, lambda r: r.ratio),
+                median(found, lambda r: r.over(r.echo)),
                 LIMIT,
                 at_most=True,
             ),
@@ -95,12 +84,18 @@ def measure(effort: Effort, folder: Path) -> Result:
 
 def _round(effort: Effort, callers: int, sides: Sides) -> Round:
     own, handles = sides.own, tuple(range(callers))
-    echoed, batching = (
-        own.run(_load(effort, callers, one.address, handles), one.probe) for one in (sides.echo, sides.batching)
+    echo, core_echo, batching = (
+        own.run(_load(effort, callers, one.address, handles), one.probe)
+        for one in (sides.echo, sides.core_echo, sides.batching)
     )
     ours = own.run(_load(effort, callers, sides.served.address), sides.served.probe)
     kernel = sides.kernel.run(max(1, round(ours.server.rows_per_batch)), effort.seconds / 2)
-    return Round(ours, echoed, batching, kernel)
+    return Round(ours, echo, core_echo, batching, kernel)
+
+
+def _cpu(outcome: Outcome) -> float:
+    """Processor seconds of a server per message, which is a session-step of ours."""
+    return outcome.server.cpu_seconds / outcome.done_steps
 
 
 def _load(effort: Effort, callers: int, address: str, handles: tuple[int, ...] | None = None) -> Load:
@@ -117,14 +112,14 @@ def _load(effort: Effort, callers: int, address: str, handles: tuple[int, ...] |
 
 def _figures(found: list[Round]) -> tuple[Figure, ...]:
     return (
-        Figure("server", median(found, lambda r: r.our_cpu * 1e6), "us of processor time per session-step"),
-        Figure("echo", median(found, lambda r: r.echo_cpu * 1e6), "us of processor time per message"),
+        Figure("server", median(found, lambda r: _cpu(r.ours) * 1e6), "us of processor time per session-step"),
+        Figure("echo", median(found, lambda r: _cpu(r.echo) * 1e6), MESSAGE_UNIT),
+        Figure("an echo on grpcio's core alone", median(found, lambda r: _cpu(r.core_echo) * 1e6), MESSAGE_UNIT),
+        Figure("server, over an echo on grpcio's core alone and kernel", median(found, lambda r: r.over(r.core_echo))),
         Figure(
-            "an echo that batches and runs the kernel",
-            median(found, lambda r: r.batching_cpu * 1e6),
-            "us of processor time per message",
+            "an echo that batches and runs the kernel", median(found, lambda r: _cpu(r.batching) * 1e6), MESSAGE_UNIT
         ),
-        Figure("server, over the echo that batches", median(found, lambda r: r.our_cpu / r.batching_cpu)),
+        Figure("server, over the echo that batches", median(found, lambda r: _cpu(r.ours) / _cpu(r.batching))),
         Figure(
             "kernel, the step alone", median(found, lambda r: r.kernel.step_cpu_seconds_per_row * 1e6), "us per row"
         ),
@@ -139,14 +134,16 @@ def _figures(found: list[Round]) -> tuple[Figure, ...]:
 
 
 def _table(effort: Effort, sweep: list[Round]) -> Table:
-    header = ("callers", "session-steps/s", "rows per batch", "us/step", "echo us", "kernel us", "p50 ms", "p99 ms")
+    costs = ("us/step", "echo us", "core echo us", "kernel us")
+    header = ("callers", "session-steps/s", "rows per batch", *costs, "p50 ms", "p99 ms")
     rows = [
         (
             float(callers),
             r.ours.goodput,
             r.ours.server.rows_per_batch,
-            r.our_cpu * 1e6,
-            r.echo_cpu * 1e6,
+            _cpu(r.ours) * 1e6,
+            _cpu(r.echo) * 1e6,
+            _cpu(r.core_echo) * 1e6,
             r.kernel.step_cpu_seconds_per_row * 1e6,
             r.ours.latency(50) * 1e3,
             r.ours.latency(99) * 1e3,

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from elman_models.layout import batch_sizes, steps_and_rows
 from elman_models.state import State
-from elman_server.answers import failure, refusal
+from elman_server.answers import refusal
 from elman_server.arrivals import INVALID, REFUSED, STALE, Arrivals, Rows
 from elman_server.delivery import Delivery
 from elman_server.errors import Draining, InvalidInput, LimitReached, ServiceError, StaleHandle
@@ -133,7 +133,7 @@ class Admission:
             self._repeats.answer(frame, row, int(rows.slots[r]), int(rows.begins[r]), int(rows.admitted[r]))
         except ServiceError as error:
             self._runtime.metrics.reject(error.reason)
-            self._delivery.answer(frame, failure(((row, error),)))
+            self._delivery.fail(frame, row, error)
 
     def _stale(self, handle: int) -> ServiceError:
         expired = self._runtime.tombstones.of_handle(handle)

@@ -128,8 +128,8 @@ def _take_in(
         if outcome[r] != TAKEN:
             continue
         if session.admitted > 0:
-            observe(arrival.arrived - session.used, gap_bounds, gap_counts, gap_total)
-        session.used = arrival.arrived
+            observe(max(0.0, arrival.arrived - session.used), gap_bounds, gap_counts, gap_total)
+        session.used = max(session.used, arrival.arrived)  # it may have arrived while the one before it ran
         session.broken = False
         session.admitted += lengths[r]
         _refer(arrival, frames_left, free_frames, num_free_frames)

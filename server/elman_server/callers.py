@@ -40,12 +40,14 @@ class Caller:
         """Lets those go on who wait for room, if there is some."""
         if self._waiters and not self.is_full:
             waiters, self._waiters = self._waiters, []
+            self._callers.waiting.discard(self)
             for waiter in waiters:
                 waiter()
 
     def when_room(self, function: Callable[[], None]) -> None:
         """Has it called when the caller is not full any more; by then it may be again."""
         self._waiters.append(function)
+        self._callers.waiting.add(self)
 
 
 class Callers:
@@ -55,6 +57,8 @@ class Callers:
         self._limits = limits
         self._callers: dict[str, Caller] = {}
         self._num_active = 0  # callers that have rows
+        self.waiting: set[Caller] = set()
+        """Those whose streams wait for room."""
         self.max_rows = self.max_bytes = 0
         """At which a caller is full."""
         self._share()
@@ -70,6 +74,7 @@ class Callers:
             caller.streams -= 1
             if not caller.streams:
                 del self._callers[name]
+                self.waiting.discard(caller)
 
     @contextmanager
     def charged(self, name: str, rows: int, num_bytes: int) -> Iterator[None]:
@@ -97,7 +102,7 @@ class Callers:
         self._num_active += more
         self._share()
         if more < 0:
-            for caller in self._callers.values():
+            for caller in list(self.waiting):
                 caller.wake()
 
     def _share(self) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from functools import partial
 from pathlib import Path
 
 from elman_models.bundle import find_bundles, read_spec
@@ -32,6 +33,7 @@ class Catalog:
         self._metrics = metrics
         self._workers: dict[int, Worker] = {}
         self._next_number = 0
+        self._leaving: dict[Runtime, asyncio.Future[None]] = {}  # being unloaded; on the loop's thread
         engine.chores.jobs.append(self._expire)
 
     def family(self, name: str) -> Family:
@@ -62,8 +64,9 @@ class Catalog:
         return worker
 
     def has_others(self, runtime: Runtime) -> bool:
-        """Whether other versions of the same model are loaded."""
-        return any(r is not runtime for r in self.family(runtime.spec.name).versions.values())
+        """Whether other versions of the same model are loaded, and stay."""
+        versions = self.family(runtime.spec.name).versions.values()
+        return any(r is not runtime and r not in self._leaving for r in versions)
 
     def runtimes(self) -> list[Runtime]:
         """All loaded versions, by name and version."""
@@ -109,9 +112,18 @@ class Catalog:
 
     async def unload(self, runtime: Runtime) -> None:
         """Answers what is admitted, ends the model's sessions and stops serving it."""
-        emptied: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        await self._engine.call(lambda: self._begin_unload(runtime, emptied))
-        await emptied
+        left = self._leaving.get(runtime)
+        if left is None:
+            left = self._leaving[runtime] = asyncio.get_running_loop().create_future()
+            left.add_done_callback(lambda _: self._leaving.pop(runtime))
+            await self._engine.call(partial(self._begin_unload, runtime, left))
+        await asyncio.wait({left})
+
+    async def gone(self, name: str, version: str) -> None:
+        """Returns once those versions are gone that are being unloaded; all of that name if none is given."""
+        leaving = [f for r, f in self._leaving.items() if r.spec.name == name and version in ("", r.spec.version)]
+        if leaving:
+            await asyncio.wait(leaving)
 
     def _add(self, stack: Stack) -> Runtime:
         spec = stack.spec
@@ -132,15 +144,12 @@ class Catalog:
         self._engine.add(worker)
         return runtime
 
-    def _begin_unload(self, runtime: Runtime, emptied: "asyncio.Future[None]") -> None:
+    def _begin_unload(self, runtime: Runtime, left: "asyncio.Future[None]") -> None:
         runtime.unloading = True
 
         def finish() -> None:
-            if (
-                runtime.number in self._workers and self._workers[runtime.number].runtime is runtime
-            ):  # two may unload it
-                self._remove(runtime)
-            self._engine.delivery.call(lambda: None if emptied.done() else emptied.set_result(None))
+            self._remove(runtime)
+            self._engine.delivery.settle(left)
 
         self._engine.chores.when_empty(runtime, finish)
 

@@ -7,7 +7,6 @@ import torch
 from numpy.typing import NDArray
 
 from elman_models.state import State
-from elman_server.answers import failure
 from elman_server.delivery import Delivery
 from elman_server.errors import Cancelled, PredecessorFailed, ServiceError
 from elman_server.frames import Asker, Frame
@@ -34,7 +33,8 @@ class Commit:
         finished = runtime.scheduler.complete(batch)
         settled = settle(runtime, batch, finished, runtime.held.pages.next_number, now)
         page = _page(batch, finished, settled, output, state)
-        runtime.held.pages.append(page)
+        if settled.is_held:
+            runtime.held.pages.append(page)
         self._delivery.spread(page, self._askers(settled), settled.rows)
         runtime.queue_bytes -= settled.num_steps * runtime.input.num_bytes
         runtime.frames.forget(settled.last_frames.tolist())
@@ -56,16 +56,12 @@ class Commit:
             runtime.pool.replace(np.array([slot]), start)
         dropped = runtime.scheduler.queues.drop(number)
         self._postpone(dropped, runtime.scheduler.queues.of(slot))
-        follow = PredecessorFailed(
-            f"the chunk at position {begin} failed ({error.reason}), so this one was not applied; "
-            f"send again from position {begin}",
-            metadata={"position": begin},
-        )
+        follow = _follow(error, begin) if len(dropped) > 1 else error
         for one in dropped:
             told = error if one == number else follow
             runtime.metrics.reject(told.reason)
             asker, row = runtime.frames[int(chunks[one]["frame"])], int(chunks[one]["row"])
-            self._delivery.answer(asker, failure(((row, told),)))
+            self._delivery.fail(asker, row, told)
         lent = runtime.sessions.owner(slot) is None  # asked now: a close that waits for these chunks frees the slot
         self._release(dropped)
         if lent:
@@ -118,6 +114,14 @@ class Commit:
             self._runtime.starting_states.pop(number, None)
             for function in self._runtime.after.pop(number, ()):
                 function()
+
+
+def _follow(error: ServiceError, begin: int) -> ServiceError:
+    return PredecessorFailed(
+        f"the chunk at position {begin} failed ({error.reason}), so this one was not applied; "
+        f"send again from position {begin}",
+        metadata={"position": begin},
+    )
 
 
 def _page(batch: Batch, finished: Flags, settled: Settled, output: torch.Tensor, state: State) -> Page:

@@ -4,17 +4,20 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from elman_server.answers import Answer
-from elman_server.frames import Frame, Letter, Want
+from elman_server.answers import Answer, StepAnswer, failure
+from elman_server.errors import ServiceError
+from elman_server.frames import Frame, Letter, LetterAsker, Want
 from elman_server.pages import Page
 
 I64 = NDArray[np.int64]
 T = TypeVar("T")
+Failed = dict[Frame, list[tuple[int, ServiceError]]]
+"""Rows that failed, by frame."""
 log = logging.getLogger(__name__)
 
 
@@ -24,16 +27,21 @@ class Delivery:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._waiting: list[Callable[[], None]] = []
+        self._failed: Failed = {}
         self._num_sent = self._num_told = 0  # flushes, and those that arrived; each counted by one thread
 
     def answer(self, frame: Frame, answer: Answer) -> None:
         """One frame's answer."""
-        self._waiting.append(partial(frame.asker.deliver, frame, answer))
+        self._waiting.append(partial(_tell, frame, answer))
+
+    def fail(self, frame: Frame, row: int, error: ServiceError) -> None:
+        """A row that failed: told with what else there is to tell of its frame."""
+        self._failed.setdefault(frame, []).append((row, error))
 
     def spread(self, page: Page, frames: Sequence[Frame], rows: I64) -> None:
         """A batch's page: row i of it answers row `rows[i]` of `frames[i]`, or of the one frame that stands for all.
         It is cut on the loop's thread."""
-        self._waiting.append(partial(_spread, page, frames, rows))
+        self._waiting.append(partial(_spread, page, frames, rows, self._failed))
 
     def call(self, function: Callable[[], None]) -> None:
         """Anything else to do on the loop's thread."""
@@ -55,19 +63,24 @@ class Delivery:
     @property
     def is_busy(self) -> bool:
         """Whether something is still to be said."""
-        return bool(self._waiting) or self._num_sent > self._num_told
+        return bool(self._waiting or self._failed) or self._num_sent > self._num_told
 
     def deliver(self) -> None:
         """Says it all now, on the loop's thread."""
-        waiting, self._waiting = self._waiting, []
-        _run_all(waiting)
+        _run_all(self._taken())
 
     def flush(self) -> None:
         """Wakes the loop, if there is something to say."""
-        if self._waiting:
-            waiting, self._waiting = self._waiting, []
+        if self._waiting or self._failed:
             self._num_sent += 1
-            self._loop.call_soon_threadsafe(self._arrive, waiting)
+            self._loop.call_soon_threadsafe(self._arrive, self._taken())
+
+    def _taken(self) -> Sequence[Callable[[], None]]:
+        waiting, self._waiting = self._waiting, []
+        if self._failed:
+            waiting.append(partial(_tell_failed, self._failed))  # those that no page's answer has told
+            self._failed = {}
+        return waiting
 
     def _arrive(self, functions: Sequence[Callable[[], None]]) -> None:
         self._num_told += 1
@@ -82,22 +95,37 @@ def _run_all(functions: Sequence[Callable[[], None]]) -> None:
             log.exception("a bug in what the engine has to say")
 
 
-def _spread(page: Page, frames: Sequence[Frame], rows: I64) -> None:
+def _tell(frame: Frame, answer: Answer | StepAnswer) -> None:
+    asker = cast(LetterAsker, frame.asker)  # who asks for no letter is told no StepAnswer
+    try:
+        asker.deliver(frame, answer)
+    except Exception:  # likewise
+        log.exception("a bug in what becomes of an answer")
+
+
+def _tell_failed(failed: Failed) -> None:
+    for frame, rows in failed.items():
+        _tell(frame, failure(tuple(rows)))
+
+
+def _spread(page: Page, frames: Sequence[Frame], rows: I64, failed: Failed) -> None:
     if len(frames) < len(rows):  # one for all
-        _hand_over(page, frames[0], np.arange(len(rows)), rows)
+        _hand_over(page, frames[0], np.arange(len(rows)), rows, failed)
         return
     steps = page.steps() if any(isinstance(frame, Letter) for frame in frames) else None
     mine: dict[Frame, list[int]] = {}
     for i, frame in enumerate(frames):
         if steps and isinstance(frame, Letter) and not frame.want_state and frame.want is not Want.NONE:
-            frame.asker.deliver(frame, steps[i])
+            _tell(frame, steps[i])
         elif frame.num_rows == 1:
-            frame.asker.deliver(frame, page.cut_row(i, frame.want, frame.want_state))
+            _tell(frame, page.cut_row(i, frame.want, frame.want_state))
         else:
             mine.setdefault(frame, []).append(i)
     for frame, indices in mine.items():
-        _hand_over(page, frame, np.array(indices), rows)
+        _hand_over(page, frame, np.array(indices), rows, failed)
 
 
-def _hand_over(page: Page, frame: Frame, mine: I64, rows: I64) -> None:
-    frame.asker.deliver(frame, page.cut(mine, rows[mine], frame.num_rows, frame.want, frame.want_state))
+def _hand_over(page: Page, frame: Frame, mine: I64, rows: I64, failed: Failed) -> None:
+    answer = page.cut(mine, rows[mine], frame.num_rows, frame.want, frame.want_state)
+    answer.errors = tuple(failed.pop(frame, ()))
+    _tell(frame, answer)

@@ -3,10 +3,11 @@
 import functools
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NoReturn, TypeVar
 
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from google.rpc import status_pb2
 from grpc_health.v1._async import HealthServicer
 from grpc_health.v1.health_pb2 import HealthCheckResponse
@@ -59,12 +60,24 @@ class Door:
                 metadata={"server_instance": self.instance},
             )
 
+    @contextmanager
+    def counting_bugs(self, method: str) -> Iterator[None]:
+        """While a stream runs, whose messages are counted one by one."""
+        try:
+            yield
+        except (ServiceError, DecodeError):
+            raise
+        except Exception:
+            self.metrics.broke(method)
+            raise
+
     async def load(self, name: str, version: str) -> list[Runtime]:
         """Loads what the folder has of that name and version; all of it that is loaded then.
 
         Raises:
             UnknownModel, BrokenBundle: there is none, or it cannot be loaded.
         """
+        await self.catalog.gone(name, version)
         for bundle in self.catalog.missing(name, version):
             await self.catalog.load(bundle)
         family = self.catalog.family(name)

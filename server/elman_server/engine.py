@@ -61,7 +61,7 @@ class Engine:
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends the thread, after what it has admitted; waits for it."""
+        """Ends the thread, and waits for it. What is still queued is let go: whoever asked for it is gone by now."""
         self.post(self._stop)
         self._thread.join()
 
@@ -111,7 +111,7 @@ class Engine:
             for worker in self._workers:
                 worker.commit.cancel(asker)
 
-        self.soon(cancel)
+        self.post(cancel)  # they may be many
 
     def step(self) -> bool:
         """The plain loop's turn, whole: one batch of the next runtime that has work; whether there was one."""
@@ -126,8 +126,9 @@ class Engine:
         landed = self._flight.landed()
         if landed:
             self._commit(landed)
+        was_formed = self._formed is not None
         launch = self._next_launch()
-        if launch and self._is_for_loop(launch):
+        if launch and not was_formed and self._is_for_loop(launch):  # what was handed over once is not sent to and fro
             self._formed = launch
             self._loop.call_soon_threadsafe(self._call_for_turn)
             return landed is not None
@@ -137,7 +138,8 @@ class Engine:
             self._run(launch)
         if self._flight:
             self.delivery.flush()  # told while the device computes: the loop has the interpreter to itself
-        return bool(landed or launch)
+        # Where nothing is under way and work is left, all that came up was late: there may be more.
+        return bool(landed or launch) or (self._has_work and not self._flight)
 
     def step_on_loop(self) -> None:
         """A turn on the event loop's thread: what has come is taken in, and a batch run that is quick."""
@@ -167,11 +169,12 @@ class Engine:
     def _take_turn(self) -> None:
         # On the loop's thread, once all that has arrived by now is read.
         self._turn_is_due = False
-        if not self._may_run_on_loop or self._inbox.has_long_jobs or not self._turn.acquire(blocking=False):
+        if not self._turn.acquire(blocking=False):
             self._wake.set()
             return
         try:
-            if not self._guarded(self.step_on_loop):
+            may_run = self._may_run_on_loop and not self._inbox.has_long_jobs
+            if not (may_run and self._guarded(self.step_on_loop)):
                 self._wake.set()  # what is left is not to wait for another message
         finally:
             self._turn.release()
@@ -195,8 +198,8 @@ class Engine:
 
     def _next_launch(self) -> Launch | None:
         launch, self._formed = self._formed, None
-        while launch is None and (worker := self._next_worker()):
-            launch = self._schedule(worker)  # none where all were late
+        if launch is None and (worker := self._next_worker()):
+            launch = self._schedule(worker)  # none where all were late: dropping many takes time
         return launch
 
     def _next_worker(self) -> Worker | None:
@@ -237,18 +240,18 @@ class Engine:
 
     def _main(self) -> None:
         self._flight.start()
-        while not self._stopping or self._has_work:
+        while not self._stopping:
             self._wake.clear()
             with self._turn:
                 self._take_in()
                 worked = self._stepped()
-                self.chores.tell_empty()
+                self._guarded(self.chores.tell_empty)
                 for job in self.chores.due(self.clock.now()):
                     self._guarded(partial(job, self.clock.now()))
-                if worked and (self._inbox or self._has_work):
+                if worked and not self._stopping and (self._inbox or self._has_work):
                     continue  # told when the next batch is begun
                 self.delivery.flush()
-            if not worked:
+            if not (worked or self._stopping):
                 self._wake.wait(SECONDS_BETWEEN)
         self._flight.stop()
 
@@ -266,11 +269,12 @@ class Engine:
     def _take_in(self) -> None:
         for item in self._inbox.take_all():
             if isinstance(item, Frames):
-                self._admit(item.worker, item.frames)
+                self.admit(item.worker, item.frames)
             else:
                 self._guarded(item)
 
-    def _admit(self, worker: Worker, frames: list[Frame]) -> None:
+    def admit(self, worker: Worker, frames: list[Frame]) -> None:
+        """Takes frames in, or refuses them where that meets a bug. On the engine's thread."""
         if not self._guarded(partial(worker.admission.admit, frames)):
             for frame in frames:
                 self.delivery.answer(frame, refusal(EngineFailed("the server failed to take the frame in")))

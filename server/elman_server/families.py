@@ -68,14 +68,15 @@ class Family:
         self._places: dict[str, dict[str, int]] = {}
 
     def version(self, version: str) -> Runtime:
-        """That version; the highest one if it is empty.
+        """That version; if it is empty the highest one, of those that stay if any does.
 
         Raises:
             UnknownModel: no such version is loaded.
         """
         versions = self.versions
         if not version and versions:
-            return versions[max(versions, key=version_key)]
+            staying = {v: runtime for v, runtime in versions.items() if not runtime.unloading} or versions
+            return staying[max(staying, key=version_key)]
         if version not in versions:
             known = ", ".join(sorted(versions, key=version_key)) or "none"
             raise UnknownModel(
@@ -157,10 +158,6 @@ class Family:
         metrics.end(cause, len(slots))
         runtime.held.forget(slots)
         sessions.free(slots)
-
-    def is_ours(self, runtime: Runtime) -> bool:
-        """Whether the runtime is a loaded version of this family."""
-        return self.versions.get(runtime.spec.version) is runtime
 
     def _place(self, place: int) -> Place:
         number, slot = place >> SLOT_BITS, place & ((1 << SLOT_BITS) - 1)

@@ -92,7 +92,8 @@ class Asker(Protocol):
     """Who waits for a frame's answers. Called on the event loop's thread only."""
 
     def deliver(self, frame: Frame, answer: Answer) -> None:
-        """Takes one answer: at most one per frame and engine step; each row ends exactly once."""
+        """Takes one answer: at most one per frame and engine step, and one before for rows that are refused as they
+        arrive; each row ends exactly once."""
         ...
 
 

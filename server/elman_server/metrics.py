@@ -53,6 +53,7 @@ CODES = (
     "INTERNAL",
     "UNAVAILABLE",
     "UNIMPLEMENTED",
+    "UNKNOWN",
 )
 REJECTED = (
     "INVALID_INPUT",
@@ -62,9 +63,9 @@ REJECTED = (
     "STALE_HANDLE",
     "SESSION_EXPIRED",
     "LIMIT_REACHED",
-    "RE_ATTACH",
     "DRAINING",
     "SUPERSEDED",
+    "ENGINE_FAILED",
 )
 ENDED = ("closed", "expired", "evicted", "drained")
 
@@ -128,6 +129,10 @@ class Metrics:
         """Counts a request that was answered with the gRPC code of that name, `seconds` after its arrival."""
         self._requests[method, code].inc()
         self._request_seconds[method].observe(seconds)
+
+    def broke(self, method: str) -> None:
+        """Counts a stream that a bug has ended; what it was asked before is counted already."""
+        self._requests[method, "UNKNOWN"].inc()
 
     def of(self, model: str, version: str) -> "ModelMetrics":
         """The series of one model version, created at zero so that a first burst is seen as a rate."""

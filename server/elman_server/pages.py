@@ -81,7 +81,7 @@ class Page:
         end = i + 1 if done else i
         output = None
         if self.output is not None and want is not Want.NONE:
-            output = self.output[i : i + 1] if want is Want.ALL else self.output[i:end]
+            output = _part(self.output, i, i + 1 if want is Want.ALL else end)
         return Answer(
             rows=None,
             starts=self.starts[i : i + 1] if start else None,
@@ -89,8 +89,8 @@ class Page:
             output=output,
             finished=_ZERO if done else _ZERO[:0],
             positions=self.positions[i:end],
-            h_n=self.h_n[:, i:end] if want_state and self.h_n is not None else None,
-            c_n=self.c_n[:, i:end] if want_state and self.c_n is not None else None,
+            h_n=self.h_n[:, i:end].copy() if want_state and self.h_n is not None else None,
+            c_n=self.c_n[:, i:end].copy() if want_state and self.c_n is not None else None,
         )
 
     def _output(self, mine: I64, ended: I64, want: Want) -> Array | None:
@@ -102,9 +102,15 @@ class Page:
             return self.output
         if self.takes[mine[0]] == 1:
             first, last = int(mine[0]), int(mine[-1])
-            return self.output[first : last + 1] if last - first == len(mine) - 1 else self.output[mine]
+            return _part(self.output, first, last + 1) if last - first == len(mine) - 1 else self.output[mine]
         steps, rows = steps_and_rows(batch_sizes(self.takes[mine]))
         return _take(self.output, self.offsets[steps] + mine[rows])
+
+
+def _part(array: Array, first: int, end: int) -> Array:
+    # A view keeps the whole page's memory for as long as it is unread, which a small part is not to do.
+    part = array[first:end]
+    return part if 2 * len(part) >= len(array) else part.copy()
 
 
 def _take(array: Array, index: I64) -> Array:

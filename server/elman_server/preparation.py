@@ -1,15 +1,21 @@
 """Preparation: from a bundle on disk to a stack that knows its fastest plans."""
 
+import logging
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 
 from elman_models.bundle import load
 from elman_models.plans.cache import PlanCache
+from elman_models.plans.warm_up import Progress
 from elman_models.stack import Stack
 from elman_server.config import ServerConfig
+
+log = logging.getLogger(__name__)
 
 Prepare = Callable[[Path], Stack]
 """Reads a bundle and warms it up; on whatever thread may take seconds."""
@@ -18,10 +24,11 @@ Prepare = Callable[[Path], Stack]
 class Preparation:
     """Loads bundles onto one device, by a server's settings."""
 
-    def __init__(self, config: ServerConfig, device: torch.device) -> None:
+    def __init__(self, config: ServerConfig, device: torch.device, *, again: bool = False) -> None:
+        """`again`: plans are measured anew, whatever the cache has."""
         self._config = config
         self._device = device
-        self._cache = None if config.cache is None else PlanCache(config.cache.expanduser() / "plans")
+        self._cache = None if config.cache is None else PlanCache(config.cache.expanduser() / "plans", again=again)
 
     def __call__(self, bundle: Path) -> Stack:
         """The stack of a bundle, measured or looked up in the cache.
@@ -32,28 +39,40 @@ class Preparation:
         """
         stack = load(bundle, self._device)
         if self._config.warm_up_seconds or self._config.plans:
-            progress = _Progress(stack.spec.name)
-            stack.warm_up(
-                progress.show,
-                cache=self._cache,
-                budget_seconds=self._config.warm_up_seconds,
-                overrides=self._config.plans,
-            )
-            progress.clear()
+            tell = _on_terminal if sys.stderr.isatty() else _in_log
+            with tell(stack.spec.name) as progress:
+                stack.warm_up(
+                    progress,
+                    cache=self._cache,
+                    budget_seconds=self._config.warm_up_seconds,
+                    overrides=self._config.plans,
+                )
         return stack
 
 
-class _Progress:
-    """One line on a terminal; nothing elsewhere."""
+@contextmanager
+def _on_terminal(model: str) -> Iterator[Progress]:
+    """One line, which changes and goes away."""
 
-    def __init__(self, model: str) -> None:
-        self._model = model
-        self._live = sys.stderr.isatty()
+    def show(done: int, of: int, shape: str) -> None:
+        print(f"\r\x1b[Kmeasuring plans of {model}: {done}/{of} {shape}", end="", file=sys.stderr, flush=True)  # noqa: T201
 
-    def show(self, done: int, of: int, shape: str) -> None:
-        if self._live:
-            print(f"\r\x1b[Kmeasuring plans of {self._model}: {done}/{of} {shape}", end="", file=sys.stderr, flush=True)  # noqa: T201
+    try:
+        yield show
+    finally:
+        print("\r\x1b[K", end="", file=sys.stderr, flush=True)  # noqa: T201
 
-    def clear(self) -> None:
-        if self._live:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)  # noqa: T201
+
+@contextmanager
+def _in_log(model: str) -> Iterator[Progress]:
+    """Two lines, as it begins and as it is done; none where nothing is measured."""
+    began: list[float] = []
+
+    def show(_done: int, _of: int, _shape: str) -> None:
+        if not began:
+            began.append(time.monotonic())
+            log.info("measuring plans of model %s", model)
+
+    yield show
+    if began:
+        log.info("measured plans of model %s in %.1f s", model, time.monotonic() - began[0])

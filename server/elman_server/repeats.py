@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from elman_server.answers import failure
 from elman_server.delivery import Delivery
 from elman_server.errors import AnswerGone, PositionAhead, PredecessorFailed, Superseded
 from elman_server.frames import Frame
@@ -61,7 +60,7 @@ class Repeats:
         runtime, chunk = self._runtime, self._runtime.scheduler.chunks.table[number]
         error = Superseded("the chunk was asked for again: its answer goes to the newest asker")
         before = runtime.frames[int(chunk["frame"])]
-        self._delivery.answer(before, failure(((int(chunk["row"]), error),)))
+        self._delivery.fail(before, int(chunk["row"]), error)
         runtime.frames.release(int(chunk["frame"]))
         chunk["frame"] = runtime.frames.put(frame, 1)
         chunk["row"] = row

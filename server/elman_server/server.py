@@ -59,6 +59,10 @@ SERVICES = (
 )
 
 
+ENDLESS = (f"/{health.SERVICE_NAME}/Watch", f"/{reflection.SERVICE_NAME}/ServerReflectionInfo")
+"""Methods whose calls last for as long as the caller likes: a stop does not wait for them."""
+
+
 class PortInUseError(Exception):
     """An address that cannot be listened on."""
 
@@ -108,6 +112,7 @@ class Server:
             await self.door.health.set(name, NOT_SERVING)
         self._inference.end_streams()
         self._open_inference.end_streams()
+        self._grpc.cancel(ENDLESS)
         await self._grpc.stop(self._config.drain_seconds)
         await asyncio.to_thread(self._engine.stop)
         if self._scraped:

@@ -62,7 +62,8 @@ class InferenceService(inference_pb2_grpc.InferenceServicer):
             stream = StepStream(context.call, self._engine, self._catalog, caller, door.instance, door.metrics)
             self._streams.add(stream)
             try:
-                await stream.run(inference_pb2.StepResponse(server_instance=door.instance).SerializeToString())
+                with door.counting_bugs("Step"):
+                    await stream.run(inference_pb2.StepResponse(server_instance=door.instance).SerializeToString())
             except Draining as error:
                 await abort(context, error)
             finally:

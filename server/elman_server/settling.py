@@ -35,6 +35,8 @@ class Settled(NamedTuple):
     """Of the finished chunks."""
     wants_output: bool
     """Of any row."""
+    is_held: bool
+    """Whether some row is a session's, who may ask for it again; nobody can for `Infer`."""
     is_one_frame: bool
     """Whether all rows are of one frame."""
 
@@ -63,12 +65,12 @@ def _settle(
     frames_left: I64, free_frames: I64, num_free_frames: I64,
     blocks_left: I64, free_blocks: I64, num_free_blocks: I64,
     held: Table, held_count: I64,
-) -> tuple[I64, I64, I64, I64, I64, I64, I64, I64, int, bool, bool]:  # fmt: skip
+) -> tuple[I64, I64, I64, I64, I64, I64, I64, I64, int, bool, bool, bool]:  # fmt: skip
     frames, rows, positions = np.empty_like(numbers), np.empty_like(numbers), np.empty_like(numbers)
     previous_page, previous_row = np.empty_like(numbers), np.empty_like(numbers)
     lent, last_frames, last_blocks = np.empty_like(numbers), np.empty_like(numbers), np.empty_like(numbers)
     num_lent = num_frames = num_blocks = num_steps = 0
-    wants_output = False
+    wants_output = is_held = False
     for i, number in enumerate(numbers):
         chunk = chunks[number]
         frames[i] = chunk.frame
@@ -77,6 +79,7 @@ def _settle(
         previous_page[i] = chunk.page
         previous_row[i] = chunk.page_row
         wants_output = wants_output or chunk.kind >> 1 != _NONE
+        is_held = is_held or bool(sessions[chunk.slot].attached)
         if not finished[i]:
             chunk.page = page
             chunk.page_row = i
@@ -95,7 +98,7 @@ def _settle(
     return (
         frames, rows, positions, previous_page, previous_row,
         lent[:num_lent], last_frames[:num_frames], last_blocks[:num_blocks], num_steps,
-        wants_output, (frames == frames[0]).all(),
+        wants_output, is_held, (frames == frames[0]).all(),
     )  # fmt: skip
 
 

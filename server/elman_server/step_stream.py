@@ -69,8 +69,7 @@ class StepStream(Stream[Reply]):
             check_size(len(data), self._limits.max_frame_bytes)
             self._submit(request, now)
         except ServiceError as error:
-            self._count(error, self._clock.now() - now)
-            self._answer(request.frame_id, refusal(error))
+            self._refuse(request.frame_id, refusal(error), error, now)
 
     def _submit(self, request: StepRequest, now: float) -> None:
         if self.draining:
@@ -118,10 +117,16 @@ class StepStream(Stream[Reply]):
             "the handle is of no model that is loaded here: it was unloaded, or the handle is of another server "
             "process; attach again"
         )
-        self._count(error, self._clock.now() - now)
-        self._answer(request.frame_id, failure(tuple((row, error) for row in range(len(request.handles)))))
+        errors = tuple((row, error) for row in range(len(request.handles)))
+        self._refuse(request.frame_id, failure(errors), error, now)
 
-    def _answer(self, frame_id: int, answer: Answer | StepAnswer, ended: int = 0, num_bytes: int = 0) -> None:
+    def _refuse(self, frame_id: int, answer: Answer, error: ServiceError, now: float) -> None:
+        # A row until it is sent: a caller that does not read is not to be refused without end.
+        self._count(error, self._clock.now() - now)
+        self._caller.add(1, 0)
+        self._answer(frame_id, answer, 1, 0)
+
+    def _answer(self, frame_id: int, answer: Answer | StepAnswer, ended: int, num_bytes: int) -> None:
         self._caller.add(0, answer.num_bytes - num_bytes)
         self._queue(Reply(frame_id, answer, ended))
 

@@ -88,8 +88,11 @@ class Stream(ABC, Generic[Item]):
             return
         if self._caller.is_full:
             self._caller.when_room(self._read_on)
-        else:
+            return
+        try:
             self._call.receive(self._received)
+        except Exception as error:  # noqa: BLE001 - it ends the stream, and no other that waits for the same room
+            self._fail(error)
 
     def _received(self, data: bytes | None) -> None:
         if self._gone:
@@ -108,13 +111,12 @@ class Stream(ABC, Generic[Item]):
     def _send_next(self) -> None:
         item = self._outbox.popleft()
         try:
-            data = self._encode(item)
+            self._call.send(self._encode(item), self._has_sent)
         except Exception as error:  # noqa: BLE001 - it ends the stream, and no other that is answered with it
             self._sent(item)
             self._fail(error)
             return
         self._sending, self._is_sending = item, True
-        self._call.send(data, self._has_sent)
 
     def _has_sent(self, has_room: bool) -> None:
         item, self._sending, self._is_sending = self._sending, None, False

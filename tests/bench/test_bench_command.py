@@ -1,6 +1,7 @@
 """`elman-server bench` against a running server."""
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from bench.bundles import NAME, write_model
 from bench.effort import TINY
 from bench.serving import Served, serve
 
+from elman_server.bench.machine import Machine
 from elman_server.cli import main
 
 QUICK = ("--warm-up", "0.1", "--seconds", "0.3", "--seeds", "2", "--model", NAME)
@@ -27,10 +29,13 @@ def test_a_closed_loop_gives_a_table_a_file_and_plots(
     shape = ("--sessions", "1,8", "--lengths", "uniform:1:20", "--in-flight", "2", "--out", str(tmp_path))
     assert main(["bench", *QUICK, *own, *shape]) == 0
     printed = capsys.readouterr()
-    assert printed.out.splitlines()[0].split()[:3] == ["sessions", "streams", "rows/frame"]
-    assert [line.split()[0] for line in printed.out.splitlines()[1:]] == ["1", "8"]
+    machine, header, *rows = printed.out.splitlines()
+    assert header.split()[:3] == ["sessions", "streams", "rows/frame"]
+    assert [row.split()[0] for row in rows] == ["1", "8"]
     assert "load 2 of 2, seed 2 of 2" in printed.err
-    runs = json.loads((tmp_path / "runs.json").read_text())["runs"]
+    written = json.loads((tmp_path / "runs.json").read_text())
+    assert str(Machine(**written["machine"])) == machine
+    runs = written["runs"]
     assert all(run["outcome"]["done_steps"] > 0 and len(run["goodputs"]) == 2 for run in runs)
     assert runs[1]["outcome"]["server"]["padded_steps"] == 0
     assert {path.stem for path in tmp_path.glob("*.png")} == {"throughput", "rows_per_batch", "latency_cdf"}
@@ -45,6 +50,17 @@ def test_an_open_loop_offers_what_was_asked_for(
     offered = [run["outcome"]["offered_steps"] for run in runs]
     assert 0 < offered[0] < offered[1]
     assert {path.stem for path in tmp_path.glob("*.png")} == {"goodput", "latency_under_load", "latency_cdf"}
+
+
+def test_without_matplotlib_it_says_what_to_install(
+    served: Served, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    assert main(["bench", *QUICK, "--address", served.address, "--sessions", "1", "--out", str(tmp_path)]) == 0
+    said = capsys.readouterr().err.splitlines()
+    assert [line for line in said if "matplotlib" in line] == said[-1:]
+    assert "pip install matplotlib" in said[-1]
+    assert [path.name for path in tmp_path.iterdir()] == ["runs.json"]
 
 
 def test_a_server_that_is_not_there_is_one_line_and_a_failure(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,13 +2,20 @@
 
 import json
 import math
+import sys
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 from bench.__main__ import BENCHMARKS, main
 from bench.effort import TINY
+from bench.report import Report, write
 from bench.result import Result
+from bench.serving import serve_module
+
+from elman_server.bench import generator
+from elman_server.bench.load import Load
+from elman_server.bench.machine import this_machine
 
 BARS = {
     "latency": 1,
@@ -44,13 +51,34 @@ def test_a_run_prints_ratios_and_stores_a_report_and_plots(tmp_path: Path, capsy
     assert main(["--tiny", "--only", "latency", "no-padding", "--out", str(tmp_path)]) == 0
     printed = capsys.readouterr()
     assert "p50 of one step over 1.5 echoes' p50 and 2 computations' p50" in printed.out
+    assert "p50 of one step over 1.5 p50 of an echo on grpcio's core alone and 2 computations' p50: " in printed.out
     assert "round 1 of 1" in printed.err
     report = json.loads((tmp_path / "report.json").read_text())
     assert [result["name"] for result in report["results"]] == ["latency", "no padding"]
     assert report["machine"]["processor"]
+    assert report["machine"]["versions"]["numba"]
     assert "no padding" in (tmp_path / "report.txt").read_text()
     assert (tmp_path / "latency_cdf.png").stat().st_size
     assert [bar["ratio"] for bar in report["results"][1]["bars"]] == [0.0, 0.0, 0.0]
+
+
+def test_a_report_without_matplotlib_says_what_to_install(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    write(Report(this_machine(), TINY, ()), tmp_path)
+    (said,) = capsys.readouterr().err.splitlines()
+    assert "pip install matplotlib" in said
+    assert {path.name for path in tmp_path.iterdir()} == {"report.txt", "report.json"}
+
+
+@pytest.mark.parametrize("module", ["bench.echo", "bench.core_echo"])
+def test_an_echo_answers_frames(module: str) -> None:
+    with serve_module(module, "--input-size", "8", "--output-size", "16") as echo:
+        load = Load(echo.address, "echo", sessions=4, streams=4, handles=(1, 2, 3, 4), warm_up_seconds=0, seconds=0.2)
+        outcome = generator.run(load, echo.probe)
+    assert outcome.done_steps == outcome.done_frames > 0
+    assert outcome.refused_frames == 0
 
 
 def test_an_unknown_benchmark_is_refused_with_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:

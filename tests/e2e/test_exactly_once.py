@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
-from frames_on_wire import make_frame
+from frames_on_wire import Stepper, make_frame
 from refusals import refusal_of
 from served import Serve, Served
 from toys import SPECS, assert_near, random_input, toy
@@ -49,10 +49,14 @@ async def churn(served: Served, seed: int, frames: int) -> Counter[str]:
 
 async def test_under_churn_and_overload_every_row_ends_once_and_nothing_is_left(serve: Serve) -> None:
     served = await serve("lstm", max_sessions=10, when_full="evict", max_queue_rows=10, max_slice=4, max_rows=4)
-    outcomes = await asyncio.gather(*(churn(served, seed, 25) for seed in range(4)))
+    others = [Served(served.server, grpc.aio.insecure_channel(served.server.address)) for _ in range(3)]  # callers
+    outcomes = await asyncio.gather(*(churn(one, seed, 25) for seed, one in enumerate([served, *others])))
     total = sum(outcomes, Counter())
     assert set(total) <= {"done", "STALE_HANDLE", "LIMIT_REACHED", "SESSION_EXPIRED"}
     assert total["done"]
+    assert total["LIMIT_REACHED"]
+    for other in others:
+        await other.channel.close()
     await served.assert_all_released()
 
 
@@ -121,6 +125,8 @@ async def test_a_bug_met_by_one_stream_ends_that_one_alone(
         await lucky.ask(opened.handles[1:], data)
     await served.assert_all_released()
     (caller,) = served.server.door.callers._callers.values()
+    while caller.rows:  # an answer may be read before its sender knows that it was sent
+        await served.health_of("")
     assert (caller.rows, caller.num_bytes, caller.streams) == (0, 0, 1)
 
 
@@ -162,6 +168,28 @@ async def test_at_a_stop_everything_admitted_is_answered_and_the_stream_ends_una
     await stopping
     refusal = await refusal_of(sessions.OpenSessions(sessions_pb2.OpenSessionsRequest(model="lstm", count=1)))
     assert refusal.code == "UNAVAILABLE"
+
+
+async def test_a_caller_that_reads_nothing_is_not_refused_without_end(serve: Serve) -> None:
+    served = await serve("lstm", max_caller_rows=50)
+    stepper = await served.step()
+    (stream,) = served.server._inference._streams
+    silent: Any = stream._call
+    silent.send = lambda *_: None  # it is never sent
+    request = make_frame(1, [666], [random_input(SPEC, RNG, 1)])
+    writes = asyncio.create_task(write_on(stepper, request))
+    caller: Any = stream._caller
+    while not caller.is_full:
+        await served.health_of("")
+    for _ in range(50):
+        await served.health_of("")
+    assert caller.rows == len(stream._outbox) + 1 == 50
+    writes.cancel()
+
+
+async def write_on(stepper: Stepper, request: Any) -> None:
+    while True:
+        await stepper.call.write(request)
 
 
 async def test_a_stream_whose_caller_is_full_is_read_again_once_answers_are_read(serve: Serve) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
+from failing import Failing
+from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from refusals import refusal_of
 from served import Serve, Served
@@ -17,6 +19,7 @@ from toys import SPECS, random_input, write_toys
 from turnstile import Turnstile
 
 from elman.v1 import models_pb2 as pb
+from elman_server import step_stream
 
 RNG = np.random.default_rng(9)
 
@@ -89,9 +92,36 @@ async def test_two_unloads_at_once_leave_the_server_alive(serve: Serve) -> None:
     request = pb.UnloadModelRequest(model="gru")
     async with Turnstile(served) as turnstile:
         calls = [asyncio.ensure_future(served.models.UnloadModel(request)) for _ in range(2)]
-        await turnstile.arrived(2)
+        await turnstile.arrived(1)
     await asyncio.gather(*calls)
     assert (await served.open("lstm", count=1)).positions == [0]
+
+
+async def test_a_model_that_is_asked_for_while_it_is_unloaded_is_loaded_anew(serve: Serve) -> None:
+    served = await serve("gru", "lstm")
+    opened = await served.open("gru", count=1)
+    stepper = await served.step()
+    async with Turnstile(served) as turnstile:
+        ask = await stepper.send(opened.handles, [random_input(SPECS["gru"], RNG, 20)])
+        await turnstile.arrived(1)
+        unloading = asyncio.ensure_future(served.models.UnloadModel(pb.UnloadModelRequest(model="gru")))
+        await turnstile.arrived(2)
+        loading = asyncio.ensure_future(served.models.LoadModel(pb.LoadModelRequest(model="gru")))
+        await served.health_of("")  # which comes after it
+        assert await served.health_of("gru") == "NOT_SERVING"
+    await stepper.finish(ask)
+    await unloading
+    assert [m.name for m in (await loading).models] == ["gru"]
+    assert await served.health_of("gru") == "SERVING"
+    assert list((await served.open("gru", count=1)).positions) == [0]
+
+
+async def test_a_stop_does_not_wait_for_those_who_watch(serve: Serve) -> None:
+    served = await serve("gru", drain=600.0)
+    watch = served.health.Watch(health_pb2.HealthCheckRequest(service="gru"))
+    assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
+    await asyncio.wait_for(served.server.stop(), 60)
+    assert await watch.code() is grpc.StatusCode.CANCELLED
 
 
 async def test_an_unload_whose_caller_gives_up_goes_on_without_it(serve: Serve) -> None:
@@ -148,6 +178,22 @@ async def test_reflection_lists_the_services(serve: Serve) -> None:
     call = stub.ServerReflectionInfo(iter([reflection_pb2.ServerReflectionRequest(list_services="")]))
     names = {service.name for service in (await call.read()).list_services_response.service}
     assert {"elman.v1.Inference", "elman.v1.Sessions", "elman.v1.Models", "grpc.health.v1.Health"} <= names
+
+
+async def test_what_fails_inside_is_counted(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    served = await serve("gru")
+    opened, stepper = await served.open("gru", count=3), await served.step()
+    data = [random_input(SPECS["gru"], RNG, 1)] * 3
+    with Failing.put_into(served.runtime("gru")).failing():
+        ask = await stepper.ask(opened.handles, data)
+    assert {row.error.reason for row in ask.rows if row.error} == {"ENGINE_FAILED"}
+    monkeypatch.setattr(step_stream, "write_answer", lambda *_: 1 / 0)
+    await stepper.send(opened.handles, data, positions=[0, 0, 0])
+    assert (await stepper.call.code()).name == "UNKNOWN"
+    text = await asyncio.to_thread(scrape, served)
+    lines = dict(line.rsplit(" ", 1) for line in text.splitlines() if line[0] != "#")
+    assert float(lines['elman_rejected_rows_total{model="gru",reason="ENGINE_FAILED",version="1"}']) == 3
+    assert float(lines['elman_requests_total{code="UNKNOWN",method="Step"}']) == 1
 
 
 async def test_metrics_count_what_was_done(serve: Serve) -> None:

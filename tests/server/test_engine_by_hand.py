@@ -130,6 +130,78 @@ def test_a_repeat_of_a_queued_chunk_brings_its_own_deadline() -> None:
     assert new.ended[repeat.frame_id, 0] == 1
 
 
+def test_rows_of_a_frame_that_fail_together_are_told_together() -> None:
+    bench, asker = make_bench(), Asked()
+    opened = bench.open(*"abcd")
+    data = random_input(bench.toy.spec, RNG, 4)
+    bench.submit(bench.frame([*opened.handles[:2], 666, 667], data, [1] * 4, asker))
+    bench.drain()
+    assert [[row for row, _ in answer.errors] for answer in asker.answers] == [[2, 3], []]
+    bench.submit(bench.frame(opened.handles, data, [1] * 4, asker, timeout=0))
+    bench.drain()
+    assert [len(answer.errors) for answer in asker.answers[2:]] == [4]
+    bench.assert_nothing_left()
+
+
+def test_rows_that_failed_are_told_with_what_others_of_their_frame_gave() -> None:
+    bench, asker = make_bench(), Asked()
+    opened = bench.open(*"ab")
+    data = random_input(bench.toy.spec, RNG, 3)
+    bench.submit(bench.frame([*opened.handles, 666], data, [1] * 3, asker))
+    bench.engine._take_in()
+    launch = bench.engine._next_launch()
+    assert launch
+    bench.engine._run(launch, beside_loop=False)  # as on the loop, where all is told when the step is done
+    bench.engine.delivery.deliver()
+    (answer,) = asker.answers
+    assert ([row for row, _ in answer.errors], answer.finished.tolist()) == ([2], [0, 1])
+    bench.assert_nothing_left()
+
+
+def test_more_rows_that_came_too_late_than_a_batch_takes_are_dropped_one_turn_after_the_other() -> None:
+    bench, asker = make_bench(max_rows=2), Asked()
+    opened = bench.open(*"abcdef")
+    data = random_input(bench.toy.spec, RNG, 6)
+    frame = bench.submit(bench.frame(opened.handles, data, [1] * 6, asker, timeout=0))
+    for ended in (2, 4, 6):
+        assert not bench.engine._stopping
+        bench.engine._take_in()
+        assert bench.engine.step_beside() is (ended < 6)
+        bench.engine.delivery.flush()
+        assert len(asker.ended) == ended
+    assert {frame_id for frame_id, _ in asker.ended} == {frame.frame_id}
+    bench.assert_nothing_left()
+
+
+def test_what_infer_gave_lets_no_held_answer_go() -> None:
+    bench, asker = make_bench(replay_bytes=20_000), Asked()
+    opened, data = bench.open("a"), random_input(bench.toy.spec, RNG, 2)
+    bench.submit(bench.frame(opened.handles, data, [2], asker, positions=[0]))
+    bench.drain()
+    for _ in range(20):
+        bench.infer([random_input(bench.toy.spec, RNG, 40)], None, 1.0)
+        bench.drain()
+    bench.submit(bench.frame(opened.handles, data, [2], asker, positions=[0]))
+    bench.drain()
+    first, again = asker.answers
+    assert (again.output == first.output).all()
+    bench.assert_nothing_left()
+
+
+def test_a_chunk_that_came_while_its_session_ran_has_waited_for_nobody() -> None:
+    bench, asker = make_bench(), Asked()
+    opened, data = bench.open("a"), random_input(bench.toy.spec, RNG, 1)
+    second = bench.frame(opened.handles, data, [1], asker)
+    bench.clock.time += 5
+    bench.submit(bench.frame(opened.handles, data, [1], asker))
+    bench.drain()
+    bench.submit(second)
+    bench.drain()
+    gaps = bench.runtime.metrics.reuse_gap
+    assert (int(gaps.counts.sum()), float(gaps.total[0])) == (1, 0.0)
+    assert bench.runtime.sessions.used.max() == bench.clock.time
+
+
 def test_sessions_that_a_call_resumes_are_not_evicted_by_it() -> None:
     bench, asker = make_bench(max_sessions=2, when_full="evict"), Asked()
     opened = bench.open("a", "busy")

@@ -124,6 +124,20 @@ def note(held: Held, slot: int, begin: int, length: int, page: int) -> None:
     hold(slot, begin, length, 2, page, 0, held.table, held.count)
 
 
+def test_a_small_part_of_a_page_keeps_none_of_it() -> None:
+    output = np.random.default_rng(0).random((8, 4), np.float32)
+    rows, zeros = np.arange(8), np.zeros(8, np.int64)
+    page = Page(zeros, zeros + 1, zeros[:1], zeros == 0, zeros + 1, output, output[None], None, zeros - 1, zeros)
+    for row in rows:
+        for answer in (page.cut_row(row, Want.ALL, True), page.cut(rows[row : row + 1], zeros[:1], 1, Want.ALL, True)):
+            for part in (answer.output, answer.h_n):
+                assert part is not None
+                assert (part.reshape(-1) == output[row]).all()
+                assert not np.shares_memory(part, output)
+    whole = page.cut(rows, rows, 8, Want.ALL, False)
+    assert whole.output is output
+
+
 def test_a_held_chunk_comes_back_slice_by_slice_in_order() -> None:
     held = Held(2, 3, 1 << 20)
     pages = [make_page()]

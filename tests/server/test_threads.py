@@ -99,6 +99,16 @@ async def test_what_a_turn_that_meets_a_bug_leaves_is_done_at_once(
     assert (await stepper.end()).name == "OK"
 
 
+async def test_a_step_comes_to_run_however_many_long_jobs_there_are(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = await serve("lstm")
+    threads = watched(served, monkeypatch, lambda rows, steps: 0.0)
+    monkeypatch.setattr(Inbox, "has_long_jobs", True)  # whenever the loop looks, there is another one
+    await asyncio.wait_for(check(served, [[3], [1]]), 30)
+    assert set(threads) == {ENGINE}
+
+
 def test_frames_of_one_worker_that_stand_together_are_taken_in_together() -> None:
     inbox, one, other = Inbox(), cast(Any, "one"), cast(Any, "other")
     frames: list[Any] = list("abcd")

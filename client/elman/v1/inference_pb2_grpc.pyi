@@ -52,8 +52,9 @@ class InferenceStub:
     Step: _grpc.StreamStreamMultiCallable[_inference_pb2.StepRequest, _inference_pb2.StepResponse]
     """Steps sessions. The caller sends frames; the server's first message names the server_instance, and each
     later one is the result of one frame in one engine step, in the order in which the engine ran them: at
-    most one per frame and engine step. Every row of a frame ends exactly once, as `finished` or in `errors`,
-    unless the frame was refused whole (`frame_error`). One bad session fails neither the frame nor the
+    most one per frame and engine step; rows that are refused as they arrive may be told before, together. Every
+    row of a frame ends exactly once, as `finished` or in `errors`, unless the frame was refused whole
+    (`frame_error`). One bad session fails neither the frame nor the
     stream. When the caller half-closes, what was admitted is answered and the stream ends with OK; when it
     cancels, chunks not begun are dropped and those begun run to their end. The server stops reading a stream
     whose results are not read.
@@ -99,8 +100,9 @@ class InferenceAsyncStub(InferenceStub):
     Step: _aio.StreamStreamMultiCallable[_inference_pb2.StepRequest, _inference_pb2.StepResponse]  # type: ignore[assignment]
     """Steps sessions. The caller sends frames; the server's first message names the server_instance, and each
     later one is the result of one frame in one engine step, in the order in which the engine ran them: at
-    most one per frame and engine step. Every row of a frame ends exactly once, as `finished` or in `errors`,
-    unless the frame was refused whole (`frame_error`). One bad session fails neither the frame nor the
+    most one per frame and engine step; rows that are refused as they arrive may be told before, together. Every
+    row of a frame ends exactly once, as `finished` or in `errors`, unless the frame was refused whole
+    (`frame_error`). One bad session fails neither the frame nor the
     stream. When the caller half-closes, what was admitted is answered and the stream ends with OK; when it
     cancels, chunks not begun are dropped and those begun run to their end. The server stops reading a stream
     whose results are not read.
@@ -155,8 +157,9 @@ class InferenceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_inference_pb2.StepResponse], _abc.AsyncIterator[_inference_pb2.StepResponse]]:
         """Steps sessions. The caller sends frames; the server's first message names the server_instance, and each
         later one is the result of one frame in one engine step, in the order in which the engine ran them: at
-        most one per frame and engine step. Every row of a frame ends exactly once, as `finished` or in `errors`,
-        unless the frame was refused whole (`frame_error`). One bad session fails neither the frame nor the
+        most one per frame and engine step; rows that are refused as they arrive may be told before, together. Every
+        row of a frame ends exactly once, as `finished` or in `errors`, unless the frame was refused whole
+        (`frame_error`). One bad session fails neither the frame nor the
         stream. When the caller half-closes, what was admitted is answered and the stream ends with OK; when it
         cancels, chunks not begun are dropped and those begun run to their end. The server stops reading a stream
         whose results are not read.

@@ -96,7 +96,7 @@ class SessionsServicer(object):
     def AttachSessions(self, request, context):
         """Attaches existing sessions again, over a new connection say: new handles, and positions to go on from.
         Handles given before become stale, so that two streams cannot drive one session. Steps queued under an
-        older handle run and are held for whoever asks.
+        older handle run and are held for whoever asks, unless the stream that sent them ends before they begin.
 
         Errors: as OpenSessions with RESUME.
         """

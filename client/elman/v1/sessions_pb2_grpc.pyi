@@ -55,7 +55,7 @@ class SessionsStub:
     AttachSessions: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.AttachSessionsRequest, _sessions_pb2.AttachSessionsResponse]
     """Attaches existing sessions again, over a new connection say: new handles, and positions to go on from.
     Handles given before become stale, so that two streams cannot drive one session. Steps queued under an
-    older handle run and are held for whoever asks.
+    older handle run and are held for whoever asks, unless the stream that sent them ends before they begin.
 
     Errors: as OpenSessions with RESUME.
     """
@@ -105,7 +105,7 @@ class SessionsAsyncStub(SessionsStub):
     AttachSessions: _aio.UnaryUnaryMultiCallable[_sessions_pb2.AttachSessionsRequest, _sessions_pb2.AttachSessionsResponse]  # type: ignore[assignment]
     """Attaches existing sessions again, over a new connection say: new handles, and positions to go on from.
     Handles given before become stale, so that two streams cannot drive one session. Steps queued under an
-    older handle run and are held for whoever asks.
+    older handle run and are held for whoever asks, unless the stream that sent them ends before they begin.
 
     Errors: as OpenSessions with RESUME.
     """
@@ -164,7 +164,7 @@ class SessionsServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_sessions_pb2.AttachSessionsResponse, _abc.Awaitable[_sessions_pb2.AttachSessionsResponse]]:
         """Attaches existing sessions again, over a new connection say: new handles, and positions to go on from.
         Handles given before become stale, so that two streams cannot drive one session. Steps queued under an
-        older handle run and are held for whoever asks.
+        older handle run and are held for whoever asks, unless the stream that sent them ends before they begin.
 
         Errors: as OpenSessions with RESUME.
         """

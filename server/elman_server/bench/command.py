@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import grpc
 
@@ -12,8 +13,9 @@ from elman_server.bench.charts import charts
 from elman_server.bench.generator import run
 from elman_server.bench.lengths import Lengths
 from elman_server.bench.load import Load
+from elman_server.bench.machine import this_machine
 from elman_server.bench.outcome import join
-from elman_server.bench.plot import draw
+from elman_server.bench.plot import MatplotlibMissing, draw
 from elman_server.bench.reading import Probe
 from elman_server.bench.runs import Run, Runs
 
@@ -35,15 +37,22 @@ def command(given: argparse.Namespace) -> int:
     except ValueError as error:
         return _fail(str(error), 2)
     try:
-        found = Runs(tuple(_run(counted, Probe(given.metrics, given.pid)) for counted in loads))
+        found = Runs(this_machine(), tuple(_run(counted, Probe(given.metrics, given.pid)) for counted in loads))
     except (grpc.RpcError, RuntimeError, OSError, ExceptionGroup) as error:
         return _fail(f"{given.address}: {_reason(error)}", 1)
     print(found)  # noqa: T201
     if given.out:
-        given.out.mkdir(parents=True, exist_ok=True)
-        write_json(given.out / "runs.json", found)
-        draw(charts(found), given.out)
+        _write(found, given.out)
     return 0
+
+
+def _write(found: Runs, out: Path) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(out / "runs.json", found)
+    try:
+        draw(charts(found), out)
+    except MatplotlibMissing as missing:
+        _say(f"elman-server bench: {missing}")
 
 
 def _loads(given: argparse.Namespace) -> Iterator[Counted]:
@@ -76,7 +85,7 @@ def _run(counted: Counted, probe: Probe) -> Run:
     outcomes = []
     for load in counted.loads:
         progress = f"load {counted.number} of {counted.total}, seed {load.seed + 1} of {len(counted.loads)}"
-        print(f"elman-server bench: {progress}: {load.sessions} sessions", file=sys.stderr)  # noqa: T201
+        _say(f"elman-server bench: {progress}: {load.sessions} sessions")
         outcomes.append(run(load, probe))
     return Run(counted.loads[0], tuple(o.goodput for o in outcomes), join(outcomes))
 
@@ -90,5 +99,9 @@ def _reason(error: BaseException) -> str:
 
 
 def _fail(message: str, code: int) -> int:
-    print(f"elman-server: {message}", file=sys.stderr)  # noqa: T201
+    _say(f"elman-server: {message}")
     return code
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)  # noqa: T201

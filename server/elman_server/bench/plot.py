@@ -1,4 +1,4 @@
-"""Plots: curves as data, drawn where matplotlib is installed."""
+"""Plots: curves as data, drawn by matplotlib, which is an optional extra."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -28,12 +28,23 @@ class Plot:
     markers: bool = True
 
 
+class MatplotlibMissing(Exception):
+    """Nothing can be drawn."""
+
+    def __init__(self) -> None:
+        super().__init__("no plots without matplotlib: pip install matplotlib (the server's extra `plots` brings it)")
+
+
 def draw(plots: Iterable[Plot], folder: Path) -> list[Path]:
-    """Writes each plot as a PNG; nothing without matplotlib."""
+    """Writes each plot as a PNG.
+
+    Raises:
+        MatplotlibMissing: it is not installed.
+    """
     try:
         from matplotlib.figure import Figure  # no pyplot: no display, no global state
-    except ImportError:
-        return []
+    except ImportError as error:
+        raise MatplotlibMissing from error
     written = []
     for plot in plots:
         figure = Figure(figsize=(7, 4.5), dpi=120, layout="constrained")

@@ -4,6 +4,7 @@ import statistics
 from dataclasses import dataclass
 
 from elman_server.bench.load import Load
+from elman_server.bench.machine import Machine
 from elman_server.bench.outcome import Outcome
 from elman_server.bench.table import Table
 
@@ -51,10 +52,12 @@ class Run:
 class Runs:
     """All loads of one command."""
 
+    machine: Machine
+    """That sent the loads."""
     runs: tuple[Run, ...]
 
     def __str__(self) -> str:
-        return str(Table(HEADER, tuple(map(_row, self.runs))))
+        return f"{self.machine}\n{Table(HEADER, tuple(map(_row, self.runs)))}"
 
 
 def _row(run: Run) -> tuple[float | str, ...]:

@@ -18,6 +18,7 @@ def add(commands: "Commands") -> None:
         description="Shows the bundles' plans, measured now or found in the cache. Options are those of serve.",
     )
     add_options(parser)
+    parser.add_argument("--again", action="store_true", help="measure anew, and replace what the cache has")
     parser.set_defaults(run=run)
 
 
@@ -27,6 +28,8 @@ def run(given: argparse.Namespace) -> int:
         config = read_settings(given)
     except SettingsError as error:
         return fail(str(error), 2)
+    if given.again and not config.warm_up_seconds:
+        return fail("--again: with warm_up_seconds 0 nothing is measured", 2)
     import torch
 
     from elman_models import BundleError, find_bundles
@@ -35,7 +38,7 @@ def run(given: argparse.Namespace) -> int:
 
     try:
         set_threads(config)
-        prepare = Preparation(config, choose_device(config.device))
+        prepare = Preparation(config, choose_device(config.device), again=given.again)
         for bundle in find_bundles(config.models):
             stack = prepare(bundle)
             say(

@@ -133,7 +133,8 @@ class OpenInferenceService(UnsupportedCalls):
             self._streams.add(stream)
             try:
                 self._door.check_open()
-                await stream.run()
+                with self._door.counting_bugs("ModelStreamInfer"):
+                    await stream.run()
             except ServiceError as error:
                 await context.abort(code_of(error), message_of(error))
             finally:

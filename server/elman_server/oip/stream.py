@@ -33,8 +33,11 @@ class Reply(NamedTuple):
 
     @property
     def num_rows(self) -> int:
-        """Rows of the caller's that end with it."""
-        return self.inference.frame.num_rows if self.inference and self.part.final else 0
+        """Rows of the caller's that end with it; a refusal is one until it is sent, so that a caller that does not
+        read is not refused without end."""
+        if self.inference is None:
+            return 1
+        return self.inference.frame.num_rows if self.part.final else 0
 
     def message(self) -> ModelStreamInferResponse:
         """As it travels."""
@@ -97,6 +100,7 @@ class InferStream(Stream[Reply]):
             inference = self._reader.read(request, parameters, self, number=self._number, now=now)
         except ServiceError as error:
             self._count(error, now, None)
+            self._charge(1, 0)
             reply = Reply(request.id, None, Part(error=error))
             self._turns.answer(self._turns.join(line), reply, final=True)
             return

@@ -24,7 +24,7 @@ class Call:
 
     def __init__(self, event: Any, loop: asyncio.AbstractEventLoop) -> None:
         """`event`: of a call that was requested."""
-        self.method: str = event.call_details.method.decode()
+        self.method: str = event.call_details.method.decode(errors="replace")  # bytes may come that are no text
         """"/package.Service/Method"."""
         self.metadata: Metadata = tuple((one.key, one.value) for one in event.invocation_metadata)
         """What the caller sent along."""
@@ -48,7 +48,7 @@ class Call:
     def peer(self) -> str:
         """The caller's address."""
         if not self._peer and self._call is not None:
-            self._peer = self._call.peer().decode()
+            self._peer = self._call.peer().decode(errors="replace")
         return self._peer
 
     def time_remaining(self) -> float | None:

@@ -1,7 +1,7 @@
 """The gRPC server: methods, a port, and calls as they come."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import grpc
@@ -22,8 +22,9 @@ class RpcServer:
         self._server: Any = core.Server(tuple(options), False)
         self._server.register_completion_queue(self._completions.queue)
         self._handlers: dict[str, Any] = {}  # by "/package.Service/Method"
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], str] = {}  # by method
         self._is_open = False
+        self._stopping: asyncio.Task[None] | None = None
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
         """Takes a service's handlers; generated code calls it."""
@@ -50,8 +51,20 @@ class RpcServer:
         self._is_open = True
         self._request_call()
 
+    def cancel(self, methods: Collection[str]) -> None:
+        """Ends the calls of "/package.Service/Method" that there are: those that would never end by themselves."""
+        for task, method in self._tasks.items():
+            if method in methods:
+                task.cancel()
+
     async def stop(self, grace_seconds: float) -> None:
-        """Takes no more calls, and ends those that there are after that time at the latest."""
+        """Takes no more calls, and ends those that there are after that time at the latest; asked again, waits for the
+        same end. gRPC itself ends a call as CANCELLED that comes before its connection knows."""
+        if self._stopping is None:
+            self._stopping = self._loop.create_task(self._stop(grace_seconds))
+        await asyncio.shield(self._stopping)
+
+    async def _stop(self, grace_seconds: float) -> None:
         if not self._is_open:
             self._server.destroy()
             return
@@ -63,7 +76,7 @@ class RpcServer:
             self._server.cancel_all_calls()
             await stopped
         if self._tasks:
-            await asyncio.wait(self._tasks)
+            await asyncio.wait(list(self._tasks))
         await self._completions.stop()
         self._server.destroy()
 
@@ -73,16 +86,17 @@ class RpcServer:
     def _requested(self, event: Any) -> None:
         if not event.success:  # the server stops
             return
+        if self._is_open:
+            self._request_call()  # first: whatever is wrong with this one, others are to come
         call = Call(event, self._loop)
         if not self._is_open:
             call.finish(grpc.StatusCode.UNAVAILABLE, "the server is stopping; reconnect")
             return
-        self._request_call()
         handler = self._handlers.get(call.method)
         if handler is None:
             call.finish(grpc.StatusCode.UNIMPLEMENTED, f"no method {call.method} is served here")
             return
         task = self._loop.create_task(handle(handler, call))
         call.on_cancel = task.cancel
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[task] = call.method
+        task.add_done_callback(self._tasks.pop)

@@ -2,12 +2,14 @@
 
 import os
 import platform
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-PACKAGES = ("elman-server", "torch", "onnxruntime", "grpcio", "protobuf", "numpy", "uvloop")
+PACKAGES = ("elman-server", "torch", "onnxruntime", "grpcio", "protobuf", "numpy", "numba", "uvloop")
+CPU_INFO = Path("/proc/cpuinfo")
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,7 @@ class Machine:
     python: str
     versions: dict[str, str]
     date: str
+    """In UTC."""
     load_average: float
     """When the run began: above 0.5 somebody else used the machine too."""
 
@@ -39,24 +42,40 @@ def this_machine() -> Machine:
         processor=_processor(),
         cores=os.cpu_count() or 1,
         memory_gib=memory,
-        system=f"{platform.system()} {platform.release()}",
+        system=_system(),
         python=platform.python_version(),
         versions={name: number for name in PACKAGES if (number := _version(name))},
-        date=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        date=date_now(),
         load_average=os.getloadavg()[0],
     )
 
 
+def date_now() -> str:
+    """The date and time in UTC, by ISO 8601, to the minute."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%MZ")
+
+
+def _system() -> str:
+    # Major and minor of the kernel: what follows names its build, which is often of one machine only.
+    return f"{platform.system()} {'.'.join(re.findall(r'[0-9]+', platform.release())[:2])}"
+
+
 def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    pairs = (line.partition(":") for line in lines)
-    facts = {name.strip(): value.strip() for name, _, value in pairs}
-    family = f"family {facts.get('cpu family')}, model {facts.get('model')}"
+    facts = _cpu_info()
+    numbers = [f"{word} {facts[key]}" for word, key in (("family", "cpu family"), ("model", "model")) if key in facts]
     wide = [name for name in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if name in facts.get("flags", "").split()]
-    return f"{facts.get('model name', platform.processor())} ({family}; {' '.join(wide)})"
+    details = "; ".join(filter(None, (", ".join(numbers), " ".join(wide))))
+    name = facts.get("model name") or platform.processor() or platform.machine()
+    return f"{name} ({details})" if details else name
+
+
+def _cpu_info() -> dict[str, str]:
+    try:
+        lines = CPU_INFO.read_text(errors="replace").splitlines()
+    except OSError:
+        return {}
+    pairs = (line.partition(":") for line in lines)
+    return {name.strip(): value.strip() for name, _, value in pairs}
 
 
 def _version(name: str) -> str:
