@@ -30,9 +30,10 @@ class State(NamedTuple):
             torch.zeros(c, device=device, dtype=dtype) if c else None,
         )
 
-    def rows(self, index: torch.Tensor) -> "State":
-        """The state of some of the rows; `index` int64 [n]."""
-        return State(self.h.index_select(1, index), None if self.c is None else self.c.index_select(1, index))
+    def row(self, index: int) -> "State":
+        """A copy of one row's state, [state_layers, 1, ...]."""
+        h, c = self.h[:, index : index + 1], None if self.c is None else self.c[:, index : index + 1]
+        return State(h.clone(), None if c is None else c.clone())
 
 
 def _shapes(spec: ModelSpec, batch: int) -> tuple[tuple[int, int, int], tuple[int, int, int] | None]:

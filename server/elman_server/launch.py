@@ -123,4 +123,4 @@ class Launch:
     def _starts(self, before: State) -> dict[int, State]:
         # A chunk longer than a slice is all or nothing: its starting state is put back if a later slice fails.
         numbers = self.batch.numbers
-        return {int(numbers[r]): before.rows(torch.tensor([r], device=before.h.device)) for r in self._longer}
+        return {int(numbers[r]): before.row(r) for r in self._longer}

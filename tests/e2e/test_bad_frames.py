@@ -229,6 +229,16 @@ async def test_a_bad_row_fails_alone(serve: Serve) -> None:
     assert_near(second.rows[0].output, toy("lstm").run(np.concatenate([data, data]))[0][2:])
 
 
+async def test_values_that_are_not_finite_run_where_they_are_allowed(serve: Serve) -> None:
+    served = await serve("lstm", refuse_non_finite=False)
+    opened, stepper = await served.open("lstm", count=2), await served.step()
+    good = random_input(SPEC, RNG, 3)
+    ask = await stepper.ask(opened.handles, [good, np.full_like(good, np.nan)])
+    assert [row.position for row in ask.rows] == [3, 3]
+    assert_near(ask.rows[0].output, toy("lstm").run(good)[0])
+    assert np.isnan(ask.rows[1].output).all()
+
+
 async def test_a_token_out_of_range_fails_its_row_alone(serve: Serve) -> None:
     served = await serve("tokens")
     stepper = await served.step()
@@ -333,8 +343,11 @@ async def test_a_row_past_its_deadline_is_not_applied_and_its_followers_fail_wit
     await neighbour.assert_unharmed()
 
 
-async def test_a_full_queue_refuses_a_frame_and_says_when_to_send_it_again(serve: Serve) -> None:
-    served = await serve("lstm", max_queue_rows=4)
+@pytest.mark.parametrize(("limit", "value"), [("max_queue_rows", 4), ("max_queue_bytes", 4 * SPEC.input_size * 4)])
+async def test_a_full_queue_refuses_a_frame_and_says_when_to_send_it_again(
+    serve: Serve, limit: str, value: int
+) -> None:
+    served = await serve("lstm", **{limit: value})
     stepper = await served.step()
     neighbour = await Neighbour.move_in(served, stepper)
     opened = await served.open("lstm", count=6)
@@ -349,7 +362,8 @@ async def test_a_full_queue_refuses_a_frame_and_says_when_to_send_it_again(serve
     assert all(row.error is None for row in first.rows)
     assert second.refusal
     assert (second.refusal.code, second.refusal.reason) == ("RESOURCE_EXHAUSTED", "LIMIT_REACHED")
-    assert "max_queue_rows is 4" in second.refusal.message
+    assert f"{limit} is {value}" in second.refusal.message
+    assert second.refusal.says["limit"] == limit
     assert second.refusal.retry_seconds
     large = await stepper.ask(opened.handles, data * 2)
     assert large.refusal

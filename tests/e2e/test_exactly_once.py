@@ -192,8 +192,11 @@ async def write_on(stepper: Stepper, request: Any) -> None:
         await stepper.call.write(request)
 
 
-async def test_a_stream_whose_caller_is_full_is_read_again_once_answers_are_read(serve: Serve) -> None:
-    served = await serve("lstm", max_caller_rows=4)
+@pytest.mark.parametrize(("limit", "value"), [("max_caller_rows", 4), ("max_caller_bytes", 4 * SPEC.input_size * 4)])
+async def test_a_stream_whose_caller_is_full_is_read_again_once_answers_are_read(
+    serve: Serve, limit: str, value: int
+) -> None:
+    served = await serve("lstm", **{limit: value})
     opened = await served.open("lstm", count=4)
     stepper = await served.step()
     asks = [await stepper.send(opened.handles, [random_input(SPEC, RNG, 1)] * 4) for _ in range(50)]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from refusals import Refusal, refusal_of
-from served import Serve
+from served import Serve, Served
 from stepped import FakeClock
 from toys import SPECS, assert_near, random_input, toy
 
@@ -117,6 +117,27 @@ async def test_an_expired_session_says_when_and_where_and_never_starts_over_sile
         assert refusal.says["end_time"] in refusal.message
         assert "open it as NEW" in refusal.message
     assert list((await served.open("lstm", "gone")).positions) == [0]
+    assert sample(served, "elman_sessions_ended_total", reason="expired") == 1
+    assert sample(served, "elman_session_lifetime_seconds_sum") == 6
+    assert sample(served, "elman_session_idle_before_eviction_seconds_sum") == 6
+
+
+def sample(served: Served, name: str, **labels: str) -> float | None:
+    return served.server.metrics.registry.get_sample_value(name, {"model": "lstm", "version": "1"} | labels)
+
+
+async def test_only_so_many_of_the_expired_are_remembered(serve: Serve) -> None:
+    clock = FakeClock()
+    served = await serve("lstm", clock=clock, idle_timeout_seconds=5, max_tombstones=2)
+    reasons = []
+    for session_id in "abc":
+        await served.open("lstm", session_id)
+        clock.time += 6
+        await served.expire()
+    for session_id in "abc":
+        request = pb.DescribeSessionRequest(model="lstm", session_id=session_id)
+        reasons.append((await refusal_of(served.sessions.DescribeSession(request))).reason)
+    assert reasons == ["UNKNOWN_SESSION", "SESSION_EXPIRED", "SESSION_EXPIRED"]
 
 
 async def test_at_the_session_limit_the_idle_are_evicted_or_the_new_refused(serve: Serve) -> None:
@@ -132,6 +153,8 @@ async def test_at_the_session_limit_the_idle_are_evicted_or_the_new_refused(serv
     assert ask.rows[0].error
     assert ask.rows[0].error.reason == "SESSION_EXPIRED"
     assert "evicted" in ask.rows[0].error.message
+    assert sample(evicting, "elman_sessions_ended_total", reason="evicted") == 1
+    assert sample(evicting, "elman_session_idle_before_eviction_seconds_sum") == 2
     refusing = await serve("lstm", max_sessions=2)
     opened = await refusing.sessions.OpenSessions(pb.OpenSessionsRequest(model="lstm", count=3))
     assert [error.index for error in opened.errors] == [2]

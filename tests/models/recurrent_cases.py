@@ -100,7 +100,7 @@ def as_state(hx: Any) -> State:
 
 
 def assert_near(got: torch.Tensor | None, want: torch.Tensor | None) -> None:
-    """Within 1e-5 x max(1, |y|), what DESIGN promises of float32."""
+    """Within 1e-5 x max(1, |y|), as promised of float32."""
     assert (got is None) == (want is None)
     if got is not None and want is not None:
         assert got.shape == want.shape

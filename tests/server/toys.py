@@ -114,7 +114,7 @@ def unpack_rows(packed: Array, lengths: list[int]) -> list[Array]:
 
 
 def assert_near(got: Array | None, want: Array | None) -> None:
-    """Within 1e-5 x max(1, |y|): what DESIGN promises of float32."""
+    """Within 1e-5 x max(1, |y|): as promised of float32."""
     assert got is not None
     assert want is not None
     assert got.shape == want.shape
