@@ -40,7 +40,8 @@ NO_RETRY = Retry(max_attempts=1)
 def is_cut(error: ElmanError) -> bool:
     """Whether the connection, not what was asked, is at fault: connect and attach again.
 
-    A killed server is seen as UNAVAILABLE directly, as CANCELLED or INTERNAL through proxies.
+    A killed server is seen as UNAVAILABLE directly, as CANCELLED or INTERNAL through proxies; one that stops, as
+    CANCELLED by calls that come just then. What this side cancels raises CancelledError: no error that could come here.
     """
     details = error.details
     if details.code == "ABORTED":

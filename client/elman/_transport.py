@@ -116,6 +116,8 @@ class Transport:
     async def _once(
         self, method: Method[RequestT, ResponseT], request: RequestT, timeout_seconds: float | None
     ) -> ResponseT:
+        if self._is_closed:  # while it waited to be tried again
+            raise ClosedError("the client was closed")
         try:
             return await method(request, timeout=timeout_seconds, metadata=self.metadata)
         except asyncio.CancelledError:

@@ -78,12 +78,12 @@ class Stack:
         budget_seconds: float = 8.0,
         overrides: Overrides | None = None,
     ) -> None:
-        """Fills `plans` by measuring, on the thread that will step; seconds, or a moment if `cache` has the table.
+        """Fills `plans` by measuring, on the calling thread; seconds, or a moment if `cache` has the table.
 
         Args:
             progress: called before each shape: shapes done, shapes in all, the shape's name.
             cache: where tables are kept; None: measure anew, keep nothing.
-            budget_seconds: after which no further shape is measured.
+            budget_seconds: after which no further shape is measured; 0: none is.
             overrides: one plan's name for everything, or names by shape.
 
         Raises:

@@ -3,13 +3,16 @@
 import asyncio
 import copy
 import pickle
+from datetime import UTC, datetime, timedelta
 
+import grpc
 import numpy as np
 import pytest
 from leaky import leaky_sum
 
 import elman
 import elman.testing
+from elman.v1 import sessions_pb2, sessions_pb2_grpc
 
 
 async def test_a_frame_refused_for_now_is_sent_again_in_order(aclient, server):
@@ -64,16 +67,27 @@ async def test_an_expired_session_says_where_and_when_it_ended(aclient, server):
     session = await model.session(id="user-1")
     await session.step([[1, 0]] * 3)
     server.expire("user-1")
-    with pytest.raises(elman.SessionExpiredError) as caught:
-        await model.session(id="user-1")
-    assert caught.value.position == 3
-    assert caught.value.end_time is not None
-    assert caught.value.end_time.tzinfo is not None
+    for call in (lambda: model.session(id="user-1"), lambda: session.step([1, 0]), session.state):
+        with pytest.raises(elman.SessionExpiredError, match=r"expired at .*, at position 3; open it as NEW") as caught:
+            await call()
+        assert caught.value.position == 3
+        assert abs(datetime.now(UTC) - caught.value.end_time) < timedelta(minutes=1)
+    server.cut(forget_handles=True)
+    with pytest.raises(elman.SessionExpiredError):
+        await session.step([1, 0])
+    await session.close()
+
+
+async def test_the_handle_of_an_expired_session_is_stale_once_its_id_begins_anew(aclient, address, server):
+    session = await (await aclient.model("sum")).session(id="user-1")
+    await session.step([1, 0])
+    server.expire("user-1")
+    request = sessions_pb2.OpenSessionsRequest(model="sum", session_ids=["user-1"], mode=sessions_pb2.OPEN_MODE_NEW)
+    async with grpc.aio.insecure_channel(address) as channel:
+        await sessions_pb2_grpc.SessionsStub(channel).OpenSessions(request)
     with pytest.raises(elman.StaleHandleError):
         await session.step([1, 0])
-    with pytest.raises(elman.SessionExpiredError):
-        await session.state()
-    await session.close()
+    assert server.position("user-1") == 0
 
 
 async def test_a_session_that_another_client_attached_is_not_fought_over(aclient, server):

@@ -1,11 +1,12 @@
-"""The plan table: nearest shape, overrides, and what people read."""
+"""The plan table: nearest shape, expected time, and what people read."""
+
+from math import inf
 
 import pytest
 import torch
-from plan_cases import CountingPlan, make_workshop
-from recurrent_cases import CPU, make_model, make_spec, pack, random_input
+from plan_cases import CountingPlan
+from recurrent_cases import CPU, make_model, make_spec, pack
 
-from elman_models.plans.overrides import by_shape, forced
 from elman_models.plans.table import Entry, PlanTable, Shape
 
 
@@ -51,65 +52,35 @@ def test_a_measured_ragged_shape_falls_evenly_from_its_steps_to_one() -> None:
 
 
 def test_the_printed_table_names_each_shape_its_plan_and_times() -> None:
-    entries = {Shape(8, 1): Entry("b", {"a": 3e-4, "b": 1e-4}), Shape(8, 4, True): Entry("a")}
+    entries = {
+        Shape(8, 1): Entry("b", {"a": 3e-4, "b": 1e-4}),
+        Shape(9, 1): Entry("b", {"a": 3e-4}),
+        Shape(8, 4, True): Entry("a"),
+    }
     text = PlanTable({"a": CountingPlan("a"), "b": CountingPlan("b")}, entries).describe().splitlines()
     assert text[1].split() == ["8x1", "b", "100", "80,000", "a", "300"]
-    assert text[2].split() == ["8x4", "ragged", "a", "not", "measured"]
-    assert len(text) == 3
-
-
-def test_one_plan_can_be_forced_on_everything() -> None:
-    spec = make_spec("gru")
-    _, stack = make_model(spec)
-    stack.warm_up(overrides="native")
-    for lengths in ([3, 1], [2, 2]):
-        stack.step(pack([random_input(spec, n) for n in lengths]), stack.initial_state(2))
-        assert stack.plan_name == "native"
-    assert stack.plans.names == ["native"]
-
-
-def test_a_plan_for_equally_long_rows_runs_ragged_ones_in_segments_when_forced() -> None:
-    pytest.importorskip("onnxruntime")
-    spec = make_spec("gru")
-    _, stack = make_model(spec)
-    stack.warm_up(overrides="ort")
-    stack.step(pack([random_input(spec, 3), random_input(spec, 1)]), stack.initial_state(2))
-    assert stack.plan_name == "segments"
-
-
-def test_a_forced_plan_of_a_bidirectional_model_leaves_ragged_rows_to_the_default_one() -> None:
-    _, stack = make_model(make_spec("lstm", bidirectional=True))
-    entries = forced(make_workshop(stack), "onednn")
-    assert {shape.is_ragged: entry.plan for shape, entry in entries.items()} == {False: "onednn", True: "native"}
-
-
-def test_a_plan_can_be_chosen_by_hand_for_one_shape() -> None:
-    _, stack = make_model(make_spec("lstm"))
-    stack.warm_up(budget_seconds=0.0, overrides={"256x16": "fused", "8x4 ragged": "native"})
-    assert stack.plans.choose(300, 16).name == "fused"
-    assert stack.plans.choose(9, 4, is_ragged=True).name == "native"
+    assert text[2].split() == ["9x1", "b", "not", "measured", "a", "300"]
+    assert text[3].split() == ["8x4", "ragged", "a", "not", "measured"]
+    assert len(text) == 4
 
 
 @pytest.mark.parametrize(
-    ("overrides", "message"),
-    [
-        ({"8": "native"}, "expected rows x steps"),
-        ({"0x1": "native"}, "expected rows x steps"),
-        ({"8x1": "nothing"}, "no plan 'nothing'.*there are native"),
-        ({"8x1 ragged": "onednn_lstm"}, "ragged batches"),
-    ],
+    ("rows", "steps", "seconds"), [(1, 1, 1e-4), (8, 1, 2e-4), (7, 1, 2e-4), (64, 1, 16e-4), (300, 1, 128e-4)]
 )
-def test_an_override_that_cannot_be_is_refused_by_what_is_wrong(overrides: dict[str, str], message: str) -> None:
-    _, stack = make_model(make_spec("lstm"))
-    with pytest.raises(ValueError, match=message):
-        by_shape(make_workshop(stack), overrides)
+def test_a_batch_is_expected_to_take_what_its_plan_took_at_the_nearest_shape_where_that_was_measured(
+    rows: int, steps: int, seconds: float
+) -> None:
+    entries = {
+        Shape(1, 1): Entry("a", {"a": 1e-4}),
+        Shape(8, 1): Entry("b", {"a": 3e-4, "b": 2e-4}),
+        Shape(64, 1): Entry("b", {"a": 9e-4}),
+    }
+    table = PlanTable({"a": CountingPlan("a"), "b": CountingPlan("b")}, entries)
+    assert table.seconds(rows, steps) == pytest.approx(seconds)
 
 
-def test_a_forced_plan_that_does_not_exist_is_refused_and_the_table_stays() -> None:
-    _, stack = make_model(make_spec("lstm"))
-    with pytest.raises(ValueError, match="no plan 'nothing'"):
-        stack.warm_up(overrides="nothing")
-    assert stack.plans.names == ["native"]
+def test_what_a_plan_takes_that_was_measured_nowhere_is_not_known() -> None:
+    assert make_table({Shape(1, 1): "a"}).seconds(1, 1) == inf
 
 
 def test_before_warm_up_the_module_itself_runs_everything() -> None:

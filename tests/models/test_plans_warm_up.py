@@ -5,15 +5,16 @@ import logging
 from math import inf
 from pathlib import Path
 from time import perf_counter, thread_time
+from typing import Any
 
 import pytest
 import torch
-from plan_cases import CountingPlan, make_workshop
-from recurrent_cases import CPU, assert_near, make_model, make_spec, pack, random_input
+from plan_cases import CountingPlan, make_tame_model, make_workshop
+from recurrent_cases import CELLS, CPU, assert_near, make_model, make_spec, pack, random_input
 
-from elman_models import Packed, State
+from elman_models import Packed, Stack, State
 from elman_models.plans.cache import PlanCache, cache_key
-from elman_models.plans.candidates import Candidate
+from elman_models.plans.candidates import Candidate, default_plan
 from elman_models.plans.measure import Effort, interleaved, stopwatch
 from elman_models.plans.table import Entry, Shape
 from elman_models.plans.warm_up import RAGGED, UNIFORM, WarmUp
@@ -26,6 +27,19 @@ ENTRIES = {Shape(1, 1): Entry("native", {"native": 0.5}), Shape(4, 4, True): Ent
 class BrokenPlan(CountingPlan):
     def run(self, input: Packed, state: State) -> tuple[torch.Tensor, State]:
         raise RuntimeError("no such instruction")
+
+
+class OffPlan(CountingPlan):
+    """The module's answer, a little off."""
+
+    def __init__(self, stack: Stack, error: float) -> None:
+        super().__init__("off")
+        self._plan = default_plan(stack.rnn)
+        self._error = error
+
+    def run(self, input: Packed, state: State) -> tuple[torch.Tensor, State]:
+        output, after = self._plan.run(input, state)
+        return output + self._error, after
 
 
 def with_candidate(workshop: Workshop, plan: CountingPlan) -> Workshop:
@@ -58,16 +72,17 @@ def test_a_warmed_stack_gives_what_it_gave_before() -> None:
 
 def test_no_budget_still_gives_a_table_with_something_for_everything() -> None:
     _, stack = make_model(make_spec("gru"))
-    stack.warm_up(budget_seconds=0.0)
+    stack.warm_up(lambda *_: pytest.fail("nothing is to be measured"), budget_seconds=0.0)
     assert len(stack.plans.entries) == 2
     assert stack.plans.choose(1000, 1000)
     assert stack.plans.choose(1000, 1000, is_ragged=True)
 
 
-def test_a_model_with_one_plan_measures_nothing() -> None:
+def test_of_a_model_with_one_plan_it_is_known_how_long_a_batch_takes() -> None:
     _, stack = make_model(make_spec("gru", bidirectional=True))
-    stack.warm_up(lambda *_: pytest.fail("nothing is to be measured"))
+    stack.warm_up(budget_seconds=0.05)
     assert stack.plans.names == ["native"]
+    assert stack.plans.seconds(8, 1) < 1
 
 
 def test_a_plan_that_fails_or_is_wrong_is_left_out_and_told(caplog: pytest.LogCaptureFixture) -> None:
@@ -79,6 +94,40 @@ def test_a_plan_that_fails_or_is_wrong_is_left_out_and_told(caplog: pytest.LogCa
     assert all({"broken", "wrong"}.isdisjoint(entry.seconds) for entry in entries.values())
     assert "no such instruction" in caplog.text
     assert "wrong of model m is left out: it is" in caplog.text
+
+
+@pytest.mark.parametrize(("error", "is_left_out"), [(2e-5, False), (3e-4, True)])
+def test_a_plan_that_is_further_off_than_float32_rounds_is_left_out(error: float, is_left_out: bool) -> None:
+    spec = make_spec("gru")
+    _, stack = make_model(spec)
+    workshop = with_candidate(make_workshop(stack), OffPlan(stack, error))
+    with torch.inference_mode():
+        WarmUp(spec, CPU, workshop, budget_seconds=0.0).measure()
+    assert ("off" not in workshop.candidates) is is_left_out
+
+
+@pytest.mark.parametrize(
+    "fields", [{"input_size": 4096, "hidden_size": 16}, {"hidden_size": 512, "num_layers": 4}], ids=str
+)
+@pytest.mark.parametrize("cell", CELLS)
+def test_no_plan_is_left_out_for_rounding(cell: str, fields: dict[str, Any]) -> None:
+    torch.manual_seed(3)
+    spec = make_spec(cell, **fields)
+    _, stack = make_tame_model(spec)
+    workshop = make_workshop(stack)
+    names = list(workshop.candidates)
+    with torch.inference_mode():
+        WarmUp(spec, CPU, workshop, budget_seconds=0.0)._drop_broken()
+    assert list(workshop.candidates) == names
+
+
+def test_a_broken_plan_that_was_chosen_by_hand_is_refused() -> None:
+    spec = make_spec("gru")
+    _, stack = make_model(spec)
+    workshop = with_candidate(make_workshop(stack), BrokenPlan("broken"))
+    warm_up = WarmUp(spec, CPU, workshop, budget_seconds=1.0, only={False: "broken", True: "native"})
+    with torch.inference_mode(), pytest.raises(ValueError, match=r"'broken' of model m is broken.*no such instruction"):
+        warm_up.measure()
 
 
 def test_only_plans_that_are_close_are_looked_at_again_and_the_faster_moment_is_believed() -> None:
@@ -127,6 +176,14 @@ def test_a_table_is_measured_once_and_read_afterwards(tmp_path: Path) -> None:
     assert other.plans.entries == stack.plans.entries
 
 
+def test_a_table_that_is_kept_can_be_measured_again_and_is_replaced(tmp_path: Path) -> None:
+    PlanCache(tmp_path).write(KEY, ENTRIES)
+    cache = PlanCache(tmp_path, again=True)
+    assert cache.read(KEY) is None
+    cache.write(KEY, {Shape(2, 2): Entry("native")})
+    assert PlanCache(tmp_path).read(KEY) == {Shape(2, 2): Entry("native")}
+
+
 def test_entries_come_back_as_they_were_kept(tmp_path: Path) -> None:
     cache = PlanCache(tmp_path)
     cache.write(KEY, ENTRIES)
@@ -147,13 +204,13 @@ def test_a_damaged_file_is_as_good_as_none(tmp_path: Path, text: str) -> None:
 def test_a_kept_table_that_cannot_be_is_measured_anew(tmp_path: Path, field: str, value: object) -> None:
     spec, cache = make_spec("gru"), PlanCache(tmp_path)
     _, stack = make_model(spec)
-    stack.warm_up(cache=cache, budget_seconds=0.0)
+    stack.warm_up(cache=cache, budget_seconds=0.01)
     path = next(tmp_path.iterdir())
     page = json.loads(path.read_text())
     page["entries"][0][field] = value
     path.write_text(json.dumps(page))
     told: list[str] = []
-    stack.warm_up(lambda done, total, shape: told.append(shape), cache=cache, budget_seconds=0.0)
+    stack.warm_up(lambda done, total, shape: told.append(shape), cache=cache, budget_seconds=0.01)
     assert told
 
 
@@ -162,7 +219,7 @@ def test_a_folder_that_cannot_be_written_costs_nothing_but_a_warning(
 ) -> None:
     (tmp_path / "file").touch()
     _, stack = make_model(make_spec("gru"))
-    stack.warm_up(cache=PlanCache(tmp_path / "file"), budget_seconds=0.0)
+    stack.warm_up(cache=PlanCache(tmp_path / "file"), budget_seconds=0.01)
     assert stack.plans.entries
     assert "is not kept" in caplog.text
 

@@ -72,8 +72,8 @@ class FakeSessions:
 
     def __init__(self) -> None:
         self._by_id: dict[tuple[str, str], FakeSession] = {}
-        self._by_handle: dict[int, FakeSession] = {}
-        self._tombstones: dict[tuple[str, str], Refusal] = {}
+        self._by_handle: dict[int, FakeSession | Refusal] = {}
+        self._tombstones: dict[tuple[str, str], tuple[int, Refusal]] = {}  # the last handle; what its holder is told
         self._handles = itertools.count(1)
         self._ids = itertools.count(1)
 
@@ -88,13 +88,13 @@ class FakeSessions:
             if not may_exist:
                 raise Refusal("SESSION_EXISTS", position=self._by_id[key].position)
         elif key in self._tombstones and may_exist:
-            raise self._tombstones[key]
+            raise self._tombstones[key][1]
         elif not may_begin:
             raise Refusal("UNKNOWN_SESSION", model=model.name, session_id=session_id)
         elif sum(session.model is model for session in self._by_id.values()) >= model.max_sessions:
             raise Refusal("LIMIT_REACHED", retry_after_seconds=0.01, limit="max_sessions", value=model.max_sessions)
         else:
-            self._by_id[key] = FakeSession(session_id, model, np.zeros(model.state_size, np.float32))
+            self._begin(key, FakeSession(session_id, model, np.zeros(model.state_size, np.float32)))
         return self.attach(model.name, session_id)
 
     def attach(self, model: str, session_id: str) -> FakeSession:
@@ -108,17 +108,18 @@ class FakeSessions:
     def get(self, model: str, session_id: str) -> FakeSession:
         """A session by id."""
         key = (model, session_id)
-        if key in self._tombstones and key not in self._by_id:
-            raise self._tombstones[key]
+        if key in self._tombstones:
+            raise self._tombstones[key][1]
         if key not in self._by_id:
             raise Refusal("UNKNOWN_SESSION", f"no session {session_id!r}", model=model, session_id=session_id)
         return self._by_id[key]
 
     def of_handle(self, handle: int) -> FakeSession:
-        """A session by handle."""
-        if handle not in self._by_handle:
-            raise Refusal("STALE_HANDLE", "attached elsewhere, or ended")
-        return self._by_handle[handle]
+        """A session by handle; the last one of a session that expired is told so until the id begins anew."""
+        found = self._by_handle.get(handle) or Refusal("STALE_HANDLE", "attached elsewhere, or ended")
+        if isinstance(found, Refusal):
+            raise found
+        return found
 
     def end(self, model: str, session_id: str) -> FakeSession:
         """Closes a session."""
@@ -130,10 +131,17 @@ class FakeSessions:
     def expire(self, model: str, session_id: str) -> None:
         """Ends a session as if it had idled for too long; it is remembered."""
         session = self.end(model, session_id)
-        now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
-        self._tombstones[model, session_id] = Refusal(
-            "SESSION_EXPIRED", position=session.position, end_time=now, cause="expired"
+        now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        told = Refusal(
+            "SESSION_EXPIRED",
+            f"session {session_id!r} was expired at {now}, at position {session.position}; "
+            "open it as NEW and send its sequence again from the start",
+            position=session.position,
+            end_time=now,
+            cause="expired",
         )
+        self._tombstones[model, session_id] = session.handle, told
+        self._by_handle[session.handle] = told
 
     def detach_all(self) -> None:
         """Makes all handles stale, as another server process does."""
@@ -142,3 +150,8 @@ class FakeSessions:
     def of_model(self, model: str) -> list[FakeSession]:
         """By id."""
         return sorted((one for (name, _), one in self._by_id.items() if name == model), key=lambda one: one.id)
+
+    def _begin(self, key: tuple[str, str], session: FakeSession) -> None:
+        if key in self._tombstones:
+            self._by_handle.pop(self._tombstones.pop(key)[0], None)
+        self._by_id[key] = session

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from elman_models.plans.table import Entry, Shape
 from elman_models.spec import ModelSpec
 
-FORMAT = 1
+FORMAT = 2
 """Of the files: another one is measured again."""
 _PACKAGES = ("elman-models", "torch", "onnxruntime")
 
@@ -41,9 +41,10 @@ class _Page(BaseModel):
 class PlanCache:
     """Files in one folder, each named by what its times depend on: machine, threads, model's sizes, versions."""
 
-    def __init__(self, folder: Path) -> None:
-        """Reads and writes in `folder`, which need not exist."""
+    def __init__(self, folder: Path, *, again: bool = False) -> None:
+        """Reads and writes in `folder`, which need not exist. `again`: as if nothing were kept there yet."""
         self._folder = folder
+        self._again = again
 
     @classmethod
     def of_user(cls) -> "PlanCache":
@@ -53,6 +54,8 @@ class PlanCache:
 
     def read(self, key: Mapping[str, str]) -> dict[Shape, Entry] | None:
         """The entries kept for `key`; None where there are none, or none that can be read."""
+        if self._again:
+            return None
         try:
             page = _Page.model_validate_json(self._path(key).read_bytes())
         except (OSError, ValidationError):

@@ -1,8 +1,6 @@
 """The plan that is always there: the flattened `torch.nn` module itself."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
+import numpy as np
 import torch
 from torch import nn
 from torch.nn.utils.rnn import PackedSequence
@@ -14,34 +12,30 @@ from elman_models.state import State
 class ModulePlan:
     """Calls the module: [T, B, input_size] where all rows are equally long, else one `PackedSequence`.
 
-    torch's oneDNN switch is global to the process, so it is set for each call, on the one engine thread. Off, torch
-    uses its own native kernels, which do not repack the weights at every call.
+    On a CPU torch hands an LSTM's equally long rows to oneDNN, which repacks the weights at every call and is the
+    slower for it at few rows. A last step of no rows makes them ragged to torch, which then uses its own kernels; it
+    costs 7 us a layer. torch's switch for oneDNN would do the same, but it is the whole process's: threads that load
+    models would turn it for each other and for the engine's, whose int8 products take 300 times as long without oneDNN.
     """
 
     def __init__(self, name: str, module: nn.RNNBase, *, onednn: bool) -> None:
+        """`onednn`: whether torch may use it."""
         self.name = name
         self._module = module
-        self._onednn = onednn
+        self._hides_length = not onednn and module.mode == "LSTM" and not next(module.parameters()).is_cuda
 
     def run(self, input: Packed, state: State) -> tuple[torch.Tensor, State]:
         """See `Plan.run`."""
-        with _onednn(self._onednn):
-            if input.is_ragged:
-                packed, h_n = self._module(PackedSequence(input.data, torch.from_numpy(input.batch_sizes)), _hx(state))
-                return packed.data, _state(h_n)
-            output, h_n = self._module(input.data.view(input.seq_len, input.num_rows, -1), _hx(state))
-            return output.reshape(input.data.shape[0], -1), _state(h_n)
+        if input.is_ragged:
+            return self._run_packed(input.data, input.batch_sizes, state)
+        if self._hides_length:
+            return self._run_packed(input.data, np.append(input.batch_sizes, 0), state)
+        output, h_n = self._module(input.data.view(input.seq_len, input.num_rows, -1), _hx(state))
+        return output.reshape(input.data.shape[0], -1), _state(h_n)
 
-
-@contextmanager
-def _onednn(enabled: bool) -> Iterator[None]:
-    # torch.backends.mkldnn.flags() sets TF32 too, and warns about it on machines without an Intel GPU.
-    before = torch._C._get_mkldnn_enabled()
-    torch._C._set_mkldnn_enabled(enabled)
-    try:
-        yield
-    finally:
-        torch._C._set_mkldnn_enabled(before)
+    def _run_packed(self, data: torch.Tensor, sizes: np.ndarray, state: State) -> tuple[torch.Tensor, State]:
+        packed, h_n = self._module(PackedSequence(data, torch.from_numpy(sizes)), _hx(state))
+        return packed.data, _state(h_n)
 
 
 def _hx(state: State) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:

@@ -10,8 +10,9 @@ Overrides = str | Mapping[str, str]
 """`native`; or by shape, as a table shows them: `{"8x16": "ort", "64x16 ragged": "fused"}`."""
 
 
-def forced(workshop: Workshop, name: str) -> dict[Shape, Entry]:
-    """Entries by which one plan runs everything; ragged batches in segments where it wants equally long rows.
+def forced(workshop: Workshop, name: str) -> dict[bool, str]:
+    """The plans by which one runs everything, by whether rows differ in length: in segments where it wants equally long
+    ones.
 
     Raises:
         ValueError: no such plan, or none that could run ragged batches so.
@@ -20,19 +21,32 @@ def forced(workshop: Workshop, name: str) -> dict[Shape, Entry]:
     ragged = name if name in workshop.names(is_ragged=True) else SEGMENTS
     if ragged not in workshop.names(is_ragged=True):
         ragged = workshop.default
-    return {Shape(1, 1): Entry(name), Shape(1, 1, True): Entry(ragged)}
+    return {False: name, True: ragged}
 
 
-def by_shape(workshop: Workshop, overrides: Mapping[str, str]) -> dict[Shape, Entry]:
-    """Entries to be put over measured ones.
+def by_shape(workshop: Workshop, overrides: Mapping[str, str]) -> dict[Shape, str]:
+    """Plans to be put over the fastest ones.
 
     Raises:
         ValueError: not a shape, or a plan that cannot run it.
     """
-    entries = {_shape(label): Entry(name) for label, name in overrides.items()}
-    for shape, entry in entries.items():
-        _check(workshop, entry.plan, is_ragged=shape.is_ragged)
-    return entries
+    by_hand = {_shape(label): name for label, name in overrides.items()}
+    for shape, name in by_hand.items():
+        _check(workshop, name, is_ragged=shape.is_ragged)
+    return by_hand
+
+
+def put_over(workshop: Workshop, by_hand: Mapping[Shape, str], entries: Mapping[Shape, Entry]) -> dict[Shape, Entry]:
+    """`entries` with plans chosen by hand; what was measured stays.
+
+    Raises:
+        ValueError: such a plan was left out as it was measured.
+    """
+    over = dict(entries)
+    for shape, name in by_hand.items():
+        _check(workshop, name, is_ragged=shape.is_ragged)
+        over[shape] = Entry(name, entries[shape].seconds if shape in entries else {})
+    return over
 
 
 def _shape(label: str) -> Shape:

@@ -7,7 +7,7 @@ from torch import nn
 
 from elman_models.plans.cache import PlanCache, cache_key
 from elman_models.plans.candidates import candidates
-from elman_models.plans.overrides import Overrides, by_shape, forced
+from elman_models.plans.overrides import Overrides, by_shape, forced, put_over
 from elman_models.plans.table import Entry, PlanTable, Shape
 from elman_models.plans.warm_up import Progress, WarmUp
 from elman_models.plans.workshop import Workshop
@@ -29,35 +29,42 @@ def prepare(
 
     Args:
         spec, rnn: the model.
-        budget_seconds: after which no further shape is measured.
+        budget_seconds: after which no further shape is measured; 0: none is.
         progress: told as shapes are measured.
         cache: where tables are kept, if at all.
-        overrides: plans chosen by hand; one name for everything needs no measuring.
+        overrides: plans chosen by hand; of one name for everything only that plan is measured.
 
     Raises:
         ValueError: an override that names no shape, or no plan that could run it.
     """
     workshop = Workshop(spec, candidates(spec, rnn))
-    if isinstance(overrides, str):
-        return workshop.table(forced(workshop, overrides))
-    by_hand = by_shape(workshop, overrides or {})
-    warm_up = WarmUp(spec, next(rnn.parameters()).device, workshop, budget_seconds, progress)
-    return workshop.table({**_measured(warm_up, cache), **by_hand})
+    only = forced(workshop, overrides) if isinstance(overrides, str) else None
+    by_hand = by_shape(workshop, overrides) if isinstance(overrides, Mapping) else {}
+    warm_up = WarmUp(spec, next(rnn.parameters()).device, workshop, budget_seconds, progress, only)
+    return workshop.table(put_over(workshop, by_hand, _entries(warm_up, cache)))
 
 
-def _measured(warm_up: WarmUp, cache: PlanCache | None) -> Mapping[Shape, Entry]:
-    if cache is None:
-        return warm_up.measure()
+def _entries(warm_up: WarmUp, cache: PlanCache | None) -> Mapping[Shape, Entry]:
     key = cache_key(warm_up.spec, warm_up.device)
-    kept = cache.read(key)
+    if warm_up.only:
+        key["only"] = f"{warm_up.only[False]}, ragged {warm_up.only[True]}"
+    kept = cache.read(key) if cache else None
     if kept is not None and _can_run(warm_up.workshop, kept):
         return kept
+    if not warm_up.budget_seconds:
+        plans = warm_up.only or dict.fromkeys((False, True), warm_up.workshop.default)
+        return {Shape(1, 1, is_ragged): Entry(name) for is_ragged, name in plans.items()}
     entries = warm_up.measure()
+    if cache:
+        _keep(cache, key, entries, warm_up.spec.name)
+    return entries
+
+
+def _keep(cache: PlanCache, key: Mapping[str, str], entries: Mapping[Shape, Entry], model: str) -> None:
     try:
         cache.write(key, entries)
     except OSError as error:  # a read-only disk costs the next start its seconds, nothing else
-        log.warning("the plan table of model %s is not kept: %s", warm_up.spec.name, error)
-    return entries
+        log.warning("the plan table of model %s is not kept: %s", model, error)
 
 
 def _can_run(workshop: Workshop, entries: Mapping[Shape, Entry]) -> bool:

@@ -1,6 +1,6 @@
 """The plan table: which plan runs a batch, by rows, steps and whether rows differ in length."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from math import inf, log2
 from typing import NamedTuple
@@ -82,11 +82,7 @@ class PlanTable:
         key = ((rows - 1).bit_length(), (steps - 1).bit_length())
         seconds = self._seconds.get(key)
         if seconds is None:
-            shape = Shape(1 << key[0], 1 << key[1])
-            known = min((k for k in self.entries if not k.is_ragged), key=shape.distance)
-            entry = self.entries[known]
-            measured = entry.seconds.get(entry.plan, inf)
-            seconds = self._seconds[key] = measured * max(1.0, shape.row_steps / known.row_steps)
+            seconds = self._seconds[key] = self._expected(Shape(1 << key[0], 1 << key[1]))
         return seconds
 
     @property
@@ -101,18 +97,29 @@ class PlanTable:
         return "\n".join(lines)
 
     def _nearest(self, shape: Shape) -> Entry:
-        alike = (known for known in self.entries if known.is_ragged == shape.is_ragged)
-        # Of two that are equally far the larger: what is not in the table is mostly too large to have been measured.
-        return self.entries[min(alike, key=lambda known: (shape.distance(known), -known.row_steps))]
+        return self.entries[_closest(shape, (known for known in self.entries if known.is_ragged == shape.is_ragged))]
+
+    def _expected(self, shape: Shape) -> float:
+        # A plan that was chosen by hand need not be measured where it is to run, only somewhere.
+        plan = self._nearest(shape).plan
+        measured = {k: e.seconds[plan] for k, e in self.entries.items() if not k.is_ragged and plan in e.seconds}
+        if not measured:
+            return inf
+        known = _closest(shape, measured)
+        return measured[known] * max(1.0, shape.row_steps / known.row_steps)
+
+
+def _closest(shape: Shape, known: Iterable[Shape]) -> Shape:
+    # Of two that are equally far the larger: what is not in the table is mostly too large to have been measured.
+    return min(known, key=lambda one: (shape.distance(one), -one.row_steps))
 
 
 def _line(shape: Shape, entry: Entry) -> str:
     seconds = entry.seconds.get(entry.plan)
-    if not seconds:
-        return f"{shape!s:<16}{entry.plan:<22}{'not measured':>13}"
+    time, rate = (f"{1e6 * seconds:.0f}", f"{shape.row_steps / seconds:,.0f}") if seconds else ("not measured", "")
     others = ", ".join(
         f"{name} {1e6 * other:.0f}"
         for name, other in sorted(entry.seconds.items(), key=lambda item: item[1])
         if name != entry.plan
     )
-    return f"{shape!s:<16}{entry.plan:<22}{1e6 * seconds:>13.0f}{shape.row_steps / seconds:>12,.0f}  {others}"
+    return f"{shape!s:<16}{entry.plan:<22}{time:>13}{rate:>12}  {others}".rstrip()
