@@ -1,6 +1,7 @@
 """Commit: what a batch gave goes to sessions, held answers and callers; and what failed is taken back."""
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,6 +20,13 @@ I64 = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
 
+class Committed(NamedTuple):
+    """A batch that is committed, before it is tidied up after."""
+
+    settled: Settled
+    page: Page
+
+
 class Commit:
     """Ends chunks of one runtime, each exactly once: as done or as dropped."""
 
@@ -26,24 +34,29 @@ class Commit:
         self._runtime = runtime
         self._delivery = delivery
 
-    def batch(self, batch: Batch, output: torch.Tensor, state: State, now: float) -> None:
+    def batch(self, batch: Batch, output: torch.Tensor, state: State, now: float) -> Committed:
         """A batch that ran: output [num_steps, output_size] packed, and each row's state after it; `now` in seconds on
-        the engine's clock."""
+        the engine's clock. `tidy` is to follow before anything else is admitted."""
         runtime = self._runtime
         finished = runtime.scheduler.complete(batch)
         settled = settle(runtime, batch, finished, runtime.held.pages.next_number, now)
         page = _page(batch, finished, settled, output, state)
+        self._delivery.spread(page, self._askers(settled), settled.rows)
+        if runtime.starting_states or runtime.after:
+            self._call_after(batch.numbers[finished].tolist())
+        return Committed(settled, page)
+
+    def tidy(self, committed: Committed) -> None:
+        """What no answer has to wait for: a copy of the page is kept, and what the finished chunks had is let go."""
+        runtime, (settled, page) = self._runtime, committed
         if settled.is_held:
             runtime.held.pages.append(page)
-        self._delivery.spread(page, self._askers(settled), settled.rows)
         runtime.queue_bytes -= settled.num_steps * runtime.input.num_bytes
         runtime.frames.forget(settled.last_frames.tolist())
         runtime.inputs.blocks.forget(settled.last_blocks.tolist())
         if settled.lent.size:
             runtime.borrowed -= len(settled.lent)
             runtime.sessions.free(settled.lent)
-        if runtime.starting_states or runtime.after:
-            self._call_after(batch.numbers[finished].tolist())
 
     def drop(self, number: int, error: ServiceError) -> None:
         """A chunk that failed, and with it the later ones of its session, which goes back to where it was."""

@@ -118,6 +118,7 @@ class Engine:
         launch = self._next_launch()
         if launch:
             self._run(launch)
+            launch.tidy()
         return launch is not None
 
     def step_beside(self) -> bool:
@@ -126,6 +127,7 @@ class Engine:
         landed = self._flight.landed()
         if landed:
             self._commit(landed)
+            landed.tidy()
         was_formed = self._formed is not None
         launch = self._next_launch()
         if launch and not was_formed and self._is_for_loop(launch):  # what was handed over once is not sent to and fro
@@ -136,6 +138,7 @@ class Engine:
             self._flight.begin(launch)
         elif launch:
             self._run(launch)
+            launch.tidy()
         if self._flight:
             self.delivery.flush()  # told while the device computes: the loop has the interpreter to itself
         # Where nothing is under way and work is left, all that came up was late: there may be more.
@@ -148,11 +151,15 @@ class Engine:
             return
         self._take_in()
         launch = self._next_launch()
-        if launch and self._is_for_loop(launch):
+        if launch and not self._is_for_loop(launch):
+            launch, self._formed = None, launch
+        if launch:
             self._run(launch, beside_loop=False)
-        elif launch:
-            self._formed = launch
-        self.delivery.deliver()
+        try:
+            self.delivery.deliver()
+        finally:
+            if launch:
+                launch.tidy()  # while those who asked are reading
         if self._formed:
             self._wake.set()
         elif self._inbox or self._has_work:
@@ -226,9 +233,7 @@ class Engine:
 
     def _commit(self, launch: Launch) -> None:
         if launch.result:
-            launch.count()
-            launch.worker.runtime.starting_states.update(launch.result.starting_states)
-            launch.worker.commit.batch(launch.batch, launch.result.output, launch.result.state, self.clock.now())
+            launch.commit(launch.result)
             return
         # With it those that followed it, from states that are not to be; no chunk is taken in before all are dropped.
         failed = [launch, *self._flight.recall(launch.worker)]

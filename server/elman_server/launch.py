@@ -11,6 +11,7 @@ import torch
 from elman_models.packed import Packed
 from elman_models.state import State
 from elman_server.clock import Clock
+from elman_server.commit import Committed
 from elman_server.scheduler import Batch
 from elman_server.worker import Worker
 
@@ -49,6 +50,7 @@ class Launch:
         self._before: State | None = None  # what was overwritten
         self._began = 0.0
         self._land: Callable[[], Result] | None = None
+        self._committed: Committed | None = None
 
     @property
     def is_asynchronous(self) -> bool:
@@ -84,9 +86,16 @@ class Launch:
             self._fail(error)
         self._land = None  # it refers to the launch, whose states are to be freed at once, not by the garbage collector
 
-    def count(self) -> None:
-        """Counts what it gave."""
-        if self.result:
+    def commit(self, result: Result) -> None:
+        """Commits what it gave; `tidy` is to follow before anything else is admitted."""
+        self.worker.runtime.starting_states.update(result.starting_states)
+        self._committed = self.worker.commit.batch(self.batch, result.output, result.state, self._clock.now())
+
+    def tidy(self) -> None:
+        """Does what no answer has to wait for, once: what was committed is let go, and the batch is counted."""
+        committed, self._committed = self._committed, None
+        if committed and self.result:
+            self.worker.commit.tidy(committed)
             metrics, batch = self.worker.runtime.metrics, self.batch
             metrics.plan(self.result.plan_name)
             metrics.ran(len(batch.numbers), batch.num_steps, len(self.result.output), self.result.seconds)

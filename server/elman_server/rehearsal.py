@@ -46,8 +46,8 @@ def rehearse() -> None:
         launch.begin()
         launch.land()
         assert launch.result is not None
-        runtime.metrics.ran(1, 1, 1, launch.result.seconds)
-        worker.commit.batch(batch, launch.result.output, launch.result.state, 0.0)
+        launch.commit(launch.result)
+        launch.tidy()
     loop.close()
 
 

@@ -55,12 +55,13 @@ class StepStream(Stream[Reply]):
         """Queues an answer of the engine's."""
         ended = frame.open_rows if answer.frame_error is not None else answer.num_ended
         frame.open_rows -= ended
-        num_bytes = 0  # of the frame, which no longer count
-        if not frame.open_rows:
-            self._open_frames -= 1
-            num_bytes = frame.num_bytes
-            self._count(answer.frame_error, self._clock.now() - frame.arrived)
-        self._answer(frame.frame_id, answer, ended, num_bytes)
+        if frame.open_rows:
+            self._answer(frame.frame_id, answer, ended, 0)
+            return
+        self._open_frames -= 1
+        seconds = self._clock.now() - frame.arrived
+        self._answer(frame.frame_id, answer, ended, frame.num_bytes)  # whose bytes no longer count
+        self._count(answer.frame_error, seconds)
 
     def _accept(self, data: bytes) -> None:
         now = self._clock.now()

@@ -58,6 +58,7 @@ class BesideBench(Bench):
         self._land()
         while landed := flight.landed():
             self.engine._commit(landed)
+            landed.tidy()
 
     def _land(self) -> None:
         for _ in range(self.engine._flight._ready.qsize()):

@@ -153,6 +153,7 @@ def test_rows_that_failed_are_told_with_what_others_of_their_frame_gave() -> Non
     assert launch
     bench.engine._run(launch, beside_loop=False)  # as on the loop, where all is told when the step is done
     bench.engine.delivery.deliver()
+    launch.tidy()
     (answer,) = asker.answers
     assert ([row for row, _ in answer.errors], answer.finished.tolist()) == ([2], [0, 1])
     bench.assert_nothing_left()
