@@ -27,29 +27,35 @@ class AsyncModel:
         """What it takes and gives, as described when it was asked for."""
         return self._core.info
 
-    def session(self, id: str | None = None) -> Opening[AsyncSession]:
+    def session(self, id: str | None = None, *, new: bool = False) -> Opening[AsyncSession]:
         """Opens a session: `async with model.session() as session`, or `await` it and close it by hand.
 
         Without `id` a new one, which ends when it is closed. With `id` that one is resumed, or begun if it never
-        was; closing only lets go of it.
+        was; with `new` it is begun at position 0, even after it expired. Closing only lets go of it.
 
-        Raises SessionExpiredError (an id that ended: it never silently begins at 0), LimitReachedError,
-        UnsupportedError (a bidirectional model), UnavailableError, AuthenticationError.
+        Tried again after a cut, `new` takes a session at position 0 for the one that its lost try began. Where it
+        gives up (UnavailableError, DeadlineError) the session may have begun: go on without `new`.
+
+        Raises SessionExpiredError (an id that ended: it never silently begins at 0), SessionExistsError (`new`, and
+        the id lives: it is left alone), LimitReachedError, UnsupportedError (a bidirectional model), DeadlineError,
+        UnavailableError, AuthenticationError.
         """
 
         async def opened() -> AsyncSession:
-            return AsyncSession(await self._core.session(id))
+            return AsyncSession(await self._core.session(id, new))
 
         return Opening(opened)
 
-    def sessions(self, n: int | None = None, *, ids: Sequence[str] | None = None) -> Opening[AsyncSessionPool]:
+    def sessions(
+        self, n: int | None = None, *, ids: Sequence[str] | None = None, new: bool = False
+    ) -> Opening[AsyncSessionPool]:
         """Opens `n` new sessions, or those called `ids`, to be stepped together. Otherwise as `session`.
 
         Raises RowErrors where some ids cannot be opened; then none is.
         """
 
         async def opened() -> AsyncSessionPool:
-            return AsyncSessionPool(await self._core.sessions(n, ids))
+            return AsyncSessionPool(await self._core.sessions(n, ids, new))
 
         return Opening(opened)
 

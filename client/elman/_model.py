@@ -28,23 +28,27 @@ class Model:
         """What it takes and gives, as described when it was asked for."""
         return self._core.info
 
-    def session(self, id: str | None = None) -> Session:
+    def session(self, id: str | None = None, *, new: bool = False) -> Session:
         """Opens a session, to be used in a `with`, or closed by hand.
 
         Without `id` a new one, which ends when it is closed. With `id` that one is resumed, or begun if it never
-        was; closing only lets go of it.
+        was; with `new` it is begun at position 0, even after it expired. Closing only lets go of it.
 
-        Raises SessionExpiredError (an id that ended: it never silently begins at 0), LimitReachedError,
-        UnsupportedError (a bidirectional model), UnavailableError, AuthenticationError.
+        Tried again after a cut, `new` takes a session at position 0 for the one that its lost try began. Where it
+        gives up (UnavailableError, DeadlineError) the session may have begun: go on without `new`.
+
+        Raises SessionExpiredError (an id that ended: it never silently begins at 0), SessionExistsError (`new`, and
+        the id lives: it is left alone), LimitReachedError, UnsupportedError (a bidirectional model), DeadlineError,
+        UnavailableError, AuthenticationError.
         """
-        return Session(self._thread.run(self._core.session(id)), self._thread)
+        return Session(self._thread.run(self._core.session(id, new)), self._thread)
 
-    def sessions(self, n: int | None = None, *, ids: Sequence[str] | None = None) -> SessionPool:
+    def sessions(self, n: int | None = None, *, ids: Sequence[str] | None = None, new: bool = False) -> SessionPool:
         """Opens `n` new sessions, or those called `ids`, to be stepped together. Otherwise as `session`.
 
         Raises RowErrors where some ids cannot be opened; then none is.
         """
-        return SessionPool(self._thread.run(self._core.sessions(n, ids)), self._thread)
+        return SessionPool(self._thread.run(self._core.sessions(n, ids, new)), self._thread)
 
     @overload
     def infer(

@@ -32,18 +32,18 @@ class ModelCore:
         response = await context.transport.call(context.transport.models.DescribeModel, request)
         return cls(context, ModelInfo.from_proto(response.model), version)
 
-    async def session(self, session_id: str | None) -> SessionCore:
+    async def session(self, session_id: str | None, is_new: bool) -> SessionCore:
         """Opens one session."""
-        opened = await self._open(1, None if session_id is None else [session_id])
+        opened = await self._open(1, None if session_id is None else [session_id], is_new)
         return SessionCore(self.context, await self._info_of(opened), opened)
 
-    async def sessions(self, count: int | None, ids: Sequence[str] | None) -> PoolCore:
+    async def sessions(self, count: int | None, ids: Sequence[str] | None, is_new: bool) -> PoolCore:
         """Opens `count` new sessions, or those of `ids`."""
         if (count is None) == (ids is None):
             raise InvalidInputError("sessions: expected a number of sessions or their ids, one of the two")
         if (count or 0) < 1 and not ids:
             raise InvalidInputError("sessions: expected at least one session")
-        opened = await self._open(count or 0, None if ids is None else list(ids))
+        opened = await self._open(count or 0, None if ids is None else list(ids), is_new)
         return PoolCore(self.context, await self._info_of(opened), opened)
 
     async def infer(
@@ -59,11 +59,11 @@ class ModelCore:
         )
         return call.result(response)
 
-    async def _open(self, count: int, ids: list[str] | None) -> Opened:
+    async def _open(self, count: int, ids: list[str] | None, is_new: bool) -> Opened:
         opener = self.context.opener
         if ids is None:
             return await opener.open_new(self.info, count)
-        return await opener.open_named(self.info.name, self._version, ids)
+        return await opener.open_named(self.info.name, self._version, ids, is_new)
 
     async def _info_of(self, opened: Opened) -> ModelInfo:
         """A resumed session may run on another version than the one described."""

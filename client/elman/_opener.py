@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from elman._driver import Driver
-from elman._errors import ElmanError, NotFoundError, RowErrors, UnsupportedError
+from elman._errors import ElmanError, NotFoundError, RowErrors, SessionExistsError, UnsupportedError
 from elman._info import ModelInfo
 from elman._packed import Index
 from elman._result import State
@@ -50,15 +50,16 @@ class Opener:
             is_named=False,
         )
 
-    async def open_named(self, model: str, version: str, ids: Sequence[str]) -> Opened:
-        """Resumes or begins the caller's own sessions."""
+    async def open_named(self, model: str, version: str, ids: Sequence[str], is_new: bool) -> Opened:
+        """Resumes or begins the caller's own sessions; begins all of them where they are to be new."""
+        mode = sessions_pb2.OPEN_MODE_NEW if is_new else sessions_pb2.OPEN_MODE_RESUME_OR_NEW
         return await self._open(
             [
                 sessions_pb2.OpenSessionsRequest(
                     model=model,
                     version=version,
                     session_ids=ids[first : first + _BATCH],
-                    mode=sessions_pb2.OPEN_MODE_RESUME_OR_NEW,
+                    mode=mode,
                 )
                 for first in range(0, len(ids), _BATCH)
             ],
@@ -84,19 +85,64 @@ class Opener:
         versions: set[str] = set()
         errors: dict[int, ElmanError] = {}
         for request in requests:
-            response = await self._transport.call(self._transport.sessions.OpenSessions, request)
+            response, failed = await self._ask(request)
             first = sum(map(len, rows)) + len(errors)
-            errors |= {first + failed.index: error_of_status(failed.status) for failed in response.errors}
-            bad = {failed.index for failed in response.errors}
-            good = [place for place in range(len(response.handles)) if place not in bad]
+            errors |= {first + place: error for place, error in failed.items()}
+            good = [place for place in range(len(response.handles)) if place not in failed]
             rows.append(self._add(request.model, response, good))
             ids += [response.session_ids[place] for place in good]
             versions |= {response.versions[place] for place in good}
         opened = Opened(np.concatenate(rows), ids, next(iter(versions), ""), is_named)
         if errors or len(versions) > 1:
-            await self.end(requests[0].model, opened)
+            # What this very call began is ended even where the caller named it: else it could not be asked for again.
+            is_kept = requests[0].mode != sessions_pb2.OPEN_MODE_NEW
+            await self.end(requests[0].model, replace(opened, is_named=is_kept))
             raise _failure(errors, versions)
         return opened
+
+    async def _ask(
+        self, request: sessions_pb2.OpenSessionsRequest
+    ) -> tuple[sessions_pb2.OpenSessionsResponse, dict[int, ElmanError]]:
+        """One batch: the answer, and what failed by its place in it."""
+        cuts: list[ElmanError] = []
+        response = await self._transport.call(self._transport.sessions.OpenSessions, request, on_cut=cuts.append)
+        failed = _failed(response)
+        if cuts and request.mode == sessions_pb2.OPEN_MODE_NEW:
+            await self._resume_begun(request, response, failed)
+        return response, failed
+
+    async def _resume_begun(
+        self,
+        request: sessions_pb2.OpenSessionsRequest,
+        response: sessions_pb2.OpenSessionsResponse,
+        failed: dict[int, ElmanError],
+    ) -> None:
+        """After a cut: ids that exist, untouched, were begun by the try whose answer was lost. They are resumed.
+
+        The server does not say who began a session. Position 0 is the one sign; where it misleads, a session that
+        somebody else began and has not stepped changes hands, and no step is lost.
+        """
+        begun = [
+            place for place, error in failed.items() if isinstance(error, SessionExistsError) and error.position == 0
+        ]
+        if not begun:
+            return
+        again = sessions_pb2.OpenSessionsRequest(
+            model=request.model,
+            version=request.version,
+            session_ids=[request.session_ids[place] for place in begun],
+            mode=sessions_pb2.OPEN_MODE_RESUME,
+        )
+        resumed = await self._transport.call(self._transport.sessions.OpenSessions, again)
+        lost = _failed(resumed)
+        for number, place in enumerate(begun):
+            if number in lost:
+                failed[place] = lost[number]
+            elif resumed.positions[number] == 0:  # else somebody stepped it meanwhile: it exists, as was told
+                del failed[place]
+                response.handles[place] = resumed.handles[number]
+                response.positions[place] = 0
+                response.versions[place] = resumed.versions[number]
 
     def _add(self, model: str, response: sessions_pb2.OpenSessionsResponse, places: list[int]) -> Index:
         table = self._driver.table
@@ -114,6 +160,10 @@ class Opener:
                 error = error_of_status(failed.status)
                 if not isinstance(error, NotFoundError):  # gone already is as good
                     raise error
+
+
+def _failed(response: sessions_pb2.OpenSessionsResponse) -> dict[int, ElmanError]:
+    return {failed.index: error_of_status(failed.status) for failed in response.errors}
 
 
 def _failure(errors: dict[int, ElmanError], versions: set[str]) -> ElmanError:

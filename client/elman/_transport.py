@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+import contextlib
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol, TypeVar
 
 import grpc
 
 from elman._deadline import Deadline
-from elman._errors import ClosedError
+from elman._errors import ClosedError, ElmanError
 from elman._retry import NO_RETRY, Retry, given_up, is_cut, is_refused_for_now
 from elman._status import error_of_call
 from elman.v1 import inference_pb2_grpc, models_pb2_grpc, sessions_pb2_grpc
@@ -57,12 +58,12 @@ class Transport:
         self._tls = tls
         self._options = (*_OPTIONS, *options)
         self._channel: grpc.aio.Channel | None = None
-        self._is_closed = False
+        self._closed = asyncio.Event()
 
     @property
     def channel(self) -> grpc.aio.Channel:
         """The open channel."""
-        if self._is_closed:
+        if self._closed.is_set():
             raise ClosedError("the client is closed")
         if self._channel is None:
             self._channel = self._open()
@@ -90,8 +91,12 @@ class Transport:
         *,
         timeout_seconds: float | None = None,
         retry: Retry | None = None,
+        on_cut: Callable[[ElmanError], object] | None = None,
     ) -> ResponseT:
-        """A unary call, tried again where that is safe and helps, within the timeout in all. Raises ElmanError."""
+        """A unary call, tried again where that is safe and helps, within the timeout in all. Raises ElmanError.
+
+        `on_cut` is told of each cut before the next try: what was asked may have been done, and its answer lost.
+        """
         retry = retry or self.retry
         deadline = Deadline.after(self.timeout_seconds if timeout_seconds is None else timeout_seconds)
         attempt = 0
@@ -105,25 +110,33 @@ class Transport:
             is_worth_it = attempt < retry.max_attempts and deadline.allows(delay)
             if not (is_worth_it and (is_cut(error) or is_refused_for_now(error))):
                 raise given_up(error)
-            await asyncio.sleep(delay)
+            if on_cut is not None and is_cut(error):
+                on_cut(error)
+            await self._pause(delay)
 
     async def close(self) -> None:
         """Closes the channel; calls under way are cancelled."""
-        self._is_closed = True
+        self._closed.set()
         if self._channel is not None:
             await self._channel.close()
 
     async def _once(
         self, method: Method[RequestT, ResponseT], request: RequestT, timeout_seconds: float | None
     ) -> ResponseT:
-        if self._is_closed:  # while it waited to be tried again
+        if self._closed.is_set():  # while it waited to be tried again
             raise ClosedError("the client was closed")
         try:
             return await method(request, timeout=timeout_seconds, metadata=self.metadata)
         except asyncio.CancelledError:
-            if self._is_closed:
+            if self._closed.is_set():
                 raise ClosedError("the client was closed") from None
             raise
+
+    async def _pause(self, seconds: float) -> None:
+        """Waits, but not for a client that is closed meanwhile."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._closed.wait()
 
     def _open(self) -> grpc.aio.Channel:
         if self._tls is False:

@@ -106,7 +106,7 @@ async def test_what_the_caller_cancels_or_closes_while_it_waits_for_another_try_
 
     def delay_seconds(*_: object) -> float:
         waits.set()
-        return 0.1
+        return 3600.0
 
     monkeypatch.setattr(elman.Retry, "delay_seconds", delay_seconds)
     with server as address:
@@ -143,4 +143,5 @@ async def _give_up(call: asyncio.Future[Any], client: elman.AsyncClient, is_clos
     else:
         call.cancel()
     with pytest.raises(elman.ClosedError if is_closed else asyncio.CancelledError):
-        await call
+        async with asyncio.timeout(60):  # else what goes on waiting, an hour say, would keep the tests waiting too
+            await call

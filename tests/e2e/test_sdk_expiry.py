@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from served import Serve
 from stepped import FakeClock
+from toys import assert_near, toy
 
 import elman
 
@@ -25,3 +26,28 @@ async def test_a_step_of_an_expired_session_is_told_that_when_and_where_it_ended
                 await session.step(X)
             assert caught.value.position == session.position == 3
             assert caught.value.end_time == datetime.fromtimestamp(clock.wall(clock.time), UTC)
+
+
+async def test_an_expired_id_begins_anew_at_0_where_that_is_asked_for_and_one_that_lives_is_left_alone(
+    serve: Serve,
+) -> None:
+    clock = FakeClock()
+    served = await serve("lstm", clock=clock, idle_timeout_seconds=5)
+    async with elman.AsyncClient(served.server.address) as client:
+        model = await client.model("lstm")
+        async with model.session(id="gone") as session:
+            await session.step(X)
+        clock.time += 6
+        await served.expire()
+        with pytest.raises(elman.SessionExpiredError):
+            await model.session(id="gone")
+        async with model.session(id="gone", new=True) as session:
+            for position in (0, 3):
+                with pytest.raises(elman.SessionExistsError) as caught:
+                    await model.session(id="gone", new=True)
+                assert caught.value.position == session.position == position
+                output = await session.step(X)
+                if position == 0:
+                    assert_near(output, toy("lstm").run(X)[0])
+        async with model.session(id="gone") as session:
+            assert session.position == 6
