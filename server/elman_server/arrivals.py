@@ -63,12 +63,9 @@ class Arrivals:
         rows = _rows_of_letters(letters) if len(letters) == len(frames) else _rows(frames)
         handles, self.lengths, self._positions, self.data = rows
         self.handles = handles if lent is None else lent.view(np.uint64)
-        self.table: Table = np.zeros(len(frames), ARRIVAL)
-        self.table["end"] = list(accumulate([frame.num_rows for frame in frames]))
-        self.table["kind"] = [frame.kind for frame in frames]
-        self.table["deadline"] = [frame.deadline for frame in frames]
-        self.table["arrived"] = [frame.arrived for frame in frames]
-        self.table["number"] = -1
+        ends = accumulate([frame.num_rows for frame in frames])
+        records = [(end, f.kind, f.deadline, f.arrived, 0, False, -1) for end, f in zip(ends, frames, strict=True)]
+        self.table: Table = np.array(records, ARRIVAL)
         self._is_lent = lent is not None
 
     def frame_of(self, r: int) -> tuple[Frame, int]:

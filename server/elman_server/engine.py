@@ -228,7 +228,6 @@ class Engine:
             runtime.metrics.expired_rows.inc(worker.commit.drop_all(late.tolist(), error))
         if batch is None:
             return None
-        runtime.scheduler.observe_waits(batch, now, runtime.metrics.queue_seconds)
         return Launch(worker, batch, self.clock)
 
     def _commit(self, launch: Launch) -> None:

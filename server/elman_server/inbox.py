@@ -2,7 +2,6 @@
 
 from collections import deque
 from collections.abc import Callable
-from itertools import groupby
 from typing import NamedTuple
 
 from elman_server.frames import Frame
@@ -51,11 +50,16 @@ class Inbox:
 
     def take_all(self) -> list[Frames | Callable[[], None]]:
         """All that is there; frames for one worker that stand together are one."""
-        items = [self._items.popleft() for _ in range(len(self._items))]
         taken: list[Frames | Callable[[], None]] = []
-        for worker, group in groupby(items, key=lambda item: item.worker if isinstance(item, Submission) else None):
-            if worker:
-                taken.append(Frames(worker, [item.frame for item in group if isinstance(item, Submission)]))
+        latest: Frames | None = None
+        for _ in range(len(self._items)):
+            item = self._items.popleft()
+            if isinstance(item, Job):
+                latest = None
+                taken.append(item.function)
+            elif latest and latest.worker is item.worker:
+                latest.frames.append(item.frame)
             else:
-                taken.extend(item.function for item in group if isinstance(item, Job))
+                latest = Frames(item.worker, [item.frame])
+                taken.append(latest)
         return taken

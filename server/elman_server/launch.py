@@ -97,6 +97,7 @@ class Launch:
         if committed and self.result:
             self.worker.commit.tidy(committed)
             metrics, batch = self.worker.runtime.metrics, self.batch
+            self.worker.runtime.scheduler.observe_waits(batch, self._began, metrics.queue_seconds)
             metrics.plan(self.result.plan_name)
             metrics.ran(len(batch.numbers), batch.num_steps, len(self.result.output), self.result.seconds)
 

@@ -39,7 +39,6 @@ def rehearse() -> None:
         worker.admission.admit([_frame(handles)])
         batch, _ = runtime.scheduler.form(0.0)
         assert batch is not None  # one row was admitted
-        runtime.scheduler.observe_waits(batch, 0.0, runtime.metrics.queue_seconds)
         runtime.metrics.session_lifetime.observe_all(np.zeros(1))
         launch = Launch(worker, batch, Clock())
         launch.read()
