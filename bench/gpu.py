@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from statistics import median
 
 import torch
 from torch import nn
@@ -31,7 +30,7 @@ from elman_server.bench.machine import date_now
 CUDA = torch.device("cuda")
 BARE = "torch.nn"
 ROWS = (1, 8, 32, 128, 512, 1024, 4096)
-EFFORT = Effort(min_rounds=7, max_rounds=7, sample_seconds=5e-3, give_up_factor=float("inf"), statistic=median)
+EFFORT = Effort(min_rounds=7, max_rounds=7, sample_seconds=5e-3, give_up_factor=float("inf"))
 
 
 @dataclass(frozen=True)

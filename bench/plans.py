@@ -20,7 +20,6 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from math import exp, log
 from pathlib import Path
-from statistics import median
 
 import torch
 from torch import nn
@@ -42,9 +41,7 @@ CELLS = (Cell.LSTM, Cell.GRU, Cell.RNN_TANH)
 TORCH = "torch.nn"
 LOWER = ("bfloat16", "int8")
 """Precisions that a model may allow, the wider one first; names of plans end with them."""
-EFFORT = Effort(
-    min_rounds=7, max_rounds=99, max_seconds=0.4, sample_seconds=5e-4, give_up_factor=float("inf"), statistic=median
-)
+EFFORT = Effort(min_rounds=7, max_rounds=99, max_seconds=0.4, sample_seconds=5e-4, give_up_factor=float("inf"))
 
 
 @dataclass(frozen=True)
@@ -97,7 +94,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--short", action="store_true", help="a part of the grid, in half a minute")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--precision", choices=["float32", *LOWER], default="float32")
-    parser.add_argument("--budget", type=float, default=8.0, help="seconds of warm-up per model")
+    parser.add_argument("--budget", type=float, default=12.0, help="seconds of warm-up per model")
     parser.add_argument("--out", type=Path, help="JSON file; default bench/results/plans-MACHINE[-PRECISION].json")
     return parser.parse_args()
 

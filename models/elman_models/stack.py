@@ -75,7 +75,7 @@ class Stack:
         progress: Progress | None = None,
         *,
         cache: PlanCache | None = None,
-        budget_seconds: float = 8.0,
+        budget_seconds: float = 12.0,
         overrides: Overrides | None = None,
     ) -> None:
         """Fills `plans` by measuring, on the calling thread; seconds, or a moment if `cache` has the table.

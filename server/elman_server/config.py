@@ -66,7 +66,7 @@ class ServerConfig(_Frozen):
     """auto, cpu, cuda or cuda:N; auto takes CUDA where there is one."""
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None
     """torch's threads within one operation; none: one less than torch takes by itself: a core for the wire."""
-    warm_up_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 8.0
+    warm_up_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 12.0
     """Longest time to measure which plan runs which batch of a model best; 0: not at all."""
     cache: Path | None = Path("~/.cache/elman")
     """Folder where measured plan tables are kept; none: nowhere."""

@@ -17,7 +17,7 @@ from elman_models.plans.cache import PlanCache, cache_key
 from elman_models.plans.candidates import Candidate, default_plan
 from elman_models.plans.measure import Effort, interleaved, stopwatch
 from elman_models.plans.table import Entry, Shape
-from elman_models.plans.warm_up import RAGGED, UNIFORM, WarmUp
+from elman_models.plans.warm_up import RAGGED, UNIFORM, WarmUp, _best
 from elman_models.plans.workshop import Workshop
 
 KEY = {"machine": "this one"}
@@ -136,17 +136,22 @@ def test_only_plans_that_are_close_are_looked_at_again_and_the_faster_moment_is_
     plans = {name: CountingPlan(name) for name in ("first", "near", "far")}
     close, alone = Shape(2, 1), Shape(4, 1)
     entries = {
-        close: Entry("first", {"first": 1.0, "near": 1.2, "far": 1.5}),
-        alone: Entry("first", {"first": 1.0, "far": 1.5}),
+        close: Entry("first", {"first": 1.0, "near": 1.2, "far": 2.0}),
+        alone: Entry("first", {"first": 1.0, "far": 2.0}),
     }
     warm_up = WarmUp(spec, CPU, make_workshop(stack), budget_seconds=0.0)
     looked = warm_up._looked_again(plans, entries, deadline=inf)
     assert looked[alone] == entries[alone]
     assert looked[close].seconds["first"] < 1
     assert looked[close].seconds["near"] < 1
-    assert looked[close].seconds["far"] == 1.5
+    assert looked[close].seconds["far"] == 2.0
     assert not plans["far"].shapes
     assert warm_up._looked_again(plans, entries, deadline=0.0) == entries
+
+
+@pytest.mark.parametrize(("near", "best"), [(1.02, "near"), (1.05, "first")])
+def test_of_plans_that_are_as_good_as_equal_the_first_candidate_is_taken(near: float, best: str) -> None:
+    assert _best({"slow": 1.3, "near": near, "first": 1.0, "last": 1.01}) == best
 
 
 def test_a_slower_run_loses_and_a_hopeless_one_is_not_run_again() -> None:
@@ -163,7 +168,7 @@ def test_a_slower_run_loses_and_a_hopeless_one_is_not_run_again() -> None:
     }
     seconds = interleaved(runs, thread_time, Effort(give_up_factor=5))
     assert seconds["fast"] < seconds["slow"] < seconds["hopeless"]
-    assert calls["hopeless"] == 2
+    assert calls["hopeless"] == 3
     assert calls["fast"] > 3
 
 

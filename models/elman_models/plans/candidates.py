@@ -41,7 +41,8 @@ def default_plan(rnn: nn.RNNBase) -> Plan:
 
 
 def candidates(spec: ModelSpec, rnn: nn.RNNBase) -> list[Candidate]:
-    """Every plan that fits, on the device of `rnn`; float32 ones first, the default one before all."""
+    """Every plan that fits, on the device of `rnn`: the default one, then by what is taken where times are as good as
+    equal. oneDNN's kernel slows down least when other programs take the caches; a lower precision has to pay."""
     default = default_plan(rnn)
     first = Candidate(default.name, lambda: default, takes_ragged=True)
     device = next(rnn.parameters()).device
@@ -58,13 +59,14 @@ def _on_cpu(spec: ModelSpec, rnn: nn.RNNBase) -> list[Candidate]:
             found += _on_onednn(spec, rnn, is_plain_lstm)
     if not spec.bidirectional and not spec.proj_size and _has_ort() and _weights_bytes(rnn) <= MAX_ORT_BYTES:
         found.append(Candidate("ort", partial(_build_ort, spec, rnn), takes_ragged=False))
-    return found
+    return sorted(found, key=lambda candidate: candidate.precision is not Precision.FLOAT32)  # stable
 
 
 def _on_onednn(spec: ModelSpec, rnn: nn.RNNBase, is_plain_lstm: bool) -> list[Candidate]:
-    found = [Candidate("fused", lambda: FusedPlan("fused", spec, rnn, OneDnnAffine), takes_ragged=True)]
+    found: list[Candidate] = []
     if is_plain_lstm:
         found.append(Candidate("onednn_lstm", lambda: OneDnnLstmPlan("onednn_lstm", spec, rnn), takes_ragged=False))
+    found.append(Candidate("fused", lambda: FusedPlan("fused", spec, rnn, OneDnnAffine), takes_ragged=True))
     if spec.precision in (Precision.BFLOAT16, Precision.INT8):
         found += _in_bfloat16(spec, rnn, is_plain_lstm)
     if spec.precision is Precision.INT8 and has_int8():

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from random import Random
+from statistics import median
 from time import perf_counter, thread_time
 
 import torch
@@ -11,9 +12,6 @@ import torch
 Run = Callable[[], object]
 Now = Callable[[], float]
 """Seconds since some moment, once what was begun is done."""
-
-LONG_SECONDS = 5e-3
-"""A run of this time is long enough to be believed, or given up, at once."""
 
 
 def stopwatch(device: torch.device) -> Now:
@@ -28,19 +26,21 @@ class Effort:
     """How long to measure one shape."""
 
     max_rounds: int = 7
-    min_rounds: int = 2
+    min_rounds: int = 3
     max_seconds: float = 0.1
     """After which no further round begins, beyond `min_rounds`."""
     sample_seconds: float = 5e-4
     """A run shorter than this is repeated within a round."""
     give_up_factor: float = 1.8
     """A run that takes this many times the fastest one's time is not measured further."""
-    statistic: Callable[[list[float]], float] = min
-    """What is made of the rounds: what else runs on the machine can only add to a time, so the least says most."""
 
 
 def interleaved(runs: Mapping[str, Run], now: Now, effort: Effort) -> dict[str, float]:
-    """Seconds of one run, by name; runs that lose at once have their first time."""
+    """Seconds of one run, by name: the median of the rounds; runs that lose at once have their first time.
+
+    The least would say most if what else runs on a machine slowed all alike. But some vary more than others, and were
+    chosen for moments that callers seldom see.
+    """
     first = {name: _first(run, now) for name, run in runs.items()}
     limit = effort.give_up_factor * min(first.values())
     kept = {name: run for name, run in runs.items() if first[name] <= limit}
@@ -53,13 +53,12 @@ def interleaved(runs: Mapping[str, Run], now: Now, effort: Effort) -> dict[str, 
         # In another order each time: who comes before leaves the caches as it likes.
         for name in Random(index).sample(list(kept), len(kept)):
             samples[name].append(_time(kept[name], now, repeats))
-    return first | {name: effort.statistic(times) for name, times in samples.items()}
+    return first | {name: median(times) for name, times in samples.items()}
 
 
 def _first(run: Run, now: Now) -> float:
     run()  # kernels are chosen, memory is allocated
-    seconds = _time(run, now, 1)
-    return seconds if seconds > LONG_SECONDS else min(seconds, _time(run, now, 1))
+    return min(_time(run, now, 1), _time(run, now, 1))  # memory may come only by and by
 
 
 def _time(run: Run, now: Now, repeats: int) -> float:

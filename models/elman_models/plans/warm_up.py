@@ -27,9 +27,11 @@ UNIFORM = tuple(Shape(1 << power, steps) for power in range(9) for steps in (1, 
 RAGGED = tuple(Shape(1 << power, steps, True) for power in range(1, 9) for steps in (4, 16))
 UNIFORM_SHARE = 0.7
 """Of the budget."""
-CLOSE_FACTOR = 1.3
+CLOSE_FACTOR = 1.6
 """Plans that take up to this many times the fastest one's time are measured again, at other moments."""
-MORE_LOOKS = 4
+MORE_LOOKS = 6
+NEAR_FACTOR = 1.03
+"""Plans that take up to this many times the fastest one's time are as good: the first candidate of them is taken."""
 HOPELESS_FACTOR = 1.8
 """A plan that takes this many times the fastest one's time is not measured at still more rows."""
 FEW_ROWS = 32
@@ -89,23 +91,24 @@ class WarmUp:
             if self.progress:
                 self.progress(done, len(UNIFORM) + len(RAGGED), str(shape))
             seconds = self._time(_hopeful(plans, shape, entries), shape)
-            entries[shape] = Entry(min(seconds, key=seconds.__getitem__), seconds)
+            entries[shape] = Entry(_best(seconds), seconds)
             seconds_per_step = (perf_counter() - began) / shape.row_steps
         return entries
 
     def _looked_again(
         self, plans: Mapping[str, Plan], entries: Mapping[Shape, Entry], deadline: float
     ) -> dict[Shape, Entry]:
-        # What else runs on the machine slows plans down by turns: of two moments the faster one is believed.
+        # A moment may be a bad one for a plan: its memory comes by and by, and other programs take the caches. Of two
+        # the better is believed.
         looked = dict(entries)
         for shape, entry in entries.items():
             limit = CLOSE_FACTOR * entry.seconds.get(entry.plan, 0.0)
             close = {name: plan for name, plan in plans.items() if entry.seconds.get(name, inf) <= limit}
-            expected = (2 + self.effort.min_rounds) * sum(entry.seconds[name] for name in close)
+            expected = (3 + self.effort.min_rounds) * sum(entry.seconds[name] for name in close)
             if len(close) > 1 and perf_counter() + expected < deadline:
                 again = self._time(close, shape)
                 seconds = {name: min(s, again.get(name, inf)) for name, s in entry.seconds.items()}
-                looked[shape] = Entry(min(seconds, key=seconds.__getitem__), seconds)
+                looked[shape] = Entry(_best(seconds), seconds)
         return looked
 
     def _time(self, plans: Mapping[str, Plan], shape: Shape) -> dict[str, float]:
@@ -141,6 +144,11 @@ def sample(spec: ModelSpec, shape: Shape, device: torch.device) -> tuple[Packed,
     data = torch.randn(int(sizes.sum()), spec.input_size, device=device)
     zeros = State.zeros(spec, shape.rows, device)
     return Packed(data, sizes), State(zeros.h + 0.1, None if zeros.c is None else zeros.c + 0.1)
+
+
+def _best(seconds: Mapping[str, float]) -> str:
+    limit = NEAR_FACTOR * min(seconds.values())
+    return next(name for name, one in seconds.items() if one <= limit)
 
 
 def _hopeful(plans: Mapping[str, Plan], shape: Shape, entries: Mapping[Shape, Entry]) -> dict[str, Plan]:
