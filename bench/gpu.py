@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from bench.kept import kept_path
+from bench.plans import plans_of
 from elman_models import ModelSpec, Packed, Stack, State
 from elman_models.plans.cache import cache_key
 from elman_models.plans.candidates import candidates
@@ -99,7 +100,7 @@ def measure(stack: Stack) -> Iterator[Point]:
     for rows in ROWS:
         for steps in (1, 4, 16):
             batch = sample(stack.spec, Shape(rows, steps), CUDA)
-            plans = {name: workshop.plan(name) for name in workshop.names(is_ragged=False)}
+            plans = plans_of(stack, workshop, Shape(rows, steps))
             runs: dict[str, Callable[[], object]] = {name: partial(plan.run, *batch) for name, plan in plans.items()}
             runs[BARE] = partial(run_bare, stack.rnn, *batch)
             for run in runs.values():
