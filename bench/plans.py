@@ -92,7 +92,7 @@ def parse() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--short", action="store_true", help="a part of the grid, in half a minute")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--threads", type=int, default=1, help="default 1, as the servers of the other benchmarks")
     parser.add_argument("--precision", choices=["float32", *LOWER], default="float32")
     parser.add_argument("--budget", type=float, default=12.0, help="seconds of warm-up per model")
     parser.add_argument("--out", type=Path, help="JSON file; default bench/results/plans-MACHINE[-PRECISION].json")
