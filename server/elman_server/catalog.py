@@ -58,14 +58,14 @@ class Catalog:
         Raises:
             UnknownModel: it was unloaded meanwhile.
         """
-        worker = self._workers.get(runtime.number)
-        if worker is None or worker.runtime is not runtime:
+        if not self._is_loaded(runtime):
             raise UnknownModel(f"model {runtime.spec.name!r} version {runtime.spec.version!r} was unloaded")
-        return worker
+        return self._workers[runtime.number]
 
     def has_others(self, runtime: Runtime) -> bool:
         """Whether other versions of the same model are loaded, and stay."""
-        versions = self.family(runtime.spec.name).versions.values()
+        family = self.families.get(runtime.spec.name)
+        versions = family.versions.values() if family else ()
         return any(r is not runtime and r not in self._leaving for r in versions)
 
     def runtimes(self) -> list[Runtime]:
@@ -114,6 +114,8 @@ class Catalog:
         """Answers what is admitted, ends the model's sessions and stops serving it."""
         left = self._leaving.get(runtime)
         if left is None:
+            if not self._is_loaded(runtime):
+                return  # another call has unloaded it
             left = self._leaving[runtime] = asyncio.get_running_loop().create_future()
             left.add_done_callback(lambda _: self._leaving.pop(runtime))
             await self._engine.call(partial(self._begin_unload, runtime, left))
@@ -124,6 +126,10 @@ class Catalog:
         leaving = [f for r, f in self._leaving.items() if r.spec.name == name and version in ("", r.spec.version)]
         if leaving:
             await asyncio.wait(leaving)
+
+    def _is_loaded(self, runtime: Runtime) -> bool:
+        worker = self._workers.get(runtime.number)
+        return worker is not None and worker.runtime is runtime
 
     def _add(self, stack: Stack) -> Runtime:
         spec = stack.spec
@@ -148,8 +154,10 @@ class Catalog:
         runtime.unloading = True
 
         def finish() -> None:
-            self._remove(runtime)
-            self._engine.delivery.settle(left)
+            try:
+                self._remove(runtime)
+            finally:
+                self._engine.delivery.settle(left)
 
         self._engine.chores.when_empty(runtime, finish)
 

@@ -1,6 +1,7 @@
 """Commit: what a batch gave goes to sessions, held answers and callers; and what failed is taken back."""
 
-from collections.abc import Iterable
+import logging
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +17,7 @@ from elman_server.runtime import Runtime
 from elman_server.scheduler import Batch
 from elman_server.settling import Settled, settle
 
+log = logging.getLogger(__name__)
 I64 = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
@@ -126,7 +128,14 @@ class Commit:
         for number in numbers:
             self._runtime.starting_states.pop(number, None)
             for function in self._runtime.after.pop(number, ()):
-                function()
+                _guarded(function)
+
+
+def _guarded(function: Callable[[], None]) -> None:
+    try:
+        function()
+    except Exception:  # a bug in what waits for a chunk is not to leave its batch half committed
+        log.exception("a bug in what waited for a chunk")
 
 
 def _follow(error: ServiceError, begin: int) -> ServiceError:

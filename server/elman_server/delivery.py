@@ -9,7 +9,7 @@ from typing import TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from elman_server.answers import Answer, StepAnswer, failure
+from elman_server.answers import Answer, StepAnswer, failure, refusal
 from elman_server.errors import ServiceError
 from elman_server.frames import Frame, Letter, LetterAsker, Want
 from elman_server.pages import Page
@@ -33,6 +33,11 @@ class Delivery:
     def answer(self, frame: Frame, answer: Answer) -> None:
         """One frame's answer."""
         self._waiting.append(partial(_tell, frame, answer))
+
+    def refuse(self, frame: Frame, error: ServiceError) -> None:
+        """Ends all of a frame that is open."""
+        self._failed.pop(frame, None)  # these, too
+        self.answer(frame, refusal(error))
 
     def fail(self, frame: Frame, row: int, error: ServiceError) -> None:
         """A row that failed: told with what else there is to tell of its frame."""
@@ -77,9 +82,9 @@ class Delivery:
 
     def _taken(self) -> Sequence[Callable[[], None]]:
         waiting, self._waiting = self._waiting, []
-        if self._failed:
-            waiting.append(partial(_tell_failed, self._failed))  # those that no page's answer has told
-            self._failed = {}
+        failed, self._failed = self._failed, {}  # another one each time: the loop's thread takes from that of its pages
+        if failed:
+            waiting.append(partial(_tell_failed, failed))  # those that no page's answer has told
         return waiting
 
     def _arrive(self, functions: Sequence[Callable[[], None]]) -> None:

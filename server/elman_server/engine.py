@@ -8,7 +8,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
 
-from elman_server.answers import refusal
 from elman_server.chores import SECONDS_BETWEEN, Chores
 from elman_server.clock import Clock
 from elman_server.delivery import Delivery
@@ -281,7 +280,7 @@ class Engine:
         """Takes frames in, or refuses them where that meets a bug. On the engine's thread."""
         if not self._guarded(partial(worker.admission.admit, frames)):
             for frame in frames:
-                self.delivery.answer(frame, refusal(EngineFailed("the server failed to take the frame in")))
+                self.delivery.refuse(frame, EngineFailed("the server failed to take the frame in"))
 
     def _guarded(self, function: Callable[[], None]) -> bool:
         # Whether it returned. A bug in one thing that was asked must not end the thread that serves everyone.

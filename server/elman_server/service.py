@@ -43,11 +43,13 @@ class InferenceService(inference_pb2_grpc.InferenceServicer):
         check_answer(frame, runtime.spec, None)
         initial = read_state(request, runtime.spec, frame.num_rows)
         with self._callers.charged(context.peer(), frame.num_rows, frame.num_bytes):
+            admitting = self._engine.call(lambda: worker.admission.admit_infer(frame, initial), is_short=True)
             try:
-                await self._engine.call(lambda: worker.admission.admit_infer(frame, initial), is_short=True)
+                await admitting
                 result = await call.future
             finally:
-                if frame.open_rows:
+                was_refused = admitting.done() and not admitting.cancelled() and admitting.exception()
+                if frame.open_rows and not was_refused:
                     self._engine.cancel(call)
         return _response(runtime.spec.version, result)
 

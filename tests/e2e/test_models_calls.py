@@ -97,6 +97,16 @@ async def test_two_unloads_at_once_leave_the_server_alive(serve: Serve) -> None:
     assert (await served.open("lstm", count=1)).positions == [0]
 
 
+async def test_what_another_call_has_unloaded_meanwhile_is_no_reason_to_wait(serve: Serve) -> None:
+    served = await serve("gru", "lstm")
+    gone = served.runtime("gru")
+    await served.models.UnloadModel(pb.UnloadModelRequest(model="gru"))
+    await asyncio.wait_for(served.server.door.unload([gone, served.runtime("lstm")]), 30)
+    assert await listed(served) == []
+    await served.models.LoadModel(pb.LoadModelRequest(model="gru"))
+    assert await listed(served) == ["gru"]
+
+
 async def test_a_model_that_is_asked_for_while_it_is_unloaded_is_loaded_anew(serve: Serve) -> None:
     served = await serve("gru", "lstm")
     opened = await served.open("gru", count=1)

@@ -2,6 +2,8 @@
 
 import gc
 import logging
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
@@ -156,6 +158,36 @@ def test_rows_that_failed_are_told_with_what_others_of_their_frame_gave() -> Non
     launch.tidy()
     (answer,) = asker.answers
     assert ([row for row, _ in answer.errors], answer.finished.tolist()) == ([2], [0, 1])
+    bench.assert_nothing_left()
+
+
+def test_a_row_that_fails_is_not_told_with_an_older_page() -> None:
+    bench, asker = make_bench(), Asked()
+    opened = bench.open(*"ab")
+    frame = bench.frame(opened.handles, random_input(bench.toy.spec, RNG, 6), [5, 1], asker)
+    told: list[Callable[[], None]] = []  # as a loop that is busy meanwhile
+    bench.engine.delivery._loop.call_soon_threadsafe = lambda f, *args: told.append(partial(f, *args))  # type: ignore[method-assign]
+    bench.submit(frame)
+    bench.pump()
+    bench.engine.delivery.fail(frame, 0, EngineFailed("later"))
+    for function in told:
+        function()
+    assert [answer.errors for answer in asker.answers] == [()]
+    assert asker.answers[0].finished.tolist() == [1]
+
+
+def test_a_bug_in_what_waits_for_a_chunk_leaves_its_batch_whole(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.CRITICAL)
+    bench, asker = make_bench(), Asked()
+    opened, data = bench.open("a"), random_input(bench.toy.spec, RNG, 1)
+    bench.submit(bench.frame(opened.handles, data, [1], asker, positions=[0]))
+    bench.engine._take_in()
+    bench.runtime.after[next(iter(bench.runtime.scheduler.queues.of(0)))] = [lambda: 1 / 0]  # type: ignore[list-item, return-value]
+    bench.drain()
+    bench.submit(bench.frame(opened.handles, data, [1], asker, positions=[0]))
+    bench.drain()
+    first, again = asker.answers
+    assert (again.output == first.output).all()
     bench.assert_nothing_left()
 
 

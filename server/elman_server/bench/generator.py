@@ -84,10 +84,10 @@ async def _drive(load: Load, index: int, stream: FrameStream, frames: list[Frame
 
 async def _window(load: Load, tally: Tally, probe: Probe) -> Outcome:
     await asyncio.sleep(load.warm_up_seconds)
-    before, began, cpu = await asyncio.to_thread(probe), now(), time.process_time()
+    before, began, cpu = await asyncio.to_thread(probe.look), now(), time.process_time()
     tally.is_open = True
     await asyncio.sleep(load.seconds)
     tally.is_open, tally.is_over = False, True
     seconds, cpu = now() - began, time.process_time() - cpu
-    after = await asyncio.to_thread(probe)
-    return tally.outcome(seconds, after - before, cpu)
+    after = await asyncio.to_thread(probe.look)
+    return tally.outcome(seconds, after.reading() - before.reading(), cpu)

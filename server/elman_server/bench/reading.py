@@ -77,11 +77,27 @@ class Probe:
 
     def __call__(self) -> Reading:
         """A reading now."""
+        return self.look().reading()
+
+    def look(self) -> "Look":
+        """What a reading is made of, later: parsing would hold up a client that is sending."""
         cpu_seconds = cpu_seconds_of(self.pid) if self.pid else 0.0
         if not self.metrics_url:
-            return Reading(cpu_seconds)
+            return Look("", cpu_seconds)
         with urllib.request.urlopen(self.metrics_url, timeout=10) as page:
-            return parse(page.read().decode(), cpu_seconds)
+            return Look(page.read().decode(), cpu_seconds)
+
+
+@dataclass(frozen=True)
+class Look:
+    """A metrics page, and the processor time when it was read."""
+
+    page: str
+    cpu_seconds: float
+
+    def reading(self) -> Reading:
+        """What they say."""
+        return parse(self.page, self.cpu_seconds)
 
 
 def cpu_seconds_of(pid: int) -> float:
