@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 
 from elman_models.layout import batch_sizes, steps_and_rows
 from elman_models.state import State
-from elman_server.answers import refusal
 from elman_server.arrivals import INVALID, REFUSED, STALE, Arrivals, Rows
 from elman_server.delivery import Delivery
 from elman_server.errors import Draining, InvalidInput, LimitReached, ServiceError, StaleHandle
@@ -82,7 +81,7 @@ class Admission:
         for index, error in self._refusals(arrivals).items():
             arrivals.table["refused"][index] = True
             self._runtime.metrics.reject(error.reason, frames[index].num_rows)
-            self._delivery.answer(frames[index], refusal(error))
+            self._delivery.refuse(frames[index], error)
         barred = None if self._good_values(arrivals.data).all() else self._barred(frames)
         rows = self._take_in(arrivals, barred)
         if rows.num_taken < len(rows.outcome):

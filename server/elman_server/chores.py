@@ -1,11 +1,9 @@
 """Chores: what the engine does between two batches, now and then, and once nothing waits or runs for a runtime."""
 
-import logging
 from collections.abc import Callable
 
+from elman_server.guarded import guarded
 from elman_server.runtime import Runtime
-
-log = logging.getLogger(__name__)
 
 SECONDS_BETWEEN = 0.5
 """Between looks for idle sessions."""
@@ -44,7 +42,4 @@ class Chores:
             empty = [entry for entry in self._when_empty if not entry[0].queue_rows]
             self._when_empty = [entry for entry in self._when_empty if entry[0].queue_rows]
             for _, function in empty:
-                try:
-                    function()
-                except Exception:  # a bug in one is not to keep the others waiting
-                    log.exception("a bug in what waited for a model to be empty")
+                guarded(function, "what waited for a model to be empty")

@@ -1,7 +1,6 @@
 """Commit: what a batch gave goes to sessions, held answers and callers; and what failed is taken back."""
 
-import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -12,12 +11,12 @@ from elman_models.state import State
 from elman_server.delivery import Delivery
 from elman_server.errors import Cancelled, PredecessorFailed, ServiceError
 from elman_server.frames import Asker, Frame
+from elman_server.guarded import guarded
 from elman_server.pages import Page
 from elman_server.runtime import Runtime
 from elman_server.scheduler import Batch
 from elman_server.settling import Settled, settle
 
-log = logging.getLogger(__name__)
 I64 = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
@@ -128,14 +127,7 @@ class Commit:
         for number in numbers:
             self._runtime.starting_states.pop(number, None)
             for function in self._runtime.after.pop(number, ()):
-                _guarded(function)
-
-
-def _guarded(function: Callable[[], None]) -> None:
-    try:
-        function()
-    except Exception:  # a bug in what waits for a chunk is not to leave its batch half committed
-        log.exception("a bug in what waited for a chunk")
+                guarded(function, "what waited for a chunk")  # whose batch is not to be left half committed
 
 
 def _follow(error: ServiceError, begin: int) -> ServiceError:

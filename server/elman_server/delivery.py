@@ -1,7 +1,6 @@
 """Delivery: from the engine's thread to the event loop's, with one wake-up per engine step."""
 
 import asyncio
-import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TypeVar, cast
@@ -12,13 +11,13 @@ from numpy.typing import NDArray
 from elman_server.answers import Answer, StepAnswer, failure, refusal
 from elman_server.errors import ServiceError
 from elman_server.frames import Frame, Letter, LetterAsker, Want
+from elman_server.guarded import guarded
 from elman_server.pages import Page
 
 I64 = NDArray[np.int64]
 T = TypeVar("T")
 Failed = dict[Frame, list[tuple[int, ServiceError]]]
 """Rows that failed, by frame."""
-log = logging.getLogger(__name__)
 
 
 class Delivery:
@@ -94,18 +93,12 @@ class Delivery:
 
 def _run_all(functions: Sequence[Callable[[], None]]) -> None:
     for function in functions:
-        try:
-            function()
-        except Exception:  # a bug met by one is not to cost the others their answers
-            log.exception("a bug in what the engine has to say")
+        guarded(function, "what the engine has to say")
 
 
 def _tell(frame: Frame, answer: Answer | StepAnswer) -> None:
     asker = cast(LetterAsker, frame.asker)  # who asks for no letter is told no StepAnswer
-    try:
-        asker.deliver(frame, answer)
-    except Exception:  # likewise
-        log.exception("a bug in what becomes of an answer")
+    guarded(partial(asker.deliver, frame, answer), "what becomes of an answer")
 
 
 def _tell_failed(failed: Failed) -> None:

@@ -14,6 +14,7 @@ from elman_server.delivery import Delivery
 from elman_server.errors import DeadlinePassed, EngineFailed
 from elman_server.flight import Flight
 from elman_server.frames import Asker, Frame
+from elman_server.guarded import guarded
 from elman_server.inbox import Frames, Inbox, Job, Submission
 from elman_server.launch import Launch
 from elman_server.worker import Worker
@@ -180,7 +181,7 @@ class Engine:
             return
         try:
             may_run = self._may_run_on_loop and not self._inbox.has_long_jobs
-            if not (may_run and self._guarded(self.step_on_loop)):
+            if not (may_run and guarded(self.step_on_loop, "a turn on the loop")):
                 self._wake.set()  # what is left is not to wait for another message
         finally:
             self._turn.release()
@@ -248,9 +249,9 @@ class Engine:
             with self._turn:
                 self._take_in()
                 worked = self._stepped()
-                self._guarded(self.chores.tell_empty)
+                guarded(self.chores.tell_empty, "the chores")
                 for job in self.chores.due(self.clock.now()):
-                    self._guarded(partial(job, self.clock.now()))
+                    guarded(partial(job, self.clock.now()), "the chores")
                 if worked and not self._stopping and (self._inbox or self._has_work):
                     continue  # told when the next batch is begun
                 self.delivery.flush()
@@ -274,22 +275,13 @@ class Engine:
             if isinstance(item, Frames):
                 self.admit(item.worker, item.frames)
             else:
-                self._guarded(item)
+                guarded(item, "what the engine was asked")
 
     def admit(self, worker: Worker, frames: list[Frame]) -> None:
         """Takes frames in, or refuses them where that meets a bug. On the engine's thread."""
-        if not self._guarded(partial(worker.admission.admit, frames)):
+        if not guarded(partial(worker.admission.admit, frames), "admission"):
             for frame in frames:
                 self.delivery.refuse(frame, EngineFailed("the server failed to take the frame in"))
-
-    def _guarded(self, function: Callable[[], None]) -> bool:
-        # Whether it returned. A bug in one thing that was asked must not end the thread that serves everyone.
-        try:
-            function()
-        except Exception:
-            log.exception("a bug in the engine")
-            return False
-        return True
 
     def _stop(self) -> None:
         self._stopping = True

@@ -73,11 +73,9 @@ def _settle(
     wants_output = is_held = False
     for i, number in enumerate(numbers):
         chunk = chunks[number]
-        frames[i] = chunk.frame
-        rows[i] = chunk.row
+        frames[i], rows[i] = chunk.frame, chunk.row
         positions[i] = chunk.begin + ends[i]
-        previous_page[i] = chunk.page
-        previous_row[i] = chunk.page_row
+        previous_page[i], previous_row[i] = chunk.page, chunk.page_row
         wants_output = wants_output or chunk.kind >> 1 != _NONE
         is_held = is_held or bool(sessions[chunk.slot].attached)
         if not finished[i]:

@@ -6,7 +6,6 @@ from collections import deque
 import numpy as np
 
 from elman_models.state import State
-from elman_server.answers import refusal
 from elman_server.door import ANONYMOUS
 from elman_server.engine import Engine
 from elman_server.errors import EngineFailed, InvalidInput, ServiceError, UnknownSession
@@ -181,7 +180,7 @@ class Sequences:
 
     def _refuse(self, inference: Inference, error: ServiceError) -> None:
         inference.target.runtime.metrics.reject(error.reason, inference.frame.num_rows)
-        self._engine.delivery.answer(inference.frame, refusal(error))
+        self._engine.delivery.refuse(inference.frame, error)
 
 
 def _key(inference: Inference) -> Key:
