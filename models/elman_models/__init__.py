@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from elman_models.bundle import find_bundles, load, read_spec, read_weights, write_bundle
-    from elman_models.check import describe
-    from elman_models.errors import BundleError, SpecError, WeightsError
+    from elman_models.check import assumptions, describe
+    from elman_models.comparison import Difference, compare
+    from elman_models.errors import BundleError, GoldenError, SpecError, WeightsError
+    from elman_models.golden import Golden, read_golden
     from elman_models.layout import batch_sizes
-    from elman_models.pack import infer_spec, read_state_dict
+    from elman_models.pack import Inferred, PackOptions, infer_model, infer_spec, read_state_dict
     from elman_models.packed import Packed
     from elman_models.spec import Cell, EmbeddingSpec, HeadSpec, ModelSpec
     from elman_models.stack import Stack
@@ -19,10 +21,12 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "bundle": ("find_bundles", "load", "read_spec", "read_weights", "write_bundle"),
-    "check": ("describe",),
-    "errors": ("BundleError", "SpecError", "WeightsError"),
+    "check": ("assumptions", "describe"),
+    "comparison": ("Difference", "compare"),
+    "errors": ("BundleError", "GoldenError", "SpecError", "WeightsError"),
+    "golden": ("Golden", "read_golden"),
     "layout": ("batch_sizes",),
-    "pack": ("infer_spec", "read_state_dict"),
+    "pack": ("Inferred", "PackOptions", "infer_model", "infer_spec", "read_state_dict"),
     "packed": ("Packed",),
     "spec": ("Cell", "EmbeddingSpec", "HeadSpec", "ModelSpec"),
     "stack": ("Stack",),
@@ -33,20 +37,29 @@ _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 __all__ = [
     "BundleError",
     "Cell",
+    "Difference",
     "EmbeddingSpec",
+    "Golden",
+    "GoldenError",
     "HeadSpec",
+    "Inferred",
     "ModelSpec",
+    "PackOptions",
     "Packed",
     "SpecError",
     "Stack",
     "State",
     "StatePool",
     "WeightsError",
+    "assumptions",
     "batch_sizes",
+    "compare",
     "describe",
     "find_bundles",
+    "infer_model",
     "infer_spec",
     "load",
+    "read_golden",
     "read_spec",
     "read_state_dict",
     "read_weights",

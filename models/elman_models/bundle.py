@@ -19,15 +19,22 @@ WEIGHTS_FILE = "weights.safetensors"
 
 
 def find_bundles(folder: str | os.PathLike[str]) -> list[Path]:
-    """The bundles in `folder`, by name; `folder` itself where it is one. Hidden folders are passed over: Kubernetes
-    puts its volumes' versions there, and `write_bundle` what is not finished.
+    """The bundles in `folder`, by name; `folder` itself where it is one, and the one around it where it is a bundle's
+    file. Hidden folders are passed over: Kubernetes puts its volumes' versions there, and `write_bundle` what is not
+    finished.
 
     Raises:
-        BundleError: no such folder, or one that cannot be listed.
+        BundleError: no such folder, another file, a folder that cannot be listed, or one with weights and no spec.
     """
     root = Path(folder)
+    if root.name in (SPEC_FILE, WEIGHTS_FILE) and root.is_file():
+        root = root.parent  # who points at the file means the bundle
     if (root / SPEC_FILE).exists():
         return [root]
+    if (root / WEIGHTS_FILE).exists():
+        raise BundleError(f"{root}: has {WEIGHTS_FILE}, but no {SPEC_FILE}; a bundle is a folder with both")
+    if root.is_file():
+        raise BundleError(f"{root}: is a file; expected a bundle (a folder with {SPEC_FILE}) or a folder of bundles")
     try:
         subfolders = sorted(path for path in root.iterdir() if not path.name.startswith("."))
     except OSError as error:
@@ -103,10 +110,14 @@ def _check_target(target: Path, overwrite: bool) -> None:
         raise BundleError(f"{target}: is a file, not a folder")
     if not target.exists() or not any(target.iterdir()):
         return
-    if not overwrite:
-        raise BundleError(f"{target}: is not empty; choose another folder, or ask for it to be overwritten")
     if not (target / SPEC_FILE).exists():
-        raise BundleError(f"{target}: is not a bundle, so it is not overwritten")
+        raise BundleError(
+            f"{target}: is not empty, and is not a bundle, so it is not overwritten; choose another folder"
+        )
+    if not overwrite:
+        raise BundleError(
+            f"{target}: is a bundle already, not empty; choose another folder, or overwrite (--overwrite)"
+        )
 
 
 def _write_draft(draft: Path, target: Path, spec: ModelSpec, weights: Mapping[str, torch.Tensor]) -> None:

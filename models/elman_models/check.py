@@ -30,7 +30,27 @@ def describe(spec: ModelSpec, weights_bytes: int | None = None) -> str:
         "precision": "" if spec.precision is Precision.FLOAT32 else f"{spec.precision} where it is faster",
         "sessions": "yes" if spec.keeps_sessions else "no: bidirectional, Infer only",
     }
-    return "\n".join(f"{what + ':':<13}{value}" for what, value in lines.items() if value)
+    named = [(what, value) for what, value in lines.items() if value]
+    named += [("assumed", assumption) for assumption in assumptions(spec)]
+    return "\n".join(f"{what + ':':<13}{value}" for what, value in named)
+
+
+def assumptions(spec: ModelSpec) -> list[str]:
+    """What weights cannot tell, and a model of that spec therefore takes for granted; a line each."""
+    module = {Cell.LSTM: "LSTM", Cell.GRU: "GRU"}.get(spec.cell, "RNN")
+    before, after = "the embedding" if spec.embedding else "the input", "the head" if spec.head else "the stack"
+    lines = [
+        f"the stack is torch.nn.{module} (or its cell), beginning at zeros; dropout is off",
+        f"no activation, scaling or normalisation between {before} and the stack",
+    ]
+    if spec.head:
+        lines.append(
+            "no activation, normalisation or residual before the head, which reads every step's output, not h_n"
+        )
+    lines.append(f"no activation after {after}, and no softmax")
+    if spec.embedding and not spec.head and spec.stack_output_size == spec.embedding.embedding_dim:
+        lines.append("no head tied to the embedding, which a file of weights may leave out")
+    return lines
 
 
 def _stack(spec: ModelSpec) -> str:

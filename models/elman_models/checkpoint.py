@@ -3,37 +3,46 @@
 import os
 import pickle
 import re
-import warnings
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 
 from elman_models.errors import WeightsError
+from elman_models.nesting import take_state_dict
 from elman_models.weights import read_safetensors
 
-_PICKLES = (".pt", ".pth", ".bin")
-_WRAPPERS = ("state_dict", "model_state_dict", "model", "module")
-"""Keys under which training scripts nest the state_dict, beside an optimizer's and the like."""
+_PICKLES = (".pt", ".pth", ".bin", ".ckpt")
 
 _GLOBAL = re.compile(r"unsupported (?:global: )?global ([\w.]+)", re.IGNORECASE)
 
+_SAVE = "torch.save(model.state_dict(), 'weights.pt')"
 
-def read_state_dict(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
-    """The state_dict in `path` (.pt, .pth, .bin or .safetensors), on the CPU, in the file's order.
+
+def read_state_dict(path: str | os.PathLike[str], key: str | None = None) -> dict[str, torch.Tensor]:
+    """The state_dict in `path` (.pt, .pth, .bin, .ckpt or .safetensors), on the CPU, in the file's order.
 
     A state_dict nested in a checkpoint is taken out of it; the prefixes of DataParallel (`module.`) and torch.compile
     (`_orig_mod.`) are taken off.
 
+    Args:
+        path: the file.
+        key: of the state_dict in a checkpoint that holds several: `ema`, `generator.state_dict`.
+
     Raises:
-        WeightsError: missing, unreadable, of another kind, without tensors, or a pickle that would run code.
+        WeightsError: missing, unreadable, of another kind, without tensors, with several state_dicts and no key, or a
+            pickle that would run code.
     """
     file = Path(path)
     if file.suffix == ".safetensors":
+        if key is not None:
+            raise WeightsError(f"{file}: key (--key): a .safetensors file holds one state_dict, without a key")
         return strip_prefixes(read_safetensors(file), str(file))
     if file.suffix not in _PICKLES:
         raise WeightsError(f"{file}: expected a .safetensors, {', '.join(_PICKLES)} file")
-    return strip_prefixes(_tensors(_unwrap(_load_pickle(file)), str(file)), str(file))
+    _check_kind(file)
+    return strip_prefixes(take_state_dict(_load_pickle(file), key, str(file)), str(file))
 
 
 def strip_prefixes(tensors: Mapping[str, torch.Tensor], where: str) -> dict[str, torch.Tensor]:
@@ -51,17 +60,59 @@ def strip_prefixes(tensors: Mapping[str, torch.Tensor], where: str) -> dict[str,
     return dict(zip(names, tensors.values(), strict=True))
 
 
-def _load_pickle(path: Path) -> object:
+def _check_kind(path: Path) -> None:
+    """Raises:
+    WeightsError: it is not there, or is plainly something else than what torch.save writes."""
     try:
-        with warnings.catch_warnings():  # torch warns about TorchScript archives before it refuses them
-            warnings.simplefilter("ignore")
-            loaded: object = torch.load(path, map_location="cpu", weights_only=True)
+        with path.open("rb") as file:
+            start = file.read(64)
     except FileNotFoundError as error:
         raise WeightsError(f"{path}: no such file") from error
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read: {error.strerror}") from error
+    kind = _other_kind(start) or (_other_archive(path) if start.startswith(b"PK") else None)
+    if kind:
+        raise WeightsError(f"{path}: {kind}")
+
+
+def _other_kind(start: bytes) -> str | None:
+    if not start:
+        return f"is empty; save the weights again: {_SAVE}"
+    if start.startswith(b"version https://git-lfs"):
+        return "is a pointer of Git LFS, not the file itself; `git lfs pull` brings it"
+    if start[8:9] == b"{":
+        return "is a safetensors file; name it .safetensors"
+    if start.startswith(b"\x89HDF"):
+        return "is an HDF5 file, as Keras writes; expected what torch.save writes"
+    if not start.startswith((b"PK", b"\x80", b"(", b"}", b"c")):  # zip; pickle, by protocol
+        return f"is not what torch.save writes, neither a zip archive nor a pickle; save the weights so: {_SAVE}"
+    return None
+
+
+def _other_archive(path: Path) -> str | None:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (OSError, ValueError, zipfile.BadZipFile):
+        return "is damaged: a zip archive that cannot be read to its end; copy or save it again"
+    if any("/code/" in name for name in names):
+        return (
+            "is a TorchScript archive, which holds code and is not opened. Save the weights of the module it was made "
+            f"from: {_SAVE}; or, where you trust the file: torch.save(torch.jit.load({path.name!r}).state_dict(), "
+            "'weights.pt')"
+        )
+    if not any(name.endswith("/data.pkl") for name in names):
+        return f"is a zip archive, but not what torch.save writes; save the weights so: {_SAVE}"
+    return None
+
+
+def _load_pickle(path: Path) -> object:
+    try:
+        loaded: object = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise WeightsError(f"{path}: {_refusal(str(error))}") from error
     except Exception as error:  # a damaged pickle or zip makes torch raise nearly anything
-        raise WeightsError(f"{path}: cannot be read as a PyTorch checkpoint: {_first_line(str(error))}") from error
+        raise WeightsError(f"{path}: cannot be read as a PyTorch checkpoint: {_reason(error)}") from error
     return loaded
 
 
@@ -69,34 +120,10 @@ def _refusal(message: str) -> str:
     # torch's own message is not passed on: it advises to open the file with code allowed.
     found = _GLOBAL.search(message)
     holds = f"it holds {found[1]}, and opening it could run code" if found else "it is not a pickle of tensors alone"
-    return f"refused, and not run: {holds}; save model.state_dict() instead"
+    return f"refused, and not run: {holds}; save the weights alone: {_SAVE}"
 
 
-def _unwrap(loaded: object) -> object:
-    for _ in _WRAPPERS:  # each may nest the next; no further, since a pickle can make a mapping that holds itself
-        if isinstance(loaded, Mapping):
-            loaded = next((loaded[key] for key in _WRAPPERS if isinstance(loaded.get(key), Mapping)), loaded)
-    return loaded
-
-
-def _tensors(loaded: object, where: str) -> dict[str, torch.Tensor]:
-    if not isinstance(loaded, Mapping):
-        raise WeightsError(f"{where}: expected a state_dict (a mapping of names to tensors), got {_type(loaded)}")
-    others = [f"{key} ({_type(value)})" for key, value in loaded.items() if not _is_named_tensor(key, value)]
-    if others:
-        raise WeightsError(f"{where}: expected names with tensors only, got also {', '.join(others[:8])}")
-    if not loaded:
-        raise WeightsError(f"{where}: expected a state_dict, got an empty mapping")
-    return {str(name): tensor.detach() for name, tensor in loaded.items()}
-
-
-def _is_named_tensor(key: object, value: object) -> bool:
-    return isinstance(key, str) and isinstance(value, torch.Tensor)
-
-
-def _type(value: object) -> str:
-    return type(value).__name__
-
-
-def _first_line(message: str) -> str:
-    return (message.strip().splitlines() or [""])[0]
+def _reason(error: Exception) -> str:
+    """A line, which is never advice to open the file with code allowed."""
+    line = (str(error).strip().splitlines() or [""])[0]
+    return "it is damaged" if not line or "weights_only" in line else f"{line} ({type(error).__name__})"

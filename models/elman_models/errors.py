@@ -2,7 +2,8 @@
 
 BundleError
 ├── SpecError      model.yaml: an unknown key, an impossible size, a contradiction
-└── WeightsError   weights: missing, truncated, of other names, shapes or dtypes than the spec's
+├── WeightsError   weights: missing, truncated, of other names, shapes or dtypes than the spec's
+└── GoldenError    a golden file: missing, unreadable, of other names, shapes or dtypes than the model's
 """
 
 
@@ -16,3 +17,7 @@ class SpecError(BundleError):
 
 class WeightsError(BundleError):
     """The weights are not those of the spec, or cannot be read."""
+
+
+class GoldenError(BundleError):
+    """The golden file is none of this model, or cannot be read."""

@@ -57,6 +57,18 @@ class Recurrent:
         """Columns of the first layer's input weights."""
         return self._matrix("rnn.weight_ih_l0")[1]
 
+    @property
+    def sizes(self) -> dict[str, int | bool]:
+        """The fields of a spec that shapes tell."""
+        return {
+            "input_size": self.input_size,
+            "hidden_size": self.hidden_size,
+            "num_layers": self.num_layers,
+            "bias": self.bias,
+            "bidirectional": self.bidirectional,
+            "proj_size": self.proj_size,
+        }
+
     def cell(self, asked: Cell | None) -> Cell:
         """The cell by gates per hidden unit: 4 LSTM, 3 GRU, 1 RNN, of which `asked` says the nonlinearity.
 

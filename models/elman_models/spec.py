@@ -1,5 +1,6 @@
 """The spec: what a model is, apart from its weights."""
 
+import re
 from enum import StrEnum
 from typing import Annotated, Self
 
@@ -9,8 +10,15 @@ MAX_SIZE = 1 << 20
 """Largest size of any one dimension: beyond it a spec is a mistake, not a model."""
 
 Size = Annotated[int, Field(ge=1, le=MAX_SIZE, strict=True)]
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
+NAME_IN_WORDS = "1 to 128 letters (A to Z), digits, dots, dashes and underscores, the first a letter or digit"
+Name = Annotated[str, StringConstraints(pattern=_NAME)]
 Flag = Annotated[bool, Field(strict=True)]
+
+
+def is_name(text: str) -> bool:
+    """Whether a model may be called so."""
+    return re.fullmatch(_NAME, text) is not None
 
 
 class Cell(StrEnum):

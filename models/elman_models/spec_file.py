@@ -8,7 +8,7 @@ import yaml
 from pydantic import ValidationError
 
 from elman_models.errors import SpecError
-from elman_models.spec import ModelSpec
+from elman_models.spec import NAME_IN_WORDS, ModelSpec
 
 MAX_SPEC_BYTES = 1 << 20
 """A larger `model.yaml` is a mistake, not a spec."""
@@ -88,6 +88,8 @@ def _line(loc: tuple[int | str, ...], kind: str, message: str, given: object) ->
         return f"{field}: unknown key; known are {', '.join(ModelSpec.model_fields)}"
     if kind == "value_error":  # our own, which begin with the field
         return message.removeprefix("Value error, ")
+    if kind == "string_pattern_mismatch":  # names are the only text with a pattern
+        return f"{field}: expected {NAME_IN_WORDS}, got {reprlib.repr(given)}"
     return f"{field}: {message[0].lower()}{message[1:]}, got {reprlib.repr(given)}{_hint(kind, given)}"
 
 

@@ -1,5 +1,6 @@
 """Weights: named tensors, read from a safetensors file and held against a spec. No pickle is opened here."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -30,16 +31,23 @@ FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 def read_safetensors(path: Path) -> dict[str, torch.Tensor]:
     """All tensors of `path`, copied: a file that is replaced or cut short later changes no loaded model.
 
+    Tied tensors, of which safetensors' `save_model` writes one and names the others in the file's metadata, are all
+    there, sharing memory.
+
     Raises:
         WeightsError: missing, unreadable, truncated or corrupt, or with a dtype that no checkpoint has.
     """
     try:
-        entries = safetensors.deserialize(path.read_bytes())  # type: ignore[no-untyped-call, unused-ignore]
+        data = path.read_bytes()
+        entries = safetensors.deserialize(data)  # type: ignore[no-untyped-call, unused-ignore]
     except FileNotFoundError as error:
         raise WeightsError(f"{path}: no such file") from error
-    except (OSError, safetensors.SafetensorError) as error:
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read: {error.strerror}") from error
+    except safetensors.SafetensorError as error:
         raise WeightsError(f"{path}: cannot be read as safetensors: {error}") from error
-    return {name: _tensor(path, name, entry["dtype"], entry["shape"], entry["data"]) for name, entry in entries}
+    tensors = {name: _tensor(path, name, entry["dtype"], entry["shape"], entry["data"]) for name, entry in entries}
+    return tensors | {alias: tensors[kept] for alias, kept in _aliases(data, tensors).items()}
 
 
 def write_safetensors(path: Path, weights: Mapping[str, torch.Tensor]) -> None:
@@ -82,6 +90,13 @@ def _checked(label: str, tensor: torch.Tensor, shape: tuple[int, ...]) -> torch.
 def _kind(tensor: torch.Tensor) -> str:
     parts = [str(tensor.dtype), str(tensor.layout)] + (["without data"] if tensor.is_meta else [])
     return ", ".join(part.removeprefix("torch.") for part in parts)
+
+
+def _aliases(data: bytes, tensors: Mapping[str, torch.Tensor]) -> dict[str, str]:
+    """The names that the file's metadata gives to tensors which it holds by another name."""
+    length = int.from_bytes(data[:8], "little")  # the header's, which safetensors has proven to be JSON
+    metadata: dict[str, str] = json.loads(data[8 : 8 + length]).get("__metadata__") or {}
+    return {alias: kept for alias, kept in metadata.items() if kept in tensors and alias not in tensors}
 
 
 def _tensor(path: Path, name: str, dtype: str, shape: list[int], data: bytearray) -> torch.Tensor:

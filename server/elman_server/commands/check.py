@@ -1,9 +1,11 @@
 """`elman-server check`: says what a bundle is, or what is wrong with it."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from elman_server.commands import proof
 from elman_server.commands.command import fail, say
 
 if TYPE_CHECKING:
@@ -12,25 +14,60 @@ if TYPE_CHECKING:
 
 def add(commands: "Commands") -> None:
     """Adds the command with its options."""
-    parser = commands.add_parser("check", help="say what a bundle is, or what is wrong with it")
+    parser = commands.add_parser(
+        "check",
+        help="say what a bundle is, or what is wrong with it",
+        description="Says what a bundle is, or what is wrong with it; of a folder of bundles, of each.",
+    )
     parser.add_argument("bundle", type=Path, metavar="DIR", help="a bundle, or a folder of bundles")
+    proof.add_options(parser)
     parser.set_defaults(run=run)
 
 
 def run(given: argparse.Namespace) -> int:
     """Runs it; the exit code."""
-    from elman_models import BundleError, describe, find_bundles, read_spec, read_weights
+    from elman_models import BundleError, find_bundles
 
-    failed = False
+    if given.tolerance is not None and given.golden is None:
+        return fail("--tolerance: is of --golden, which is not given", 2)
     try:
         bundles = find_bundles(given.bundle)
     except BundleError as error:
         return fail(str(error))
+    if not bundles:
+        say(f"{given.bundle}: no bundles there, so there are no models to serve")  # serve starts all the same
+    if given.golden and len(bundles) != 1:
+        return fail(f"--golden: is of one bundle; {given.bundle} holds {len(bundles)}")
+    codes = [_check(given, bundle) for bundle in bundles]
+    return max([0, *codes, _check_names(bundles)])
+
+
+def _check(given: argparse.Namespace, bundle: Path) -> int:
+    from elman_models import BundleError, describe, read_spec, read_weights
+
+    try:
+        spec = read_spec(bundle)
+        weights = read_weights(bundle, spec)
+        say(describe(spec, sum(w.nbytes for w in weights.values())))
+        if not proof.is_proven(given, spec, weights):
+            return fail(f"{bundle}: gives something else than {given.golden}")
+    except BundleError as error:
+        return fail(str(error))
+    return 0
+
+
+def _check_names(bundles: Sequence[Path]) -> int:
+    """Fails where two bundles are of one name and version: only one of them could be served."""
+    from elman_models import BundleError, read_spec
+
+    folders: dict[tuple[str, str], list[Path]] = {}
     for bundle in bundles:
         try:
             spec = read_spec(bundle)
-            weights = read_weights(bundle, spec)
-            say(describe(spec, sum(w.nbytes for w in weights.values())))
-        except BundleError as error:
-            failed = bool(fail(str(error)))
-    return int(failed) if bundles else fail(f"{given.bundle}: no bundle there")
+        except BundleError:
+            continue  # which has been said
+        folders.setdefault((spec.name, spec.version), []).append(bundle)
+    twice = {model: found for model, found in folders.items() if len(found) > 1}
+    for (name, version), found in twice.items():
+        fail(f"model {name}, version {version}, is in {len(found)} folders: {', '.join(map(str, found))}; keep one")
+    return int(bool(twice))

@@ -1,0 +1,94 @@
+"""What is said where the layers beside the stack are not one embedding and one head: what they are, and what to do."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import torch
+
+from elman_models.chains import AFTER, BEFORE, EMBEDDING, HEAD, Chain
+from elman_models.dense import Dense
+
+_BUNDLE = "a bundle holds one recurrent stack, an embedding before it and one linear layer (the head) after it"
+
+
+def leftovers(rest: Mapping[str, torch.Tensor], denses: Iterable[Dense], input_size: int, output_size: int) -> str:
+    """Tensors that no network of embedding, stack and linear layers has."""
+    listed = ", ".join(f"{name} {list(tensor.shape)}" for name, tensor in rest.items())
+    return (
+        f"beside the recurrent stack stand {listed}; they are not one embedding [any, {input_size}] and one head "
+        f"[any, {output_size}], each defined on its side of the stack, and {_BUNDLE}."
+        f"{_by_size(denses, input_size, output_size)} {_leave_out(_prefixes(rest))}"
+    )
+
+
+def unservable(chain: Chain, input_size: int, output_size: int) -> str:
+    """One network, but more than a bundle holds."""
+    wrong = [(dense, role) for dense, role in chain.roles() if role in (BEFORE, AFTER)]
+    listed = ", ".join(f"{dense.describe()} is {role}{_why(dense)}" for dense, role in wrong)
+    denses = [dense for dense, _ in wrong]
+    by_size = _by_size(denses, input_size, output_size)
+    return f"{listed}; {_BUNDLE}.{by_size} {_leave_out([dense.prefix for dense in denses])}"
+
+
+def open_choice(chains: Sequence[Chain]) -> str:
+    """Several networks that the tensors could be."""
+    roles: dict[Dense, list[str]] = {}
+    for chain in chains:
+        for dense, role in chain.roles():
+            roles.setdefault(dense, []).append(role)
+    unclear = {dense: list(dict.fromkeys(could)) for dense, could in roles.items() if len(set(could)) > 1}
+    listed = "; ".join(f"{dense.describe()} could be {' or '.join(could)}" for dense, could in unclear.items())
+    unordered = any(dense.comes_first is None for dense in unclear)
+    return f"{listed}. {_UNORDERED if unordered else ''}Say which it is: {', or '.join(_options(unclear))}"
+
+
+_UNORDERED = (
+    "The order in which the module defines its layers would tell, but this file does not keep it (safetensors sorts by "
+    "name, torch.save of a state_dict keeps it). "
+)
+
+
+def unsure_table(table: Dense) -> str:
+    """A matrix that could stand beside the chain."""
+    return (
+        f"{table.describe()} could be the embedding, or a linear layer without a bias from the input past the stack "
+        f"(which no bundle holds). If it is the embedding, say so: embedding_key (--embedding-key {table.prefix})"
+    )
+
+
+def _options(unclear: Mapping[Dense, Sequence[str]]) -> list[str]:
+    embeddings = [dense.prefix for dense, could in unclear.items() if EMBEDDING in could]
+    heads = [dense.prefix for dense, could in unclear.items() if HEAD in could]
+    layers = [dense.prefix for dense, could in unclear.items() if BEFORE in could]
+    options = [f"embedding_key (--embedding-key), one of {', '.join(embeddings)}"] * bool(embeddings)
+    options += [f"head_key (--head-key), one of {', '.join(heads)}"] * bool(heads)
+    options += [f"leave_out ({_flags(layers)}) for a layer before the stack, which no bundle holds"] * bool(layers)
+    return options
+
+
+def _by_size(denses: Iterable[Dense], input_size: int, output_size: int) -> str:
+    """What the caller may say of layers that are not where they were looked for."""
+    hints = []
+    for dense in denses:
+        if dense.is_table and dense.shape[1] == input_size:
+            hints.append(f"If {dense.prefix} is the embedding, say so: embedding_key (--embedding-key {dense.prefix}).")
+        if dense.is_layer and dense.shape[1] == output_size:
+            hints.append(f"If {dense.prefix} is the head, say so: head_key (--head-key {dense.prefix}).")
+    return "".join(f" {hint}" for hint in hints)
+
+
+def _why(dense: Dense) -> str:
+    if dense.comes_first is None:
+        return " by its size"
+    return f" (it is defined {'before' if dense.comes_first else 'after'} the stack)"
+
+
+def _leave_out(prefixes: Iterable[str]) -> str:
+    return f"To serve the rest without a part, name it: leave_out ({_flags(prefixes)}); then apply it yourself"
+
+
+def _flags(prefixes: Iterable[str]) -> str:
+    return " ".join(f"--leave-out {prefix}" for prefix in prefixes)
+
+
+def _prefixes(rest: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(name.rpartition(".")[0] or name for name in rest))

@@ -1,0 +1,61 @@
+"""What `pack` and `check` share: the options that hold a model against a golden file, and doing so."""
+
+import argparse
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from elman_server.commands.command import say
+
+if TYPE_CHECKING:
+    import torch
+
+    from elman_models import ModelSpec
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds --golden and --tolerance."""
+    parser.add_argument(
+        "--golden",
+        type=Path,
+        metavar="FILE",
+        help="compare with what your module gives: an .npz or .safetensors file with its `input` ([T, B, ...], "
+        "[B, T, ...] or [T, ...]) and `output` (of every step, or of the last), perhaps h_n and c_n",
+    )
+    parser.add_argument(
+        "--tolerance",
+        type=_tolerance,
+        metavar="X",
+        help="how far from it is still equal, times max(1, |expected|) (default: 1e-5)",
+    )
+
+
+def is_proven(given: argparse.Namespace, spec: "ModelSpec", weights: "dict[str, torch.Tensor]") -> bool:
+    """Says how far the model is from the golden file, if one is given; whether it is within the tolerance.
+
+    Raises:
+        BundleError: the golden file is none of this model, or the weights are not.
+    """
+    if given.golden is None:
+        say("unproven:    what is assumed; --golden FILE compares with what your module gives")
+        return True
+    import torch
+
+    from elman_models import Stack, compare, read_golden
+    from elman_models.comparison import TOLERANCE
+
+    tolerance = TOLERANCE if given.tolerance is None else given.tolerance
+    stack = Stack(spec, weights, torch.device("cpu"))
+    difference = compare(stack, read_golden(given.golden, spec))
+    say(f"golden:      {difference.describe(tolerance)}")
+    return difference.largest <= tolerance
+
+
+def _tolerance(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a number, 0 or more, got {text!r}")
+    return number
