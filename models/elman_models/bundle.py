@@ -92,7 +92,7 @@ def write_bundle(
         BundleError: `folder` is in use, or cannot be written.
     """
     target = Path(folder).resolve()
-    _check_target(target, overwrite)
+    check_target(target, overwrite)
     as_float32(spec, weights, "weights")
     draft = target.with_name(f".{target.name}.{secrets.token_hex(6)}")
     try:
@@ -105,7 +105,12 @@ def write_bundle(
     return target
 
 
-def _check_target(target: Path, overwrite: bool) -> None:
+def check_target(target: Path, overwrite: bool) -> None:
+    """Whether a bundle may be written to `target`.
+
+    Raises:
+        BundleError: it is a file, or a folder in use, other than a bundle that is to be overwritten.
+    """
     if target.exists() and not target.is_dir():
         raise BundleError(f"{target}: is a file, not a folder")
     if not target.exists() or not any(target.iterdir()):
@@ -115,9 +120,7 @@ def _check_target(target: Path, overwrite: bool) -> None:
             f"{target}: is not empty, and is not a bundle, so it is not overwritten; choose another folder"
         )
     if not overwrite:
-        raise BundleError(
-            f"{target}: is a bundle already, not empty; choose another folder, or overwrite (--overwrite)"
-        )
+        raise BundleError(f"{target}: is not empty but a bundle; choose another folder, or overwrite it (--overwrite)")
 
 
 def _write_draft(draft: Path, target: Path, spec: ModelSpec, weights: Mapping[str, torch.Tensor]) -> None:

@@ -3,6 +3,7 @@
 import os
 import pickle
 import re
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -108,7 +109,9 @@ def _other_archive(path: Path) -> str | None:
 
 def _load_pickle(path: Path) -> object:
     try:
-        loaded: object = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():  # torch warns of pickles that it did not write
+            warnings.simplefilter("ignore")
+            loaded: object = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise WeightsError(f"{path}: {_refusal(str(error))}") from error
     except Exception as error:  # a damaged pickle or zip makes torch raise nearly anything

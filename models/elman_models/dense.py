@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 
 _EMBEDDING_WORDS = re.compile(r"emb|encoder|lookup|wte", re.IGNORECASE)
+_WORDS_WITHOUT_GLU = re.compile(r"emb|coder|lookup|wte|head|out|classif|logit", re.IGNORECASE)
 _HEAD_WORDS = re.compile(r"fc|head|linear|decoder|out|dense|classif|proj|logit", re.IGNORECASE)
 
 
@@ -50,9 +51,10 @@ class Dense:
         return None
 
     def feeds(self, size: int) -> bool:
-        """Whether a layer of that many inputs may follow: as many outputs, or twice as many, halved by a GLU. (A
-        matrix that is called an embedding is not thought to be followed by one.)"""
-        return self.shape[0] == size or (self.shape[0] == 2 * size and self.said != "embedding")
+        """Whether a layer of that many inputs may follow: as many outputs; or twice as many, which a GLU halves, if it
+        is not called something that has none."""
+        own = next((part for part in reversed(self.prefix.split(".")) if not part.isdigit()), "")
+        return self.shape[0] == size or (self.shape[0] == 2 * size and not _WORDS_WITHOUT_GLU.search(own))
 
     def describe(self) -> str:
         """Name and shape, for errors."""

@@ -32,12 +32,12 @@ def take_state_dict(loaded: object, key: str | None, where: str) -> dict[str, to
 def _state_dicts(
     mapping: Mapping[object, object], path: tuple[str, ...], seen: set[int]
 ) -> Iterator[tuple[str, Mapping[object, torch.Tensor]]]:
-    if id(mapping) in seen or len(path) > _MAX_DEPTH:
-        return
-    seen.add(id(mapping))
     if mapping and all(_is_named_tensor(name, value) for name, value in mapping.items()):
         yield ".".join(path), mapping  # type: ignore[misc]  # all its values are tensors
         return
+    if id(mapping) in seen or len(path) > _MAX_DEPTH:
+        return
+    seen.add(id(mapping))
     for name, value in mapping.items():
         if isinstance(name, str) and isinstance(value, Mapping):
             yield from _state_dicts(value, (*path, name), seen)
@@ -46,7 +46,7 @@ def _state_dicts(
 def _by_key(found: Mapping[str, Mapping[object, torch.Tensor]], key: str, where: str) -> Mapping[object, torch.Tensor]:
     meant = [path for path in found if path == key or path.startswith(f"{key}.")]
     if len(meant) != 1:
-        what = f"holds {_listed(meant)}; say which" if meant else f"is no state_dict; there are {_listed(found)}"
+        what = f"holds {_listed(meant)}; say which" if meant else f"is no state_dict; there are: {_listed(found)}"
         raise WeightsError(f"{where}: key (--key): {key!r} {what}")
     return found[meant[0]]
 
@@ -81,7 +81,7 @@ def _is_data(value: object) -> bool:
 
 
 def _listed(names: Iterable[str]) -> str:
-    listed = list(names)
+    listed = [name or "the file itself (without a key)" for name in names]
     more = f" and {len(listed) - _MAX_LISTED} more" if len(listed) > _MAX_LISTED else ""
     return (", ".join(listed[:_MAX_LISTED]) or "none") + more
 

@@ -83,7 +83,7 @@ def _why(dense: Dense) -> str:
 
 
 def _leave_out(prefixes: Iterable[str]) -> str:
-    return f"To serve the rest without a part, name it: leave_out ({_flags(prefixes)}); then apply it yourself"
+    return f"To serve the model without a part, name that in leave_out ({_flags(prefixes)}), and apply it yourself"
 
 
 def _flags(prefixes: Iterable[str]) -> str:

@@ -52,7 +52,9 @@ def _order_allows(dense: Dense, role: str) -> bool:
 
 
 def _name_allows(dense: Dense, role: str) -> bool:
-    # Names tell an embedding from a head, and nothing of a layer before the stack: `linear` and `proj` may be either.
+    # A name tells an embedding that is defined late from a head; nothing else: `linear` and `proj` may be anything.
+    if dense.comes_first is not False:
+        return True
     if role == EMBEDDING:
         return dense.said != "head"
     return role != HEAD or dense.said != "embedding" or not dense.is_table
@@ -96,20 +98,20 @@ def _only(
         raise WeightsError(unservable(chains[0], *sizes))
     if len({chain.computes() for chain in chains}) > 1:
         raise WeightsError(open_choice(chains))
-    parts = Parts(chains[0].table, chains[0].head)
-    if parts.embedding and parts.embedding.prefix != keys.embedding and not _is_sure(parts, sizes[1]):
-        raise WeightsError(unsure_table(parts.embedding))
-    return parts
+    unsure = []
+    for chain in chains:  # several only where tied matrices may change places
+        if chain.table is None or chain.table.prefix == keys.embedding or _is_sure(chain.table, chain.head, sizes[1]):
+            return Parts(chain.table, chain.head)
+        unsure.append(chain.table)
+    raise WeightsError(unsure_table(unsure[0]))
 
 
-def _is_sure(parts: Parts, output_size: int) -> bool:
+def _is_sure(table: Dense, head: Dense | None, output_size: int) -> bool:
     """Whether the embedding can be nothing beside the chain: a linear layer from the input to the output, or to the
-    stack's, has the same shape, and only a name tells."""
-    table = parts.embedding
-    if table is None or table.said == "embedding":
+    stack's, has the same shape, and only a name tells, or being tied."""
+    if table.said == "embedding" or (head and head.memory == table.memory):
         return True
-    outputs = {output_size, parts.head.shape[0] if parts.head else output_size}
-    return table.comes_first is not False and table.shape[0] not in outputs
+    return table.comes_first is not False and table.shape[0] not in {output_size, head.shape[0] if head else 0}
 
 
 def _known(key: str | None, denses: Iterable[Dense], option: str) -> str | None:

@@ -162,7 +162,7 @@ def test_a_spec_of_enormous_sizes_is_refused_before_anything_is_allocated(folder
 
 
 def test_a_folder_in_use_is_not_overwritten_unasked(folder: Path, weights: Weights) -> None:
-    with pytest.raises(BundleError, match="is not empty"):
+    with pytest.raises(BundleError, match=r"is not empty but a bundle; .*\(--overwrite\)"):
         write_bundle(folder, SPEC, weights)
     (folder.parent / "file").write_text("")
     with pytest.raises(BundleError, match="is a file"):

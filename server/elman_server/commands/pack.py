@@ -54,10 +54,12 @@ def _add_parts(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> int:
     """Runs it; the exit code."""
     from elman_models import BundleError, describe, write_bundle
+    from elman_models.bundle import check_target
 
     if given.tolerance is not None and given.golden is None:
         return fail("--tolerance: is of --golden, which is not given", 2)
     try:
+        check_target(given.out.resolve(), given.overwrite)
         inferred = _infer(given)
         say(describe(inferred.spec, sum(4 * w.numel() for w in inferred.weights.values())))
         say(f"found as:    {', '.join(f'{part} {name}' for part, name in inferred.attributes.items())}")
