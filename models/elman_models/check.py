@@ -44,9 +44,7 @@ def assumptions(spec: ModelSpec) -> list[str]:
         f"no activation, scaling or normalisation between {before} and the stack",
     ]
     if spec.head:
-        lines.append(
-            "no activation, normalisation or residual before the head, which reads every step's output, not h_n"
-        )
+        lines.append("no activation, normalisation or residual before the head, which reads each output, not h_n")
     lines.append(f"no activation after {after}, and no softmax")
     if spec.embedding and not spec.head and spec.stack_output_size == spec.embedding.embedding_dim:
         lines.append("no head tied to the embedding, which a file of weights may leave out")

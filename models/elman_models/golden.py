@@ -59,7 +59,7 @@ def _read(file: Path) -> dict[str, torch.Tensor]:
     if file.suffix != ".npz":
         raise GoldenError(f"{file}: expected a golden file, .npz (numpy.savez) or .safetensors")
     try:
-        with np.load(file, allow_pickle=False) as archive:
+        with file.open("rb") as opened, np.load(opened, allow_pickle=False) as archive:
             return {name: _tensor(f"{file}: {name}", archive[name]) for name in archive.files}
     except FileNotFoundError as error:
         raise GoldenError(f"{file}: no such file") from error
@@ -110,9 +110,9 @@ def _check_input(label: str, tensor: torch.Tensor, spec: ModelSpec) -> None:
 
 def _check_output(label: str, tensor: torch.Tensor, rows: Sequence[int], size: int) -> None:
     every = [*rows, size]
-    last = [[size]] if len(rows) == 1 else [[rows[1], size], [rows[0], size]]
+    last = [[size], [1, size]] if len(rows) == 1 else [[rows[1], size], [rows[0], size]]
     if list(tensor.shape) not in (every, *last):
-        of_last = " or ".join(str(shape) for shape in last[: 1 + (len(rows) == 2 and rows[0] != rows[1])])
+        of_last = " or ".join(dict.fromkeys(map(str, last)))
         raise GoldenError(
             f"{label}: expected {every}, of every step, or of the last alone {of_last}, got {list(tensor.shape)}"
         )

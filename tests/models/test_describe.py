@@ -3,7 +3,7 @@
 import pytest
 from recurrent_cases import CELLS, make_model, make_spec
 
-from elman_models import describe
+from elman_models import EmbeddingSpec, assumptions, describe
 
 
 def test_a_model_is_described_in_a_few_plain_lines() -> None:
@@ -20,7 +20,26 @@ def test_a_model_is_described_in_a_few_plain_lines() -> None:
         "output:      [T, B, 6] float32",
         "state:       64 bytes per session: h_n [2, B, 3], c_n [2, B, 5] float32",
         "sessions:    yes",
+        "assumed:     the stack is torch.nn.LSTM (or its cell), beginning at zeros; dropout is off",
+        "assumed:     no activation, scaling or normalisation between the embedding and the stack",
+        "assumed:     no activation, normalisation or residual before the head, which reads each output, not h_n",
+        "assumed:     no activation after the head, and no softmax",
     ]
+
+
+def test_what_weights_cannot_tell_is_said_of_the_parts_that_are_there() -> None:
+    assert assumptions(make_spec("rnn_relu")) == [
+        "the stack is torch.nn.RNN (or its cell), beginning at zeros; dropout is off",
+        "no activation, scaling or normalisation between the input and the stack",
+        "no activation after the stack, and no softmax",
+    ]
+
+
+def test_a_tied_head_that_a_file_may_have_lost_is_said_where_sizes_allow_one() -> None:
+    lost = "no head tied to the embedding, which a file of weights may leave out"
+    table = EmbeddingSpec(num_embeddings=11, embedding_dim=4)
+    assert lost in assumptions(make_spec("gru", hidden_size=4, embedding=table))
+    assert lost not in assumptions(make_spec("gru", hidden_size=5, embedding=table))
 
 
 def test_a_bidirectional_model_is_described_as_without_sessions() -> None:
