@@ -3,7 +3,7 @@
 import os
 import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -29,17 +29,25 @@ def find_bundles(folder: str | os.PathLike[str]) -> list[Path]:
     root = Path(folder)
     if root.name in (SPEC_FILE, WEIGHTS_FILE) and root.is_file():
         root = root.parent  # who points at the file means the bundle
-    if (root / SPEC_FILE).exists():
-        return [root]
-    if (root / WEIGHTS_FILE).exists():
-        raise BundleError(f"{root}: has {WEIGHTS_FILE}, but no {SPEC_FILE}; a bundle is a folder with both")
     if root.is_file():
         raise BundleError(f"{root}: is a file; expected a bundle (a folder with {SPEC_FILE}) or a folder of bundles")
     try:
-        subfolders = sorted(path for path in root.iterdir() if not path.name.startswith("."))
+        if (root / SPEC_FILE).exists():
+            return [root]
+        paths = sorted(path for path in root.iterdir() if not path.name.startswith("."))
+        bundles = [path for path in paths if (path / SPEC_FILE).exists()]
+        if not bundles:
+            _check_no_half(root, paths)
+        return bundles
     except OSError as error:
         raise BundleError(f"{root}: cannot be listed: {error.strerror}") from error
-    return [path for path in subfolders if (path / SPEC_FILE).exists()]
+
+
+def _check_no_half(folder: Path, paths: Sequence[Path]) -> None:
+    """Whether a folder without a spec looks like a bundle all the same."""
+    for path in paths:
+        if path.name == WEIGHTS_FILE or path.name.lower() in ("model.yaml", "model.yml"):
+            raise BundleError(f"{folder}: has {path.name}, but no {SPEC_FILE}; a bundle has that and {WEIGHTS_FILE}")
 
 
 def read_spec(folder: str | os.PathLike[str]) -> ModelSpec:

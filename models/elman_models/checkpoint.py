@@ -41,7 +41,7 @@ def read_state_dict(path: str | os.PathLike[str], key: str | None = None) -> dic
             raise WeightsError(f"{file}: key (--key): a .safetensors file holds one state_dict, without a key")
         return strip_prefixes(read_safetensors(file), str(file))
     if file.suffix not in _PICKLES:
-        raise WeightsError(f"{file}: expected a .safetensors, {', '.join(_PICKLES)} file")
+        raise WeightsError(f"{file}: expected a .safetensors, {', '.join(_PICKLES)} file, as of {_SAVE}")
     _check_kind(file)
     return strip_prefixes(take_state_dict(_load_pickle(file), key, str(file)), str(file))
 

@@ -58,7 +58,9 @@ def _alone(
         raise WeightsError(f"{where}: expected a state_dict, got an empty mapping")
     if not found:
         others = [f"{key} ({_type(value)})" for key, value in loaded.items() if not _is_named_tensor(key, value)]
-        raise WeightsError(f"{where}: expected names with tensors only, got also {', '.join(others[:_MAX_LISTED])}")
+        raise WeightsError(
+            f"{where}: expected a state_dict, names with tensors only, got also {', '.join(others[:_MAX_LISTED])}"
+        )
     if len(found) > 1:
         raise WeightsError(f"{where}: holds several state_dicts, {_listed(found)}; choose one with key (--key)")
     (path, taken), *_ = found.items()

@@ -1,6 +1,6 @@
 """Packing: a spec, and weights by its names, from a state_dict alone."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -8,6 +8,7 @@ import torch
 from elman_models.checkpoint import read_state_dict
 from elman_models.dense import Dense
 from elman_models.errors import SpecError, WeightsError
+from elman_models.part_errors import attributes
 from elman_models.parts import Keys, Parts, find_parts
 from elman_models.recurrent import Recurrent, find_stacks
 from elman_models.spec import Cell, ModelSpec
@@ -116,7 +117,7 @@ def infer_model(state_dict: Mapping[str, torch.Tensor], options: PackOptions) ->
     words = {key: getattr(options, key) for key in ("name", "version", "description", "precision")}
     make_spec(words | {"cell": "gru", "input_size": 1, "hidden_size": 1}, "options")  # or the weights would be blamed
     kept = _without(state_dict, options.leave_out)
-    stack = _only_stack(find_stacks(kept), options.rnn_key)
+    stack = _only_stack(find_stacks(kept), options.rnn_key, kept)
     fields = words | {"cell": stack.cell(options.asked_cell)} | stack.sizes
     bare = make_spec(fields, "the state_dict")
     stack.check(bare.parameter_shapes())
@@ -136,7 +137,7 @@ def _without(state_dict: Mapping[str, torch.Tensor], leave_out: Sequence[str]) -
     prefixes = [prefix.rstrip(".") for prefix in leave_out]
     for prefix in prefixes:
         if not any(_is_within(name, prefix) for name in state_dict):
-            known = ", ".join(dict.fromkeys(name.rpartition(".")[0] or name for name in state_dict))
+            known = ", ".join(attributes(state_dict))
             raise WeightsError(f"leave_out: nothing is called {prefix!r}; there are {known}")
     return {name: t for name, t in state_dict.items() if not any(_is_within(name, prefix) for prefix in prefixes)}
 
@@ -145,9 +146,12 @@ def _is_within(name: str, prefix: str) -> bool:
     return name == prefix or name.startswith(f"{prefix}.")
 
 
-def _only_stack(stacks: Mapping[str, Recurrent], key: str | None) -> Recurrent:
+def _only_stack(stacks: Mapping[str, Recurrent], key: str | None, kept: Iterable[str]) -> Recurrent:
     if not stacks:
-        raise WeightsError("no recurrent stack: no tensor is named like weight_ih_l0, as torch.nn.LSTM's are")
+        raise WeightsError(
+            "no recurrent stack: no tensor is named like weight_ih_l0, as torch.nn.LSTM's are; "
+            f"there are {', '.join(list(attributes(kept))[:8]) or 'none'}"
+        )
     known = ", ".join(prefix or "(no prefix)" for prefix in stacks)
     chosen = None if key is None else key.rstrip(".")
     if chosen is not None and chosen not in stacks:

@@ -1,5 +1,6 @@
 """What is said where the layers beside the stack are not one embedding and one head: what they are, and what to do."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 import torch
@@ -7,16 +8,23 @@ import torch
 from elman_models.chains import AFTER, BEFORE, EMBEDDING, HEAD, Chain
 from elman_models.dense import Dense
 
+_COMPUTED = re.compile(r"\.parametrizations\.|_(g|v|orig|raw)$")
+"""Names that weight norm, spectral norm, pruning and dropped weights leave behind."""
 _BUNDLE = "a bundle holds one recurrent stack, an embedding before it and one linear layer (the head) after it"
 
 
 def leftovers(rest: Mapping[str, torch.Tensor], denses: Iterable[Dense], input_size: int, output_size: int) -> str:
     """Tensors that no network of embedding, stack and linear layers has."""
-    listed = ", ".join(f"{name} {list(tensor.shape)}" for name, tensor in rest.items())
+    layers = {name for dense in denses if dense.is_layer for name in dense.names}
+    strange = {name: tensor for name, tensor in rest.items() if name not in layers}
+    if strange:
+        computed = any(_COMPUTED.search(name) for name in strange)
+        hint = "; fold weights that are computed from others first (remove_parametrizations)" if computed else ""
+        return f"{_list(strange)}: no embedding and no linear layer{hint}, and {_BUNDLE}. {_leave_out(strange)}"
     return (
-        f"beside the recurrent stack stand {listed}; they are not one embedding [any, {input_size}] and one head "
+        f"beside the recurrent stack stand {_list(rest)}; they are not one embedding [any, {input_size}] and one head "
         f"[any, {output_size}], each defined on its side of the stack, and {_BUNDLE}."
-        f"{_by_size(denses, input_size, output_size)} {_leave_out(_prefixes(rest))}"
+        f"{_by_size(denses, input_size, output_size)} {_leave_out(rest)}"
     )
 
 
@@ -26,7 +34,7 @@ def unservable(chain: Chain, input_size: int, output_size: int) -> str:
     listed = ", ".join(f"{dense.describe()} is {role}{_why(dense)}" for dense, role in wrong)
     denses = [dense for dense, _ in wrong]
     by_size = _by_size(denses, input_size, output_size)
-    return f"{listed}; {_BUNDLE}.{by_size} {_leave_out([dense.prefix for dense in denses])}"
+    return f"{listed}; {_BUNDLE}.{by_size} {_leave_out(name for dense in denses for name in dense.names)}"
 
 
 def open_choice(chains: Sequence[Chain]) -> str:
@@ -82,13 +90,20 @@ def _why(dense: Dense) -> str:
     return f" (it is defined {'before' if dense.comes_first else 'after'} the stack)"
 
 
-def _leave_out(prefixes: Iterable[str]) -> str:
-    return f"To serve the model without a part, name that in leave_out ({_flags(prefixes)}), and apply it yourself"
+def _leave_out(names: Iterable[str]) -> str:
+    flags = _flags(attributes(names))
+    return f"To serve the model without a part, name that in leave_out ({flags}), and apply it yourself"
 
 
 def _flags(prefixes: Iterable[str]) -> str:
     return " ".join(f"--leave-out {prefix}" for prefix in prefixes)
 
 
-def _prefixes(rest: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(name.rpartition(".")[0] or name for name in rest))
+def attributes(names: Iterable[str]) -> list[str]:
+    """The modules (or bare parameters) that tensors of these names belong to, each once."""
+    found = dict.fromkeys(name.rpartition(".")[0] or name for name in names)
+    return [prefix for prefix in found if not any(prefix.startswith(f"{other}.") for other in found)]
+
+
+def _list(tensors: Mapping[str, torch.Tensor]) -> str:
+    return ", ".join(f"{name} {list(tensor.shape)}" for name, tensor in tensors.items())

@@ -54,8 +54,12 @@ def parse_spec(text: bytes, where: str) -> ModelSpec:
     except _YAML_ERRORS as error:
         raise SpecError(f"{where}: cannot be read as YAML: {' '.join(str(error).split())}") from error
     if not isinstance(fields, dict):
-        raise SpecError(f"{where}: expected a mapping of fields, got {type(fields).__name__}")
+        raise SpecError(f"{where}: expected a mapping of fields, got {_kind(fields)}")
     return make_spec(fields, where)
+
+
+def _kind(given: object) -> str:
+    return "nothing" if given is None else type(given).__name__
 
 
 def make_spec(fields: dict[str, Any], where: str) -> ModelSpec:

@@ -69,7 +69,7 @@ def test_several_wrong_fields_are_each_told_on_a_line() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (b"", "expected a mapping of fields, got NoneType"),
+        (b"", "expected a mapping of fields, got nothing"),
         (b"- 1\n- 2\n", "expected a mapping of fields, got list"),
         (b"name: [", "cannot be read as YAML"),
         (b"\xff\xfe\x00", "cannot be read as YAML"),

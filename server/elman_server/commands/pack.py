@@ -61,16 +61,17 @@ def run(given: argparse.Namespace) -> int:
     try:
         check_target(given.out.resolve(), given.overwrite)
         inferred = _infer(given)
-        say(describe(inferred.spec, sum(4 * w.numel() for w in inferred.weights.values())))
-        say(f"found as:    {', '.join(f'{part} {name}' for part, name in inferred.attributes.items())}")
-        if inferred.left_out:
-            say(f"left out:    {', '.join(inferred.left_out)}")
-        if not proof.is_proven(given, inferred.spec, inferred.weights):
-            return fail(f"{given.golden}: the model gives something else, so no bundle is written")
-        write_bundle(given.out, inferred.spec, inferred.weights, overwrite=given.overwrite)
+        proven = proof.prove(given, inferred.spec, inferred.weights)
+        if proven.holds:
+            write_bundle(given.out, inferred.spec, inferred.weights, overwrite=given.overwrite)
     except BundleError as error:
         return fail(str(error))
-    return 0
+    say(describe(inferred.spec, sum(4 * w.numel() for w in inferred.weights.values())))
+    say(f"found as:    {', '.join(f'{part} {name}' for part, name in inferred.attributes.items())}")
+    if inferred.left_out:
+        say(f"left out:    {', '.join(inferred.left_out)}")
+    say(proven.line)
+    return 0 if proven.holds else fail(f"{given.golden}: the model gives something else, so no bundle is written")
 
 
 def _infer(given: argparse.Namespace) -> "Inferred":

@@ -3,9 +3,7 @@
 import argparse
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-from elman_server.commands.command import say
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     import torch
@@ -30,25 +28,30 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def is_proven(given: argparse.Namespace, spec: "ModelSpec", weights: "dict[str, torch.Tensor]") -> bool:
-    """Says how far the model is from the golden file, if one is given; whether it is within the tolerance.
+class Proof(NamedTuple):
+    """What came of holding a model against a golden file."""
+
+    line: str
+    holds: bool
+
+
+def prove(given: argparse.Namespace, spec: "ModelSpec", weights: "dict[str, torch.Tensor]") -> Proof:
+    """Holds the model against the golden file, if one is given; without one nothing is contradicted.
 
     Raises:
         BundleError: the golden file is none of this model, or the weights are not.
     """
     if given.golden is None:
-        say("unproven:    what is assumed; --golden FILE compares with what your module gives")
-        return True
+        return Proof("unproven:    what is assumed; --golden FILE compares with what your module gives", holds=True)
     import torch
 
     from elman_models import Stack, compare, read_golden
     from elman_models.comparison import TOLERANCE
 
     tolerance = TOLERANCE if given.tolerance is None else given.tolerance
-    stack = Stack(spec, weights, torch.device("cpu"))
-    difference = compare(stack, read_golden(given.golden, spec))
-    say(f"golden:      {difference.describe(tolerance)}")
-    return difference.largest <= tolerance
+    golden = read_golden(given.golden, spec)
+    difference = compare(Stack(spec, weights, torch.device("cpu")), golden)
+    return Proof(f"golden:      {difference.describe(tolerance)}", difference.largest <= tolerance)
 
 
 def _tolerance(text: str) -> float:
