@@ -22,7 +22,8 @@ _SAVE = "torch.save(model.state_dict(), 'weights.pt')"
 
 
 def read_state_dict(path: str | os.PathLike[str], key: str | None = None) -> dict[str, torch.Tensor]:
-    """The state_dict in `path` (.pt, .pth, .bin, .ckpt or .safetensors), on the CPU, in the file's order.
+    """The state_dict in `path` (.pt, .pth, .bin, .ckpt or .safetensors), on the CPU, in the file's order (.safetensors:
+    sorted by name).
 
     A state_dict nested in a checkpoint is taken out of it; the prefixes of DataParallel (`module.`) and torch.compile
     (`_orig_mod.`) are taken off.

@@ -121,8 +121,7 @@ def infer_model(state_dict: Mapping[str, torch.Tensor], options: PackOptions) ->
     fields = words | {"cell": stack.cell(options.asked_cell)} | stack.sizes
     bare = make_spec(fields, "the state_dict")
     stack.check(bare.parameter_shapes())
-    # A module's own order, which is torch's in the stack, too; sorted by name weight_hh comes before weight_ih.
-    first = _comes_first(kept, stack) if list(stack.names) == list(bare.parameter_shapes()) else None
+    first = _comes_first(kept, stack, list(bare.parameter_shapes()))
     rest = {given: tensor for given, tensor in kept.items() if given not in stack.names.values()}
     keys = Keys(options.embedding_key, options.head_key)
     parts = find_parts(rest, first, bare.input_size, bare.stack_output_size, keys)
@@ -167,10 +166,14 @@ def _only_stack(stacks: Mapping[str, Recurrent], key: str | None, kept: Iterable
     return next(iter(stacks.values()))
 
 
-def _comes_first(kept: Mapping[str, torch.Tensor], stack: Recurrent) -> dict[str, bool]:
+def _comes_first(kept: Iterable[str], stack: Recurrent, defined: Sequence[str]) -> dict[str, bool] | None:
+    """Whether each tensor stands before the stack; None where the order is not a module's. That is known by the stack:
+    torch defines its parameters in one piece, as `defined`; sorted by name `weight_hh` comes before `weight_ih`."""
     order = {name: at for at, name in enumerate(kept)}
-    begin = min(order[given] for given in stack.names.values())
-    return {name: at < begin for name, at in order.items()}
+    places = [order[given] for given in stack.names.values()]
+    if list(stack.names) != list(defined) or places != list(range(places[0], places[0] + len(places))):
+        return None
+    return {name: at < places[0] for name, at in order.items()}
 
 
 def _part_fields(parts: Parts) -> dict[str, dict[str, int | bool]]:

@@ -29,7 +29,9 @@ FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 
 
 def read_safetensors(path: Path) -> dict[str, torch.Tensor]:
-    """All tensors of `path`, copied: a file that is replaced or cut short later changes no loaded model.
+    """All tensors of `path`, sorted by name, since the library gives them in any order.
+
+    They are copied: a file that is replaced or cut short later changes no loaded model.
 
     Tied tensors, of which safetensors' `save_model` writes one and names the others in the file's metadata, are all
     there, sharing memory.
@@ -47,7 +49,8 @@ def read_safetensors(path: Path) -> dict[str, torch.Tensor]:
     except safetensors.SafetensorError as error:
         raise WeightsError(f"{path}: cannot be read as safetensors: {error}") from error
     tensors = {name: _tensor(path, name, entry["dtype"], entry["shape"], entry["data"]) for name, entry in entries}
-    return tensors | {alias: tensors[kept] for alias, kept in _aliases(data, tensors).items()}
+    tensors |= {alias: tensors[kept] for alias, kept in _aliases(data, tensors).items()}
+    return dict(sorted(tensors.items()))
 
 
 def write_safetensors(path: Path, weights: Mapping[str, torch.Tensor]) -> None:

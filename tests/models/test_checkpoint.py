@@ -213,3 +213,10 @@ def test_missing_and_unknown_files_are_named(tmp_path: Path) -> None:
         read_state_dict(tmp_path / "none.pt")
     with pytest.raises(WeightsError, match=r"model\.onnx: expected a \.safetensors"):
         read_state_dict(tmp_path / "model.onnx")
+
+
+def test_a_safetensors_file_is_read_by_name_so_that_its_order_never_passes_for_a_module_s(tmp_path: Path) -> None:
+    network = module(tokens=nn.Embedding(4, 3), lstm=nn.LSTM(3, 3, 2), z=nn.Linear(3, 2, bias=False))
+    save_file(network.state_dict(), tmp_path / "w.safetensors")
+    for _ in range(5):
+        assert list(read_state_dict(tmp_path / "w.safetensors")) == sorted(network.state_dict())

@@ -33,6 +33,12 @@ def test_where_names_are_sorted_and_sizes_leave_it_open_a_layer_is_not_placed(st
     assert infer(by_name(state_dict), head_key=layer)[0].head is not None
 
 
+def test_an_order_that_scatters_the_stack_is_not_believed() -> None:
+    names = ["lstm.weight_ih_l0", "fc.weight", "lstm.weight_hh_l0", "lstm.bias_ih_l0", "lstm.bias_hh_l0", "fc.bias"]
+    with pytest.raises(WeightsError, match="could be .*does not keep it"):
+        infer({name: OUT[name] for name in names})
+
+
 def test_where_names_are_sorted_sizes_that_leave_nothing_open_are_enough() -> None:
     network = module(z=nn.Embedding(11, 4), lstm=nn.LSTM(4, 5), a=nn.Linear(5, 6))
     spec, _ = infer(by_name(network.state_dict()))
