@@ -35,7 +35,7 @@ def test_where_names_are_sorted_and_sizes_leave_it_open_a_layer_is_not_placed(st
 
 def test_an_order_that_scatters_the_stack_is_not_believed() -> None:
     names = ["lstm.weight_ih_l0", "fc.weight", "lstm.weight_hh_l0", "lstm.bias_ih_l0", "lstm.bias_hh_l0", "fc.bias"]
-    with pytest.raises(WeightsError, match="could be .*does not keep it"):
+    with pytest.raises(WeightsError, match=r"could be .*does not keep it"):
         infer({name: OUT[name] for name in names})
 
 
