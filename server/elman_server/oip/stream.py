@@ -2,10 +2,10 @@
 
 from typing import NamedTuple
 
-from elman_server.answers import Answer
+from elman_server.answers import Answer, refusal
 from elman_server.callers import Caller
 from elman_server.door import Door
-from elman_server.errors import Draining, ServiceError
+from elman_server.errors import EngineFailed, ServiceError
 from elman_server.frames import Frame
 from elman_server.oip.inference import Inference, Part
 from elman_server.oip.parameters import read_parameters
@@ -88,12 +88,16 @@ class InferStream(Stream[Reply]):
         self._charge(0, part.num_bytes)  # also while it waits for its turn
         self._turns.answer(turn, Reply(inference.id, inference, part), final=part.final)
 
+    def fail(self, error: EngineFailed) -> None:
+        """Ends all requests that are open: the engine answers no more."""
+        for inference, _ in list(self._open.values()):
+            self.deliver(inference.frame, refusal(error))
+
     def _accept(self, data: bytes) -> None:
         request = ModelInferRequest.FromString(data)
         now, line = self._clock.now(), ""
         try:
-            if self._door.draining:
-                raise Draining("the server is stopping; reconnect")
+            self._door.check_open()
             parameters = read_parameters(request.parameters)
             line = parameters.session_id
             self._number += 1
