@@ -42,7 +42,7 @@ class InferenceService(inference_pb2_grpc.InferenceServicer):
         frame = self._frame(request, worker, call, context)
         check_answer(frame, runtime.spec, None)
         initial = read_state(request, runtime.spec, frame.num_rows)
-        with self._callers.charged(context.peer(), frame.num_rows, frame.num_bytes):
+        with self._callers.charged(context.peer(), frame.num_rows, frame.num_bytes) as charge:
             admitting = self._engine.call(lambda: worker.admission.admit_infer(frame, initial), is_short=True, is_own=True)
             try:
                 await admitting
@@ -50,6 +50,7 @@ class InferenceService(inference_pb2_grpc.InferenceServicer):
             finally:
                 was_refused = admitting.done() and not admitting.cancelled() and admitting.exception()
                 if frame.open_rows and not was_refused:
+                    call.leave(charge)
                     self._engine.cancel(call)
         return _response(runtime.spec.version, result)
 

@@ -7,7 +7,7 @@ import numpy as np
 from elman_models.state import State
 from elman_server.door import ANONYMOUS
 from elman_server.engine import Engine
-from elman_server.errors import InvalidInput, ServiceError, UnknownSession
+from elman_server.errors import Cancelled, InvalidInput, ServiceError, UnknownSession
 from elman_server.families import OpenMode, Place
 from elman_server.frames import Frame
 from elman_server.lifecycle import Lifecycle
@@ -90,6 +90,7 @@ class Sequences:
     def _perform(self, inference: Inference) -> bool:
         # Whether it is over with here: a start waits for the sequence's earlier life to end.
         if inference.cancelled:
+            self._engine.delivery.refuse(inference.frame, Cancelled("its caller went away before it ran"))
             return True
         parameters = inference.parameters
         try:

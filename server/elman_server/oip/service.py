@@ -109,12 +109,13 @@ class OpenInferenceService(UnsupportedCalls):
         if remaining is not None:
             inference.frame.deadline = min(inference.frame.deadline, now + remaining)
         frame = inference.frame
-        with self._door.callers.charged(context.peer(), frame.num_rows, frame.num_bytes):
+        with self._door.callers.charged(context.peer(), frame.num_rows, frame.num_bytes) as charge:
             try:
                 self._sequences.submit(inference)
                 part = await call.future
             finally:
                 if frame.open_rows:
+                    call.leave(charge)
                     inference.cancelled = True
                     self._door.engine.cancel(call)
         inference.target.requests.count(self._door.engine.clock.now() - now, failed=part.error is not None)
