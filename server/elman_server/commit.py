@@ -26,6 +26,8 @@ class Committed(NamedTuple):
 
     settled: Settled
     page: Page
+    frames: list[Frame]
+    """Of each row, or the one of all."""
 
 
 class Commit:
@@ -40,18 +42,19 @@ class Commit:
         the engine's clock. `tidy` is to follow before anything else is admitted."""
         runtime = self._runtime
         finished = runtime.scheduler.complete(batch)
-        settled = settle(runtime, batch, finished, runtime.held.pages.next_number, now)
+        settled = settle(runtime, batch, finished, runtime.held.next_number, now)
         page = _page(batch, finished, settled, output, state)
-        self._delivery.spread(page, self._askers(settled), settled.rows)
+        frames = self._askers(settled)
+        self._delivery.spread(page, frames, settled.rows)
         if runtime.starting_states or runtime.after:
             self._call_after(batch.numbers[finished].tolist())
-        return Committed(settled, page)
+        return Committed(settled, page, frames)
 
     def tidy(self, committed: Committed) -> None:
         """What no answer has to wait for: a copy of the page is kept, and what the finished chunks had is let go."""
-        runtime, (settled, page) = self._runtime, committed
+        runtime, (settled, page, frames) = self._runtime, committed
         if settled.is_held:
-            runtime.held.pages.append(page)
+            runtime.held.keep(page, frames)
         runtime.queue_bytes -= settled.num_steps * runtime.input.num_bytes
         runtime.frames.forget(settled.last_frames.tolist())
         runtime.inputs.blocks.forget(settled.last_blocks.tolist())

@@ -70,6 +70,7 @@ BREAKS: list[Callable[[Served, pytest.MonkeyPatch], None]] = [
     break_gathering,
     break_settling,
     break_settling_half_done,
+    break_tidying,
     break_cutting,
 ]
 
