@@ -118,7 +118,10 @@ def refusals(ask: Ask) -> list[Refusal]:
     return [error for error in (ask.refusal, *(row.error for row in ask.rows)) if error]
 
 
-async def everybody_is_told(served: Served, asked: Asked, turnstile: Turnstile | None = None) -> None:
+async def everybody_is_told(
+    served: Served, asked: Asked, turnstile: Turnstile | None = None, *, may_answer: bool = False
+) -> None:
+    """Once with everything open, and with all that comes after."""
     stub: Any = grpc_service_pb2_grpc.GRPCInferenceServiceStub(served.channel)
     stream = stub.ModelStreamInfer()
     await stream.write(asked.oip())
@@ -130,12 +133,13 @@ async def everybody_is_told(served: Served, asked: Asked, turnstile: Turnstile |
     for ask, stepper in zip(asks, [*asked.steppers[:1] * 2, asked.steppers[1]], strict=True):
         await asyncio.wait_for(stepper.finish(ask), 60)  # which asserts that no row ends twice
         assert {refusal.reason for refusal in refusals(ask)} <= {"ENGINE_FAILED"}
-    assert any(refusals(ask) for ask in asks)
     answer = await asyncio.wait_for(stream.read(), 60)
-    assert "engine" in answer.error_message
     told = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 60)
-    assert all(isinstance(error, grpc.aio.AioRpcError) for error in told)
-    assert {error.code() for error in told} == {grpc.StatusCode.INTERNAL}  # type: ignore[union-attr]
+    errors = [error for error in told if isinstance(error, grpc.aio.AioRpcError)]
+    assert {error.code() for error in errors} <= {grpc.StatusCode.INTERNAL}
+    # What was answered before the bug was met stays answered.
+    num_refused = sum(bool(refusals(ask)) for ask in asks) + ("engine" in answer.error_message) + len(errors)
+    assert num_refused >= 1 if may_answer else num_refused == len(asks) + 1 + len(calls)
     await asyncio.wait_for(served.server.failed.wait(), 60)
     await nothing_more_is_taken(served, asked, stream)
     stream.cancel()
@@ -169,7 +173,7 @@ async def test_a_bug_that_stays_ends_the_engine_and_everybody_is_told(
     monkeypatch.setattr(served.runtime("lstm").stack.plans, "seconds", lambda rows, steps: seconds)
     asked = await Asked.of(served)
     break_it(served, monkeypatch)
-    await everybody_is_told(served, asked)
+    await everybody_is_told(served, asked, may_answer=break_it is break_tidying)
     assert bugs_told(caplog) == 1
 
 
