@@ -38,7 +38,7 @@ class Commit:
         self._delivery = delivery
 
     def batch(self, batch: Batch, output: torch.Tensor, state: State, now: float) -> Committed:
-        """A batch that ran: output [num_steps, output_size] packed, and each row's state after it; `now` in seconds on
+        """A batch that ran: output [num_steps, output_size] packed, or of the last steps [B, output_size], and each row's state after it; `now` in seconds on
         the engine's clock. `tidy` is to follow before anything else is admitted."""
         runtime = self._runtime
         finished = runtime.scheduler.complete(batch)
@@ -153,4 +153,5 @@ def _page(batch: Batch, finished: Flags, settled: Settled, output: torch.Tensor,
         c_n=state.c.numpy() if batch.wants_state and state.c is not None else None,
         previous_page=settled.previous_page,
         previous_row=settled.previous_row,
+        is_last=batch.last_only,
     )

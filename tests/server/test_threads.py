@@ -21,9 +21,9 @@ def watched(served: Served, monkeypatch: pytest.MonkeyPatch, seconds: Any) -> li
     stack, threads = served.runtime("lstm").stack, []
     step = stack.step
 
-    def noted(*args: Any) -> Any:
+    def noted(*args: Any, **options: Any) -> Any:
         threads.append(threading.current_thread().name)
-        return step(*args)
+        return step(*args, **options)
 
     monkeypatch.setattr(stack.plans, "seconds", seconds)
     monkeypatch.setattr(stack, "step", noted)
