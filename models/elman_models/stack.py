@@ -106,7 +106,8 @@ class Stack:
             last_only: the head is run on each row's last step alone.
 
         Returns:
-            output [N, output_size] float32 in the packed layout, or of the last steps [K, output_size], and the state after each row's last step.
+            output [N, output_size] float32 in the packed layout, or of the last steps [K, output_size], and the state
+            after each row's last step.
         """
         plan = self.plans.choose(input.num_rows, input.seq_len, input.is_ragged)
         self.plan_name = plan.name

@@ -91,9 +91,7 @@ class Engine:
         self._inbox.put(Job(function, is_short=False))
         self._wake.set()
 
-    def call(
-        self, function: Callable[[], T], *, is_short: bool = False, is_own: bool = False
-    ) -> "asyncio.Future[T]":
+    def call(self, function: Callable[[], T], *, is_short: bool = False, is_own: bool = False) -> "asyncio.Future[T]":
         """As `post`, or for what `is_short` as `soon`, from the loop's thread; the future has the result or the
         exception. `is_own`: it is one of the engine's own steps, so a bug in it ends the engine.
 

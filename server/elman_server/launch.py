@@ -118,9 +118,7 @@ class Launch:
     def _begin(self, before: State) -> Callable[[], Result]:
         runtime = self.worker.runtime
         data = runtime.transfer.to_device(self._data)
-        output, state = runtime.stack.step(
-            Packed(data, self.batch.sizes), before, last_only=self.batch.last_only
-        )
+        output, state = runtime.stack.step(Packed(data, self.batch.sizes), before, last_only=self.batch.last_only)
         self._before = before
         runtime.pool.replace(self.batch.slots, state)
         asked = [tensor for tensor in state if tensor is not None] if self.batch.wants_state else []

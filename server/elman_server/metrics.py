@@ -187,7 +187,7 @@ class ModelMetrics:
         self.reuse_gap = m.reuse_gap.labels(*labels)
         self.model_load_seconds = m.model_load_seconds.labels(*labels)
         self.batches = BatchTally()
-        self._plans = Series(lambda name: m.plan_launches.labels(*labels, name))
+        self._plans: Series[str, Counter] = Series(lambda name: m.plan_launches.labels(*labels, name))
         self._rejected = {reason: m.rejected_rows.labels(*labels, reason) for reason in REJECTED}
         self._ended = Series(lambda reason: m.sessions_ended.labels(*labels, reason), ENDED)
 

@@ -34,4 +34,6 @@ class OpenFrames:
 
     def left(self) -> list[tuple[Frame, list[int]]]:
         """All open frames, and which of their rows are to be ended."""
-        return [(frame, [row for row in range(frame.num_rows) if row not in done]) for frame, done in self._ended.items()]
+        return [
+            (frame, [row for row in range(frame.num_rows) if row not in done]) for frame, done in self._ended.items()
+        ]

@@ -153,7 +153,8 @@ def _launch(
     numbers: I64, starts: I64, takes: I64, chunks: Table, queues: Table, items: I64, span: I64
 ) -> tuple[bool, bool, bool]:
     """Notes what runs now; whether a chunk begins and goes on after, whether one that ends is to give a state, and
-    whether one is to give the outputs of all its steps. A session whose chunk runs whole stands in line again with its next one."""
+    whether one is to give the outputs of all its steps. A session whose chunk runs whole stands in line again with its
+    next one."""
     longer = wants_state = wants_every_step = False
     for i, number in enumerate(numbers):
         chunk = chunks[number]

@@ -15,7 +15,6 @@ from elman_server.config import ServerConfig
 from elman_server.errors import ServiceError
 from elman_server.server import PortInUseError, Server
 
-
 EXIT_FAILED = 70
 """The exit code after the engine has failed: sysexits.h's "internal software error"."""
 MAX_FAILED_SECONDS = 15.0

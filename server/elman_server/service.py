@@ -43,7 +43,9 @@ class InferenceService(inference_pb2_grpc.InferenceServicer):
         check_answer(frame, runtime.spec, None)
         initial = read_state(request, runtime.spec, frame.num_rows)
         with self._callers.charged(context.peer(), frame.num_rows, frame.num_bytes) as charge:
-            admitting = self._engine.call(lambda: worker.admission.admit_infer(frame, initial), is_short=True, is_own=True)
+            admitting = self._engine.call(
+                lambda: worker.admission.admit_infer(frame, initial), is_short=True, is_own=True
+            )
             try:
                 await admitting
                 result = await call.future

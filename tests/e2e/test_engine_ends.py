@@ -9,6 +9,7 @@ import grpc
 import numpy as np
 import pytest
 from frames_on_wire import Ask, Stepper
+from holding import until
 from refusals import Refusal
 from served import Serve, Served
 from toys import SPECS, random_input
@@ -17,9 +18,8 @@ from turnstile import Turnstile
 from elman import wire
 from elman.v1 import inference_pb2, sessions_pb2
 from elman_server import settling
-from elman_server.oip.stubs import grpc_service_pb2_grpc
 from elman_server.oip.stubs import grpc_service_pb2 as oip
-from elman_server.server import Server
+from elman_server.oip.stubs import grpc_service_pb2_grpc
 
 RNG = np.random.default_rng(12)
 SPEC = SPECS["lstm"]
@@ -92,7 +92,9 @@ class Asked:
         """Frames of one row and of several, of many steps and one."""
         one, other = self.steppers
         return [
-            await one.send(self.handles[:3], [random_input(SPEC, RNG, length) for length in (40, 2, 1)], return_state=True),
+            await one.send(
+                self.handles[:3], [random_input(SPEC, RNG, length) for length in (40, 2, 1)], return_state=True
+            ),
             await one.send(self.handles[3:4], [random_input(SPEC, RNG, 1)]),
             await other.send(self.handles[4:], [random_input(SPEC, RNG, 1)] * 4),
         ]
@@ -199,8 +201,7 @@ async def test_a_stop_that_meets_it_answers_and_ends(
         infer = asyncio.ensure_future(asked.infer())
         await turnstile.arrived(4)
         stopping = asyncio.ensure_future(served.server.stop())
-        while not served.server.door.draining:
-            await asyncio.sleep(0)
+        await until(lambda: served.server.door.draining)
     for ask, stepper in zip(asks, [*asked.steppers[:1] * 2, asked.steppers[1]], strict=True):
         await asyncio.wait_for(stepper.finish(ask), 60)
         assert {row.error and row.error.reason for row in ask.rows} == {"ENGINE_FAILED"}

@@ -49,9 +49,7 @@ class Caller:
 
     async def _send(self) -> Ask:
         data, want, position = self._sent
-        return await self.stepper.send(
-            self.handles, data, positions=[position] * len(self.handles), return_output=want
-        )
+        return await self.stepper.send(self.handles, data, positions=[position] * len(self.handles), return_output=want)
 
     async def again(self, first: Ask) -> set[str]:
         """Asks for the latest once more: how its rows end; those that are answered are answered as before."""

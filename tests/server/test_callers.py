@@ -6,6 +6,7 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
+from holding import until
 from served import Serve, Served
 from toys import SPECS, random_input
 from turnstile import Turnstile
@@ -55,12 +56,11 @@ async def test_an_infer_whose_frame_is_refused_later_ends_with_that_error() -> N
     assert frame.open_rows == 0
 
 
-async def gone(served: Served, calls: int) -> None:
+async def assert_gone_owing(served: Served, rows: int) -> None:
     """Returns when no stream and no call is there, though they left what they asked for."""
     callers = served.server.door.callers._callers
-    while any(caller.streams for caller in callers.values()):
-        await asyncio.sleep(0)
-    assert [caller.rows for caller in callers.values()] == [calls]
+    await until(lambda: not any(caller.streams for caller in callers.values()))
+    assert [caller.rows for caller in callers.values()] == [rows]
 
 
 async def test_what_a_stream_and_a_call_leave_behind_counts_until_it_has_ended(serve: Serve) -> None:
@@ -75,10 +75,9 @@ async def test_what_a_stream_and_a_call_leave_behind_counts_until_it_has_ended(s
         await turnstile.arrived(2)
         stepper.call.cancel()
         infer.cancel()
-        await gone(served, 5)
+        await assert_gone_owing(served, 5)
         with pytest.raises(grpc.aio.AioRpcError, match="max_caller_rows"):
             await served.inference.Infer(request)
-    while served.server.door.callers._callers:
-        await asyncio.sleep(0)
+    await until(lambda: not served.server.door.callers._callers)
     assert (await served.inference.Infer(request)).version == "1"
     await served.assert_all_released()

@@ -5,9 +5,9 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
+from frame_maker import FrameMaker
 from hypothesis import given
 from hypothesis import strategies as st
-from frame_maker import FrameMaker
 from stepped import Asked, Bench, FakeClock
 from toys import pack_rows, random_input, toy
 
