@@ -39,7 +39,8 @@ class Commit:
 
     def batch(self, batch: Batch, output: torch.Tensor, state: State, now: float) -> Committed:
         """A batch that ran: output [num_steps, output_size] packed, or of the last steps [B, output_size], and each
-        row's state after it; `now` in seconds on the engine's clock. `tidy` is to follow before anything else is admitted."""
+        row's state after it; `now` in seconds on the engine's clock. `tidy` is to follow before anything else is
+        admitted."""
         runtime = self._runtime
         finished = runtime.scheduler.complete(batch)
         settled = settle(runtime, batch, finished, runtime.held.next_number, now)

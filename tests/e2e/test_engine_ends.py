@@ -9,11 +9,11 @@ import grpc
 import numpy as np
 import pytest
 from frames_on_wire import Ask, Stepper
-from holding import until
 from refusals import Refusal
 from served import Serve, Served
 from toys import SPECS, random_input
 from turnstile import Turnstile
+from until import until
 
 from elman import wire
 from elman.v1 import inference_pb2, sessions_pb2

@@ -6,10 +6,10 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
-from holding import until
 from served import Serve, Served
 from toys import SPECS, random_input
 from turnstile import Turnstile
+from until import until
 
 from elman import wire
 from elman.v1 import inference_pb2
