@@ -1,16 +1,16 @@
 """Room 5, engine: schedule, run, commit. The only owner of device, pool and sessions; one thread at a time."""
 
 import asyncio
-import logging
 import threading
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from elman_server.chores import SECONDS_BETWEEN, Chores
 from elman_server.clock import Clock
 from elman_server.delivery import Delivery
+from elman_server.ending import Ending
 from elman_server.errors import DeadlinePassed, EngineFailed, ServiceError
 from elman_server.flight import Flight
 from elman_server.frames import Asker, Frame
@@ -20,7 +20,6 @@ from elman_server.launch import Launch
 from elman_server.worker import Worker
 
 T = TypeVar("T")
-log = logging.getLogger(__name__)
 
 QUICK_SECONDS = 3e-3
 """Up to which a batch is better computed between reading and answering than beside (bench/README.md)."""
@@ -28,11 +27,6 @@ MESSAGE_SECONDS = 50e-6
 """What the event loop spends on a message, about: it is what a thread beside it would wait for."""
 MAX_LOOP_SECONDS = 5e-3
 """The event loop is not to stand still for longer."""
-FAILED = (
-    "the server's engine met a bug in itself and ends, and with it this server process and its sessions; whether the "
-    "steps were applied is not known: open the sessions again"
-)
-"""What everybody is told then."""
 
 
 class Engine:
@@ -53,17 +47,12 @@ class Engine:
         self._wake = threading.Event()
         self._turn = threading.Lock()  # held by whichever thread is the engine's at the moment
         self._on_loop = on_loop
-        self._failing = threading.Lock()
         self._turn_is_due = False  # on the loop
         self._formed: Launch | None = None  # left by one thread for the other
         self._workers: deque[Worker] = deque()
         self.chores = Chores()
         self._stopping = False
-        self.failure: EngineFailed | None = None
-        """Why it serves no more, once a bug in its own steps has ended it."""
-        self.on_failure: list[Callable[[EngineFailed], None]] = []
-        """Called on the loop's thread when that happens; filled before it starts."""
-        self._calls: set[asyncio.Future[Any]] = set()  # on the loop
+        self.ending = Ending()
         self._flight = Flight(landed=self._wake.set)
         self._thread = threading.Thread(target=self._main, name="engine", daemon=True)
 
@@ -100,8 +89,7 @@ class Engine:
         """
         self.check()
         future: asyncio.Future[T] = self._loop.create_future()
-        self._calls.add(future)
-        future.add_done_callback(self._calls.discard)
+        self.ending.expect(future)
 
         def run() -> None:
             try:
@@ -116,22 +104,22 @@ class Engine:
         (self.soon if is_short else self.post)(run)
         return future
 
+    @property
+    def failure(self) -> EngineFailed | None:
+        """Why it serves no more, once a bug in its own steps has ended it."""
+        return self.ending.failure
+
     def check(self) -> None:
         """Raises EngineFailed once the engine serves no more. From any thread."""
-        if self.failure is not None:
-            raise EngineFailed(self.failure.message)
+        self.ending.check()
 
     def fail(self, error: Exception) -> None:
         """Ends the engine for a bug in its own steps: after it nobody knows what is true of its tables. What it has to
-        say is told; then all that is open is answered by whoever is in `on_failure`. From any thread; once."""
-        with self._failing:
-            if self.failure is not None:
-                return
-            self.failure = EngineFailed(FAILED)
-        log.critical("a bug in the engine's own steps: it ends, and answers all that is open", exc_info=error)
-        self._wake.set()
-        guarded(self.delivery.flush, "what the engine has to say")
-        self._loop.call_soon_threadsafe(self._tell_failure, self.failure)
+        say is told first. From any thread; once."""
+        if self.ending.begin(error):
+            self._wake.set()
+            guarded(self.delivery.flush, "what the engine has to say")
+            self._loop.call_soon_threadsafe(self.ending.tell)
 
     def add(self, worker: Worker) -> None:
         """Serves one more runtime. On the engine's thread."""
@@ -312,13 +300,6 @@ class Engine:
             self.fail(error)
             return None
 
-    def _tell_failure(self, failure: EngineFailed) -> None:
-        for future in list(self._calls):
-            if not future.done():
-                future.set_exception(EngineFailed(failure.message))
-        for function in self.on_failure:
-            guarded(partial(function, failure), "what follows the engine's end")
-
     @property
     def _has_work(self) -> bool:
         return bool(self._formed or self._flight) or any(w.runtime.scheduler.has_work for w in self._workers)
@@ -326,13 +307,9 @@ class Engine:
     def _take_in(self) -> None:
         for item in self._inbox.take_all():
             if isinstance(item, Frames):
-                self.admit(item.worker, item.frames)
+                item.worker.admission.admit(item.frames)
             else:
                 item()
-
-    def admit(self, worker: Worker, frames: list[Frame]) -> None:
-        """Takes frames in. On the engine's thread."""
-        worker.admission.admit(frames)
 
     def _stop(self) -> None:
         self._stopping = True

@@ -89,7 +89,7 @@ class Server:
         """HOST:PORT of the metrics."""
         self.failed = asyncio.Event()
         """Set when the engine has failed and everybody is told: what is left to do is to `stop`."""
-        self._engine.on_failure.append(self._fail)
+        self._engine.ending.listeners.append(self._fail)
         self._failing: asyncio.Task[None] | None = None
 
     async def start(self) -> None:

@@ -77,7 +77,7 @@ class Sequences:
 
     def _admit_together(self, worker: Worker | None, together: dict[int, Frame]) -> None:
         if worker and together:
-            self._engine.admit(worker, list(together.values()))
+            worker.admission.admit(list(together.values()))
             together.clear()
 
     def _admit_alone(self, inference: Inference) -> None:
