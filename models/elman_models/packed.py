@@ -31,3 +31,15 @@ class Packed(NamedTuple):
     def is_ragged(self) -> bool:
         """Whether rows differ in length."""
         return bool(self.batch_sizes[-1] != self.batch_sizes[0])
+
+    def last_steps(self, output: torch.Tensor) -> torch.Tensor:
+        """[num_rows, ...] the last step of each row of `output` [sum(batch_sizes), ...], which is packed likewise."""
+        # The rows that end with a step stand together, those that end with the last step first: so no index has to go
+        # to the device.
+        sizes = self.batch_sizes.tolist()
+        ends, at = [], len(output)
+        for size, longer in zip(reversed(sizes), [0, *reversed(sizes[1:])], strict=True):
+            if size > longer:
+                ends.append(output[at - size + longer : at])
+            at -= size
+        return ends[0] if len(ends) == 1 else torch.cat(ends)

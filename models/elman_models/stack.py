@@ -58,6 +58,8 @@ class Stack:
         """Which plan runs a batch: the module itself, until `warm_up`."""
         self.plan_name = ""
         """The plan of the latest step."""
+        self.num_computed = 0
+        """Time steps, over all rows, that it computed."""
 
     @property
     def weights_bytes(self) -> int:
@@ -94,20 +96,25 @@ class Stack:
         )
 
     @torch.inference_mode()
-    def step(self, input: Packed, state: State) -> tuple[torch.Tensor, State]:
+    def step(self, input: Packed, state: State, *, last_only: bool = False) -> tuple[torch.Tensor, State]:
         """Advances every row by its part of `input`.
 
         Args:
             input: data [N, *input_features], on the stack's device: float32, or int64 ids in [0, num_embeddings),
                 which the caller has checked (on CUDA an id out of range ends the process's use of the device).
             state: of the rows, in the input's order, float32, on the stack's device; it is not written to.
+            last_only: the head is run on each row's last step alone.
 
         Returns:
-            output [N, output_size] float32 in the packed layout, and the state after each row's last step.
+            output [N, output_size] float32 in the packed layout, or of the last steps [K, output_size], and the state
+            after each row's last step.
         """
         plan = self.plans.choose(input.num_rows, input.seq_len, input.is_ragged)
         self.plan_name = plan.name
         output, state = plan.run(self._embed(input), state)
+        self.num_computed = len(output)
+        if last_only:
+            output = input.last_steps(output)
         return self._project(output), state
 
     def _embed(self, input: Packed) -> Packed:

@@ -80,7 +80,7 @@ class Arrivals:
         chunks, queues, gaps = scheduler.chunks, scheduler.queues, runtime.metrics.reuse_gap
         outcome, slots, begins, admitted, taken, steps = _take_in(
             self.handles, self.lengths, self._positions, _NONE if barred is None else barred, self.table,
-            self._is_lent, block, sessions.key.number, sessions.table,
+            self._is_lent, block, sessions.key.rounds, sessions.table,
             chunks.table, chunks.free.stack, chunks.free.count,
             queues.table, queues.line.items, queues.line.span,
             frames.left, frames.free.stack, frames.free.count,
@@ -98,14 +98,15 @@ _NONE = np.zeros(0, np.bool_)
 @compiled
 def _take_in(
     handles: U64, lengths: I64, positions: I64, barred: Flags, arrivals: Table,
-    is_lent: bool, block: int, key: int, sessions: Table,
+    is_lent: bool, block: int, rounds: NDArray[np.uint32], sessions: Table,
     chunks: Table, free_chunks: I64, num_free_chunks: I64,
     queues: Table, line: I64, line_span: I64,
     frames_left: I64, free_frames: I64, num_free_frames: I64,
     gap_bounds: F64, gap_counts: I64, gap_total: F64,
 ) -> tuple[NDArray[np.int8], I64, I64, I64, int, int]:  # fmt: skip
     outcome = np.empty(len(handles), np.int8)
-    slots, begins, known = np.empty_like(lengths), np.empty_like(lengths), np.empty_like(lengths)
+    begins, known = np.empty_like(lengths), np.empty_like(lengths)
+    slots = handles.view(np.int64) if is_lent else find(handles, rounds, sessions)
     taken = steps = f = 0
     first = 0  # row of frame f
     for r in range(len(handles)):
@@ -113,8 +114,7 @@ def _take_in(
             first = arrivals[f].end
             f += 1
         arrival = arrivals[f]
-        slot: Any = np.int64(handles[r]) if is_lent else find(handles[r], key, sessions)
-        slots[r] = slot
+        slot = slots[r]
         begins[r] = known[r] = -1
         if arrival.refused or slot < 0:
             outcome[r] = REFUSED if arrival.refused else STALE

@@ -14,13 +14,19 @@ class Caller:
     there. So what comes faster than it can be run waits with those who send it, where it costs the server nothing.
     """
 
-    def __init__(self, callers: "Callers") -> None:
+    def __init__(self, name: str, callers: "Callers") -> None:
+        self.name = name
         self._callers = callers
         self._waiters: list[Callable[[], None]] = []
         self.rows = 0
         self.num_bytes = 0
         self.streams = 0
         """Streams and calls that count here now."""
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether it has no stream and no call, and nothing of what these have asked is left."""
+        return not (self.streams or self.rows or self.num_bytes)
 
     @property
     def is_full(self) -> bool:
@@ -35,6 +41,8 @@ class Caller:
         if (self.rows > 0) != had_rows:
             self._callers.count_active(1 if self.rows > 0 else -1)
         self.wake()
+        if self.is_gone:
+            self._callers.forget(self)
 
     def wake(self) -> None:
         """Lets those go on who wait for room, if there is some."""
@@ -50,8 +58,24 @@ class Caller:
         self._callers.waiting.add(self)
 
 
+class Charge:
+    """What one call counts against its caller, until it is released."""
+
+    def __init__(self, caller: Caller, rows: int, num_bytes: int) -> None:
+        self.is_kept = False
+        """Whether the call is over before its rows are: who is told of their ends releases it."""
+        self._caller = caller
+        self._rows, self._num_bytes = rows, num_bytes
+        caller.add(rows, num_bytes)
+
+    def release(self) -> None:
+        """Counts no more; asked again, does nothing."""
+        rows, num_bytes, self._rows, self._num_bytes = self._rows, self._num_bytes, 0, 0
+        self._caller.add(-rows, -num_bytes)
+
+
 class Callers:
-    """Those who have streams or calls now."""
+    """Those who have streams or calls now, or had some whose rows have not ended: who comes back meets them again."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -66,19 +90,21 @@ class Callers:
     @contextmanager
     def present(self, name: str) -> Iterator[Caller]:
         """The caller of that name, while it has one stream or call more."""
-        caller = self._callers.setdefault(name, Caller(self))
+        caller = self._callers.setdefault(name, Caller(name, self))
         caller.streams += 1
         try:
             yield caller
         finally:
             caller.streams -= 1
             if not caller.streams:
-                del self._callers[name]
                 self.waiting.discard(caller)
+            if caller.is_gone:
+                self.forget(caller)
 
     @contextmanager
-    def charged(self, name: str, rows: int, num_bytes: int) -> Iterator[None]:
-        """Counts what a call asks for while it runs; unlike a stream it cannot be read later, so it may be refused.
+    def charged(self, name: str, rows: int, num_bytes: int) -> Iterator[Charge]:
+        """Counts what a call asks for while it runs, and if it is kept, until it is released; unlike a stream it cannot
+        be read later, so it may be refused.
 
         Raises:
             LimitReached: it is more than the caller may have outstanding.
@@ -91,11 +117,17 @@ class Callers:
             )
             if error:
                 raise error
-            caller.add(rows, num_bytes)
+            charge = Charge(caller, rows, num_bytes)
             try:
-                yield
+                yield charge
             finally:
-                caller.add(-rows, -num_bytes)
+                if not charge.is_kept:
+                    charge.release()
+
+    def forget(self, caller: Caller) -> None:
+        """Lets go of a caller that is gone."""
+        if self._callers.get(caller.name) is caller:
+            del self._callers[caller.name]
 
     def count_active(self, more: int) -> None:
         """A caller has rows now, or (negative) has none any more, which leaves more for the others."""

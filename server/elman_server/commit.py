@@ -26,6 +26,8 @@ class Committed(NamedTuple):
 
     settled: Settled
     page: Page
+    frames: list[Frame]
+    """Of each row, or the one of all."""
 
 
 class Commit:
@@ -36,22 +38,24 @@ class Commit:
         self._delivery = delivery
 
     def batch(self, batch: Batch, output: torch.Tensor, state: State, now: float) -> Committed:
-        """A batch that ran: output [num_steps, output_size] packed, and each row's state after it; `now` in seconds on
-        the engine's clock. `tidy` is to follow before anything else is admitted."""
+        """A batch that ran: output [num_steps, output_size] packed, or of the last steps [B, output_size], and each
+        row's state after it; `now` in seconds on the engine's clock. `tidy` is to follow before anything else is
+        admitted."""
         runtime = self._runtime
         finished = runtime.scheduler.complete(batch)
-        settled = settle(runtime, batch, finished, runtime.held.pages.next_number, now)
+        settled = settle(runtime, batch, finished, runtime.held.next_number, now)
         page = _page(batch, finished, settled, output, state)
-        self._delivery.spread(page, self._askers(settled), settled.rows)
+        frames = self._askers(settled)
+        self._delivery.spread(page, frames, settled.rows)
         if runtime.starting_states or runtime.after:
             self._call_after(batch.numbers[finished].tolist())
-        return Committed(settled, page)
+        return Committed(settled, page, frames)
 
     def tidy(self, committed: Committed) -> None:
         """What no answer has to wait for: a copy of the page is kept, and what the finished chunks had is let go."""
-        runtime, (settled, page) = self._runtime, committed
+        runtime, (settled, page, frames) = self._runtime, committed
         if settled.is_held:
-            runtime.held.pages.append(page)
+            runtime.held.keep(page, frames)
         runtime.queue_bytes -= settled.num_steps * runtime.input.num_bytes
         runtime.frames.forget(settled.last_frames.tolist())
         runtime.inputs.blocks.forget(settled.last_blocks.tolist())
@@ -150,4 +154,5 @@ def _page(batch: Batch, finished: Flags, settled: Settled, output: torch.Tensor,
         c_n=state.c.numpy() if batch.wants_state and state.c is not None else None,
         previous_page=settled.previous_page,
         previous_row=settled.previous_row,
+        is_last=batch.last_only,
     )

@@ -23,9 +23,12 @@ Failed = dict[Frame, list[tuple[int, ServiceError]]]
 class Delivery:
     """Gathers what an engine step has to say, and says it all at once."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, on_bug: Callable[[Exception], None]) -> None:
+        """`on_bug` is called on the loop's thread with what cutting an answer raises: nobody gets that answer. What
+        those raise who are told something is theirs alone."""
         self._loop = loop
-        self._waiting: list[Callable[[], None]] = []
+        self._on_bug = on_bug
+        self._waiting: list[Callable[[], object]] = []
         self._failed: Failed = {}
         self._num_sent = self._num_told = 0  # flushes, and those that arrived; each counted by one thread
 
@@ -49,7 +52,7 @@ class Delivery:
 
     def call(self, function: Callable[[], None]) -> None:
         """Anything else to do on the loop's thread."""
-        self._waiting.append(function)
+        self._waiting.append(partial(guarded, function, "what the engine has to say"))
 
     def settle(self, future: "asyncio.Future[T]", result: T | None = None, *, error: Exception | None = None) -> None:
         """A call's result or error, to whoever awaits it still."""
@@ -71,7 +74,7 @@ class Delivery:
 
     def deliver(self) -> None:
         """Says it all now, on the loop's thread."""
-        _run_all(self._taken())
+        self._run_all(self._taken())
 
     def flush(self) -> None:
         """Wakes the loop, if there is something to say."""
@@ -79,21 +82,23 @@ class Delivery:
             self._num_sent += 1
             self._loop.call_soon_threadsafe(self._arrive, self._taken())
 
-    def _taken(self) -> Sequence[Callable[[], None]]:
+    def _taken(self) -> Sequence[Callable[[], object]]:
         waiting, self._waiting = self._waiting, []
         failed, self._failed = self._failed, {}  # another one each time: the loop's thread takes from that of its pages
         if failed:
             waiting.append(partial(_tell_failed, failed))  # those that no page's answer has told
         return waiting
 
-    def _arrive(self, functions: Sequence[Callable[[], None]]) -> None:
+    def _arrive(self, functions: Sequence[Callable[[], object]]) -> None:
         self._num_told += 1
-        _run_all(functions)
+        self._run_all(functions)
 
-
-def _run_all(functions: Sequence[Callable[[], None]]) -> None:
-    for function in functions:
-        guarded(function, "what the engine has to say")
+    def _run_all(self, functions: Sequence[Callable[[], object]]) -> None:
+        for function in functions:
+            try:
+                function()
+            except Exception as error:  # noqa: BLE001 - the others are told all the same
+                self._on_bug(error)
 
 
 def _tell(frame: Frame, answer: Answer | StepAnswer) -> None:

@@ -1,5 +1,6 @@
 """What the services share: whom they serve for, and how an error leaves."""
 
+import asyncio
 import functools
 import logging
 import secrets
@@ -46,9 +47,16 @@ class Door:
         self.instance = secrets.token_hex(8)
         """Names this server process."""
         self.draining = False
+        self._calls: set[asyncio.Task[Any]] = set()  # unary ones, under way
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it takes requests: neither stopping nor failed."""
+        return not self.draining and self.engine.failure is None
 
     def check_open(self) -> None:
-        """Raises Draining while the server is stopping."""
+        """Raises EngineFailed once the engine has failed, Draining while the server is stopping."""
+        self.engine.check()
         if self.draining:
             raise Draining("the server is stopping; reconnect")
 
@@ -70,6 +78,28 @@ class Door:
         except Exception:
             self.metrics.broke(method)
             raise
+
+    @contextmanager
+    def call(self) -> Iterator[None]:
+        """While a unary call is served. Raises EngineFailed when the engine fails meanwhile."""
+        task = asyncio.current_task()
+        assert task is not None  # calls are served by tasks
+        self._calls.add(task)
+        try:
+            yield
+        except asyncio.CancelledError:
+            if task in self._calls or task.uncancel():
+                raise  # by its caller
+            self.engine.check()
+            raise
+        finally:
+            self._calls.discard(task)
+
+    def fail_calls(self) -> None:
+        """Ends the unary calls that are under way: the engine has failed, and whatever they wait for does not come."""
+        calls, self._calls = self._calls, set()
+        for task in calls:
+            task.cancel()
 
     async def load(self, name: str, version: str) -> list[Runtime]:
         """Loads what the folder has of that name and version; all of it that is loaded then.
@@ -103,7 +133,8 @@ def unary(
         door: Door = self._door  # type: ignore[attr-defined]
         began, code = door.engine.clock.now(), "CANCELLED"
         try:
-            response = await method(self, request, context)
+            with door.call():
+                response = await method(self, request, context)
             code = "OK"
             return response
         except ServiceError as error:

@@ -1,7 +1,6 @@
 """Room 5, engine: schedule, run, commit. The only owner of device, pool and sessions; one thread at a time."""
 
 import asyncio
-import logging
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -11,7 +10,8 @@ from typing import TypeVar
 from elman_server.chores import SECONDS_BETWEEN, Chores
 from elman_server.clock import Clock
 from elman_server.delivery import Delivery
-from elman_server.errors import DeadlinePassed, EngineFailed
+from elman_server.ending import Ending
+from elman_server.errors import DeadlinePassed, EngineFailed, ServiceError
 from elman_server.flight import Flight
 from elman_server.frames import Asker, Frame
 from elman_server.guarded import guarded
@@ -20,7 +20,6 @@ from elman_server.launch import Launch
 from elman_server.worker import Worker
 
 T = TypeVar("T")
-log = logging.getLogger(__name__)
 
 QUICK_SECONDS = 3e-3
 """Up to which a batch is better computed between reading and answering than beside (bench/README.md)."""
@@ -42,7 +41,7 @@ class Engine:
     def __init__(self, loop: asyncio.AbstractEventLoop, clock: Clock, *, on_loop: bool = True) -> None:
         """Answers are delivered on `loop`. `on_loop` False: no batch runs there."""
         self.clock = clock
-        self.delivery = Delivery(loop)
+        self.delivery = Delivery(loop, self.fail)
         self._loop = loop
         self._inbox = Inbox()
         self._wake = threading.Event()
@@ -53,6 +52,7 @@ class Engine:
         self._workers: deque[Worker] = deque()
         self.chores = Chores()
         self._stopping = False
+        self.ending = Ending()
         self._flight = Flight(landed=self._wake.set)
         self._thread = threading.Thread(target=self._main, name="engine", daemon=True)
 
@@ -80,21 +80,46 @@ class Engine:
         self._inbox.put(Job(function, is_short=False))
         self._wake.set()
 
-    def call(self, function: Callable[[], T], *, is_short: bool = False) -> "asyncio.Future[T]":
+    def call(self, function: Callable[[], T], *, is_short: bool = False, is_own: bool = False) -> "asyncio.Future[T]":
         """As `post`, or for what `is_short` as `soon`, from the loop's thread; the future has the result or the
-        exception."""
+        exception. `is_own`: it is one of the engine's own steps, so a bug in it ends the engine.
+
+        Raises:
+            EngineFailed: that has happened.
+        """
+        self.check()
         future: asyncio.Future[T] = self._loop.create_future()
+        self.ending.expect(future)
 
         def run() -> None:
             try:
                 result = function()
-            except Exception as error:  # noqa: BLE001 - it is told to whoever awaits
+            except Exception as error:  # it is told to whoever awaits
+                if is_own and not isinstance(error, ServiceError):
+                    raise
                 self.delivery.settle(future, error=error)
             else:
                 self.delivery.settle(future, result)
 
         (self.soon if is_short else self.post)(run)
         return future
+
+    @property
+    def failure(self) -> EngineFailed | None:
+        """Why it serves no more, once a bug in its own steps has ended it."""
+        return self.ending.failure
+
+    def check(self) -> None:
+        """Raises EngineFailed once the engine serves no more. From any thread."""
+        self.ending.check()
+
+    def fail(self, error: Exception) -> None:
+        """Ends the engine for a bug in its own steps: after it nobody knows what is true of its tables. What it has to
+        say is told first. From any thread; once."""
+        if self.ending.begin(error):
+            self._wake.set()
+            guarded(self.delivery.flush, "what the engine has to say")
+            self._loop.call_soon_threadsafe(self.ending.tell)
 
     def add(self, worker: Worker) -> None:
         """Serves one more runtime. On the engine's thread."""
@@ -181,14 +206,16 @@ class Engine:
             return
         try:
             may_run = self._may_run_on_loop and not self._inbox.has_long_jobs
-            if not (may_run and guarded(self.step_on_loop, "a turn on the loop")):
+            if may_run:
+                self._own(self.step_on_loop)
+            else:
                 self._wake.set()  # what is left is not to wait for another message
         finally:
             self._turn.release()
 
     @property
     def _may_run_on_loop(self) -> bool:
-        return self._on_loop and not (self._flight or self.chores.awaits_empty or self._stopping)
+        return self._on_loop and not (self._flight or self.chores.awaits_empty or self._stopping or self.failure)
 
     def _is_for_loop(self, launch: Launch) -> bool:
         messages = len(launch.worker.runtime.frames.items())
@@ -244,44 +271,45 @@ class Engine:
 
     def _main(self) -> None:
         self._flight.start()
-        while not self._stopping:
+        while not (self._stopping or self.failure):
             self._wake.clear()
             with self._turn:
-                self._take_in()
-                worked = self._stepped()
-                guarded(self.chores.tell_empty, "the chores")
-                for job in self.chores.due(self.clock.now()):
-                    guarded(partial(job, self.clock.now()), "the chores")
-                if worked and not self._stopping and (self._inbox or self._has_work):
-                    continue  # told when the next batch is begun
-                self.delivery.flush()
-            if not (worked or self._stopping):
+                rests = self._own(self._take_turn_beside)
+            if rests and not self._stopping:
                 self._wake.wait(SECONDS_BETWEEN)
         self._flight.stop()
+
+    def _take_turn_beside(self) -> bool:
+        # All that is due on the engine's thread; whether there was nothing.
+        self._take_in()
+        worked = self.step_beside()
+        guarded(self.chores.tell_empty, "the chores")
+        for job in self.chores.due(self.clock.now()):
+            guarded(partial(job, self.clock.now()), "the chores")
+        if not (worked and not self._stopping and (self._inbox or self._has_work)):
+            self.delivery.flush()  # else told when the next batch is begun
+        return not worked
+
+    def _own(self, turn: Callable[[], T]) -> T | None:
+        # A turn of either thread, which holds `_turn`: the one place where a bug in the engine's own steps ends it.
+        if self.failure is not None:
+            return None
+        try:
+            return turn()
+        except Exception as error:  # noqa: BLE001 - told, and the end
+            self.fail(error)
+            return None
 
     @property
     def _has_work(self) -> bool:
         return bool(self._formed or self._flight) or any(w.runtime.scheduler.has_work for w in self._workers)
 
-    def _stepped(self) -> bool:
-        try:
-            return self.step_beside()
-        except Exception:
-            log.exception("a bug on the engine's thread")
-            return True
-
     def _take_in(self) -> None:
         for item in self._inbox.take_all():
             if isinstance(item, Frames):
-                self.admit(item.worker, item.frames)
+                item.worker.admission.admit(item.frames)
             else:
-                guarded(item, "what the engine was asked")
-
-    def admit(self, worker: Worker, frames: list[Frame]) -> None:
-        """Takes frames in, or refuses them where that meets a bug. On the engine's thread."""
-        if not guarded(partial(worker.admission.admit, frames), "admission"):
-            for frame in frames:
-                self.delivery.refuse(frame, EngineFailed("the server failed to take the frame in"))
+                item()
 
     def _stop(self) -> None:
         self._stopping = True

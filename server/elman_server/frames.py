@@ -1,7 +1,6 @@
 """Frames and what is asked of them: the domain's request, from the door to the engine and back."""
 
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import Any, Protocol
 
 import numpy as np
@@ -9,18 +8,11 @@ from numpy.typing import NDArray
 
 from elman_server.answers import Answer, StepAnswer
 from elman_server.input_spec import InputSpec
+from elman_server.want import Want as Want
 
 Array = NDArray[Any]
 I64 = NDArray[np.int64]
 U64 = NDArray[np.uint64]
-
-
-class Want(IntEnum):
-    """Which steps' outputs travel back."""
-
-    ALL = 1
-    LAST = 2
-    NONE = 3
 
 
 class Frame(Protocol):

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from elman_models.layout import batch_sizes, step_offsets, steps_and_rows
 from elman_models.spec import ModelSpec
 from elman_server.answers import Answer
-from elman_server.errors import ServiceError
+from elman_server.callers import Charge
 from elman_server.frames import Frame, Want
 
 F32 = NDArray[np.float32]
@@ -62,20 +62,27 @@ class InferCall:
         self._result: InferResult | None = None
         self.future: asyncio.Future[InferResult] = asyncio.get_running_loop().create_future()
         """The result, or the first error of a row."""
+        self._charge: Charge | None = None
+
+    def leave(self, charge: Charge) -> None:
+        """Nobody waits any more: what the call counts against its caller counts until its rows have ended."""
+        charge.is_kept = True
+        self._charge = charge
 
     def deliver(self, frame: Frame, answer: Answer) -> None:
         """Takes a part; the last one settles the future."""
-        frame.open_rows -= answer.num_ended
+        refused = answer.frame_error is not None  # nothing of it was admitted
+        frame.open_rows -= frame.open_rows if refused else answer.num_ended
+        if self._charge and not frame.open_rows:
+            self._charge.release()
+        error = answer.frame_error or (answer.errors[0][1] if answer.errors else None)
         if self.future.done():
             return
-        if answer.errors:
-            self._fail(answer.errors[0][1])
+        if error is not None:
+            self.future.set_exception(error)
             return
         if self._result is None:
             self._result = InferResult(frame.lengths, frame.want, frame.want_state, self._spec)
         self._result.put(answer, frame.num_rows)
         if not frame.open_rows:
             self.future.set_result(self._result)
-
-    def _fail(self, error: ServiceError) -> None:
-        self.future.set_exception(error)

@@ -21,11 +21,13 @@ log = logging.getLogger(__name__)
 class Result(NamedTuple):
     """What a launch gave."""
 
-    output: torch.Tensor  # [num_steps, output_size] packed, on the host
+    output: torch.Tensor  # [num_steps, output_size] packed, or of the last steps alone [B, output_size]; on the host
     state: State  # of the rows after their last step; on the host if a row wants it, else on the device
     starting_states: dict[int, State]
     """Of the chunks that begin here and go on after, by number."""
     plan_name: str
+    num_computed: int
+    """Time steps, over all rows."""
     seconds: float
     """From reading the states to the last of what came back."""
 
@@ -99,7 +101,7 @@ class Launch:
             metrics, batch = self.worker.runtime.metrics, self.batch
             self.worker.runtime.scheduler.observe_waits(batch, self._began, metrics.queue_seconds)
             metrics.plan(self.result.plan_name)
-            metrics.ran(len(batch.numbers), batch.num_steps, len(self.result.output), self.result.seconds)
+            metrics.ran(len(batch.numbers), batch.num_steps, self.result.num_computed, self.result.seconds)
 
     def undo(self) -> None:
         """Puts the states back that it has overwritten: it failed, or it followed one that did."""
@@ -116,17 +118,19 @@ class Launch:
     def _begin(self, before: State) -> Callable[[], Result]:
         runtime = self.worker.runtime
         data = runtime.transfer.to_device(self._data)
-        output, state = runtime.stack.step(Packed(data, self.batch.sizes), before)
+        output, state = runtime.stack.step(Packed(data, self.batch.sizes), before, last_only=self.batch.last_only)
         self._before = before
         runtime.pool.replace(self.batch.slots, state)
         asked = [tensor for tensor in state if tensor is not None] if self.batch.wants_state else []
-        coming, plan_name = runtime.transfer.to_host([output, *asked]), runtime.stack.plan_name
+        coming = runtime.transfer.to_host([output, *asked])
+        plan_name, num_computed = runtime.stack.plan_name, runtime.stack.num_computed
         starting_states = self._starts(before)
 
         def land() -> Result:
             output, *asked = coming.wait()
             there = State(asked[0], asked[1] if len(asked) > 1 else None) if asked else state
-            return Result(output, there, starting_states, plan_name, self._clock.now() - self._began)
+            seconds = self._clock.now() - self._began
+            return Result(output, there, starting_states, plan_name, num_computed, seconds)
 
         return land
 

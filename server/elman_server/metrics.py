@@ -1,6 +1,7 @@
 """All metrics, declared in one place. Base units; labels of few values; never a session id."""
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
@@ -11,6 +12,9 @@ from elman_server.tally import Tallies
 SECONDS = (*(round(m * 10.0**e, 6) for e in range(-4, 1) for m in (1, 1.5, 2.5, 4, 6)), 10.0)
 POWERS_OF_2 = tuple(float(1 << n) for n in range(15))
 LONG_SECONDS = (1.0, 10.0, 60.0, 600.0, 3600.0, 6 * 3600.0, 24 * 3600.0, 7 * 24 * 3600.0)
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 MODEL = ("model", "version")
 METHODS = (
@@ -70,6 +74,25 @@ REJECTED = (
 ENDED = ("closed", "expired", "evicted", "drained")
 
 
+class Series(dict[K, V]):
+    """The series of a metric by label, looked up once each: a label lookup is a tenth of a message's cost. One that was
+    not thought of at the start begins when it is first counted."""
+
+    def __init__(self, look_up: Callable[[K], V], known: Iterable[K] = ()) -> None:
+        """`known`: those that are there from the start, so that a first burst is seen as a rate."""
+        super().__init__()
+        self._look_up = look_up
+        self.begin(known)
+
+    def begin(self, keys: Iterable[K]) -> None:
+        """Has those at zero from now on."""
+        self.update((key, self._look_up(key)) for key in keys)
+
+    def __missing__(self, key: K) -> V:
+        series = self[key] = self._look_up(key)
+        return series
+
+
 class _Make:
     """Metrics of one registry."""
 
@@ -121,9 +144,9 @@ class Metrics:
         gaps = (*SECONDS, *LONG_SECONDS[2:])
         self.reuse_gap = tallies("elman_session_reuse_gap_seconds", "Between a session's chunks", gaps)
         self.model_load_seconds = gauge("elman_model_load_seconds", "Time that loading the model took", *MODEL)
-        # Looked up once, here: label lookups are a tenth of a message's cost.
-        self._requests = {(m, c): self.requests.labels(m, c) for m in METHODS for c in CODES}
-        self._request_seconds = {m: self.request_seconds.labels(m) for m in METHODS}
+        known = [(m, c) for m in METHODS for c in CODES]
+        self._requests = Series(lambda key: self.requests.labels(*key), known)  # by method and code
+        self._request_seconds = Series(self.request_seconds.labels, METHODS)
 
     def request(self, method: str, code: str, seconds: float) -> None:
         """Counts a request that was answered with the gRPC code of that name, `seconds` after its arrival."""
@@ -144,7 +167,6 @@ class ModelMetrics:
 
     def __init__(self, all_metrics: Metrics, labels: tuple[str, str]) -> None:
         m = all_metrics
-        self._metrics, self._labels = m, labels
         self.session_steps = m.session_steps.labels(*labels)
         self.padded_steps = m.padded_steps.labels(*labels)
         self.launches = m.launches.labels(*labels)
@@ -165,9 +187,9 @@ class ModelMetrics:
         self.reuse_gap = m.reuse_gap.labels(*labels)
         self.model_load_seconds = m.model_load_seconds.labels(*labels)
         self.batches = BatchTally()
-        self._plans: dict[str, Counter] = {}
+        self._plans: Series[str, Counter] = Series(lambda name: m.plan_launches.labels(*labels, name))
         self._rejected = {reason: m.rejected_rows.labels(*labels, reason) for reason in REJECTED}
-        self._ended = {reason: m.sessions_ended.labels(*labels, reason) for reason in ENDED}
+        self._ended = Series(lambda reason: m.sessions_ended.labels(*labels, reason), ENDED)
 
     def ran(self, rows: int, steps: int, computed: int, seconds: float) -> None:
         """Counts a batch: `steps` were asked for, `computed` were computed."""
@@ -203,8 +225,7 @@ class ModelMetrics:
 
     def watch_plans(self, names: Iterable[str]) -> None:
         """Creates the series of the plans that may run."""
-        for name in names:
-            self._plans[name] = self._metrics.plan_launches.labels(*self._labels, name)
+        self._plans.begin(names)
 
     def plan(self, name: str) -> None:
         """Counts a batch run by a plan."""

@@ -1,6 +1,7 @@
 """The ring of held pages: numbered, within a limit of bytes, the oldest overwritten first."""
 
 from collections import deque
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,10 +16,10 @@ _LINE = 64
 
 
 class _Kept(NamedTuple):
+    number: int
     begin: int
     """In all the bytes given out so far."""
     num_bytes: int
-    page: Page
 
 
 class PageRing:
@@ -33,40 +34,38 @@ class PageRing:
         self._memory = np.empty(max_bytes // _LINE * _LINE, np.uint8)
         self._max_bytes = max_bytes
         self._kept: deque[_Kept] = deque()
+        self._pages: dict[int, list[Page]] = {}  # by number, in the order of `_kept`
         self._end = 0  # bytes given out so far, those skipped at the memory's end included
-        self._first = 0  # number of the oldest page kept
         self.num_bytes = 0
 
-    @property
-    def next_number(self) -> int:
-        """The number that the next page gets."""
-        return self._first + len(self._kept)
-
-    def append(self, page: Page) -> int:
-        """The number of `page`; the oldest are let go to make room, and one that has none is gone at once."""
-        number = self.next_number
+    def put(self, number: int, page: Page) -> bool:
+        """Keeps `page` as one of that number, and lets the oldest go to make room; whether it fits. One that is too
+        large is not kept, and costs no other its place."""
         capacity, wanted, num_bytes = len(self._memory), _room(page), page.num_bytes
         if wanted > capacity or num_bytes > self._max_bytes:
-            self._kept.clear()
-            self._first, self.num_bytes = number + 1, 0
-            return number
+            return False
         if capacity and self._end % capacity + wanted > capacity:
             self._end += -self._end % capacity
         self._make_room(self._end + wanted - capacity, self._max_bytes - num_bytes)
         begin = self._end
-        copies = self._copied(page.output), self._copied(page.h_n), self._copied(page.c_n)
+        copy = page.with_tensors(self._copied(page.output), self._copied(page.h_n), self._copied(page.c_n))
         self.num_bytes += num_bytes
-        self._kept.append(_Kept(begin, num_bytes, page.with_tensors(*copies)))
-        return number
+        self._kept.append(_Kept(number, begin, num_bytes))
+        self._pages.setdefault(number, []).append(copy)
+        return True
 
-    def get(self, number: int) -> Page | None:
-        """The page of that number, if it is still kept. Its tensors are overwritten one day: copy what leaves."""
-        return self._kept[number - self._first].page if number >= self._first else None
+    def get(self, number: int) -> Sequence[Page]:
+        """The pages of that number that are still kept. Their tensors are overwritten one day: copy what leaves."""
+        return self._pages.get(number, ())
 
     def _make_room(self, begin: int, num_bytes: int) -> None:
         while self._kept and (self._kept[0].begin < begin or self.num_bytes > num_bytes):
-            self.num_bytes -= self._kept.popleft().num_bytes
-            self._first += 1
+            oldest = self._kept.popleft()
+            self.num_bytes -= oldest.num_bytes
+            pages = self._pages[oldest.number]
+            del pages[0]
+            if not pages:
+                del self._pages[oldest.number]
 
     def _copied(self, array: Array | None) -> Array | None:
         if array is None:

@@ -30,7 +30,7 @@ def rehearse() -> None:
     limits = Limits(max_sessions=1, max_infer_rows=1, max_queue_rows=2, replay_bytes=1 << 12)
     runtime = Runtime(stack, 1, HandleKey(), limits, Tombstones(1), Metrics().of(SPEC.name, SPEC.version))
     loop = asyncio.new_event_loop()  # nothing runs on it
-    worker = Worker(runtime, Delivery(loop))
+    worker = Worker(runtime, Delivery(loop, _raise))
     slots = runtime.sessions.take(1, 0.0)
     runtime.sessions.own(slots, "", [""])
     handles = runtime.sessions.attach(slots, 0.0)
@@ -48,6 +48,10 @@ def rehearse() -> None:
         launch.commit(launch.result)
         launch.tidy()
     loop.close()
+
+
+def _raise(bug: Exception) -> None:
+    raise bug
 
 
 class _Nobody:

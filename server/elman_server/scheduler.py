@@ -11,6 +11,7 @@ from elman_server.compiled import compiled
 from elman_server.queues import Queues, stand_in_line, unlink
 from elman_server.ring import pop
 from elman_server.tally import Tally, observe
+from elman_server.want import Want
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
@@ -18,6 +19,7 @@ Flags = NDArray[np.bool_]
 Table = NDArray[Any]
 
 _NO_SLICE = 1 << 62
+_ALL = int(Want.ALL)
 
 
 @dataclass(slots=True)
@@ -34,11 +36,18 @@ class Batch:
     """Whether a chunk begins here and goes on after."""
     wants_state: bool
     """Whether a chunk that ends here is to give its session's state."""
+    wants_every_step: bool
+    """Whether a chunk is to give the outputs of all its steps."""
 
     @property
     def num_steps(self) -> int:
         """Session-steps: sum(takes)."""
         return int(self.offsets[-1] + self.sizes[-1])
+
+    @property
+    def last_only(self) -> bool:
+        """Whether the outputs of the rows' last steps are all that is to be computed, and not all steps are such."""
+        return not self.wants_every_step and len(self.sizes) > 1
 
 
 class Formed(NamedTuple):
@@ -142,13 +151,15 @@ def _cut(numbers: I64, max_slice: int, middle: int, chunks: Table) -> tuple[I64,
 @compiled
 def _launch(
     numbers: I64, starts: I64, takes: I64, chunks: Table, queues: Table, items: I64, span: I64
-) -> tuple[bool, bool]:
-    """Notes what runs now; whether a chunk begins and goes on after, and whether one that ends is to give a state. A
-    session whose chunk runs whole stands in line again with its next one."""
-    longer = wants_state = False
+) -> tuple[bool, bool, bool]:
+    """Notes what runs now; whether a chunk begins and goes on after, whether one that ends is to give a state, and
+    whether one is to give the outputs of all its steps. A session whose chunk runs whole stands in line again with its
+    next one."""
+    longer = wants_state = wants_every_step = False
     for i, number in enumerate(numbers):
         chunk = chunks[number]
         chunk.launched = starts[i] + takes[i]
+        wants_every_step = wants_every_step or chunk.kind >> 1 == _ALL
         if chunk.launched == chunk.length:
             wants_state = wants_state or chunk.kind & 1 != 0
             queues[chunk.slot].up = chunk.next
@@ -156,7 +167,7 @@ def _launch(
                 stand_in_line(chunk.slot, queues, items, span)
         elif starts[i] == 0:
             longer = True
-    return longer, wants_state
+    return longer, wants_state, wants_every_step
 
 
 @compiled

@@ -2,8 +2,10 @@
 
 import asyncio
 import gc
+import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 
 import torch
@@ -12,6 +14,11 @@ from elman_models.errors import BundleError
 from elman_server.config import ServerConfig
 from elman_server.errors import ServiceError
 from elman_server.server import PortInUseError, Server
+
+EXIT_FAILED = 70
+"""The exit code after the engine has failed: sysexits.h's "internal software error"."""
+MAX_FAILED_SECONDS = 15.0
+"""From the engine's failure to the end of the process, at the latest: whatever still runs is not waited for."""
 
 
 def choose_device(name: str) -> torch.device:
@@ -64,9 +71,21 @@ async def _serve(config: ServerConfig, device: torch.device) -> int:
     gc.collect()
     gc.freeze()
     print(_line(server, device), flush=True)  # noqa: T201
-    await stopped.wait()
-    await server.stop()
-    return 0
+    waiting = [asyncio.ensure_future(event.wait()) for event in (stopped, server.failed)]
+    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    stopping = asyncio.ensure_future(server.stop())
+    await asyncio.wait({stopping, waiting[1]}, return_when=asyncio.FIRST_COMPLETED)  # it may fail while it drains
+    if server.failed.is_set():
+        _end_in(MAX_FAILED_SECONDS)
+    await stopping
+    return EXIT_FAILED if server.failed.is_set() else 0
+
+
+def _end_in(seconds: float) -> None:
+    # Ends the process after that time, if it is not over by then.
+    timer = threading.Timer(seconds, os._exit, (EXIT_FAILED,))
+    timer.daemon = True
+    timer.start()
 
 
 def _line(server: Server, device: torch.device) -> str:

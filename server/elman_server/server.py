@@ -25,6 +25,7 @@ from elman_server.clock import Clock
 from elman_server.config import ServerConfig
 from elman_server.door import NOT_SERVING, SERVING, Door
 from elman_server.engine import Engine
+from elman_server.errors import EngineFailed
 from elman_server.listen import Address
 from elman_server.metrics import Metrics
 from elman_server.oip.service import OpenInferenceService
@@ -38,6 +39,8 @@ from elman_server.service_sessions import SessionsService
 
 log = logging.getLogger(__name__)
 
+FAILED_DRAIN_SECONDS = 5.0
+"""What callers have to read their answers after the engine has failed."""
 MAX_MESSAGE_BYTES = 64 << 20
 """What gRPC itself takes and gives; the server's own limit on frames is lower, so that it can say so itself."""
 
@@ -84,6 +87,10 @@ class Server:
         """HOST:PORT that it listens on."""
         self.metrics_address = ""
         """HOST:PORT of the metrics."""
+        self.failed = asyncio.Event()
+        """Set when the engine has failed and everybody is told: what is left to do is to `stop`."""
+        self._engine.ending.listeners.append(self._fail)
+        self._failing: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Loads all bundles of the folder and listens.
@@ -102,22 +109,35 @@ class Server:
             runtime = await self.catalog.load(bundle)
             await self.door.health.set(runtime.spec.name, SERVING)
         self._grpc.start()
+        self._engine.check()
         for name in ("", *SERVICES[:4]):
             await self.door.health.set(name, SERVING)
 
     async def stop(self) -> None:
         """Refuses what is new, answers what is admitted, and stops."""
         self.door.draining = True
-        for name in ("", *SERVICES[:4], *self.catalog.families):
-            await self.door.health.set(name, NOT_SERVING)
+        await self._serve_no_more()
         self._inference.end_streams()
         self._open_inference.end_streams()
         self._grpc.cancel(ENDLESS)
-        await self._grpc.stop(self._config.drain_seconds)
+        drain_seconds = self._config.drain_seconds
+        await self._grpc.stop(min(drain_seconds, FAILED_DRAIN_SECONDS) if self.failed.is_set() else drain_seconds)
         await asyncio.to_thread(self._engine.stop)
         if self._scraped:
             self._scraped[0].shutdown()
             self._scraped[0].server_close()
+
+    def _fail(self, error: EngineFailed) -> None:
+        # All that is open is answered, and what comes is refused from now on.
+        self._inference.fail_streams(error)
+        self._open_inference.fail_streams(error)
+        self.door.fail_calls()
+        self._failing = asyncio.get_running_loop().create_task(self._serve_no_more())
+        self.failed.set()
+
+    async def _serve_no_more(self) -> None:
+        for name in ("", *SERVICES[:4], *self.catalog.families):
+            await self.door.health.set(name, NOT_SERVING)
 
     def _register(self) -> None:
         server: Any = self._grpc  # takes handlers as grpc's own servers do

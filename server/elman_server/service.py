@@ -9,7 +9,7 @@ from elman_server.callers import Callers
 from elman_server.catalog import Catalog
 from elman_server.door import Door, abort, unary
 from elman_server.engine import Engine
-from elman_server.errors import Draining, InvalidInput
+from elman_server.errors import Draining, EngineFailed, InvalidInput, ServiceError
 from elman_server.frames import Frame, PackedFrame
 from elman_server.infer_call import InferCall, InferResult
 from elman_server.reading import check_answer, check_size, read_input, read_lengths, read_state, read_timeout, read_want
@@ -42,14 +42,17 @@ class InferenceService(inference_pb2_grpc.InferenceServicer):
         frame = self._frame(request, worker, call, context)
         check_answer(frame, runtime.spec, None)
         initial = read_state(request, runtime.spec, frame.num_rows)
-        with self._callers.charged(context.peer(), frame.num_rows, frame.num_bytes):
-            admitting = self._engine.call(lambda: worker.admission.admit_infer(frame, initial), is_short=True)
+        with self._callers.charged(context.peer(), frame.num_rows, frame.num_bytes) as charge:
+            admitting = self._engine.call(
+                lambda: worker.admission.admit_infer(frame, initial), is_short=True, is_own=True
+            )
             try:
                 await admitting
                 result = await call.future
             finally:
                 was_refused = admitting.done() and not admitting.cancelled() and admitting.exception()
                 if frame.open_rows and not was_refused:
+                    call.leave(charge)
                     self._engine.cancel(call)
         return _response(runtime.spec.version, result)
 
@@ -57,9 +60,11 @@ class InferenceService(inference_pb2_grpc.InferenceServicer):
         self, _requests: object, context: Context
     ) -> None:
         """See the contract."""
-        if self._door.draining:
-            await abort(context, Draining("the server is stopping; reconnect"))
         door = self._door
+        try:
+            door.check_open()
+        except ServiceError as error:
+            await abort(context, error)
         with self._callers.present(context.peer()) as caller:
             stream = StepStream(context.call, self._engine, self._catalog, caller, door.instance, door.metrics)
             self._streams.add(stream)
@@ -75,6 +80,11 @@ class InferenceService(inference_pb2_grpc.InferenceServicer):
         """Has each stream refuse new frames and end once everything admitted is answered."""
         for stream in self._streams:
             stream.end()
+
+    def fail_streams(self, error: EngineFailed) -> None:
+        """Has each stream end what is open with that error."""
+        for stream in list(self._streams):
+            stream.fail(error)
 
     def _frame(self, request: inference_pb2.InferRequest, worker: Worker, call: InferCall, context: Context) -> Frame:
         runtime, now = worker.runtime, self._engine.clock.now()

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elman_server.compiled import compiled
-from elman_server.handles import HandleKey, slot_of
+from elman_server.handles import HandleKey, slots_of
 
 I64 = NDArray[np.int64]
 U64 = NDArray[np.uint64]
@@ -151,11 +151,14 @@ class Sessions:
 
 
 @compiled
-def find(handle: int, key: int, sessions: Table) -> int:
-    """The slot of a handle that is good now, or -1."""
-    slot = slot_of(handle, key)
-    if slot < len(sessions):
+def find(handles: U64, rounds: NDArray[np.uint32], sessions: Table) -> I64:
+    """[n] the slot of each handle that is good now, or -1. `rounds`: `HandleKey.rounds`."""
+    slots = slots_of(handles, rounds)
+    for i, slot in enumerate(slots):
+        if slot >= len(sessions):
+            slots[i] = -1
+            continue
         session = sessions[slot]
-        if session.handle == handle and session.attached and not session.closing:
-            return slot
-    return -1
+        if session.handle != handles[i] or not session.attached or session.closing:
+            slots[i] = -1
+    return slots

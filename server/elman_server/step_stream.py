@@ -10,9 +10,10 @@ from elman_server.callers import Caller
 from elman_server.catalog import Catalog
 from elman_server.clock import Clock
 from elman_server.engine import Engine
-from elman_server.errors import Draining, InvalidInput, ReAttach, ServiceError, StaleHandle
+from elman_server.errors import Draining, EngineFailed, InvalidInput, ReAttach, ServiceError, StaleHandle
 from elman_server.frames import Frame
 from elman_server.metrics import Metrics
+from elman_server.open_frames import OpenFrames
 from elman_server.reading import check_answer, check_size, read_frame, read_handles, read_letter
 from elman_server.rpc.call import Call
 from elman_server.status import code_of
@@ -49,19 +50,24 @@ class StepStream(Stream[Reply]):
         self._metrics = metrics
         self._clock: Clock = engine.clock
         self._limits = catalog.limits
-        self._open_frames = 0
+        self._open = OpenFrames()
 
     def deliver(self, frame: Frame, answer: Answer | StepAnswer) -> None:
         """Queues an answer of the engine's."""
-        ended = frame.open_rows if answer.frame_error is not None else answer.num_ended
-        frame.open_rows -= ended
+        if frame not in self._open:
+            return  # the engine failed meanwhile, and so its caller was told
+        ended = self._open.take(frame, answer)
         if frame.open_rows:
             self._answer(frame.frame_id, answer, ended, 0)
             return
-        self._open_frames -= 1
         seconds = self._clock.now() - frame.arrived
         self._answer(frame.frame_id, answer, ended, frame.num_bytes)  # whose bytes no longer count
         self._count(answer.frame_error, seconds)
+
+    def fail(self, error: EngineFailed) -> None:
+        """Ends all rows that are open: the engine answers no more."""
+        for frame, rows in self._open.left():
+            self.deliver(frame, failure(tuple((row, error) for row in rows)))
 
     def _accept(self, data: bytes) -> None:
         now = self._clock.now()
@@ -75,6 +81,7 @@ class StepStream(Stream[Reply]):
     def _submit(self, request: StepRequest, now: float) -> None:
         if self.draining:
             raise Draining("the server is stopping; reconnect")
+        self._engine.check()
         if request.server_instance and request.server_instance != self._instance:
             raise ReAttach(
                 f"the frame is for server {request.server_instance!r}, this is {self._instance!r}; attach again",
@@ -86,7 +93,7 @@ class StepStream(Stream[Reply]):
             return
         worker, frame = found
         check_answer(frame, worker.runtime.spec, self._limits.max_slice)
-        self._open_frames += 1
+        self._open.add(frame)
         self._caller.add(frame.num_rows, frame.num_bytes)
         self._engine.submit(worker, frame)
 
@@ -138,12 +145,12 @@ class StepStream(Stream[Reply]):
         self._caller.add(-item.num_rows, -item.answer.num_bytes)
 
     def _has_open(self) -> bool:
-        return self._open_frames > 0
+        return len(self._open) > 0
 
     def _count(self, error: ServiceError | None, seconds: float) -> None:
         code = code_of(error).name if error else "OK"
         self._metrics.request("Step", code, seconds)
 
     def _let_go(self) -> None:
-        if self._open_frames:
+        if self._open:
             self._engine.cancel(self)

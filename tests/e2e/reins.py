@@ -63,8 +63,10 @@ class Reins:
         await asyncio.wait({asked, call}, return_when=asyncio.FIRST_COMPLETED)
         asked.cancel()
 
-    def _noted(self, function: Callable[[], object], *, is_short: bool = False) -> "asyncio.Future[object]":
-        future = self._ask(function, is_short=is_short)
+    def _noted(
+        self, function: Callable[[], object], *, is_short: bool = False, is_own: bool = False
+    ) -> "asyncio.Future[object]":
+        future = self._ask(function, is_short=is_short, is_own=is_own)
         self._asked.set()
         return future
 

@@ -7,6 +7,7 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
+from forged import flipped
 from frames_on_wire import Stepper, make_frame
 from served import Serve, Served
 from stepped import FakeClock
@@ -293,6 +294,20 @@ async def test_a_repeat_of_a_queued_chunk_is_answered_to_the_newest_asker(serve:
     await second.finish(new)
     assert_near(new.rows[0].output, toy("lstm").run(data)[0])
     assert new.rows[0].position == 3
+
+
+async def test_no_number_near_a_caller_s_own_handle_steps_a_neighbour_s_session(serve: Serve) -> None:
+    served = await serve("lstm")
+    neighbours, own = await served.open("lstm", count=100), await served.open("lstm", "mallory")
+    stepper = await served.step()
+    forged = np.concatenate([flipped(own.handles[0]), RNG.integers(0, 2**64, size=1000, dtype=np.uint64)])
+    for handles in np.array_split(forged, 4):
+        ask = await stepper.ask(handles.tolist(), [random_input(SPEC, RNG, 1)] * len(handles))
+        assert {row.error.reason if row.error else "" for row in ask.rows} == {"STALE_HANDLE"}
+    (row,) = (await stepper.ask(own.handles, [random_input(SPEC, RNG, 1)])).rows
+    assert row.position == 1
+    ask = await stepper.ask(neighbours.handles, [random_input(SPEC, RNG, 1)] * 100)
+    assert {row.position for row in ask.rows} == {1}
 
 
 async def test_handles_of_a_server_since_restarted_are_stale(serve: Serve) -> None:

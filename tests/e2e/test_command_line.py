@@ -23,6 +23,20 @@ QUICK = ("--metrics-listen", "127.0.0.1:0", "--warm-up-seconds", "0", "--device"
 READY = re.compile(r"serving (.+) on (\S+) \(cpu\); metrics on http://(\S+)/metrics")
 
 
+BROKEN = """
+import sys
+from elman_server.engine import Engine
+def schedule(*_): raise IndexError("index is out of bounds")
+Engine._schedule = schedule
+if {hangs}:
+    from elman_server import serve
+    serve.MAX_FAILED_SECONDS = 0.5
+    serve.Server.stop = lambda self: serve.asyncio.sleep(3600)
+from elman_server.cli import main
+sys.exit(main())
+"""
+
+
 def command(*arguments: object) -> list[str]:
     return [sys.executable, "-m", "elman_server", *map(str, arguments)]
 
@@ -30,11 +44,14 @@ def command(*arguments: object) -> list[str]:
 class Running:
     """A server process."""
 
-    def __init__(self, folder: Path, *options: str) -> None:
+    def __init__(self, folder: Path, *options: str, script: str = "", stderr: Any = subprocess.DEVNULL) -> None:
+        given = command("serve", "--models", folder, "--listen", "127.0.0.1:0", *QUICK, *options)
+        if script:
+            given[1:3] = ["-c", script]
         self.process = subprocess.Popen(
-            command("serve", "--models", folder, "--listen", "127.0.0.1:0", *QUICK, *options),
+            given,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=stderr,
             text=True,
         )
         assert self.process.stdout
@@ -59,6 +76,28 @@ def running(folder: Path) -> Iterator[Running]:
     server = Running(folder)
     yield server
     server.close()
+
+
+@pytest.mark.parametrize("hangs", [False, True], ids=["", "a stop that hangs"])
+def test_a_bug_in_the_engine_is_answered_and_ends_the_process_with_code_70(
+    folder: Path, tmp_path: Path, hangs: bool
+) -> None:
+    with (tmp_path / "log").open("w") as log:
+        server = Running(folder, script=BROKEN.format(hangs=hangs), stderr=log)
+    try:
+        with grpc.insecure_channel(server.address) as channel:
+            sessions: Any = sessions_pb2_grpc.SessionsStub(channel)
+            inference: Any = inference_pb2_grpc.InferenceStub(channel)
+            opened = sessions.OpenSessions(sessions_pb2.OpenSessionsRequest(model="lstm", count=2))
+            data = [random_input(SPECS["lstm"], np.random.default_rng(1), 3)] * 2
+            results = inference.Step(iter([make_frame(1, opened.handles, data)]), timeout=60)
+            next(results)
+            assert [error.row for error in next(results).errors] == [0, 1]
+            results.cancel()
+        assert server.process.wait(60) == 70
+    finally:
+        server.close()
+    assert (tmp_path / "log").read_text().count("Traceback") == 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

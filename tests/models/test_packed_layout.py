@@ -24,3 +24,10 @@ def test_a_packed_tensor_knows_its_rows_steps_and_raggedness() -> None:
     assert (ragged.num_rows, ragged.seq_len, ragged.is_ragged) == (3, 3, True)
     even = Packed(torch.zeros(6, 1), batch_sizes(np.array([2, 2, 2])))
     assert (even.num_rows, even.seq_len, even.is_ragged) == (3, 2, False)
+
+
+@given(lengths=st.lists(st.integers(1, 9), min_size=1, max_size=9))
+def test_the_last_steps_are_those_of_each_row(lengths: list[int]) -> None:
+    rows = [torch.randn(n, 2) for n in sorted(lengths, reverse=True)]
+    packed = pack(rows)
+    assert torch.equal(packed.last_steps(packed.data), torch.stack([row[-1] for row in rows]))

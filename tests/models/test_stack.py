@@ -55,6 +55,25 @@ def test_a_ragged_batch_continues_each_row_from_its_own_state(cell: str, lengths
         assert_near(after.h[:, b], as_state(hx).h)
 
 
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("parts", [False, True], ids=["plain", "with a head"])
+def test_the_last_outputs_alone_are_those_of_all_and_the_head_is_run_on_them_alone(
+    monkeypatch: pytest.MonkeyPatch, parts: bool, bidirectional: bool
+) -> None:
+    spec = make_spec(parts=parts, bidirectional=bidirectional)
+    _, stack = make_model(spec)
+    projected, project = [], stack._project
+    monkeypatch.setattr(stack, "_project", lambda output: (projected.append(len(output)), project(output))[1])
+    for lengths in ([5, 5, 2, 1], [3, 3], [1, 1, 1]):
+        rows, before = [random_input(spec, n) for n in lengths], random_state(spec, len(lengths))
+        every, after = stack.step(pack(rows), before)
+        last, same = stack.step(pack(rows), before, last_only=True)
+        assert_near(last, torch.stack([row[-1] for row in unpack(every, lengths)]))
+        assert torch.equal(same.h, after.h)
+        assert projected[-2:] == [sum(lengths), len(lengths)]
+        assert stack.num_computed == sum(lengths)
+
+
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_step_writes_neither_to_its_input_nor_to_the_state_it_was_given(cell: str) -> None:
     spec = make_spec(cell)

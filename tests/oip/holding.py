@@ -2,10 +2,11 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from served import Served
+from until import until as until
 
 HOLD_SECONDS = 60
 
@@ -32,9 +33,3 @@ async def until_read(served: Served, count: int) -> None:
     """Returns when the server has taken that many requests in."""
     sequences = served.server._open_inference._sequences
     await until(lambda: len(sequences._arrived) >= count)
-
-
-async def until(condition: Callable[[], object]) -> None:
-    """Returns when it holds; what is awaited has no event of its own."""
-    while not condition():  # noqa: ASYNC110
-        await asyncio.sleep(0)

@@ -146,9 +146,10 @@ async def test_a_cancelled_stream_leaves_nothing_behind(serve: Serve) -> None:
         )
         await until_read(served, 3)
         stream.call.cancel()
-        await until(lambda: not served.server.door.callers._callers)
-    await served.on_engine(lambda: None)
-    await served.on_engine(lambda: None)
+        callers = served.server.door.callers._callers
+        await until(lambda: not any(caller.streams for caller in callers.values()))
+        assert [caller.rows for caller in callers.values()] == [3]  # none of them has ended
+    await until(lambda: not callers)
     await served.assert_all_released()
     stream = Stream(GRPCInferenceServiceStub(served.channel).ModelStreamInfer())
     await stream.send(request("gru", x, sequence_id=1, sequence_start=True))

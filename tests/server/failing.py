@@ -29,11 +29,11 @@ class Failing:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stack, name)
 
-    def step(self, packed: Packed, state: State) -> tuple[torch.Tensor, State]:
+    def step(self, packed: Packed, state: State, **options: bool) -> tuple[torch.Tensor, State]:
         if self.fails:
             state.h.fill_(math.nan)
             raise RuntimeError("injected")
-        stepped: tuple[torch.Tensor, State] = self._stack.step(packed, state)
+        stepped: tuple[torch.Tensor, State] = self._stack.step(packed, state, **options)
         return stepped
 
     @contextmanager

@@ -267,9 +267,9 @@ def test_answers_are_told_when_the_next_batch_is_about_to_be_computed(monkeypatc
         told.append(("read", len(asker.answers)))
         return original(slots)
 
-    def step(packed, state, original=stack.step):  # type: ignore[no-untyped-def]
+    def step(packed, state, original=stack.step, **options):  # type: ignore[no-untyped-def]
         told.append(("step", len(asker.answers)))
-        return original(packed, state)
+        return original(packed, state, **options)
 
     opened = bench.open("a", "b")
     monkeypatch.setattr(pool, "read", read)

@@ -136,7 +136,7 @@ async def test_each_frame_of_a_page_is_told_its_own() -> None:
     frames = [letter(1), packed, letter(2, want_state=True), letter(3, Want.NONE), packed]
     page = page_of(5)
     page.h_n = np.arange(5, dtype=np.float32).reshape(1, 5, 1)
-    delivery = Delivery(asyncio.get_running_loop())
+    delivery = Delivery(asyncio.get_running_loop(), pytest.fail)
     delivery.spread(page, frames, np.array([0, 1, 0, 0, 0]))
     delivery.deliver()
     answers = dict(told)

@@ -1,17 +1,18 @@
 """Inputs gathered and pages cut, against what anyone would write with loops."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
+from frame_maker import FrameMaker
 from hypothesis import given
 from hypothesis import strategies as st
-from stepped import Asked, Bench
+from stepped import Asked, Bench, FakeClock
 from toys import pack_rows, random_input, toy
 
 from elman_models.layout import batch_sizes, step_offsets
-from elman_server.frames import Want
+from elman_server.frames import Frame, PackedFrame, Want
 from elman_server.held import Held, hold
 from elman_server.page_ring import PageRing
 from elman_server.pages import Page
@@ -138,17 +139,30 @@ def test_a_small_part_of_a_page_keeps_none_of_it() -> None:
     assert whole.output is output
 
 
+def keep(held: Held, page: Page, *frames: Frame) -> int:
+    """The number that the page gets; of one frame if none are given."""
+    number = held.next_number
+    held.keep(page, frames or [frame_of(NOBODY, len(page.takes))])
+    return number
+
+
+def frame_of(asker: Any, rows: int = 1, want: Want = Want.ALL, want_state: bool = False) -> Frame:
+    return FRAMES.frame(range(1, rows + 1), np.zeros((rows, 1)), [1] * rows, asker, want=want, want_state=want_state)
+
+
 def test_a_held_chunk_comes_back_slice_by_slice_in_order() -> None:
     held = Held(2, 3, 1 << 20)
     pages = [make_page()]
-    first = held.pages.append(pages[0])
-    held.pages.append(make_page())
+    first = keep(held, pages[0])
+    keep(held, make_page())
     pages.append(make_page((first, 0)))
-    last = held.pages.append(pages[1])
+    last = keep(held, pages[1])
     note(held, 1, 0, 20, last)
     found = held.find(1, 0, 20, 2)
     assert found
-    assert [piece.page for piece in found] == pages
+    for piece, page in zip(found, pages, strict=True):
+        assert_same_tensors(piece.page, page)
+        assert piece.page.previous_page == page.previous_page
     assert held.find(1, 0, 19, 2) is None
     assert held.find(1, 0, 20, 3) is None
     assert held.find(0, 0, 20, 2) is None
@@ -159,40 +173,124 @@ def test_a_held_chunk_comes_back_slice_by_slice_in_order() -> None:
 def test_only_the_last_chunks_of_a_session_are_held() -> None:
     held = Held(1, 3, 1 << 20)
     for k in range(5):
-        note(held, 0, k, 1, held.pages.append(make_page()))
+        note(held, 0, k, 1, keep(held, make_page()))
     assert [bool(held.find(0, k, 1, 2)) for k in range(5)] == [False, False, True, True, True]
 
 
 @pytest.mark.parametrize("depth", [0, 3])
 def test_held_answers_stay_within_their_bytes(depth: int) -> None:
-    limit = 3 * make_page().num_bytes
+    limit = 8 * make_page().num_bytes
     held = Held(1, depth, limit)
     for k in range(10):
-        note(held, 0, k, 1, held.pages.append(make_page()))
-        assert held.pages.num_bytes <= limit
-    note(held, 0, 10, 1, held.pages.append(make_page(size=1 << 20)))
-    assert held.pages.num_bytes <= limit
+        note(held, 0, k, 1, keep(held, make_page()))
+        assert held.num_bytes <= limit
+    before = held.num_bytes
+    note(held, 0, 10, 1, keep(held, make_page(size=1 << 20)))
+    assert held.num_bytes == before
     assert held.find(0, 10, 1, 2) is None
 
 
 @given(st.integers(0, 20_000), st.lists(st.integers(0, 600), max_size=60))
 def test_a_page_is_held_unchanged_until_it_is_gone_the_oldest_first(limit: int, sizes: list[int]) -> None:
     ring = PageRing(limit)
-    known = {}
+    known: dict[int, Page] = {}
     for k, size in enumerate(sizes):
         page = replace(
             make_page(size=size), h_n=np.full((2, 1, size % 7), -k), output=np.full((size, 1), k, np.float32)
         )
-        known[ring.append(page)] = page
+        before = [number for number in known if ring.get(number)]
+        if ring.put(k, page):
+            known[k] = page
+        else:  # and costs no other its place
+            assert page.num_bytes > limit - 64
+            assert [number for number in known if ring.get(number)] == before
         assert ring.num_bytes <= limit
         held = [number for number in known if ring.get(number)]
         assert held == list(known)[len(known) - len(held) :]
-        assert held or page.num_bytes > limit - 64
         for number in held:
-            assert_same_tensors(ring.get(number), known[number])
+            assert_same_tensors(ring.get(number)[0], known[number])
 
 
 def assert_same_tensors(held: Page | None, page: Page) -> None:
     assert held
     for ours, theirs in zip(held.tensors, page.tensors, strict=True):
         assert (ours == theirs).all()
+
+
+FRAMES = FrameMaker(FakeClock())
+NOBODY = object()
+REPLAY_BYTES = 1 << 17
+BATCHES = st.lists(
+    st.lists(  # a batch: its rows' steps, streams, and what they want
+        st.tuples(
+            st.sampled_from([1, 1, 2, 16]), st.integers(0, 3), st.sampled_from(list(Want)), st.booleans(), st.booleans()
+        ),
+        min_size=1,
+        max_size=12,
+    ),
+    max_size=12,
+)
+
+
+@given(BATCHES, st.sampled_from([8, 64, 1024]), st.integers(0, 99))
+def test_each_row_gets_back_what_it_asked_for_and_no_stream_pushes_out_more_than_its_share(
+    batches: list[list[Any]], size: int, seed: int
+) -> None:
+    held, rng = Held(1, 8, REPLAY_BYTES), np.random.default_rng(seed)
+    askers, told = [object() for _ in range(4)], []
+    for batch in batches:
+        batch.sort(key=lambda row: -row[0])
+        page = any_page(rng, np.array([row[0] for row in batch]), size)
+        frames = [frame_of(askers[stream], 1, want, state) for _, stream, want, state, _ in batch]
+        for frame, (*_, is_infer) in zip(frames, batch, strict=True):
+            if is_infer:
+                cast(PackedFrame, frame).handles = np.empty(0, np.uint64)
+        told.append((keep(held, page, *frames), page, frames))
+        assert held.num_bytes <= REPLAY_BYTES
+    for number, page, frames in told:
+        for row, frame in enumerate(frames):
+            found = held.pieces(number, row)
+            mine, whole = np.array([row]), np.zeros(1, np.int64)
+            if found:
+                (piece,) = found
+                again = piece.page.cut(np.array([piece.row]), whole, 1, frame.want, frame.want_state)
+                first = page.cut(mine, whole, 1, frame.want, frame.want_state)
+                for name in ("lengths", "starts", "finished", "positions", "output", "h_n", "c_n"):
+                    assert np.array_equal(getattr(again, name), getattr(first, name)), name
+            else:
+                assert len(told) > 1 or page.num_bytes > REPLAY_BYTES // 4 or not len(frame.handles)
+
+
+def any_page(rng: np.random.Generator, takes: np.ndarray, size: int) -> Page:
+    count, sizes = len(takes), batch_sizes(takes)
+    return Page(
+        starts=rng.integers(0, 3, count),
+        takes=takes,
+        offsets=step_offsets(sizes),
+        finished=rng.integers(0, 2, count).astype(bool),
+        positions=rng.integers(0, 99, count),
+        output=rng.standard_normal((int(sizes.sum()), size)).astype(np.float32),
+        h_n=rng.standard_normal((3, count, 2)).astype(np.float32),
+        c_n=None,
+        previous_page=np.full(count, -1),
+        previous_row=np.zeros(count, np.int64),
+    )
+
+
+@given(st.lists(st.sampled_from(["large", "too large", "with small"]), min_size=1, max_size=40))
+def test_large_answers_cost_no_small_one_its_place(others: list[str]) -> None:
+    held, rng = Held(1, 8, 1 << 20), np.random.default_rng(0)
+    small, large = object(), object()
+    mine = [(keep(held, any_page(rng, np.ones(1, np.int64), 64), frame_of(small)), 0) for _ in range(8)]
+    for other in others:
+        rows = 64 if other == "too large" else 8
+        takes = np.full(rows, 16)
+        if other == "with small":
+            takes[-1] = 1
+        frames = [frame_of(large) for _ in takes]
+        frames[-1] = frame_of(small if other == "with small" else large)
+        number = keep(held, any_page(rng, takes, 256), *frames)
+        if other == "with small":
+            mine.append((number, rows - 1))
+        assert bool(held.pieces(number, 0)) is (other != "too large")
+    assert all(held.pieces(number, row) for number, row in mine)

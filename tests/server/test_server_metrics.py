@@ -1,6 +1,8 @@
 """Metrics: there from the start, and the batch histogram the same as prometheus_client's own."""
 
+import grpc
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
@@ -45,6 +47,23 @@ def test_every_series_is_there_at_zero_from_the_start() -> None:
     reasons = {s.labels["reason"] for s in families["elman_sessions_ended"].samples}
     assert reasons == {"closed", "expired", "evicted", "drained"}
     assert "elman_plan_launches" in families
+
+
+@pytest.mark.parametrize("code", [code.name for code in grpc.StatusCode])
+def test_any_method_and_any_code_of_grpc_is_counted(code: str) -> None:
+    metrics = Metrics()
+    for method in ("Step", "Generate"):
+        metrics.request(method, code, 0.5)
+        metrics.broke(method)
+        value = metrics.registry.get_sample_value("elman_requests_total", {"method": method, "code": code})
+        assert value == 1 + (code == "UNKNOWN")
+        assert metrics.registry.get_sample_value("elman_request_seconds_count", {"method": method}) == 1
+    model = metrics.of("m", "1")
+    model.end("revoked", 2)
+    model.plan("new")
+    labels = {"model": "m", "version": "1"}
+    assert metrics.registry.get_sample_value("elman_sessions_ended_total", labels | {"reason": "revoked"}) == 2
+    assert metrics.registry.get_sample_value("elman_plan_launches_total", labels | {"plan": "new"}) == 1
 
 
 @given(

@@ -4,12 +4,13 @@ from collections import deque
 
 import numpy as np
 import pytest
+from forged import flipped
 from hypothesis import given
 from hypothesis import strategies as st
 
 from elman_server.chunks import Chunks
 from elman_server.counted import Counted
-from elman_server.handles import HandleKey, slot_of
+from elman_server.handles import HandleKey, decipher, encipher, slots_of
 from elman_server.ring import Ring
 from elman_server.sessions import Sessions, find
 from elman_server.tombstones import Tombstone, Tombstones
@@ -76,13 +77,14 @@ def test_a_handle_tells_its_model_and_slot_under_its_own_key_alone(model: int, p
     slots, counts = np.array([slot for slot, _ in parts]), np.array([count for _, count in parts])
     handles = key.pack(model, slots, counts)
     assert (key.models(handles) == model).all()
-    assert [slot_of(handle, key.number) for handle in handles] == slots.tolist()
+    assert slots_of(handles, key.rounds).tolist() == slots.tolist()
+    assert [key.model(int(handle)) for handle in handles] == [model] * len(parts)
     distinct = {(slot, count % 2**30) for slot, count in parts}
     assert len(np.unique(handles)) == len(distinct)
 
 
 def good(sessions: Sessions, handles: np.ndarray) -> list[bool]:
-    return [find(handle, sessions.key.number, sessions.table) >= 0 for handle in handles]
+    return [slot >= 0 for slot in find(handles, sessions.key.rounds, sessions.table)]
 
 
 def test_handles_of_earlier_attachments_other_slots_and_other_processes_are_not_good() -> None:
@@ -99,6 +101,28 @@ def test_handles_of_earlier_attachments_other_slots_and_other_processes_are_not_
     sessions.free(slots)
     assert not any(good(sessions, np.concatenate([first, second])))
     assert (sessions.num_open, sessions.num_free) == (0, 6)
+
+
+def test_handles_are_enciphered_as_the_cipher_s_paper_says() -> None:
+    key = HandleKey([0x1B1A1918, 0x13121110, 0x0B0A0908, 0x03020100])  # its test vector
+    plain, ciphered = np.array([0x3B7265747475432D], np.uint64), np.array([0x8C6FA548454E028B], np.uint64)
+    assert encipher(plain, key.rounds) == ciphered
+    assert decipher(ciphered, key.rounds) == plain
+
+
+def test_no_handle_can_be_computed_from_another() -> None:
+    sessions = Sessions(0, HandleKey(), 512, 0)
+    slots = sessions.take(512, 0.0)
+    sessions.own(slots, "p", [str(slot) for slot in slots])
+    handles = sessions.attach(slots, 0.0).copy()
+    for handle in handles[:16]:
+        assert not any(good(sessions, flipped(handle)))
+    # Neither do the differences between handles of neighbours repeat, nor do they stand near each other.
+    assert len(np.unique(handles[1:] ^ handles[:-1])) == len(np.unique(handles[1:] - handles[:-1])) == 511
+    changed = np.unpackbits((handles[1:] ^ handles[:-1]).view(np.uint8)).reshape(-1, 64).mean(axis=0)
+    assert (np.abs(changed - 0.5) < 0.15).all()  # six standard deviations
+    assert not any(good(sessions, np.random.default_rng(3).integers(0, 2**64, size=100_000, dtype=np.uint64)))
+    assert all(good(sessions, handles))
 
 
 def test_tombstones_keep_the_last_ends_by_id_and_by_handle() -> None:

@@ -21,9 +21,9 @@ def watched(served: Served, monkeypatch: pytest.MonkeyPatch, seconds: Any) -> li
     stack, threads = served.runtime("lstm").stack, []
     step = stack.step
 
-    def noted(*args: Any) -> Any:
+    def noted(*args: Any, **options: Any) -> Any:
         threads.append(threading.current_thread().name)
-        return step(*args)
+        return step(*args, **options)
 
     monkeypatch.setattr(stack.plans, "seconds", seconds)
     monkeypatch.setattr(stack, "step", noted)
@@ -78,25 +78,6 @@ async def test_short_jobs_wait_for_no_thread_and_long_ones_keep_none_waiting(ser
     assert await engine.call(name) == ENGINE
     together = await asyncio.gather(engine.call(name, is_short=True), engine.call(name))
     assert together[1] == ENGINE  # the short one may go with it
-
-
-async def test_what_a_turn_that_meets_a_bug_leaves_is_done_at_once(
-    serve: Serve, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("elman_server.engine.SECONDS_BETWEEN", 3600.0)  # else the engine's thread would look by itself
-    served = await serve("lstm")
-    delivery = served.server.door.engine.delivery
-    deliver = delivery.deliver
-
-    def break_once() -> None:
-        monkeypatch.setattr(delivery, "deliver", deliver)
-        raise RuntimeError("a bug")
-
-    opened, stepper = await served.open("lstm", count=1), await served.step()
-    monkeypatch.setattr(delivery, "deliver", break_once)
-    ask = await stepper.send(opened.handles, [random_input(SPEC, RNG, 1)])
-    await asyncio.wait_for(stepper.finish(ask), 30)
-    assert (await stepper.end()).name == "OK"
 
 
 async def test_a_step_comes_to_run_however_many_long_jobs_there_are(

@@ -1,6 +1,5 @@
 """Sequences: requests that name one become steps of its session, in the order in which they arrived."""
 
-import logging
 from collections import deque
 
 import numpy as np
@@ -8,15 +7,13 @@ import numpy as np
 from elman_models.state import State
 from elman_server.door import ANONYMOUS
 from elman_server.engine import Engine
-from elman_server.errors import EngineFailed, InvalidInput, ServiceError, UnknownSession
+from elman_server.errors import Cancelled, InvalidInput, ServiceError, UnknownSession
 from elman_server.families import OpenMode, Place
 from elman_server.frames import Frame
 from elman_server.lifecycle import Lifecycle
 from elman_server.oip.inference import Inference
 from elman_server.oip.targets import Targets
 from elman_server.worker import Worker
-
-log = logging.getLogger(__name__)
 
 Key = tuple[str, str]
 """Model and session id."""
@@ -80,7 +77,7 @@ class Sequences:
 
     def _admit_together(self, worker: Worker | None, together: dict[int, Frame]) -> None:
         if worker and together:
-            self._engine.admit(worker, list(together.values()))
+            worker.admission.admit(list(together.values()))
             together.clear()
 
     def _admit_alone(self, inference: Inference) -> None:
@@ -93,6 +90,7 @@ class Sequences:
     def _perform(self, inference: Inference) -> bool:
         # Whether it is over with here: a start waits for the sequence's earlier life to end.
         if inference.cancelled:
+            self._engine.delivery.refuse(inference.frame, Cancelled("its caller went away before it ran"))
             return True
         parameters = inference.parameters
         try:
@@ -107,9 +105,6 @@ class Sequences:
                 return False
         except ServiceError as error:
             self._refuse(inference, error)
-        except Exception as error:  # a bug met by one is not to cost the others their answers
-            log.exception("an inference was not taken in")
-            self._refuse(inference, EngineFailed(f"the server failed to take it in: {type(error).__name__}"))
         return True
 
     def _wait(self, inference: Inference) -> None:

@@ -3,7 +3,7 @@
 from importlib.metadata import version
 
 from elman_server.door import Door
-from elman_server.errors import InvalidInput, ServiceError, UnknownModel
+from elman_server.errors import EngineFailed, InvalidInput, ServiceError, UnknownModel
 from elman_server.oip.call import Call
 from elman_server.oip.config import write_config, write_metadata
 from elman_server.oip.parameters import read_parameters
@@ -46,12 +46,12 @@ class OpenInferenceService(UnsupportedCalls):
     @unary
     async def ServerLive(self, request: pb.ServerLiveRequest, context: Context) -> pb.ServerLiveResponse:  # noqa: N802
         """Whether the process answers."""
-        return pb.ServerLiveResponse(live=True)
+        return pb.ServerLiveResponse(live=self._door.engine.failure is None)
 
     @unary
     async def ServerReady(self, request: pb.ServerReadyRequest, context: Context) -> pb.ServerReadyResponse:  # noqa: N802
         """Whether it takes requests."""
-        return pb.ServerReadyResponse(ready=not self._door.draining)
+        return pb.ServerReadyResponse(ready=self._door.is_open)
 
     @unary
     async def ModelReady(self, request: pb.ModelReadyRequest, context: Context) -> pb.ModelReadyResponse:  # noqa: N802
@@ -60,7 +60,7 @@ class OpenInferenceService(UnsupportedCalls):
             target = self._targets.find(request.name, request.version)
         except UnknownModel:
             return pb.ModelReadyResponse(ready=False)
-        return pb.ModelReadyResponse(ready=not (self._door.draining or target.runtime.unloading))
+        return pb.ModelReadyResponse(ready=self._door.is_open and not target.runtime.unloading)
 
     @unary
     async def ServerMetadata(  # noqa: N802
@@ -109,12 +109,13 @@ class OpenInferenceService(UnsupportedCalls):
         if remaining is not None:
             inference.frame.deadline = min(inference.frame.deadline, now + remaining)
         frame = inference.frame
-        with self._door.callers.charged(context.peer(), frame.num_rows, frame.num_bytes):
+        with self._door.callers.charged(context.peer(), frame.num_rows, frame.num_bytes) as charge:
             try:
                 self._sequences.submit(inference)
                 part = await call.future
             finally:
                 if frame.open_rows:
+                    call.leave(charge)
                     inference.cancelled = True
                     self._door.engine.cancel(call)
         inference.target.requests.count(self._door.engine.clock.now() - now, failed=part.error is not None)
@@ -144,6 +145,11 @@ class OpenInferenceService(UnsupportedCalls):
         """Has each stream refuse new requests and end once everything admitted is answered."""
         for stream in self._streams:
             stream.end()
+
+    def fail_streams(self, error: EngineFailed) -> None:
+        """Has each stream end what is open with that error."""
+        for stream in list(self._streams):
+            stream.fail(error)
 
     @unary
     async def RepositoryIndex(  # noqa: N802

@@ -2,10 +2,10 @@
 
 from typing import NamedTuple
 
-from elman_server.answers import Answer
+from elman_server.answers import Answer, refusal
 from elman_server.callers import Caller
 from elman_server.door import Door
-from elman_server.errors import Draining, ServiceError
+from elman_server.errors import EngineFailed, ServiceError
 from elman_server.frames import Frame
 from elman_server.oip.inference import Inference, Part
 from elman_server.oip.parameters import read_parameters
@@ -68,7 +68,6 @@ class InferStream(Stream[Reply]):
         self._turns: Turns[Reply] = Turns(self._queue, one_line=strict_order)
         self._open: dict[int, tuple[Inference, Turn[Reply]]] = {}  # by the frame's number
         self._number = 0
-        self._rows = self._num_bytes = 0  # what counts against the caller now
         self._seconds = door.metrics.request_seconds.labels(METHOD)
         self._ok = door.metrics.requests.labels(METHOD, "OK")
 
@@ -83,29 +82,33 @@ class InferStream(Stream[Reply]):
             return
         if part.final:
             del self._open[frame.frame_id]
-            self._charge(0, -frame.data.nbytes)
+            self._caller.add(0, -frame.data.nbytes)
             self._count(part.error, frame.arrived, inference)
-        self._charge(0, part.num_bytes)  # also while it waits for its turn
+        self._caller.add(0, part.num_bytes)  # also while it waits for its turn
         self._turns.answer(turn, Reply(inference.id, inference, part), final=part.final)
+
+    def fail(self, error: EngineFailed) -> None:
+        """Ends all requests that are open: the engine answers no more."""
+        for inference, _ in list(self._open.values()):
+            self.deliver(inference.frame, refusal(error))
 
     def _accept(self, data: bytes) -> None:
         request = ModelInferRequest.FromString(data)
         now, line = self._clock.now(), ""
         try:
-            if self._door.draining:
-                raise Draining("the server is stopping; reconnect")
+            self._door.check_open()
             parameters = read_parameters(request.parameters)
             line = parameters.session_id
             self._number += 1
             inference = self._reader.read(request, parameters, self, number=self._number, now=now)
         except ServiceError as error:
             self._count(error, now, None)
-            self._charge(1, 0)
+            self._caller.add(1, 0)
             reply = Reply(request.id, None, Part(error=error))
             self._turns.answer(self._turns.join(line), reply, final=True)
             return
         self._open[self._number] = inference, self._turns.join(line)
-        self._charge(inference.frame.num_rows, inference.frame.data.nbytes)
+        self._caller.add(inference.frame.num_rows, inference.frame.data.nbytes)
         self._sequences.submit(inference)
 
     def _encode(self, item: Reply) -> bytes:
@@ -114,8 +117,7 @@ class InferStream(Stream[Reply]):
         return item.message().SerializeToString()
 
     def _sent(self, item: Reply) -> None:
-        if not self._gone:  # else nothing counts any more
-            self._charge(-item.num_rows, -item.part.num_bytes)
+        self._caller.add(-item.num_rows, -item.part.num_bytes)
 
     def _has_open(self) -> bool:
         return bool(self._open)
@@ -130,16 +132,9 @@ class InferStream(Stream[Reply]):
         if inference is not None:
             inference.target.requests.count(seconds, failed=error is not None)
 
-    def _charge(self, rows: int, num_bytes: int) -> None:
-        self._rows += rows
-        self._num_bytes += num_bytes
-        self._caller.add(rows, num_bytes)
-
     def _let_go(self) -> None:
-        # What is not begun is dropped; what was read and not answered counts no more against the caller.
+        # What is not begun is dropped; all that was read counts against the caller until it has ended.
         if self._open:
             for inference, _ in self._open.values():
                 inference.cancelled = True
             self._door.engine.cancel(self)
-            self._open.clear()
-        self._charge(-self._rows, -self._num_bytes)

@@ -29,7 +29,8 @@ def unary(
         door: Door = self._door  # type: ignore[attr-defined]
         began, code = door.engine.clock.now(), "CANCELLED"
         try:
-            response = await method(self, request, context)
+            with door.call():
+                response = await method(self, request, context)
             code = "OK"
             return response
         except Exception as error:  # noqa: BLE001 - abort raises
