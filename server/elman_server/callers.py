@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 from elman_server.config import Limits
 from elman_server.errors import LimitReached
+from elman_server.waiting import Waiting
 
 
 class Caller:
@@ -51,11 +52,13 @@ class Caller:
             self._callers.waiting.discard(self)
             for waiter in waiters:
                 waiter()
+        elif self._waiters and self.streams:
+            self._callers.waiting.add(self, self._callers.max_rows)  # with what it has by now
 
     def when_room(self, function: Callable[[], None]) -> None:
         """Has it called when the caller is not full any more; by then it may be again."""
         self._waiters.append(function)
-        self._callers.waiting.add(self)
+        self._callers.waiting.add(self, self._callers.max_rows)
 
 
 class Charge:
@@ -81,7 +84,7 @@ class Callers:
         self._limits = limits
         self._callers: dict[str, Caller] = {}
         self._num_active = 0  # callers that have rows
-        self.waiting: set[Caller] = set()
+        self.waiting = Waiting()
         """Those whose streams wait for room."""
         self.max_rows = self.max_bytes = 0
         """At which a caller is full."""
@@ -134,7 +137,7 @@ class Callers:
         self._num_active += more
         self._share()
         if more < 0:
-            for caller in list(self.waiting):
+            for caller in self.waiting.take_ready(self.max_rows, self.max_bytes):
                 caller.wake()
 
     def _share(self) -> None:

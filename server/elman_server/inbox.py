@@ -35,18 +35,21 @@ class Inbox:
 
     def __init__(self) -> None:
         self._items: deque[Submission | Job] = deque()
+        self._long_jobs: deque[None] = deque()  # one for each that is there: counted so, no thread needs a lock
 
     def __bool__(self) -> bool:
         return bool(self._items)
 
     def put(self, item: Submission | Job) -> None:
         """Hands something over."""
+        if isinstance(item, Job) and not item.is_short:
+            self._long_jobs.append(None)  # before it is there to be taken
         self._items.append(item)
 
     @property
     def has_long_jobs(self) -> bool:
         """Whether there is what the event loop is not to wait for."""
-        return any(isinstance(item, Job) and not item.is_short for item in list(self._items))
+        return bool(self._long_jobs)
 
     def take_all(self) -> list[Frames | Callable[[], None]]:
         """All that is there; frames for one worker that stand together are one."""
@@ -56,6 +59,8 @@ class Inbox:
             item = self._items.popleft()
             if isinstance(item, Job):
                 latest = None
+                if not item.is_short:
+                    self._long_jobs.pop()
                 taken.append(item.function)
             elif latest and latest.worker is item.worker:
                 latest.frames.append(item.frame)

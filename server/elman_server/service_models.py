@@ -6,7 +6,10 @@ from elman_server.door import Door, unary
 from elman_server.errors import InvalidInput
 from elman_server.paging import page_size
 from elman_server.rpc.context import Context
+from elman_server.versions import version_key
 from elman_server.writing import write_model
+
+MAX_TOKEN_LENGTH = 1024
 
 
 class ModelsService(models_pb2_grpc.ModelsServicer):
@@ -23,15 +26,12 @@ class ModelsService(models_pb2_grpc.ModelsServicer):
         """See the contract."""
         count = page_size(request.page_size)
         runtimes = self._catalog.runtimes()
-        names = [f"{r.spec.name}/{r.spec.version}" for r in runtimes]
-        first = 0
         if request.page_token:
-            if request.page_token not in names:
-                raise InvalidInput(f"page_token: {request.page_token[:64]!r} is not one that this server gave")
-            first = names.index(request.page_token)
-        rest = names[first + count :]
+            first = _read_token(request.page_token)  # of a model that may have been unloaded since
+            runtimes = [r for r in runtimes if (r.spec.name, version_key(r.spec.version)) >= first]
+        rest = [f"{r.spec.name}/{r.spec.version}" for r in runtimes[count : count + 1]]
         return models_pb2.ListModelsResponse(
-            models=[write_model(r) for r in runtimes[first : first + count]], next_page_token=rest[0] if rest else ""
+            models=[write_model(r) for r in runtimes[:count]], next_page_token=rest[0] if rest else ""
         )
 
     @unary
@@ -61,3 +61,11 @@ class ModelsService(models_pb2_grpc.ModelsServicer):
         infos = [write_model(runtime) for runtime in runtimes]
         await self._door.unload(runtimes)
         return models_pb2.UnloadModelResponse(models=infos)
+
+
+def _read_token(token: str) -> tuple[str, tuple[tuple[int, int, str], ...]]:
+    # A place in the order of models, whether or not there is one at it.
+    name, slash, version = token.partition("/")
+    if not (name and slash and version and token.isascii() and len(token) <= MAX_TOKEN_LENGTH):
+        raise InvalidInput(f"page_token: {token[:64]!r} is not one that this server gave")
+    return name, version_key(version)

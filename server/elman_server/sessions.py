@@ -1,5 +1,6 @@
 """Room 3, sessions: an id becomes a slot; admission, ownership, positions, expiry. One model version's slots."""
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +14,9 @@ U64 = NDArray[np.uint64]
 F64 = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 Table = NDArray[Any]
+
+SLOTS_AT_ONCE = 1024
+"""Looked through at a time for the sessions of a page."""
 
 
 SESSION = np.dtype(
@@ -141,13 +145,19 @@ class Sessions:
     def page(self, principal: str, first: int, count: int) -> tuple[list[int], int | None]:
         """At most `count` slots of the principal's sessions from slot `first` on, and where the next page begins."""
         found: list[int] = []
-        for slot in np.flatnonzero(self._attached[first:]).tolist():
-            if self._ids[first + slot] is None or self._principals[first + slot] != principal:
+        for slot in self._attached_from(first):
+            if self._ids[slot] is None or self._principals[slot] != principal:
                 continue
             if len(found) == count:
-                return found, first + slot
-            found.append(first + slot)
+                return found, slot
+            found.append(slot)
         return found, None
+
+    def _attached_from(self, first: int) -> Iterator[int]:
+        # Looked for block by block: who wants a few is not to pay for all that follow.
+        for begin in range(first, self.num_slots, SLOTS_AT_ONCE):
+            block = np.flatnonzero(self._attached[begin : begin + SLOTS_AT_ONCE]) + begin
+            yield from block.tolist()
 
 
 @compiled

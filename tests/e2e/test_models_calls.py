@@ -43,6 +43,14 @@ async def test_models_are_listed_page_by_page_and_described(serve: Serve) -> Non
     assert (token.embedding.num_embeddings, token.head.out_features, list(token.input_features)) == (11, 4, [])
 
 
+async def test_a_list_goes_on_after_a_model_that_was_unloaded_meanwhile(serve: Serve) -> None:
+    served = await serve("lstm_proj", "gru", "tokens")
+    first = await served.models.ListModels(pb.ListModelsRequest(page_size=1))
+    await served.models.UnloadModel(pb.UnloadModelRequest(model="lstm_proj"))
+    rest = await served.models.ListModels(pb.ListModelsRequest(page_token=first.next_page_token))
+    assert [m.name for m in first.models] + [m.name for m in rest.models] == ["gru", "tokens"]
+
+
 @pytest.mark.parametrize(
     ("request_", "code", "reason"),
     [
@@ -52,6 +60,8 @@ async def test_models_are_listed_page_by_page_and_described(serve: Serve) -> Non
         (pb.UnloadModelRequest(model="x"), "NOT_FOUND", "UNKNOWN_MODEL"),
         (pb.ListModelsRequest(page_size=-1), "INVALID_ARGUMENT", "INVALID_INPUT"),
         (pb.ListModelsRequest(page_token="x"), "INVALID_ARGUMENT", "INVALID_INPUT"),
+        (pb.ListModelsRequest(page_token="gru/"), "INVALID_ARGUMENT", "INVALID_INPUT"),
+        (pb.ListModelsRequest(page_token="gru/\u00b2"), "INVALID_ARGUMENT", "INVALID_INPUT"),
     ],
 )
 async def test_a_call_for_what_is_not_there_is_refused(serve: Serve, request_: Any, code: str, reason: str) -> None:

@@ -50,7 +50,9 @@ class ListModelsRequest(message.Message):
     page_size: builtins.int
     """At most this many models; 0 means 100, more than 1000 means 1000."""
     page_token: builtins.str
-    """next_page_token of the page before; empty for the first page."""
+    """next_page_token of the page before; empty for the first page. It is a place in the order: where what
+    stood there has been unloaded since, the page goes on with what follows.
+    """
     def __init__(
         self,
         *,
