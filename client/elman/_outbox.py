@@ -41,7 +41,7 @@ class Outbox:
         """Adds work whose steps are reserved."""
         self._queue.append(work)
 
-    def gather(self, server: int, is_crowded: bool, now_seconds: float) -> tuple[list[Frame], set[int]]:
+    def gather(self, server: int, is_crowded: bool) -> tuple[list[Frame], set[int]]:
         """Frames to send now, in order, and sessions that have to be attached to `server` first.
 
         While short frames are under way (`is_crowded`), chunks wait for them and gather, except those of sessions
@@ -54,7 +54,7 @@ class Outbox:
                 work.fail_unsent(self._table, predecessor_failed())
             elif not gathering.add(work):
                 self._queue.append(work)
-        return gathering.frames(self._numbers, now_seconds), gathering.strangers
+        return gathering.frames(self._numbers), gathering.strangers
 
     def rebase(self, session: int, begin: int) -> None:
         """The session turned out to be at `begin`: what waits for it goes on from there."""
@@ -90,14 +90,14 @@ class _Gathering:
         """Whether it goes now."""
         return self._add_chunk(work) if isinstance(work, Chunk) else self._add_sheet(work)
 
-    def frames(self, numbers: itertools.count[int], now_seconds: float) -> list[Frame]:
+    def frames(self, numbers: itertools.count[int]) -> list[Frame]:
         """What was taken; a session's first chunk in an earlier frame than its second."""
         ranked = [
-            (rank, Frame.of_chunks(next(numbers), group.chunks, now_seconds))
+            (rank, Frame.of_chunks(next(numbers), group.chunks))
             for (rank, _), groups in self._groups.items()
             for group in groups
         ]
-        ranked += [(rank, Frame.of_sheet(next(numbers), sheet, now_seconds)) for rank, sheet in self._sheets]
+        ranked += [(rank, Frame.of_sheet(next(numbers), sheet)) for rank, sheet in self._sheets]
         ranked.sort(key=lambda item: item[0])
         return [frame for _, frame in ranked]
 

@@ -10,6 +10,7 @@ from typing import Generic
 import numpy as np
 
 from elman._cast import ArrayLike, ragged_items, to_sequence
+from elman._deadline import Deadline
 from elman._errors import ElmanError, InvalidInputError, RowErrors
 from elman._info import ModelInfo
 from elman._outbox import MAX_FRAME_ROWS
@@ -151,12 +152,13 @@ def begin_pool_step(
 ) -> PendingPoolStep[FutureT]:
     """One sheet if it fits into a frame, else as many as needed, by rows and by steps."""
     key = frame_key(info, options)
+    deadline = Deadline.after(options.timeout_seconds)
     pieces, works, futures = [], [], []
     for piece, lengths, packed in _cut(values, max_steps(info, options, max_bytes)):
         future = make_future()
         pieces.append(piece)
         futures.append(future)
-        works.append(Sheet(key, sessions[piece.rows], lengths, packed, future))
+        works.append(Sheet(key, sessions[piece.rows], lengths, packed, future, deadline))
     return PendingPoolStep(works, futures, pieces, values, info, options)
 
 
