@@ -39,6 +39,10 @@ class Chunk:
         """Whether an earlier chunk of the session failed."""
         return table.epochs.item(self.session) != self.epoch
 
+    def session_numbers(self) -> list[int]:
+        """The session, as a sheet has many."""
+        return [self.session]
+
     def has_session(self, session: int) -> bool:
         """Whether the session is this chunk's."""
         return session == self.session

@@ -39,7 +39,7 @@ class Driver:
         self._transport = transport
         self._outbox = Outbox(self.table, max_frame_bytes)
         self._attacher = Attacher(transport, self.table, self._outbox)
-        self._flight = Flight(self.table)
+        self._flight = Flight(self.table, self._outbox.note_ended)
         self._wake = asyncio.Event()
         self._ended = asyncio.Event()  # something ended, well or not
         self._task: asyncio.Task[None] | None = None

@@ -12,8 +12,8 @@ import numpy as np
 from elman._cast import ArrayLike, ragged_items, to_sequence
 from elman._deadline import Deadline
 from elman._errors import ElmanError, InvalidInputError, RowErrors
+from elman._gathering import MAX_FRAME_ROWS
 from elman._info import ModelInfo
-from elman._outbox import MAX_FRAME_ROWS
 from elman._packed import Index, order_of, pack, unpack
 from elman._result import State, StepResult
 from elman._sheet import Sheet, even_lengths

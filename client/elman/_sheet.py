@@ -49,6 +49,11 @@ class Sheet:
         """Whether the sessions may have one more chunk in flight."""
         return bool((table.in_flight[self.sessions] < table.windows[self.sessions]).all())
 
+    def session_numbers(self) -> list[int]:
+        """The sessions."""
+        numbers: list[int] = self.sessions.tolist()
+        return numbers
+
     def has_session(self, session: int) -> bool:
         """Whether the session is in this sheet."""
         return bool((self.sessions == session).any())
