@@ -1,11 +1,16 @@
 """What a client is given: targets, secrets, numbers."""
 
 import math
+from concurrent import futures
 
+import grpc
 import pytest
 
 import elman
-from elman._target import Target
+from elman._target import DEFAULT_PORT, Target
+from elman.testing import FakeModel
+from elman.testing._services import add_services
+from elman.testing._world import World
 
 CLIENTS = [elman.Client, elman.AsyncClient]
 
@@ -116,3 +121,25 @@ def test_a_steps_timeout_out_of_range_is_refused_and_nothing_is_sent(client, ser
             with pytest.raises(elman.InvalidInputError, match="timeout: expected more than 0"):
                 call()
     assert not server.frame_rows
+
+
+@pytest.mark.parametrize("host", ["unix:{}/elman.sock", "[::1]:{port}", "localhost:{port}", "dns:///localhost:{port}"])
+def test_a_server_is_reached_at_each_kind_of_address(tmp_path, host):
+    server = grpc.server(futures.ThreadPoolExecutor(4))
+    add_services(server, World({("sum", "1"): FakeModel("sum")}, None))
+    port = 0
+    if host.startswith("unix:"):
+        target = host.format(tmp_path)
+        server.add_insecure_port(target)
+    else:
+        port = server.add_insecure_port("[::1]:0" if host.startswith("[") else "localhost:0")
+        target = host.format(port=port)
+    server.start()
+    with elman.Client(target) as client:
+        assert [info.name for info in client.models()] == ["sum"]
+    server.stop(None).wait()
+
+
+def test_a_target_without_a_port_reaches_the_servers_default():
+    assert Target.parse("localhost").address.endswith(f":{DEFAULT_PORT}")
+    assert DEFAULT_PORT == 8470
