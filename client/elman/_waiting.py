@@ -36,4 +36,4 @@ def wait_answers(futures: Sequence[concurrent.futures.Future[Answer]], timeout_s
 
 
 def _given_up(timeout_seconds: float | None) -> DeadlineError:
-    return DeadlineError(f"no answer within {timeout_seconds} s; the step may still be applied")
+    return DeadlineError(f"no answer within {timeout_seconds or 0:g} s; the step may still be applied")
