@@ -28,6 +28,7 @@ class AsyncClient:
         *,
         tls: bool | grpc.ChannelCredentials = False,
         token: str | None = None,
+        insecure_token: bool = False,
         metadata: Metadata = (),
         timeout: float | None = None,
         retry: Retry | None = Retry(),  # noqa: B008 - frozen
@@ -36,12 +37,20 @@ class AsyncClient:
     ) -> None:
         """Connects when first used.
 
-        `target` is "host:port" or any gRPC target; `tls` True (the system's roots) or credentials; `token` a bearer
-        token; `metadata` goes with every call; `timeout` in seconds is the default of every call and step (None: no
-        limit); `retry` None gives up at the first trouble; `max_frame_bytes` is the server's limit; `options` are
-        gRPC channel arguments.
+        `target` is "host", "host:port" (8470 where no port is named), "[::1]:8470", "unix:/path" or any gRPC target;
+        `tls` True (the system's roots) or credentials; `token` a bearer token, which goes over TLS or to this machine
+        only, unless `insecure_token` lets it travel readable; `metadata` goes with every call; `timeout` in seconds is
+        the default of every call and step (None: no limit), kept whether the server is slow, held up or not there;
+        `retry` None gives up at the first trouble; `max_frame_bytes` is the server's limit, at least 256; `options`
+        are gRPC channel arguments.
+
+        It belongs to the event loop that first uses it, and to this process. Close it before forking.
+
+        Raises TypeError and InvalidInputError for arguments that make no sense, ForkError in a process that was forked
+        while gRPC was in use.
         """
-        self._context = Context(Transport(target, tls, token, metadata, timeout, retry, options), max_frame_bytes)
+        transport = Transport(target, tls, token, metadata, timeout, retry, options, insecure_token=insecure_token)
+        self._context = Context(transport, max_frame_bytes)
 
     async def models(self) -> list[ModelInfo]:
         """The loaded models, by name and version. Raises UnavailableError, AuthenticationError."""

@@ -19,34 +19,47 @@ StepCallable = grpc.aio.StreamStreamCall[inference_pb2.StepRequest, inference_pb
 class StepCall:
     """An open stream, and the server process at its other end."""
 
-    def __init__(self, call: StepCallable, server_instance: str) -> None:
-        self.server_instance = server_instance
+    def __init__(self, call: StepCallable) -> None:
+        self.server_instance = ""
         self._call = call
 
     @classmethod
     async def open(cls, transport: Transport) -> StepCall:
-        """Opens the stream and waits for the server's name. Raises ElmanError."""
-        call = transport.inference.Step(metadata=transport.metadata)
+        """Opens a stream and reads its first answer. Raises ElmanError."""
+        self = cls(transport.inference.Step(metadata=transport.metadata))
         try:
             async with asyncio.timeout(_OPEN_TIMEOUT_SECONDS):
-                first = await _read(call)
+                self.server_instance = (await self.read()).server_instance
         except TimeoutError:
-            call.cancel()
+            self.cancel()
             raise cut("the server did not answer") from None
-        return cls(call, first.server_instance)
+        return self
 
     async def read(self) -> inference_pb2.StepResponse:
         """The next result. Raises ElmanError when the stream has ended."""
-        return await _read(self._call)
+        try:
+            response = await self._call.read()
+        except grpc.aio.AioRpcError as failure:
+            error = error_of_call(failure)
+        except (asyncio.InvalidStateError, grpc.aio.BaseError) as failure:
+            error = cut(str(failure))
+        else:
+            if isinstance(response, inference_pb2.StepResponse):
+                return response
+            error = cut("the server ended the stream")
+        raise error  # out here: gRPC's error would refer to it, and it to the call
 
     async def write(self, frame: inference_pb2.StepRequest) -> None:
         """Sends a frame; waits while the server does not read. Raises ElmanError when the stream has ended."""
         try:
             await self._call.write(frame)
-        except grpc.aio.AioRpcError as error:
-            raise error_of_call(error) from None
-        except (asyncio.InvalidStateError, grpc.aio.BaseError) as error:
-            raise cut(str(error)) from None
+        except grpc.aio.AioRpcError as failure:
+            error = error_of_call(failure)
+        except (asyncio.InvalidStateError, grpc.aio.BaseError) as failure:
+            error = cut(str(failure))
+        else:
+            return
+        raise error
 
     def cancel(self) -> None:
         """Ends the stream from this side."""
@@ -56,15 +69,3 @@ class StepCall:
 def cut(message: str) -> ElmanError:
     """A stream that ended without a status of its own."""
     return UnavailableError(message, ErrorDetails("UNAVAILABLE"))
-
-
-async def _read(call: StepCallable) -> inference_pb2.StepResponse:
-    try:
-        response = await call.read()
-    except grpc.aio.AioRpcError as error:
-        raise error_of_call(error) from None
-    except (asyncio.InvalidStateError, grpc.aio.BaseError) as error:
-        raise cut(str(error)) from None
-    if not isinstance(response, inference_pb2.StepResponse):
-        raise cut("the server ended the stream")
-    return response

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from elman._deadline import Deadline
 from elman._errors import ElmanError
 from elman._table import SessionTable
 from elman._work import Answer, AnswerFuture, FrameKey, resolve
@@ -11,14 +12,15 @@ from elman.wire import Array
 class Chunk:
     """Shares frames with other sessions' chunks of the same key."""
 
-    __slots__ = ("begin", "epoch", "future", "input", "key", "length", "session")
+    __slots__ = ("begin", "deadline", "epoch", "future", "input", "key", "length", "session")
 
-    def __init__(self, key: FrameKey, session: int, values: Array, future: AnswerFuture) -> None:
+    def __init__(self, key: FrameKey, session: int, values: Array, future: AnswerFuture, deadline: Deadline) -> None:
         self.key = key
         self.session = session
         self.input = values  # [length, *features]
         self.length = len(values)
         self.future = future
+        self.deadline = deadline
         self.begin = self.epoch = 0
 
     def reserve(self, table: SessionTable) -> None:
@@ -36,6 +38,10 @@ class Chunk:
     def is_void(self, table: SessionTable) -> bool:
         """Whether an earlier chunk of the session failed."""
         return table.epochs.item(self.session) != self.epoch
+
+    def session_numbers(self) -> list[int]:
+        """The session, as a sheet has many."""
+        return [self.session]
 
     def has_session(self, session: int) -> bool:
         """Whether the session is this chunk's."""

@@ -28,17 +28,23 @@ class Client:
         *,
         tls: bool | grpc.ChannelCredentials = False,
         token: str | None = None,
+        insecure_token: bool = False,
         metadata: Metadata = (),
         timeout: float | None = None,
         retry: Retry | None = Retry(),  # noqa: B008 - frozen
         max_frame_bytes: int = DEFAULT_MAX_FRAME_BYTES,
         options: Options = (),
     ) -> None:
-        """Connects when first used. The arguments are those of `AsyncClient`."""
-        self._transport = Transport(target, tls, token, metadata, timeout, retry, options)
-        self._max_frame_bytes = max_frame_bytes
+        """Connects when first used. The arguments, and what is raised, are those of `AsyncClient`.
+
+        A process that has one may fork: the connection is let go of before, and made again after it. The child makes
+        a client of its own; what it inherited raises ForkError there.
+        """
+        self._transport = Transport(
+            target, tls, token, metadata, timeout, retry, options, insecure_token=insecure_token
+        )
         self._thread = LoopThread()
-        self._context = Context(self._transport, max_frame_bytes)
+        self._context = Context(self._transport, max_frame_bytes, self._thread)
 
     def models(self) -> list[ModelInfo]:
         """The loaded models, by name and version. Raises UnavailableError, AuthenticationError."""

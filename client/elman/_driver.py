@@ -13,12 +13,13 @@ from collections.abc import Iterable
 from elman._attacher import Attacher
 from elman._call import StepCall, cut
 from elman._chunk import Chunk
-from elman._errors import ClosedError, ElmanError, ServerError, StaleHandleError
+from elman._deadline import NEVER, Deadline
+from elman._errors import ClosedError, DeadlineError, ElmanError, ServerError, StaleHandleError
 from elman._flight import Flight
 from elman._frame import Frame
 from elman._outbox import Outbox
 from elman._packed import Index
-from elman._retry import given_up, is_cut, is_refused_for_now
+from elman._retry import RetryState, given_up, is_cut, is_refused_for_now
 from elman._sheet import Sheet
 from elman._status import error_of_status
 from elman._table import NO_SERVER, SessionTable
@@ -38,13 +39,14 @@ class Driver:
         self._transport = transport
         self._outbox = Outbox(self.table, max_frame_bytes)
         self._attacher = Attacher(transport, self.table, self._outbox)
-        self._flight = Flight(self.table)
+        self._flight = Flight(self.table, self._outbox.note_ended)
         self._wake = asyncio.Event()
         self._ended = asyncio.Event()  # something ended, well or not
         self._task: asyncio.Task[None] | None = None
-        self._attempts = 0  # troubles since a row last ended well
+        self._failures = RetryState(transport.retry)  # troubles since a row last ended well
         self._is_connected = False
         self._is_closed = False
+        self._is_suspended = False
 
     @property
     def connection(self) -> int:
@@ -52,34 +54,63 @@ class Driver:
         return self._flight.connection + (not self._is_connected)
 
     def submit(self, work: Chunk | Sheet) -> None:
-        """Sends the work with whatever else is submitted in the same turn of the loop."""
+        """Sends the work with whatever else is submitted in the same turn of the loop. Raises LoopError, ForkError."""
         if self._is_closed:
             work.refuse(ClosedError("the client is closed"))
             return
+        self._transport.owner.check()
         work.reserve(self.table)
         self._outbox.put(work)
         self._wake.set()
-        if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._run())
+        self._start()
 
     def submit_all(self, works: Iterable[Chunk | Sheet]) -> None:
         """Submits in order."""
         for work in works:
             self.submit(work)
 
-    async def settled(self, sessions: Index) -> None:
-        """Returns when nothing that was submitted for the sessions is without its end."""
-        while self.table.pending[sessions].any():
-            self._ended.clear()
-            await self._ended.wait()
+    async def settled(self, sessions: Index, deadline: Deadline = NEVER) -> None:
+        """Returns when nothing that was submitted for the sessions is without its end.
+
+        Raises DeadlineError, LoopError, ForkError.
+        """
+        self._transport.owner.check()
+        try:
+            async with asyncio.timeout(deadline.left_seconds()):
+                while self.table.pending[sessions].any():
+                    self._ended.clear()
+                    await self._ended.wait()
+        except TimeoutError:
+            raise DeadlineError("steps under way did not end in time; they may still be applied") from None
+
+    async def suspend(self) -> None:
+        """Ends the stream; what has no answer waits for `resume`, and is sent again as after a cut."""
+        self._is_suspended = True
+        await self._stop()
+
+    def resume(self) -> None:
+        """Goes on."""
+        self._is_suspended = False
+        if self._outbox or self._flight:
+            self._start()
 
     async def close(self) -> None:
-        """Ends the stream; what has no answer fails with ClosedError, applied or not."""
+        """Ends the stream; what has no answer fails with ClosedError, applied or not. Raises LoopError."""
         self._is_closed = True
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        if not self._transport.owner.has_ended:
+            self._transport.owner.check()
+            await self._stop()
         self._fail_all(ClosedError("the client was closed"))
+
+    def _start(self) -> None:
+        if self._task is None and not self._is_suspended and not self._is_closed:
+            self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def _stop(self) -> None:
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
     async def _run(self) -> None:
         while True:
@@ -91,12 +122,12 @@ class Driver:
                 self._fail_all(ServerError(f"the stream's driver failed: {error!r}"))
 
     async def _recover(self, error: ElmanError) -> None:
-        self._attempts += 1
-        if is_cut(error) and self._attempts < self._transport.retry.max_attempts:
-            await asyncio.sleep(self._transport.retry.delay_seconds(self._attempts, error))
+        delay_seconds = self._failures.failed(error) if is_cut(error) else None
+        if delay_seconds is not None:
+            await asyncio.sleep(delay_seconds)
             return
         self._fail_all(given_up(error))
-        self._attempts = 0
+        self._failures.progressed()
 
     async def _drive(self) -> None:
         """One connection, from its opening to its end, which raises."""
@@ -132,8 +163,7 @@ class Driver:
             self._ended.set()
 
     async def _send_gathered(self, call: StepCall, server: int) -> bool:
-        now_seconds = asyncio.get_running_loop().time()
-        frames, strangers = self._outbox.gather(server, self._flight.is_crowded, now_seconds)
+        frames, strangers = self._outbox.gather(server, self._flight.is_crowded)
         for frame in frames:
             self._flight.add(frame)
         for frame in frames:
@@ -145,8 +175,7 @@ class Driver:
     async def _send(self, call: StepCall, frame: Frame) -> None:
         self._flight.void_rows(frame)
         if frame.num_open:
-            now_seconds = asyncio.get_running_loop().time()
-            await call.write(frame.encode(self.table, call.server_instance, now_seconds))
+            await call.write(frame.encode(self.table, call.server_instance))
 
     async def _resend(self, call: StepCall, reader: asyncio.Task[None]) -> None:
         """The first frame alone, the others once it is answered; wholly answered after several troubles in a row.
@@ -162,7 +191,7 @@ class Driver:
                 await self._ended.wait()
 
     def _is_alone(self, frame: Frame) -> bool:
-        return frame.is_awaited if self._attempts > _MANY_TROUBLES else frame.is_unheard
+        return frame.is_awaited if self._failures.num_failures > _MANY_TROUBLES else frame.is_unheard
 
     def _notify(self) -> None:
         self._ended.set()
@@ -196,12 +225,12 @@ class Driver:
         await self._resend(call, reader)
 
     async def _wait_for_room(self, error: ElmanError) -> None:
-        self._attempts += 1
-        if self._attempts < self._transport.retry.max_attempts:
-            await asyncio.sleep(self._transport.retry.delay_seconds(self._attempts, error))
+        delay_seconds = self._failures.failed(error)
+        if delay_seconds is not None:
+            await asyncio.sleep(delay_seconds)
         else:
             self._flight.fail_refused()
-            self._attempts = 0
+            self._failures.progressed()
 
     async def _read(self, call: StepCall) -> None:
         while True:
@@ -217,7 +246,7 @@ class Driver:
             if response.HasField("frame_error"):
                 self._flight.frame_failed(frame, error_of_status(response.frame_error))
             elif self._flight.absorb(frame, response):
-                self._attempts = 0
+                self._failures.progressed()
         self._ended.set()
         if self._outbox or self._flight.trouble:
             self._wake.set()

@@ -17,6 +17,8 @@ ElmanError
 ├── AuthenticationError      missing or wrong credentials
 ├── ServerError              the server failed: a bug or a broken device there
 ├── ClosedError              the client or the session was closed
+├── LoopError                an AsyncClient used in another event loop than its own (also a RuntimeError)
+├── ForkError                a client inherited by a fork, or made where gRPC cannot work (also a RuntimeError)
 └── RowErrors                rows of one pool step failed: .errors by row, .output of the good ones
 """
 
@@ -161,6 +163,14 @@ class ServerError(ElmanError):
 
 class ClosedError(ElmanError):
     """The client or the session was closed."""
+
+
+class LoopError(ElmanError, RuntimeError):
+    """An AsyncClient was used in another event loop or thread than the one that first used it."""
+
+
+class ForkError(ElmanError, RuntimeError):
+    """The client was inherited by a fork, or gRPC cannot work in this fork; the message says what to do."""
 
 
 class RowErrors(ElmanError):

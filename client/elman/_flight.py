@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 import numpy as np
 
 from elman._errors import ElmanError, StaleHandleError
@@ -19,7 +21,9 @@ _BEHIND = ("POSITION_AHEAD", "PREDECESSOR_FAILED")
 class Flight:
     """In the order in which the frames were first sent."""
 
-    def __init__(self, table: SessionTable) -> None:
+    def __init__(self, table: SessionTable, note_ended: Callable[[Iterable[int]], None]) -> None:
+        """`note_ended` is told of sessions when chunks of theirs have ended."""
+        self._note_ended = note_ended
         self.trouble: ElmanError | None = None  # why something has to be sent again
         self.connection = 0  # streams opened so far
         self._table = table
@@ -64,6 +68,7 @@ class Flight:
             sessions = frame.sessions[finished]
             self._table.in_flight[sessions] -= 1
             self._table.pending[sessions] -= 1
+            self._note_ended(sessions.tolist())
         for failed in result.errors:
             self._row_failed(frame, frame.row_of(failed.row), error_of_status(failed.status))
         self._forget(frame)
@@ -134,6 +139,7 @@ class Flight:
             self._table.pending[session] -= 1
             self._table.fail(session, frame.begins.item(row), frame.epochs.item(row), error)
             frame.fail(row, error)
+        self._note_ended(frame.sessions[rows].tolist())
         self._forget(frame)
 
     def _forget(self, frame: Frame) -> None:

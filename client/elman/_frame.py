@@ -9,6 +9,7 @@ from google.protobuf import duration_pb2
 
 from elman._chunk import Chunk
 from elman._collector import Collector
+from elman._deadline import Deadline
 from elman._errors import ElmanError
 from elman._packed import Index, enumerate_packed, pack, step_offsets, take_steps
 from elman._sheet import Sheet
@@ -18,14 +19,15 @@ from elman.v1 import inference_pb2
 from elman.wire import Array, fill_tensor
 
 _SHORT_STEPS = 32
-_LEAST_TIMEOUT_SECONDS = 0.001
+_WAY_BACK_SHARE = 0.1
+_MAX_WAY_BACK_SECONDS = 0.005
 
 
 class Frame:
     """Rows are counted as they were first sent; a message sent again holds only those that have not ended."""
 
     def __init__(
-        self, number: int, key: FrameKey, columns: tuple[Index, Index, Index, Index], values: Array, now_seconds: float
+        self, number: int, key: FrameKey, columns: tuple[Index, Index, Index, Index], values: Array, deadline: Deadline
     ) -> None:
         self.number = number
         self.key = key
@@ -38,11 +40,11 @@ class Frame:
         self.owners: Sequence[Chunk] | Sheet = ()
         self.errors: dict[int, ElmanError] = {}
         self.collector = Collector(self.lengths, key.returning)
-        self._made_seconds = now_seconds
+        self._deadline = deadline
         self._sent_rows: Index | None = None  # [n] rows of the last message; None: all
 
     @classmethod
-    def of_chunks(cls, number: int, chunks: Sequence[Chunk], now_seconds: float) -> Frame:
+    def of_chunks(cls, number: int, chunks: Sequence[Chunk]) -> Frame:
         """Chunks of distinct sessions and one key, longest first."""
         if len({chunk.length for chunk in chunks}) > 1:
             chunks = sorted(chunks, key=lambda chunk: -chunk.length)
@@ -54,15 +56,15 @@ class Frame:
             np.array([chunk.epoch for chunk in chunks], np.intp),
         )
         values = chunks[0].input if len(chunks) == 1 else pack([chunk.input for chunk in chunks], lengths)
-        frame = cls(number, chunks[0].key, columns, values, now_seconds)
+        frame = cls(number, chunks[0].key, columns, values, _latest(chunks))
         frame.owners = chunks
         return frame
 
     @classmethod
-    def of_sheet(cls, number: int, sheet: Sheet, now_seconds: float) -> Frame:
+    def of_sheet(cls, number: int, sheet: Sheet) -> Frame:
         """A sheet as it is."""
         columns = (sheet.sessions, sheet.lengths, sheet.begins, sheet.epochs)
-        frame = cls(number, sheet.key, columns, sheet.input, now_seconds)
+        frame = cls(number, sheet.key, columns, sheet.input, sheet.deadline)
         frame.owners = sheet
         return frame
 
@@ -81,7 +83,7 @@ class Frame:
         """Whether no result of the last message has come."""
         return self.is_awaited and not self.acknowledged
 
-    def encode(self, table: SessionTable, server_instance: str, now_seconds: float) -> inference_pb2.StepRequest:
+    def encode(self, table: SessionTable, server_instance: str) -> inference_pb2.StepRequest:
         """The message for the rows that have not ended, with the handles of now."""
         rows = None if self.num_open == len(self.sessions) else np.flatnonzero(self.is_open)
         self._sent_rows = rows
@@ -98,9 +100,9 @@ class Frame:
             server_instance=server_instance,
         )
         fill_tensor(request.input, self.input if rows is None else self._input_of(rows), self.key.input_dtype)
-        if self.key.timeout_seconds is not None:
-            left = self._made_seconds + self.key.timeout_seconds - now_seconds
-            request.timeout.CopyFrom(_duration(max(left, _LEAST_TIMEOUT_SECONDS)))
+        left_seconds = self._deadline.left_seconds()
+        if left_seconds is not None:
+            request.timeout.CopyFrom(_duration(_for_the_server(left_seconds)))
         return request
 
     def absorb(self, result: inference_pb2.StepResponse) -> list[int]:
@@ -156,6 +158,16 @@ class Frame:
     def _input_of(self, rows: Index) -> Array:
         steps, places = enumerate_packed(self.lengths[rows])
         return take_steps(self.input, step_offsets(self.lengths)[steps] + rows[places])
+
+
+def _latest(chunks: Sequence[Chunk]) -> Deadline:
+    """No chunk is dropped before its time; that of a caller who has gone may still run."""
+    return max((chunk.deadline for chunk in chunks), key=lambda deadline: deadline.at_seconds or 0.0)
+
+
+def _for_the_server(left_seconds: float) -> float:
+    """A little less, so that "it was not applied" still finds the caller waiting."""
+    return left_seconds - min(_WAY_BACK_SHARE * left_seconds, _MAX_WAY_BACK_SECONDS)
 
 
 def _duration(seconds: float) -> duration_pb2.Duration:

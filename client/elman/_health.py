@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from elman._errors import ClosedError, ElmanError
+from elman._errors import ClosedError, ElmanError, ForkError, LoopError
 from elman._retry import NO_RETRY
 from elman._transport import Transport
 
@@ -17,12 +17,17 @@ async def is_ready(transport: Transport, service: str) -> bool:
     """Whether `service` (empty: the server) says SERVING."""
     method = transport.channel.unary_unary(_METHOD, request_serializer=_request, response_deserializer=bytes)
     try:
-        answer = await transport.call(method, service, timeout_seconds=_TIMEOUT_SECONDS, retry=NO_RETRY)
-    except ClosedError:
+        answer = await transport.call(method, service, timeout_seconds=_timeout_seconds(transport), retry=NO_RETRY)
+    except (ClosedError, ForkError, LoopError):
         raise
     except ElmanError:
         return False
     return answer == _SERVING
+
+
+def _timeout_seconds(transport: Transport) -> float:
+    limit = transport.timeout_seconds
+    return _TIMEOUT_SECONDS if limit is None else min(limit, _TIMEOUT_SECONDS)
 
 
 def _request(service: str) -> bytes:

@@ -8,7 +8,8 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from elman._errors import ClosedError
+from elman._errors import ClosedError, ElmanError
+from elman._owner import Owner
 
 ResultT = TypeVar("ResultT")
 
@@ -21,6 +22,7 @@ class LoopThread:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._is_stopped = False
+        self._owner = Owner()
 
     def run(self, coroutine: Coroutine[Any, Any, ResultT]) -> ResultT:
         """Runs a coroutine to its end; blocks the calling thread."""
@@ -33,20 +35,43 @@ class LoopThread:
             return future.result()
         except concurrent.futures.CancelledError:
             raise ClosedError("the client was closed") from None
+        except ElmanError as error:
+            raise error.with_traceback(None)  # noqa: B904 - of frames that hold calls of gRPC's, which a fork waits for
         except BaseException:
             future.cancel()  # KeyboardInterrupt, say: don't leave it running behind the caller's back
             raise
 
     def post(self, callback: Callable[..., object], *arguments: object) -> None:
         """Has the loop call something; does not wait."""
+        loop = self.loop
         try:
-            self.loop.call_soon_threadsafe(callback, *arguments)
+            loop.call_soon_threadsafe(callback, *arguments)
         except RuntimeError:  # the loop was closed by another thread meanwhile
             raise ClosedError("the client is closed") from None
 
+    def run_if_started(self, coroutine: Coroutine[Any, Any, None], timeout_seconds: float) -> None:
+        """Runs a coroutine, but not for longer than that, and not where the loop does not run."""
+        with self._lock:
+            loop = None if self._is_stopped else self._loop
+        if loop is None:
+            coroutine.close()
+            return
+        future = asyncio.run_coroutine_threadsafe(coroutine, loop)
+        try:
+            future.result(timeout_seconds)
+        except (TimeoutError, concurrent.futures.CancelledError):
+            future.cancel()
+
+    def post_if_started(self, callback: Callable[[], object]) -> None:
+        """Has the loop call something, where it runs."""
+        with self._lock:
+            if self._loop is not None and not self._is_stopped:
+                self._loop.call_soon_threadsafe(callback)
+
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
-        """The running loop. Raises ClosedError."""
+        """The running loop. Raises ClosedError, ForkError."""
+        self._owner.check_process()
         loop = self._loop
         if loop is None or self._is_stopped:
             with self._lock:
@@ -54,7 +79,10 @@ class LoopThread:
         return loop
 
     def stop(self, last: Coroutine[Any, Any, None]) -> None:
-        """Runs `last`, cancels what is left and ends the thread; a second call does nothing."""
+        """Runs `last`, cancels what is left and ends the thread; a second call, or one in a fork, does nothing."""
+        if self._owner.is_inherited:
+            last.close()
+            return
         with self._lock:
             if self._is_stopped or self._loop is None or self._thread is None:
                 self._is_stopped = True

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from elman._deadline import Deadline
 from elman._driver import Driver
 from elman._errors import ElmanError, NotFoundError, RowErrors, SessionExistsError, UnsupportedError
 from elman._info import ModelInfo
@@ -66,10 +67,10 @@ class Opener:
             is_named=True,
         )
 
-    async def state(self, model: str, session_id: str) -> State:
+    async def state(self, model: str, session_id: str, deadline: Deadline | None = None) -> State:
         """A session's state as it is now."""
         request = sessions_pb2.DescribeSessionRequest(model=model, session_id=session_id, return_state=True)
-        response = await self._transport.call(self._transport.sessions.DescribeSession, request)
+        response = await self._transport.call(self._transport.sessions.DescribeSession, request, deadline=deadline)
         c_n = from_tensor(response.c_n, name="c_n").copy() if response.HasField("c_n") else None
         return State(from_tensor(response.h_n, name="h_n").copy(), c_n, response.session.position)
 
@@ -84,8 +85,9 @@ class Opener:
         ids: list[str] = []
         versions: set[str] = set()
         errors: dict[int, ElmanError] = {}
+        deadline = self._transport.deadline()
         for request in requests:
-            response, failed = await self._ask(request)
+            response, failed = await self._ask(request, deadline)
             first = sum(map(len, rows)) + len(errors)
             errors |= {first + place: error for place, error in failed.items()}
             good = [place for place in range(len(response.handles)) if place not in failed]
@@ -101,14 +103,16 @@ class Opener:
         return opened
 
     async def _ask(
-        self, request: sessions_pb2.OpenSessionsRequest
+        self, request: sessions_pb2.OpenSessionsRequest, deadline: Deadline
     ) -> tuple[sessions_pb2.OpenSessionsResponse, dict[int, ElmanError]]:
         """One batch: the answer, and what failed by its place in it."""
         cuts: list[ElmanError] = []
-        response = await self._transport.call(self._transport.sessions.OpenSessions, request, on_cut=cuts.append)
+        response = await self._transport.call(
+            self._transport.sessions.OpenSessions, request, deadline=deadline, on_cut=cuts.append
+        )
         failed = _failed(response)
         if cuts and request.mode == sessions_pb2.OPEN_MODE_NEW:
-            await self._resume_begun(request, response, failed)
+            await self._resume_begun(request, response, failed, deadline)
         return response, failed
 
     async def _resume_begun(
@@ -116,6 +120,7 @@ class Opener:
         request: sessions_pb2.OpenSessionsRequest,
         response: sessions_pb2.OpenSessionsResponse,
         failed: dict[int, ElmanError],
+        deadline: Deadline,
     ) -> None:
         """After a cut: ids that exist, untouched, were begun by the try whose answer was lost. They are resumed.
 
@@ -133,7 +138,7 @@ class Opener:
             session_ids=[request.session_ids[place] for place in begun],
             mode=sessions_pb2.OPEN_MODE_RESUME,
         )
-        resumed = await self._transport.call(self._transport.sessions.OpenSessions, again)
+        resumed = await self._transport.call(self._transport.sessions.OpenSessions, again, deadline=deadline)
         lost = _failed(resumed)
         for number, place in enumerate(begun):
             if number in lost:
@@ -153,9 +158,10 @@ class Opener:
         return rows
 
     async def _close(self, model: str, ids: list[str]) -> None:
+        deadline = self._transport.deadline()
         for first in range(0, len(ids), _BATCH):
             request = sessions_pb2.CloseSessionsRequest(model=model, session_ids=ids[first : first + _BATCH])
-            response = await self._transport.call(self._transport.sessions.CloseSessions, request)
+            response = await self._transport.call(self._transport.sessions.CloseSessions, request, deadline=deadline)
             for failed in response.errors:
                 error = error_of_status(failed.status)
                 if not isinstance(error, NotFoundError):  # gone already is as good

@@ -1,28 +1,23 @@
-"""What waits to be sent, and which of it travels together."""
+"""What waits to be sent.
+
+What comes is looked at once. What cannot go is parked behind its sessions, and looked at again when something of them
+has ended, or when fewer frames are under way. So a wake costs what is sent and what has ended, however much waits.
+"""
 
 from __future__ import annotations
 
 import itertools
 from collections import deque
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 
 from elman._chunk import Chunk
 from elman._errors import ElmanError, PredecessorFailedError
 from elman._frame import Frame
+from elman._gathering import Gathering, Verdict
 from elman._sheet import Sheet
 from elman._table import SessionTable
-from elman._work import FrameKey
 
-MAX_FRAME_ROWS = 4096
-"""Most rows of a frame: larger ones gain nothing and hold up their neighbours."""
-
-
-@dataclass(slots=True)
-class _Group:
-    """Chunks of distinct sessions and one key."""
-
-    chunks: list[Chunk] = field(default_factory=list)
-    num_bytes: int = 0
+_Queue = deque[Chunk | Sheet]
 
 
 class Outbox:
@@ -31,118 +26,117 @@ class Outbox:
     def __init__(self, table: SessionTable, max_frame_bytes: int) -> None:
         self._table = table
         self._max_frame_bytes = max_frame_bytes
-        self._queue: deque[Chunk | Sheet] = deque()
+        self._fresh: _Queue = deque()  # not looked at yet
+        self._parked: dict[int, _Queue] = {}  # by session, never empty; a sheet is in those of all its sessions
+        self._num_ahead: dict[Chunk | Sheet, int] = {}  # of what is parked: sessions where something is before it
+        self._ready: dict[int, None] = {}  # sessions whose first is to be looked at, in order
+        self._gathers: dict[int, None] = {}  # those whose first waits until fewer frames are under way
         self._numbers = itertools.count(1)
 
     def __len__(self) -> int:
-        return len(self._queue)
+        return len(self._fresh) + len(self._num_ahead)
 
     def put(self, work: Chunk | Sheet) -> None:
         """Adds work whose steps are reserved."""
-        self._queue.append(work)
+        self._fresh.append(work)
 
-    def gather(self, server: int, is_crowded: bool, now_seconds: float) -> tuple[list[Frame], set[int]]:
+    def note_ended(self, sessions: Iterable[int]) -> None:
+        """Chunks of these sessions have ended: what is parked behind them may go."""
+        if self._parked:
+            self._ready.update(dict.fromkeys(session for session in sessions if session in self._parked))
+
+    def gather(self, server: int, is_crowded: bool) -> tuple[list[Frame], set[int]]:
         """Frames to send now, in order, and sessions that have to be attached to `server` first.
 
         While short frames are under way (`is_crowded`), chunks wait for them and gather, except those of sessions
         that have chunks in flight anyway: no later frame would hold more of them.
         """
-        gathering = _Gathering(self._table, server, is_crowded, self._max_frame_bytes)
-        queue, self._queue = self._queue, deque()
-        for work in queue:
-            if work.is_void(self._table):
-                work.fail_unsent(self._table, predecessor_failed())
-            elif not gathering.add(work):
-                self._queue.append(work)
-        return gathering.frames(self._numbers, now_seconds), gathering.strangers
+        gathering = Gathering(self._table, server, is_crowded, self._max_frame_bytes)
+        if not is_crowded:
+            self._ready |= self._gathers
+            self._gathers = {}
+        has_to_attach = self._look_at_parked(gathering)
+        fresh, self._fresh = self._fresh, deque()
+        for work in fresh:
+            is_behind = bool(self._parked) and any(session in self._parked for session in work.session_numbers())
+            verdict = Verdict.HAS_NO_ROOM if is_behind else self._look_at(work, gathering)
+            if verdict is not Verdict.GOES:
+                self._park(work)
+                self._note(work, verdict, has_to_attach)
+        self._ready |= has_to_attach
+        return gathering.frames(self._numbers), gathering.strangers
 
     def rebase(self, session: int, begin: int) -> None:
         """The session turned out to be at `begin`: what waits for it goes on from there."""
-        for work in self._queue:
-            if work.has_session(session) and not work.is_void(self._table):
+        for work in self._of_session(session):
+            if not work.is_void(self._table):
                 begin = work.rebase(session, begin)
         self._table.begins[session] = begin
 
     def drain(self, session: int | None = None) -> list[Chunk | Sheet]:
         """Takes out all work, or that of one session."""
-        queue, self._queue = self._queue, deque()
-        taken: list[Chunk | Sheet] = []
-        for work in queue:
-            (taken if session is None or work.has_session(session) else self._queue).append(work)
+        taken = list(self._num_ahead) + list(self._fresh) if session is None else self._of_session(session)
+        gone = set(taken)
+        self._fresh = deque(work for work in self._fresh if work not in gone)
+        for work in taken:
+            if work in self._num_ahead:
+                self._unpark(work)
         return taken
 
+    def _of_session(self, session: int) -> list[Chunk | Sheet]:
+        return [*self._parked.get(session, ()), *(work for work in self._fresh if work.has_session(session))]
 
-class _Gathering:
-    """One pass over the queue."""
+    def _look_at_parked(self, gathering: Gathering) -> dict[int, None]:
+        """Takes what may go; returns sessions whose first has to be attached."""
+        has_to_attach: dict[int, None] = {}
+        refused: set[Chunk | Sheet] = set()
+        while self._ready:
+            session = next(iter(self._ready))
+            del self._ready[session]
+            work = self._parked[session][0] if session in self._parked else None
+            if work is None or work in refused or self._num_ahead[work]:
+                continue
+            verdict = self._look_at(work, gathering)
+            if verdict is Verdict.GOES:
+                self._unpark(work)
+            else:
+                refused.add(work)
+                self._note(work, verdict, has_to_attach)
+        return has_to_attach
 
-    def __init__(self, table: SessionTable, server: int, is_crowded: bool, max_frame_bytes: int) -> None:
-        self.strangers: set[int] = set()
-        self._table = table
-        self._server = server
-        self._is_crowded = is_crowded
-        self._max_frame_bytes = max_frame_bytes
-        self._taken: dict[int, int] = {}  # session -> chunks taken in this pass
-        self._held: set[int] = set()  # sessions with a chunk held back: later ones wait behind it
-        self._groups: dict[tuple[int, FrameKey], list[_Group]] = {}
-        self._sheets: list[tuple[int, Sheet]] = []
+    def _look_at(self, work: Chunk | Sheet, gathering: Gathering) -> Verdict:
+        if not work.is_void(self._table):
+            return gathering.add(work)
+        work.fail_unsent(self._table, predecessor_failed())
+        return Verdict.GOES
 
-    def add(self, work: Chunk | Sheet) -> bool:
-        """Whether it goes now."""
-        return self._add_chunk(work) if isinstance(work, Chunk) else self._add_sheet(work)
+    def _note(self, work: Chunk | Sheet, verdict: Verdict, has_to_attach: dict[int, None]) -> None:
+        """When it is looked at again, if not when something of its sessions has ended."""
+        first = work.session_numbers()[0]
+        if verdict is Verdict.HAS_TO_ATTACH:
+            has_to_attach[first] = None
+        elif verdict is Verdict.GATHERS:
+            self._gathers[first] = None
 
-    def frames(self, numbers: itertools.count[int], now_seconds: float) -> list[Frame]:
-        """What was taken; a session's first chunk in an earlier frame than its second."""
-        ranked = [
-            (rank, Frame.of_chunks(next(numbers), group.chunks, now_seconds))
-            for (rank, _), groups in self._groups.items()
-            for group in groups
-        ]
-        ranked += [(rank, Frame.of_sheet(next(numbers), sheet, now_seconds)) for rank, sheet in self._sheets]
-        ranked.sort(key=lambda item: item[0])
-        return [frame for _, frame in ranked]
+    def _park(self, work: Chunk | Sheet) -> None:
+        num_ahead = 0
+        for session in work.session_numbers():
+            queue = self._parked.setdefault(session, deque())
+            num_ahead += bool(queue)
+            queue.append(work)
+        self._num_ahead[work] = num_ahead
 
-    def _add_chunk(self, chunk: Chunk) -> bool:
-        session, table = chunk.session, self._table
-        rank = self._taken.get(session, 0)
-        if table.servers.item(session) != self._server:
-            self.strangers.add(session)
-            return False
-        in_flight = table.in_flight.item(session)
-        if session in self._held or in_flight >= table.windows.item(session) or (self._is_crowded and not in_flight):
-            self._held.add(session)
-            return False
-        table.in_flight[session] = in_flight + 1
-        self._taken[session] = rank + 1
-        self._group_for(rank, chunk).chunks.append(chunk)
-        return True
-
-    def _group_for(self, rank: int, chunk: Chunk) -> _Group:
-        groups = self._groups.setdefault((rank, chunk.key), [])
-        size = chunk.input.nbytes
-        if groups and len(groups[-1].chunks) < MAX_FRAME_ROWS and groups[-1].num_bytes + size <= self._max_frame_bytes:
-            group = groups[-1]
-        else:
-            group = _Group()
-            groups.append(group)
-        group.num_bytes += size
-        return group
-
-    def _add_sheet(self, sheet: Sheet) -> bool:
-        table, sessions = self._table, sheet.sessions
-        strange = table.servers[sessions] != self._server
-        if strange.any():
-            self.strangers.update(sessions[strange].tolist())
-            self._held.update(sessions.tolist())
-            return False
-        numbers = sessions.tolist() if self._held or self._taken else []
-        if not self._held.isdisjoint(numbers) or not sheet.has_room(table):
-            self._held.update(sessions.tolist())
-            return False
-        rank = max((self._taken.get(number, 0) for number in numbers), default=0)
-        table.in_flight[sessions] += 1
-        self._taken.update(dict.fromkeys(sessions.tolist(), rank + 1))
-        self._sheets.append((rank, sheet))
-        return True
+    def _unpark(self, work: Chunk | Sheet) -> None:
+        del self._num_ahead[work]
+        for session in work.session_numbers():
+            queue = self._parked[session]
+            was_first = queue[0] is work
+            queue.remove(work)
+            if not queue:
+                del self._parked[session]
+            elif was_first:
+                self._num_ahead[queue[0]] -= 1
+                self._ready[session] = None
 
 
 def predecessor_failed() -> ElmanError:

@@ -117,10 +117,10 @@ class _Feeder:
 
 
 async def _finish(step: LoopStep) -> Array:
-    await await_answers(step.futures, step.options.timeout_seconds)
+    await await_answers(step.futures, step.deadline.left_seconds())
     return cast("Array", step.result())
 
 
 def _finish_in_thread(step: ThreadStep) -> Array:
-    wait_answers(step.futures, step.options.timeout_seconds)
+    wait_answers(step.futures, step.deadline.left_seconds())
     return cast("Array", step.result())

@@ -49,7 +49,7 @@ class PoolCore:
         """Waits for steps under way and ends the sessions, or lets go of them."""
         if not self._is_closed:
             self._is_closed = True
-            await self.context.driver.settled(self._opened.rows)
+            await self.context.driver.settled(self._opened.rows, self.context.transport.deadline())
             await self.context.opener.end(self.info.name, self._opened)
 
     def _checked(self, rows: ArrayLike) -> Index:

@@ -10,9 +10,10 @@ from typing import Generic
 import numpy as np
 
 from elman._cast import ArrayLike, ragged_items, to_sequence
+from elman._deadline import Deadline
 from elman._errors import ElmanError, InvalidInputError, RowErrors
+from elman._gathering import MAX_FRAME_ROWS
 from elman._info import ModelInfo
-from elman._outbox import MAX_FRAME_ROWS
 from elman._packed import Index, order_of, pack, unpack
 from elman._result import State, StepResult
 from elman._sheet import Sheet, even_lengths
@@ -151,12 +152,13 @@ def begin_pool_step(
 ) -> PendingPoolStep[FutureT]:
     """One sheet if it fits into a frame, else as many as needed, by rows and by steps."""
     key = frame_key(info, options)
+    deadline = Deadline.after(options.timeout_seconds)
     pieces, works, futures = [], [], []
     for piece, lengths, packed in _cut(values, max_steps(info, options, max_bytes)):
         future = make_future()
         pieces.append(piece)
         futures.append(future)
-        works.append(Sheet(key, sessions[piece.rows], lengths, packed, future))
+        works.append(Sheet(key, sessions[piece.rows], lengths, packed, future, deadline))
     return PendingPoolStep(works, futures, pieces, values, info, options)
 
 

@@ -46,14 +46,15 @@ class SessionCore:
     async def state(self) -> State:
         """The state after all steps submitted before."""
         self._check_open()
-        await self.context.driver.settled(self._opened.rows)
-        return await self.context.opener.state(self.info.name, self.id)
+        deadline = self.context.transport.deadline()
+        await self.context.driver.settled(self._opened.rows, deadline)
+        return await self.context.opener.state(self.info.name, self.id, deadline)
 
     async def close(self) -> None:
         """Waits for steps under way and ends the session, or lets go of it."""
         if not self._is_closed:
             self._is_closed = True
-            await self.context.driver.settled(self._opened.rows)
+            await self.context.driver.settled(self._opened.rows, self.context.transport.deadline())
             await self.context.opener.end(self.info.name, self._opened)
 
     def _check_open(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from elman._deadline import Deadline
 from elman._errors import ElmanError
 from elman._packed import Index
 from elman._table import SessionTable
@@ -14,14 +15,17 @@ from elman.wire import Array
 class Sheet:
     """Rows of a pool's step; sessions are distinct."""
 
-    __slots__ = ("begins", "epochs", "future", "input", "key", "lengths", "sessions")
+    __slots__ = ("begins", "deadline", "epochs", "future", "input", "key", "lengths", "sessions")
 
-    def __init__(self, key: FrameKey, sessions: Index, lengths: Index, values: Array, future: AnswerFuture) -> None:
+    def __init__(
+        self, key: FrameKey, sessions: Index, lengths: Index, values: Array, future: AnswerFuture, deadline: Deadline
+    ) -> None:
         self.key = key
         self.sessions = sessions  # [K]
         self.lengths = lengths  # [K], non-increasing
         self.input = values  # [sum(lengths), *features], packed
         self.future = future
+        self.deadline = deadline
         self.begins = self.epochs = lengths  # until reserved
 
     def reserve(self, table: SessionTable) -> None:
@@ -44,6 +48,11 @@ class Sheet:
     def has_room(self, table: SessionTable) -> bool:
         """Whether the sessions may have one more chunk in flight."""
         return bool((table.in_flight[self.sessions] < table.windows[self.sessions]).all())
+
+    def session_numbers(self) -> list[int]:
+        """The sessions."""
+        numbers: list[int] = self.sessions.tolist()
+        return numbers
 
     def has_session(self, session: int) -> bool:
         """Whether the session is in this sheet."""

@@ -12,6 +12,7 @@ import numpy as np
 
 from elman._cast import ArrayLike, to_sequence
 from elman._chunk import Chunk
+from elman._deadline import Deadline
 from elman._info import ModelInfo
 from elman._result import State, StepResult, return_code
 from elman._work import Answer, AnswerFuture, FrameKey
@@ -37,6 +38,7 @@ class PendingStep(Generic[FutureT]):
     works: list[Chunk]
     futures: list[FutureT]
     options: StepOptions
+    deadline: Deadline
     is_single: bool  # given without the T axis, so answered without it
 
     def result(self) -> Array | StepResult[Array | None] | None:
@@ -72,14 +74,18 @@ def begin_step(
     values, is_single = to_sequence(x, info, None)
     key = frame_key(info, options)
     size = max_steps(info, options, max_bytes)
+    deadline = Deadline.after(options.timeout_seconds)
     if len(values) <= size:
         future = make_future()
-        return PendingStep([Chunk(key, session, values, future)], [future], options, is_single)
+        return PendingStep([Chunk(key, session, values, future, deadline)], [future], options, deadline, is_single)
     pieces = [values[first : first + size] for first in range(0, len(values), size)]
     futures = [make_future() for _ in pieces]
     keys = [_key_before(key)] * (len(pieces) - 1) + [key]
-    works = [Chunk(*parts) for parts in zip(keys, [session] * len(pieces), pieces, futures, strict=True)]
-    return PendingStep(works, futures, options, is_single)
+    works = [
+        Chunk(part_key, session, piece, future, deadline)
+        for part_key, piece, future in zip(keys, pieces, futures, strict=True)
+    ]
+    return PendingStep(works, futures, options, deadline, is_single)
 
 
 def _key_before(last: FrameKey) -> FrameKey:

@@ -5,14 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, Protocol, TypeVar
+from typing import Final, Protocol, TypeVar, cast
 
 import grpc
 
+from elman._checks import check_metadata, check_options, check_timeout
 from elman._deadline import Deadline
-from elman._errors import ClosedError, ElmanError
-from elman._retry import NO_RETRY, Retry, given_up, is_cut, is_refused_for_now
+from elman._errors import ClosedError, ElmanError, ErrorDetails, UnavailableError
+from elman._fork_guard import FORK_GUARD
+from elman._late_channel import LateChannel
+from elman._owner import Owner
+from elman._retry import NO_RETRY, Retry, RetryState, given_up, is_cut, is_refused_for_now
 from elman._status import error_of_call
+from elman._target import Target, check_token
 from elman.v1 import inference_pb2_grpc, models_pb2_grpc, sessions_pb2_grpc
 
 MAX_MESSAGE_BYTES: Final = 64 << 20
@@ -50,24 +55,27 @@ class Transport:
         timeout_seconds: float | None,
         retry: Retry | None,
         options: Options,
+        *,
+        insecure_token: bool = False,
     ) -> None:
+        """Raises TypeError, InvalidInputError, ForkError."""
+        FORK_GUARD.check()
+        self.target = Target.parse(target)
+        _check(tls, metadata, timeout_seconds, retry, options)
+        check_token(token, self.target, tls is False, insecure_token)
         self.metadata = (*metadata, *((("authorization", f"Bearer {token}"),) if token else ()))
         self.timeout_seconds = timeout_seconds
         self.retry = retry or NO_RETRY
-        self._target = target
+        self.owner = Owner()
         self._tls = tls
         self._options = (*_OPTIONS, *options)
         self._channel: grpc.aio.Channel | None = None
+        self.channel = cast("grpc.aio.Channel", LateChannel(self.opened))
         self._closed = asyncio.Event()
-
-    @property
-    def channel(self) -> grpc.aio.Channel:
-        """The open channel."""
-        if self._closed.is_set():
-            raise ClosedError("the client is closed")
-        if self._channel is None:
-            self._channel = self._open()
-        return self._channel
+        self._resumed = asyncio.Event()
+        self._resumed.set()
+        self._num_calls = 0  # under way
+        self._quiet = asyncio.Event()
 
     @property
     def models(self) -> models_pb2_grpc.ModelsAsyncStub:
@@ -84,6 +92,10 @@ class Transport:
         """Stub of the inference service."""
         return inference_pb2_grpc.InferenceStub(self.channel)
 
+    def deadline(self, timeout_seconds: float | None = None) -> Deadline:
+        """For something of several calls: so many seconds from now; None: the client's default."""
+        return Deadline.after(self.timeout_seconds if timeout_seconds is None else timeout_seconds)
+
     async def call(
         self,
         method: Method[RequestT, ResponseT],
@@ -91,46 +103,78 @@ class Transport:
         *,
         timeout_seconds: float | None = None,
         retry: Retry | None = None,
+        deadline: Deadline | None = None,
         on_cut: Callable[[ElmanError], object] | None = None,
     ) -> ResponseT:
         """A unary call, tried again where that is safe and helps, within the timeout in all. Raises ElmanError.
 
-        `on_cut` is told of each cut before the next try: what was asked may have been done, and its answer lost.
+        The limit is `deadline` where there is one, else `timeout_seconds`, else the client's default. `on_cut` is told
+        of each cut before the next try: what was asked may have been done, and its answer lost.
         """
-        retry = retry or self.retry
-        deadline = Deadline.after(self.timeout_seconds if timeout_seconds is None else timeout_seconds)
-        attempt = 0
+        deadline = deadline or self.deadline(timeout_seconds)
+        failures = RetryState(retry or self.retry)
         while True:
-            try:
-                return await self._once(method, request, deadline.left_seconds())
-            except grpc.aio.AioRpcError as failure:
-                error = error_of_call(failure)
-            attempt += 1
-            delay = retry.delay_seconds(attempt, error)
-            is_worth_it = attempt < retry.max_attempts and deadline.allows(delay)
-            if not (is_worth_it and (is_cut(error) or is_refused_for_now(error))):
-                raise given_up(error)
-            if on_cut is not None and is_cut(error):
-                on_cut(error)
+            answer = await self._once(method, request, deadline)
+            if not isinstance(answer, ElmanError):
+                return answer
+            if not (is_cut(answer) or is_refused_for_now(answer)):
+                raise answer
+            delay = failures.failed(answer)
+            if delay is None or not deadline.allows(delay):
+                raise given_up(answer)
+            if on_cut is not None and is_cut(answer):
+                on_cut(answer)
             await self._pause(delay)
 
+    async def suspend(self) -> None:
+        """Lets go of the channel until `resume`, and returns when gRPC has nothing left of calls: they are cut."""
+        self._resumed.clear()
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            await channel.close()
+        while self._num_calls:
+            self._quiet.clear()
+            await self._quiet.wait()
+
+    def resume(self) -> None:
+        """May open a channel again."""
+        self._resumed.set()
+
     async def close(self) -> None:
-        """Closes the channel; calls under way are cancelled."""
+        """Closes the channel; calls under way are cancelled. Raises LoopError."""
         self._closed.set()
-        if self._channel is not None:
-            await self._channel.close()
+        self._resumed.set()
+        channel, self._channel = self._channel, None
+        if channel is not None and not self.owner.has_ended:
+            self.owner.check()
+            await channel.close()
 
     async def _once(
-        self, method: Method[RequestT, ResponseT], request: RequestT, timeout_seconds: float | None
-    ) -> ResponseT:
-        if self._closed.is_set():  # while it waited to be tried again
-            raise ClosedError("the client was closed")
+        self, method: Method[RequestT, ResponseT], request: RequestT, deadline: Deadline
+    ) -> ResponseT | ElmanError:
+        """The answer, or what went wrong: an exception raised here would keep the call alive in its traceback."""
+        await self._resumed.wait()
+        self._num_calls += 1
         try:
-            return await method(request, timeout=timeout_seconds, metadata=self.metadata)
+            return await method(request, timeout=deadline.left_seconds(), metadata=self.metadata)
+        except grpc.aio.AioRpcError as failure:
+            return error_of_call(failure)
         except asyncio.CancelledError:
-            if self._closed.is_set():
-                raise ClosedError("the client was closed") from None
-            raise
+            if (error := self.why_cancelled()) is None:
+                raise
+            return error
+        finally:
+            self._num_calls -= 1
+            self._quiet.set()
+
+    def why_cancelled(self) -> ElmanError | None:
+        """What a call that ended as cancelled is to raise; None: its own caller cancelled it."""
+        if self._closed.is_set():  # while it waited
+            return ClosedError("the client was closed")
+        task = asyncio.current_task()
+        if self._resumed.is_set() or (task is not None and task.cancelling()):
+            return None
+        return UnavailableError("the connection was let go of for a fork", ErrorDetails("UNAVAILABLE"))
 
     async def _pause(self, seconds: float) -> None:
         """Waits, but not for a client that is closed meanwhile."""
@@ -138,8 +182,29 @@ class Transport:
             async with asyncio.timeout(seconds):
                 await self._closed.wait()
 
+    def opened(self) -> grpc.aio.Channel:
+        """The open channel. Raises ClosedError, LoopError, ForkError."""
+        if self._closed.is_set():
+            raise ClosedError("the client is closed")
+        self.owner.check()
+        if self._channel is None:
+            with FORK_GUARD.opening():
+                self._channel = self._open()
+        return self._channel
+
     def _open(self) -> grpc.aio.Channel:
+        address = self.target.address
         if self._tls is False:
-            return grpc.aio.insecure_channel(self._target, self._options)
+            return grpc.aio.insecure_channel(address, self._options)
         credentials = grpc.ssl_channel_credentials() if self._tls is True else self._tls
-        return grpc.aio.secure_channel(self._target, credentials, self._options)
+        return grpc.aio.secure_channel(address, credentials, self._options)
+
+
+def _check(tls: object, metadata: object, timeout_seconds: object, retry: object, options: object) -> None:
+    if not isinstance(tls, bool | grpc.ChannelCredentials):
+        raise TypeError(f"tls: expected True, False or grpc.ChannelCredentials, got {tls!r}")
+    if not isinstance(retry, Retry | None):
+        raise TypeError(f"retry: expected a Retry or None, got {retry!r}")
+    check_timeout("timeout", timeout_seconds)
+    check_metadata(metadata)
+    check_options(options)

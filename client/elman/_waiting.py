@@ -1,4 +1,4 @@
-"""Waiting for answers, in a coroutine or in a thread, a little longer than the server was asked to take."""
+"""Waiting for answers, in a coroutine or in a thread, as long as the caller wants and no longer."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ async def await_answers(futures: Sequence[asyncio.Future[Answer]], timeout_secon
             await future
         return
     try:
-        async with asyncio.timeout(_patience_seconds(timeout_seconds)):
+        async with asyncio.timeout(timeout_seconds):
             for future in futures:
                 await future
     except TimeoutError:
@@ -26,19 +26,14 @@ async def await_answers(futures: Sequence[asyncio.Future[Answer]], timeout_secon
 
 def wait_answers(futures: Sequence[concurrent.futures.Future[Answer]], timeout_seconds: float | None) -> None:
     """Blocks the thread until all futures are done. Raises DeadlineError."""
-    patience = None if timeout_seconds is None else _patience_seconds(timeout_seconds)
     if len(futures) == 1:
         try:
-            futures[0].result(patience)
+            futures[0].result(timeout_seconds)
         except TimeoutError:
             raise _given_up(timeout_seconds) from None
-    elif concurrent.futures.wait(futures, patience).not_done:
+    elif concurrent.futures.wait(futures, timeout_seconds).not_done:
         raise _given_up(timeout_seconds)
 
 
-def _patience_seconds(timeout_seconds: float) -> float:
-    return 1.1 * timeout_seconds + 0.5
-
-
 def _given_up(timeout_seconds: float | None) -> DeadlineError:
-    return DeadlineError(f"no answer within {timeout_seconds} s; the step may still be applied")
+    return DeadlineError(f"no answer within {timeout_seconds or 0:g} s; the step may still be applied")

@@ -12,7 +12,7 @@ from elman.testing import FakeModel, FakeServer
 settings.register_profile("unhurried", deadline=None)  # other processes share the machine
 settings.load_profile("unhurried")
 
-QUICK = elman.Retry(max_attempts=30, initial_backoff_seconds=0.001, max_backoff_seconds=0.02)
+QUICK = elman.Retry(initial_backoff_seconds=0.001, max_backoff_seconds=0.02)
 
 
 def count_tokens(token, state):

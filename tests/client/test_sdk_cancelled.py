@@ -104,11 +104,11 @@ async def test_what_the_caller_cancels_or_closes_while_it_waits_for_another_try_
 ):
     waits = asyncio.Event()
 
-    def delay_seconds(*_: object) -> float:
+    def backoff_seconds(*_: object) -> float:
         waits.set()
         return 3600.0
 
-    monkeypatch.setattr(elman.Retry, "delay_seconds", delay_seconds)
+    monkeypatch.setattr(elman.Retry, "backoff_seconds", backoff_seconds)
     with server as address:
         async with elman.AsyncClient(address) as client:
             model = await client.model("sum")

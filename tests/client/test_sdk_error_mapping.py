@@ -118,18 +118,4 @@ def test_a_limit_is_retried_only_when_told_when():
     told = mapping.error_of_status(rich_status("RESOURCE_EXHAUSTED", "LIMIT_REACHED", retry_seconds=2))
     assert is_refused_for_now(told)
     assert told.retry_after_seconds == 2
-    assert 2 <= elman.Retry().delay_seconds(1, told) <= 2.4
     assert not is_refused_for_now(mapping.error_of_status(rich_status("RESOURCE_EXHAUSTED", "LIMIT_REACHED")))
-
-
-def test_backoff_doubles_to_its_limit():
-    retry = elman.Retry(initial_backoff_seconds=1, max_backoff_seconds=5)
-    error = elman.UnavailableError("gone")
-    for attempt, longest in enumerate((1, 2, 4, 5, 5), start=1):
-        assert longest / 2 <= retry.delay_seconds(attempt, error) <= longest
-
-
-@pytest.mark.parametrize("field", ["max_attempts", "initial_backoff_seconds", "max_backoff_seconds"])
-def test_a_retry_that_makes_no_sense_is_refused(field):
-    with pytest.raises(ValueError, match="expected at least"):
-        elman.Retry(**{field: -1})

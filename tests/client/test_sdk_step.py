@@ -110,7 +110,7 @@ def test_options_that_mean_nothing_are_refused(client):
     with client.model("sum").session() as session:
         with pytest.raises(elman.InvalidInputError, match="returning: expected one of all, last, none, got 'some'"):
             session.step(X, returning="some")
-        with pytest.raises(elman.InvalidInputError, match="timeout: expected more than 0 seconds"):
+        with pytest.raises(elman.InvalidInputError, match="timeout: expected more than 0 and at most"):
             session.step(X, timeout=0)
 
 

@@ -27,7 +27,7 @@ OPTIONS = (
     ("grpc.max_reconnect_backoff_ms", 20),
 )
 OWN_CONNECTION = (("grpc.use_local_subchannel_pool", 1),)  # else clients share one, and each cut is one of all
-RETRY = elman.Retry(max_attempts=200, initial_backoff_seconds=0.001, max_backoff_seconds=0.01)
+RETRY = elman.Retry(initial_backoff_seconds=0.001, max_backoff_seconds=0.01)
 
 
 class Walk:

@@ -1,0 +1,110 @@
+"""What a fork leaves of gRPC in the child, and how it comes to work there.
+
+grpc.aio has one thread per process that waits inside of gRPC's core as long as any channel of it lives. gRPC's own
+fork handlers skip a process that has a thread in there, and the child then has locks and polling states of threads that
+it does not have: its calls hang, or it aborts. When the last channel and call are let go of, that thread ends, the
+handlers work, and the child has a gRPC like new. So before a fork the synchronous clients let go of their connections,
+on the threads of their own loops, and after it the parent's connect again and resume as over a cut. An open AsyncClient
+cannot be waited for: its loop may be the one that forks. Then clients refuse to work in the child.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import threading
+import weakref
+from collections.abc import Iterator
+from typing import Final, Protocol
+
+from elman._errors import ForkError
+
+_JOIN_SECONDS: Final = 2.0
+_OFF: Final = ("0", "false", "no")
+
+
+class Suspendable(Protocol):
+    """A client's connection."""
+
+    def suspend(self) -> None:
+        """Lets go of all that is gRPC's, and waits until that is done."""
+
+    def resume(self) -> None:
+        """May connect again."""
+
+
+class ForkGuard:
+    """The process's connections."""
+
+    def __init__(self) -> None:
+        self._connections: weakref.WeakSet[Suspendable] = weakref.WeakSet()
+        self._suspended: list[Suspendable] = []
+        self._threads: set[threading.Thread] = set()  # that gRPC started with our channels
+        self._was_used = False
+        self._is_unsafe = False  # this fork's child
+        self._is_broken = False  # this process, since it was forked
+
+    def check(self) -> None:
+        """Raises ForkError in a process where gRPC would hang."""
+        if self._is_broken:
+            raise ForkError(
+                "this process was forked while gRPC was in use by an AsyncClient, by grpc.aio, or with "
+                "GRPC_ENABLE_FORK_SUPPORT off: gRPC cannot work here. Close the AsyncClient before forking, or start "
+                'the process by "spawn" or "forkserver" (multiprocessing_context="spawn" of a DataLoader)'
+            )
+
+    def watch(self, connection: Suspendable) -> None:
+        """Suspends it at forks, as long as it lives."""
+        self._connections.add(connection)
+
+    @contextlib.contextmanager
+    def opening(self) -> Iterator[None]:
+        """Around the making of a channel: the threads that appear are gRPC's."""
+        before = set(threading.enumerate())
+        yield
+        self._threads |= set(threading.enumerate()) - before
+        self._was_used = True
+
+    def before_fork(self) -> None:
+        """In the parent: gRPC comes to rest, or the child is told that it did not."""
+        if not self._was_used:
+            return
+        self._suspended = list(self._connections)
+        for connection in self._suspended:
+            connection.suspend()
+        if self._is_running():
+            gc.collect()  # calls and exceptions refer to each other in circles
+            for thread in self._threads:
+                thread.join(_JOIN_SECONDS)
+        is_off = os.environ.get("GRPC_ENABLE_FORK_SUPPORT", "").lower() in _OFF
+        self._is_unsafe = is_off or self._is_running()
+
+    def after_fork_in_parent(self) -> None:
+        """Connections go on."""
+        suspended, self._suspended = self._suspended, []
+        for connection in suspended:
+            connection.resume()
+
+    def after_fork_in_child(self) -> None:
+        """Begins anew; what was inherited knows by its process id that it is not to be used."""
+        self._is_broken = self._is_broken or self._is_unsafe
+        self._connections = weakref.WeakSet()
+        self._suspended = []
+        self._threads = set()
+        self._was_used = self._is_unsafe = False
+
+    def _is_running(self) -> bool:
+        self._threads = {thread for thread in self._threads if thread.is_alive()}
+        return bool(self._threads)
+
+
+FORK_GUARD: Final = ForkGuard()
+"""One for the process, as fork is the process's; registered before gRPC's handlers, so that it is asked after them."""
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=FORK_GUARD.before_fork,
+        after_in_parent=FORK_GUARD.after_fork_in_parent,
+        after_in_child=FORK_GUARD.after_fork_in_child,
+    )

@@ -1,0 +1,104 @@
+"""One look at what waits: which of it goes now, and in which frames."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field
+from enum import Enum
+
+from elman._chunk import Chunk
+from elman._frame import Frame
+from elman._sheet import Sheet
+from elman._table import SessionTable
+from elman._work import FrameKey
+
+MAX_FRAME_ROWS = 4096
+"""Most rows of a frame: larger ones gain nothing and hold up their neighbours."""
+
+
+@dataclass(slots=True)
+class _Group:
+    """Chunks of distinct sessions and one key."""
+
+    chunks: list[Chunk] = field(default_factory=list)
+    num_bytes: int = 0
+
+
+class Verdict(Enum):
+    """What becomes of work that is looked at."""
+
+    GOES = 0
+    HAS_TO_ATTACH = 1  # its sessions are not known to this server yet
+    GATHERS = 2  # until fewer frames are under way
+    HAS_NO_ROOM = 3  # until something of its sessions has ended
+
+
+class Gathering:
+    """One pass over the queue."""
+
+    def __init__(self, table: SessionTable, server: int, is_crowded: bool, max_frame_bytes: int) -> None:
+        self.strangers: set[int] = set()
+        self._table = table
+        self._server = server
+        self._is_crowded = is_crowded
+        self._max_frame_bytes = max_frame_bytes
+        self._taken: dict[int, int] = {}  # session -> chunks taken in this pass
+        self._groups: dict[tuple[int, FrameKey], list[_Group]] = {}
+        self._sheets: list[tuple[int, Sheet]] = []
+
+    def add(self, work: Chunk | Sheet) -> Verdict:
+        """Whether it goes now, and why not."""
+        return self._add_chunk(work) if isinstance(work, Chunk) else self._add_sheet(work)
+
+    def frames(self, numbers: itertools.count[int]) -> list[Frame]:
+        """What was taken; a session's first chunk in an earlier frame than its second."""
+        ranked = [
+            (rank, Frame.of_chunks(next(numbers), group.chunks))
+            for (rank, _), groups in self._groups.items()
+            for group in groups
+        ]
+        ranked += [(rank, Frame.of_sheet(next(numbers), sheet)) for rank, sheet in self._sheets]
+        ranked.sort(key=lambda item: item[0])
+        return [frame for _, frame in ranked]
+
+    def _add_chunk(self, chunk: Chunk) -> Verdict:
+        session, table = chunk.session, self._table
+        if table.servers.item(session) != self._server:
+            self.strangers.add(session)
+            return Verdict.HAS_TO_ATTACH
+        in_flight = table.in_flight.item(session)
+        if in_flight >= table.windows.item(session):
+            return Verdict.HAS_NO_ROOM
+        if self._is_crowded and not in_flight:
+            return Verdict.GATHERS
+        rank = self._taken.get(session, 0)
+        table.in_flight[session] = in_flight + 1
+        self._taken[session] = rank + 1
+        self._group_for(rank, chunk).chunks.append(chunk)
+        return Verdict.GOES
+
+    def _group_for(self, rank: int, chunk: Chunk) -> _Group:
+        groups = self._groups.setdefault((rank, chunk.key), [])
+        size = chunk.input.nbytes
+        if groups and len(groups[-1].chunks) < MAX_FRAME_ROWS and groups[-1].num_bytes + size <= self._max_frame_bytes:
+            group = groups[-1]
+        else:
+            group = _Group()
+            groups.append(group)
+        group.num_bytes += size
+        return group
+
+    def _add_sheet(self, sheet: Sheet) -> Verdict:
+        table, sessions = self._table, sheet.sessions
+        strange = table.servers[sessions] != self._server
+        if strange.any():
+            self.strangers.update(sessions[strange].tolist())
+            return Verdict.HAS_TO_ATTACH
+        if not sheet.has_room(table):
+            return Verdict.HAS_NO_ROOM
+        numbers = sheet.session_numbers()
+        rank = max((self._taken.get(number, 0) for number in numbers), default=0) if self._taken else 0
+        table.in_flight[sessions] += 1
+        self._taken.update(dict.fromkeys(numbers, rank + 1))
+        self._sheets.append((rank, sheet))
+        return Verdict.GOES
