@@ -11,7 +11,8 @@ import torch
 from elman_models.errors import BundleError
 from elman_server.config import ServerConfig
 from elman_server.errors import ServiceError
-from elman_server.server import PortInUseError, Server
+from elman_server.listener import PortInUseError
+from elman_server.server import Server
 
 
 def choose_device(name: str) -> torch.device:
@@ -71,7 +72,5 @@ async def _serve(config: ServerConfig, device: torch.device) -> int:
 
 def _line(server: Server, device: torch.device) -> str:
     names = [f"{r.spec.name} {r.spec.version}" for r in server.catalog.runtimes()]
-    return (
-        f"elman-server: serving {', '.join(names) or 'no models'} on {server.address} ({device}); "
-        f"metrics on http://{server.metrics_address}/metrics"
-    )
+    metrics = f"metrics on http://{server.metrics_address}/metrics" if server.metrics_address else "no metrics"
+    return f"elman-server: serving {', '.join(names) or 'no models'} on {server.address} ({device}); {metrics}"

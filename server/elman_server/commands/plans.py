@@ -4,6 +4,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from elman_server.commands.command import fail, say
+from elman_server.logs import set_up_logging
 from elman_server.settings import SettingsError, add_options, read_settings
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def run(given: argparse.Namespace) -> int:
         config = read_settings(given)
     except SettingsError as error:
         return fail(str(error), 2)
+    set_up_logging(config.log)
     if given.again and not config.warm_up_seconds:
         return fail("--again: with warm_up_seconds 0 nothing is measured", 2)
     import torch
