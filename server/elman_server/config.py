@@ -10,7 +10,9 @@ from elman_server.setting import Expected
 
 Count = Annotated[int, Field(ge=1, le=1 << 31)]
 Bytes = Annotated[int, Field(ge=1, le=1 << 40)]
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+MAX_SECONDS = 100_000_000
+"""Three years: a clock, a timer and a `Duration` hold it."""
+Seconds = Annotated[float, Field(gt=0, le=MAX_SECONDS, allow_inf_nan=False)]
 
 
 class _Frozen(BaseModel):
@@ -103,7 +105,7 @@ class ServerConfig(_Frozen):
     """Where models run; auto takes CUDA where there is one."""
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None
     """torch's threads within one operation; none: one less than torch takes by itself: a core for the wire."""
-    warm_up_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 12.0
+    warm_up_seconds: Annotated[float, Field(ge=0, le=MAX_SECONDS, allow_inf_nan=False)] = 12.0
     """Longest time to measure which plan runs which batch of a model best; 0: not at all."""
     cache: Annotated[Path | None, Expected("a folder", "DIR")] = Path("~/.cache/elman")
     """Where measured plan tables are kept; none: nowhere."""

@@ -111,7 +111,7 @@ def _number(kind: type, name: str, constraints: tuple[Any, ...]) -> str:
         key: value for c in constraints for key in ("ge", "gt", "le") if (value := getattr(c, key, None)) is not None
     }
     if "gt" in bounds:
-        return f"{text} above {bounds['gt']:g}"
+        return f"{text} above {bounds['gt']}" + (f", at most {bounds['le']}" if "le" in bounds else "")
     if "ge" in bounds and "le" in bounds:
         return f"{text} from {bounds['ge']} to {bounds['le']}"
     return f"{text}, at least {bounds['ge']:g}" if "ge" in bounds else text

@@ -1,11 +1,9 @@
 """`elman-server` as a process: starts, refuses to start, stops."""
 
 import pickle
-import re
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,43 +12,11 @@ import grpc
 import numpy as np
 import pytest
 from frames_on_wire import make_frame
+from running import QUICK, Running, command
 from toys import SPECS, random_input, write_toys
 
 from elman.v1 import inference_pb2_grpc, sessions_pb2, sessions_pb2_grpc
 from elman_server.cli import main
-
-QUICK = ("--metrics-listen", "127.0.0.1:0", "--warm-up-seconds", "0", "--device", "cpu", "--threads", "1")
-READY = re.compile(r"serving (.+) on (\S+) \(cpu\); metrics on http://(\S+)/metrics")
-
-
-def command(*arguments: object) -> list[str]:
-    return [sys.executable, "-m", "elman_server", *map(str, arguments)]
-
-
-class Running:
-    """A server process."""
-
-    def __init__(self, folder: Path, *options: str) -> None:
-        self.process = subprocess.Popen(
-            command("serve", "--models", folder, "--listen", "127.0.0.1:0", *QUICK, *options),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        assert self.process.stdout
-        match = READY.search(self.process.stdout.readline())
-        assert match
-        self.models, self.address, self.metrics = match.groups()
-
-    def stop(self, number: int) -> int:
-        self.process.send_signal(number)
-        return self.process.wait(60)
-
-    def close(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        assert self.process.stdout
-        self.process.stdout.close()
 
 
 @pytest.fixture

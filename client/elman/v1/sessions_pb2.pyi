@@ -98,7 +98,9 @@ class OpenSessionsRequest(message.Message):
     """If set, the server that the caller means; another one refuses."""
     @builtins.property
     def session_ids(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
-        """1 to 128 characters each, any but control characters; distinct; at most 65536."""
+        """1 to 128 characters (Unicode code points) each, any but control characters (U+0000 to U+001F, U+007F to U+009F);
+        "oip-str:", with which the Open Inference Protocol's text ids begin, does not count. Distinct; at most 65536.
+        """
 
     def __init__(
         self,
