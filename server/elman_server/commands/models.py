@@ -36,7 +36,7 @@ def _add(
     if config is LoadingConfig:
         parser.add_argument("model", metavar="MODEL", help="the model's name")
         parser.add_argument("--version", default="", help="the model's version (default: all)")
-    parser.add_argument("--json", action="store_true", help="one JSON object a line, for scripts (default: a table)")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line, for scripts (default: text)")
     add_options(parser, config)
     parser.set_defaults(run=lambda given: _run(command, given, config))
 
@@ -63,14 +63,14 @@ def _load(connection: "Connection", given: argparse.Namespace) -> int:
     from elman.v1 import models_pb2
 
     request = models_pb2.LoadModelRequest(model=given.model, version=given.version)
-    return _show(connection.call(_stub(connection).LoadModel, request).models, given.json)
+    return _show(connection.call(_stub(connection).LoadModel, request).models, given.json, "loaded")
 
 
 def _unload(connection: "Connection", given: argparse.Namespace) -> int:
     from elman.v1 import models_pb2
 
     request = models_pb2.UnloadModelRequest(model=given.model, version=given.version)
-    return _show(connection.call(_stub(connection).UnloadModel, request).models, given.json)
+    return _show(connection.call(_stub(connection).UnloadModel, request).models, given.json, "unloaded")
 
 
 def _stub(connection: "Connection") -> Any:
@@ -79,13 +79,16 @@ def _stub(connection: "Connection") -> Any:
     return models_pb2_grpc.ModelsStub(connection.channel)
 
 
-def _show(messages: Iterable[Any], as_json: bool) -> int:
+def _show(messages: Iterable[Any], as_json: bool, done: str = "") -> int:
     from elman import ModelInfo
 
     infos = [ModelInfo.from_proto(message) for message in messages]
     if as_json:
         for info in infos:
             say(json.dumps(_fields(info), ensure_ascii=False))
+    elif done:
+        for info in infos:
+            say(f"{done} {info.name} {info.version}")
     else:
         say(table(HEADER, [_row(info) for info in infos]))
     return 0
