@@ -72,8 +72,8 @@ class Setting:
     @property
     def help(self) -> str:
         """What it is, what its value must be, and its default."""
-        default = "" if self.field.is_required() else f"; default: {self._default}"
-        return f"{self.field.description} ({self.expected}{default})"
+        default = "required" if self.field.is_required() else f"default: {self._default}"
+        return f"{self.field.description} ({self.expected}; {default})"
 
     @property
     def _default(self) -> str:

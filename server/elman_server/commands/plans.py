@@ -19,7 +19,9 @@ def add(commands: "Commands") -> None:
         description="Shows the bundles' plans, measured now or found in the cache. Options are those of serve.",
     )
     add_options(parser)
-    parser.add_argument("--again", action="store_true", help="measure anew, and replace what the cache has")
+    parser.add_argument(
+        "--again", action="store_true", help="measure anew, and replace what the cache has (default: once)"
+    )
     parser.set_defaults(run=run)
 
 
