@@ -49,11 +49,11 @@ def connected(
     return run
 
 
-def explain(error: Any, timeout_seconds: float) -> str:
+def explain(error: Any, timeout_seconds: float | None = None) -> str:
     """What a call failed of, in one line without gRPC's own words."""
     code, details = error.code(), " ".join((error.details() or "").split())
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-        return f"no answer within {timeout_seconds:g} s"
+        return "no answer in time" if timeout_seconds is None else f"no answer within {timeout_seconds:g} s"
     if code in _REFUSED:
         # gRPC nests causes: the last is the one that means something, as "Connection refused".
         cause = details.rpartition(": ")[2].rstrip("]")
