@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import logging
 import signal
 import sys
 from collections.abc import Callable
@@ -13,6 +14,8 @@ from elman_server.config import ServerConfig
 from elman_server.errors import ServiceError
 from elman_server.listener import PortInUseError
 from elman_server.server import Server
+
+log = logging.getLogger(__name__)
 
 
 def choose_device(name: str) -> torch.device:
@@ -41,7 +44,7 @@ def serve(config: ServerConfig) -> int:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             return runner.run(_serve(config, choose_device(config.device)))
     except (PortInUseError, BundleError, ServiceError, ValueError) as error:
-        print(f"elman-server: {error}", file=sys.stderr)  # noqa: T201
+        _tell(f"elman-server: {error}", config, failed=True)
         return 1
 
 
@@ -64,10 +67,18 @@ async def _serve(config: ServerConfig, device: torch.device) -> int:
     # looks through all of it again and again, for nearly half of the loop's time per message (bench/README.md).
     gc.collect()
     gc.freeze()
-    print(_line(server, device), flush=True)  # noqa: T201
+    _tell(_line(server, device), config)
     await stopped.wait()
     await server.stop()
     return 0
+
+
+def _tell(line: str, config: ServerConfig, *, failed: bool = False) -> None:
+    # Whoever asked for JSON reads every line as such.
+    if config.log.log_format == "json":
+        log.log(logging.ERROR if failed else logging.INFO, "%s", line.removeprefix("elman-server: "))
+    else:
+        print(line, file=sys.stderr if failed else sys.stdout, flush=True)
 
 
 def _line(server: Server, device: torch.device) -> str:

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 QUICK = ("--metrics-listen", "127.0.0.1:0", "--warm-up-seconds", "0", "--device", "cpu", "--threads", "1")
-READY = re.compile(r"serving (.+) on (\S+) \(cpu\); metrics on http://(\S+)/metrics")
+READY = re.compile(r"serving (.+) on (\S+) \(cpu\); (?:metrics on http://(\S+)/metrics|no metrics)")
 
 
 def command(*arguments: object) -> list[str]:
@@ -26,7 +26,7 @@ class Running:
         assert self.process.stdout
         match = READY.search(self.process.stdout.readline())
         assert match
-        self.models, self.address, self.metrics = match.groups()
+        self.models, self.address, self.metrics = match.groups("")
 
     def stop(self, number: int) -> int:
         self.process.send_signal(number)

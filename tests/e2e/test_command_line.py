@@ -1,5 +1,6 @@
 """`elman-server` as a process: starts, refuses to start, stops."""
 
+import json
 import pickle
 import signal
 import socket
@@ -107,3 +108,38 @@ def test_packing_a_pickle_with_code_in_it_runs_none_of_it(tmp_path: Path, capsys
     assert not mark.exists()
     assert not (tmp_path / "out").exists()
     assert "weights.pt" in capsys.readouterr().err
+
+
+def test_in_json_every_line_of_a_server_is_json(folder: Path) -> None:
+    process = subprocess.Popen(
+        command("serve", "--models", folder, "--listen", "127.0.0.1:0", *QUICK, "--log-format", "json"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr
+    lines = []
+    for line in process.stderr:
+        lines.append(line)
+        if "serving" in json.loads(line)["message"]:
+            process.send_signal(signal.SIGTERM)
+    out, rest = process.communicate(timeout=60)
+    assert (process.returncode, out) == (0, "")
+    assert all(json.loads(line)["level"] == "info" for line in [*lines, *rest.splitlines()])
+
+
+def test_a_start_that_fails_in_json_says_so_in_json(tmp_path: Path) -> None:
+    start = command("serve", "--models", tmp_path / "nowhere", "--listen", "127.0.0.1:0", *QUICK, "--log-format=json")
+    done = subprocess.run(start, capture_output=True, text=True, check=False)
+    record = json.loads(done.stderr.splitlines()[-1])
+    assert (done.returncode, done.stdout, record["level"]) == (1, "", "error")
+    assert "nowhere" in record["message"]
+
+
+def test_metrics_that_are_nowhere_are_not_served(folder: Path) -> None:
+    line = Running(folder, "--metrics-listen", "none")
+    try:
+        assert line.metrics == ""
+        assert line.stop(signal.SIGTERM) == 0
+    finally:
+        line.close()
