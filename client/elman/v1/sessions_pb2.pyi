@@ -92,7 +92,7 @@ class OpenSessionsRequest(message.Message):
     version: builtins.str
     """Empty: the highest version loaded; for ids that exist, whichever version they run on."""
     count: builtins.int
-    """Instead of ids: that many new sessions under ids that the server makes, at most 65536."""
+    """Instead of ids: that many new sessions under ids that the server makes, at most 65536. The mode is NEW then."""
     mode: OpenMode.ValueType
     server_instance: builtins.str
     """If set, the server that the caller means; another one refuses."""
@@ -254,7 +254,9 @@ class CloseSessionsRequest(message.Message):
     SESSION_IDS_FIELD_NUMBER: builtins.int
     model: builtins.str
     @builtins.property
-    def session_ids(self) -> containers.RepeatedScalarFieldContainer[builtins.str]: ...
+    def session_ids(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """As in OpenSessionsRequest."""
+
     def __init__(
         self,
         *,
