@@ -1,7 +1,6 @@
 """`model.yaml`: a spec as text, read strictly and refused by field."""
 
 import reprlib
-from collections.abc import Hashable
 from typing import Any
 
 import yaml
@@ -9,35 +8,13 @@ from pydantic import ValidationError
 
 from elman_models.errors import SpecError
 from elman_models.spec import NAME_IN_WORDS, ModelSpec
+from elman_models.strict_yaml import parse_yaml
 
 MAX_SPEC_BYTES = 1 << 20
 """A larger `model.yaml` is a mistake, not a spec."""
 
-# PyYAML lets what its own constructors trip over (`!!bool x`, `!!timestamp x`, deep nesting) through as it is.
-_YAML_ERRORS = (
-    yaml.YAMLError,
-    ValueError,
-    ArithmeticError,
-    LookupError,
-    AttributeError,
-    TypeError,
-    RecursionError,
-)
-
 _UNWRITABLE = frozenset("\x85\u2028\u2029\ufeff")
 """YAML's other line breaks and the byte order mark: PyYAML writes them bare, and reads them back as something else."""
-
-
-class _Loader(yaml.SafeLoader):
-    """The safe loader, which makes plain data only; a key that stands twice is refused, not overwritten."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"{key.value}: stands twice", key.start_mark)
-            seen.add(str(key.value))
-        return super().construct_mapping(node, deep)
 
 
 def parse_spec(text: bytes, where: str) -> ModelSpec:
@@ -49,10 +26,7 @@ def parse_spec(text: bytes, where: str) -> ModelSpec:
     """
     if len(text) > MAX_SPEC_BYTES:
         raise SpecError(f"{where}: expected at most {MAX_SPEC_BYTES} bytes, got {len(text)}")
-    try:
-        fields = yaml.load(text, Loader=_Loader)
-    except _YAML_ERRORS as error:
-        raise SpecError(f"{where}: cannot be read as YAML: {' '.join(str(error).split())}") from error
+    fields = parse_yaml(text, where)
     if not isinstance(fields, dict):
         raise SpecError(f"{where}: expected a mapping of fields, got {_kind(fields)}")
     return make_spec(fields, where)

@@ -33,6 +33,8 @@ class Catalog:
         self._metrics = metrics
         self._workers: dict[int, Worker] = {}
         self._next_number = 0
+        self.failures: dict[Path, str] = {}
+        """By bundle: why it could not be loaded, the last time that was tried."""
         self._leaving: dict[Runtime, asyncio.Future[None]] = {}  # being unloaded; on the loop's thread
         engine.chores.jobs.append(self._expire)
 
@@ -105,7 +107,9 @@ class Catalog:
         try:
             stack = await asyncio.to_thread(self._prepare, bundle)
         except (BundleError, ValueError) as error:
+            self.failures[bundle] = str(error)
             raise BrokenBundle(str(error)) from error
+        self.failures.pop(bundle, None)
         runtime = await self._engine.call(lambda: self._add(stack))
         runtime.metrics.model_load_seconds.set(time.monotonic() - began)
         return runtime

@@ -5,11 +5,14 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from elman_server.listen import Address, AddressField
+from elman_server.listen import Address, AddressField, ListenField, TargetField
+from elman_server.setting import Expected
 
 Count = Annotated[int, Field(ge=1, le=1 << 31)]
 Bytes = Annotated[int, Field(ge=1, le=1 << 40)]
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+MAX_SECONDS = 100_000_000
+"""Three years: a clock, a timer and a `Duration` hold it."""
+Seconds = Annotated[float, Field(gt=0, le=MAX_SECONDS, allow_inf_nan=False)]
 
 
 class _Frozen(BaseModel):
@@ -53,28 +56,76 @@ class Limits(_Frozen):
     """Whether input that is NaN or infinite is refused."""
 
 
+class LogConfig(_Frozen):
+    """What is logged, on the standard error."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least that is logged."""
+    log_format: Literal["text", "json"] = "text"
+    """A line of text for each record, or a JSON object: time, level, logger, message, and exception if there is one."""
+
+
+class ConnectionConfig(_Frozen):
+    """How the commands reach a running server."""
+
+    target: TargetField = "localhost:8470"
+    """The server's address; its port is 8470 where none is named."""
+    timeout_seconds: Seconds = 10.0
+    """The longest time that a call may take."""
+
+
+class HealthConfig(ConnectionConfig):
+    """For a probe: what does not answer soon is not well."""
+
+    timeout_seconds: Seconds = 3.0
+    """The longest time that the answer may take."""
+
+
+class LoadingConfig(ConnectionConfig):
+    """For loading, which may measure plans, and unloading, which lets steps finish."""
+
+    timeout_seconds: Seconds = 600.0
+    """The longest time that the call may take."""
+
+
 class ServerConfig(_Frozen):
     """One server process."""
 
-    models: Path
-    """A folder of bundles, or one bundle."""
-    listen: AddressField = Address("127.0.0.1", 8470)
-    """HOST:PORT of gRPC; port 0 takes a free one."""
-    metrics_listen: AddressField = Address("127.0.0.1", 9470)
-    """HOST:PORT of Prometheus text at /metrics; port 0 takes a free one."""
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d{1,2})?)$")] = "auto"
-    """auto, cpu, cuda or cuda:N; auto takes CUDA where there is one."""
+    models: Annotated[Path, Expected("a folder", "DIR")]
+    """The bundles to serve: a folder of them, or one."""
+    listen: ListenField = Address("127.0.0.1", 8470)
+    """Where gRPC is served; port 0 takes a free one."""
+    socket_mode: Annotated[str, Field(pattern=r"^0?[0-7]{3}$"), Expected("three octal digits, as 660", "MODE")] = "600"
+    """Permissions of the unix socket that `listen` names: whoever may write to it is served."""
+    metrics_listen: AddressField | None = Address("127.0.0.1", 9470)
+    """Where Prometheus text is served, at /metrics; port 0 takes a free one; none: nowhere."""
+    device: Annotated[
+        str, Field(pattern=r"^(auto|cpu|cuda(:\d{1,2})?)$"), Expected("auto, cpu, cuda or cuda:N", "DEVICE")
+    ] = "auto"
+    """Where models run; auto takes CUDA where there is one."""
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None
     """torch's threads within one operation; none: one less than torch takes by itself: a core for the wire."""
-    warm_up_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 12.0
+    warm_up_seconds: Annotated[float, Field(ge=0, le=MAX_SECONDS, allow_inf_nan=False)] = 12.0
     """Longest time to measure which plan runs which batch of a model best; 0: not at all."""
-    cache: Path | None = Path("~/.cache/elman")
-    """Folder where measured plan tables are kept; none: nowhere."""
-    plans: str | dict[str, str] | None = None
-    """One plan's name for every batch; in a file also names by shape, as `elman-server plans` shows them."""
+    cache: Annotated[Path | None, Expected("a folder", "DIR")] = Path("~/.cache/elman")
+    """Where measured plan tables are kept; none: nowhere."""
+    plans: Annotated[
+        str | dict[str, str] | None,
+        Expected("one plan's name for every batch, in a file also names by shape, as {'8x16': ort}", "PLAN"),
+    ] = None
+    """Which plan runs which batch, whatever was measured; `elman-server plans` shows the names."""
     drain_seconds: Seconds = 30.0
     """At a stop, the longest time for what was admitted to be answered."""
     oip_strict_order: bool = False
     """On the Open Inference Protocol's streams: answers in the order of all requests, not only of each sequence's."""
+    oip_optional_inputs: bool = False
+    """On the Open Inference Protocol: whether metadata and configuration list the optional h_0 and c_0, too."""
     limits: Limits = Limits()
     """Bounds of rows, bytes, sessions and times."""
+    log: LogConfig = LogConfig()
+    """What is logged, and how."""
+
+    @property
+    def socket_permissions(self) -> int:
+        """`socket_mode` as a number."""
+        return int(self.socket_mode, 8)

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import logging
 import os
 import signal
 import sys
@@ -13,7 +14,10 @@ import torch
 from elman_models.errors import BundleError
 from elman_server.config import ServerConfig
 from elman_server.errors import ServiceError
-from elman_server.server import PortInUseError, Server
+from elman_server.listener import PortInUseError
+from elman_server.server import Server
+
+log = logging.getLogger(__name__)
 
 EXIT_FAILED = 70
 """The exit code after the engine has failed: sysexits.h's "internal software error"."""
@@ -47,7 +51,7 @@ def serve(config: ServerConfig) -> int:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             return runner.run(_serve(config, choose_device(config.device)))
     except (PortInUseError, BundleError, ServiceError, ValueError) as error:
-        print(f"elman-server: {error}", file=sys.stderr)  # noqa: T201
+        _tell(f"elman-server: {error}", config, failed=True)
         return 1
 
 
@@ -70,7 +74,7 @@ async def _serve(config: ServerConfig, device: torch.device) -> int:
     # looks through all of it again and again, for nearly half of the loop's time per message (bench/README.md).
     gc.collect()
     gc.freeze()
-    print(_line(server, device), flush=True)  # noqa: T201
+    _tell(_line(server, device), config)
     waiting = [asyncio.ensure_future(event.wait()) for event in (stopped, server.failed)]
     await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
     stopping = asyncio.ensure_future(server.stop())
@@ -88,9 +92,15 @@ def _end_in(seconds: float) -> None:
     timer.start()
 
 
+def _tell(line: str, config: ServerConfig, *, failed: bool = False) -> None:
+    # Whoever asked for JSON reads every line as such.
+    if config.log.log_format == "json":
+        log.log(logging.ERROR if failed else logging.INFO, "%s", line.removeprefix("elman-server: "))
+    else:
+        print(line, file=sys.stderr if failed else sys.stdout, flush=True)
+
+
 def _line(server: Server, device: torch.device) -> str:
     names = [f"{r.spec.name} {r.spec.version}" for r in server.catalog.runtimes()]
-    return (
-        f"elman-server: serving {', '.join(names) or 'no models'} on {server.address} ({device}); "
-        f"metrics on http://{server.metrics_address}/metrics"
-    )
+    metrics = f"metrics on http://{server.metrics_address}/metrics" if server.metrics_address else "no metrics"
+    return f"elman-server: serving {', '.join(names) or 'no models'} on {server.address} ({device}); {metrics}"

@@ -27,6 +27,7 @@ from elman_server.door import NOT_SERVING, SERVING, Door
 from elman_server.engine import Engine
 from elman_server.errors import EngineFailed
 from elman_server.listen import Address
+from elman_server.listener import Listener, PortInUseError
 from elman_server.metrics import Metrics
 from elman_server.oip.service import OpenInferenceService
 from elman_server.oip.stubs import grpc_service_pb2, grpc_service_pb2_grpc
@@ -66,10 +67,6 @@ ENDLESS = (f"/{health.SERVICE_NAME}/Watch", f"/{reflection.SERVICE_NAME}/ServerR
 """Methods whose calls last for as long as the caller likes: a stop does not wait for them."""
 
 
-class PortInUseError(Exception):
-    """An address that cannot be listened on."""
-
-
 class Server:
     """One server process's services, on the running event loop."""
 
@@ -80,13 +77,16 @@ class Server:
         self.catalog = Catalog(config.models, Preparation(config, device), config.limits, self._engine, self.metrics)
         self.door = Door(self._engine, self.catalog, self.metrics)
         self._inference = InferenceService(self.door)
-        self._open_inference = OpenInferenceService(self.door, strict_order=config.oip_strict_order)
+        self._open_inference = OpenInferenceService(
+            self.door, strict_order=config.oip_strict_order, optional_inputs=config.oip_optional_inputs
+        )
         self._grpc = RpcServer(OPTIONS)
         self._scraped: tuple[WSGIServer, threading.Thread] | None = None
+        self._listener = Listener(config.listen, config.socket_permissions)
         self.address = ""
-        """HOST:PORT that it listens on."""
+        """HOST:PORT or unix:PATH that it listens on."""
         self.metrics_address = ""
-        """HOST:PORT of the metrics."""
+        """HOST:PORT of the metrics; empty: they are not served."""
         self.failed = asyncio.Event()
         """Set when the engine has failed and everybody is told: what is left to do is to `stop`."""
         self._engine.ending.listeners.append(self._fail)
@@ -101,8 +101,9 @@ class Server:
             BundleError: the folder has a bundle that cannot be read, or none.
         """
         self._register()
-        self.address = self._bind(self._config.listen)
-        self.metrics_address = self._listen_metrics(self._config.metrics_listen)
+        self.address = self._listener.bind(self._grpc.add_insecure_port)
+        if self._config.metrics_listen:
+            self.metrics_address = self._listen_metrics(self._config.metrics_listen)
         await asyncio.to_thread(rehearse)
         self._engine.start()
         for bundle in find_bundles(self._config.models):
@@ -126,6 +127,7 @@ class Server:
         if self._scraped:
             self._scraped[0].shutdown()
             self._scraped[0].server_close()
+        self._listener.release()
 
     def _fail(self, error: EngineFailed) -> None:
         # All that is open is answered, and what comes is refused from now on.
@@ -148,13 +150,6 @@ class Server:
         health_pb2_grpc.add_HealthServicer_to_server(self.door.health, server)
         reflected: Any = reflection_pb2_grpc
         reflected.add_ServerReflectionServicer_to_server(reflection.aio.ReflectionServicer(SERVICES), server)
-
-    def _bind(self, address: Address) -> str:
-        try:
-            port = self._grpc.add_insecure_port(str(address))
-        except OSError as error:
-            raise PortInUseError(f"cannot listen on {address}: is the port in use?") from error
-        return str(address.with_port(port))
 
     def _listen_metrics(self, address: Address) -> str:
         try:

@@ -13,6 +13,7 @@ from elman_server.families import Opened, OpenMode
 from elman_server.lifecycle import Closed, Lifecycle, SessionView
 from elman_server.paging import page_size
 from elman_server.rpc.context import Context
+from elman_server.session_ids import EXPECTED, MAX_ID_LENGTH, is_session_id
 from elman_server.sessions import Owner
 from elman_server.status import to_status
 from elman_server.writing import write_session, write_tensors
@@ -24,7 +25,6 @@ Ask = Callable[[Callable[[T], None]], None]
 """Asks for something that is handed over later."""
 
 MAX_IDS = 65536
-MAX_ID_LENGTH = 128
 
 _MODES = {
     sessions_pb2.OPEN_MODE_UNSPECIFIED: OpenMode.NEW,
@@ -149,10 +149,8 @@ def _ids(field: Sequence[str]) -> list[str]:
     if not 1 <= len(ids) <= MAX_IDS:
         raise InvalidInput(f"session_ids: expected 1 to {MAX_IDS}, got {len(ids)}")
     for session_id in ids:
-        if not (0 < len(session_id) <= MAX_ID_LENGTH and session_id.isprintable()):
-            raise InvalidInput(
-                f"session_ids: expected 1 to {MAX_ID_LENGTH} printable characters, got {session_id[:MAX_ID_LENGTH]!r}"
-            )
+        if not is_session_id(session_id):
+            raise InvalidInput(f"session_ids: expected {EXPECTED}, got {session_id[:MAX_ID_LENGTH]!r}")
     if len(set(ids)) < len(ids):
         raise InvalidInput("session_ids: each may stand once, and one is repeated")
     return ids

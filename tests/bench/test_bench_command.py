@@ -65,7 +65,7 @@ def test_without_matplotlib_it_says_what_to_install(
 
 def test_a_server_that_is_not_there_is_one_line_and_a_failure(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", *QUICK, "--address", "127.0.0.1:1"]) == 1
-    assert capsys.readouterr().err.splitlines()[-1].startswith("elman-server: 127.0.0.1:1: UNAVAILABLE")
+    assert capsys.readouterr().err.splitlines()[-1].startswith("elman-server: 127.0.0.1:1: no server answers")
 
 
 @pytest.mark.parametrize(

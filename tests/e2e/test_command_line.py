@@ -1,11 +1,10 @@
 """`elman-server` as a process: starts, refuses to start, stops."""
 
+import json
 import pickle
-import re
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,14 +13,11 @@ import grpc
 import numpy as np
 import pytest
 from frames_on_wire import make_frame
+from running import QUICK, Running, command
 from toys import SPECS, random_input, write_toys
 
 from elman.v1 import inference_pb2_grpc, sessions_pb2, sessions_pb2_grpc
 from elman_server.cli import main
-
-QUICK = ("--metrics-listen", "127.0.0.1:0", "--warm-up-seconds", "0", "--device", "cpu", "--threads", "1")
-READY = re.compile(r"serving (.+) on (\S+) \(cpu\); metrics on http://(\S+)/metrics")
-
 
 BROKEN = """
 import sys
@@ -36,38 +32,6 @@ from elman_server.cli import main
 sys.exit(main())
 """
 
-
-def command(*arguments: object) -> list[str]:
-    return [sys.executable, "-m", "elman_server", *map(str, arguments)]
-
-
-class Running:
-    """A server process."""
-
-    def __init__(self, folder: Path, *options: str, script: str = "", stderr: Any = subprocess.DEVNULL) -> None:
-        given = command("serve", "--models", folder, "--listen", "127.0.0.1:0", *QUICK, *options)
-        if script:
-            given[1:3] = ["-c", script]
-        self.process = subprocess.Popen(
-            given,
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            text=True,
-        )
-        assert self.process.stdout
-        match = READY.search(self.process.stdout.readline())
-        assert match
-        self.models, self.address, self.metrics = match.groups()
-
-    def stop(self, number: int) -> int:
-        self.process.send_signal(number)
-        return self.process.wait(60)
-
-    def close(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        assert self.process.stdout
-        self.process.stdout.close()
 
 
 @pytest.fixture
@@ -180,3 +144,38 @@ def test_packing_a_pickle_with_code_in_it_runs_none_of_it(tmp_path: Path, capsys
     assert not mark.exists()
     assert not (tmp_path / "out").exists()
     assert "weights.pt" in capsys.readouterr().err
+
+
+def test_in_json_every_line_of_a_server_is_json(folder: Path) -> None:
+    process = subprocess.Popen(
+        command("serve", "--models", folder, "--listen", "127.0.0.1:0", *QUICK, "--log-format", "json"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr
+    lines = []
+    for line in process.stderr:
+        lines.append(line)
+        if "serving" in json.loads(line)["message"]:
+            process.send_signal(signal.SIGTERM)
+    out, rest = process.communicate(timeout=60)
+    assert (process.returncode, out) == (0, "")
+    assert all(json.loads(line)["level"] == "info" for line in [*lines, *rest.splitlines()])
+
+
+def test_a_start_that_fails_in_json_says_so_in_json(tmp_path: Path) -> None:
+    start = command("serve", "--models", tmp_path / "nowhere", "--listen", "127.0.0.1:0", *QUICK, "--log-format=json")
+    done = subprocess.run(start, capture_output=True, text=True, check=False)
+    record = json.loads(done.stderr.splitlines()[-1])
+    assert (done.returncode, done.stdout, record["level"]) == (1, "", "error")
+    assert "nowhere" in record["message"]
+
+
+def test_metrics_that_are_nowhere_are_not_served(folder: Path) -> None:
+    line = Running(folder, "--metrics-listen", "none")
+    try:
+        assert line.metrics == ""
+        assert line.stop(signal.SIGTERM) == 0
+    finally:
+        line.close()

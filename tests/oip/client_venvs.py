@@ -16,8 +16,9 @@ CLIENTS = {
     "triton-2.73": "tritonclient[grpc]==2.73.0",
     "triton-2.48": "tritonclient[grpc]==2.48.0",
     "kserve-0.21": "kserve==0.21.0",
+    "perf-analyzer-2.46": "tritonclient[grpc]==2.46.0 nvidia-cuda-runtime-cu12",
 }
-"""What to install; 2.48 is of 2024."""
+"""What to install; 2.48 is of 2024, 2.46 the last one with perf_analyzer in it."""
 
 
 class NoClientError(Exception):
@@ -65,7 +66,7 @@ def client_venv(name: str) -> ClientVenv:
 def _make(folder: Path, requirement: str) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     _do([sys.executable, "-m", "venv", folder])
-    _do([folder / "bin" / "python", "-m", "pip", "install", "--quiet", requirement])
+    _do([folder / "bin" / "python", "-m", "pip", "install", "--quiet", *requirement.split()])
 
 
 def _do(command: list[str | Path]) -> None:

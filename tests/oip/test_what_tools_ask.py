@@ -36,7 +36,6 @@ def test_metadata_shows_variable_dimensions_as_minus_one(said: Any) -> None:
     assert metadata["versions"] == ["1"]
     assert metadata["inputs"] == [
         {"name": "input", "datatype": "INT64", "shape": ["-1", "-1"]},
-        {"name": "h_0", "datatype": "FP32", "shape": ["1", "-1", "5"]},
     ]
     assert metadata["outputs"] == [
         {"name": "output", "datatype": "FP32", "shape": ["-1", "-1", "4"]},
@@ -51,8 +50,7 @@ def test_the_configuration_is_that_of_a_sequence_model(said: Any) -> None:
     assert not config["model_transaction_policy"].get("decoupled")
     assert config.get("max_batch_size", 0) == 0
     widths = {tensor["name"]: tensor["dims"][-1] for tensor in config["input"] + config["output"]}
-    assert widths == {"input": "3", "h_0": "2", "c_0": "5", "output": "2", "h_n": "2", "c_n": "5"}
-    assert [t["name"] for t in config["input"] if t.get("optional")] == ["h_0", "c_0"]
+    assert widths == {"input": "3", "output": "2", "h_n": "2", "c_n": "5"}
 
 
 def test_a_bidirectional_model_is_no_sequence_model(said: Any) -> None:

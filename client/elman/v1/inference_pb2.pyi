@@ -58,7 +58,7 @@ class InferRequest(message.Message):
 
     @builtins.property
     def timeout(self) -> duration_pb2.Duration:
-        """From arrival; not begun by then, it is refused. Absent: the call's own deadline."""
+        """From arrival; not begun by then, nor by the call's own deadline, it is refused. Absent: that deadline alone."""
 
     def __init__(
         self,

@@ -68,8 +68,8 @@ class InferenceServicer(object):
         Errors: NOT_FOUND (unknown model or version); INVALID_ARGUMENT (a shape, dtype, byte count, length or
         token id is wrong, or a value is not finite; the message says what was expected and what came);
         RESOURCE_EXHAUSTED (a queue limit, with RetryInfo: try again then; a request larger than the limits, without:
-        make it smaller); DEADLINE_EXCEEDED (it was not run); UNAVAILABLE (draining: reconnect); INTERNAL (the
-        engine failed).
+        make it smaller); DEADLINE_EXCEEDED (it was not run); UNAVAILABLE (draining: reconnect; or the model is being
+        unloaded); INTERNAL (the engine failed).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -89,7 +89,7 @@ class InferenceServicer(object):
         than one model version, a wrong shape, dtype or byte count, an answer that no message could hold; the message
         says what was expected and what came); RESOURCE_EXHAUSTED (a queue limit, with RetryInfo: send it again then;
         more than max_frame_bytes, without: make it smaller); ABORTED, reason RE_ATTACH (server_instance is another
-        server process's: attach again); UNAVAILABLE (draining: reconnect).
+        server process's: attach again); UNAVAILABLE (draining: reconnect; or the model is being unloaded).
         errors of a row: ABORTED, reason STALE_HANDLE (the session was attached elsewhere, or ended, or the handle is
         of another server process: attach again); ABORTED, reason SUPERSEDED (the same chunk was asked for again: its
         answer goes to the newest asker); OUT_OF_RANGE (the position is ahead of the session's: steps are missing); ABORTED, reason

@@ -46,8 +46,8 @@ class InferenceStub:
     Errors: NOT_FOUND (unknown model or version); INVALID_ARGUMENT (a shape, dtype, byte count, length or
     token id is wrong, or a value is not finite; the message says what was expected and what came);
     RESOURCE_EXHAUSTED (a queue limit, with RetryInfo: try again then; a request larger than the limits, without:
-    make it smaller); DEADLINE_EXCEEDED (it was not run); UNAVAILABLE (draining: reconnect); INTERNAL (the
-    engine failed).
+    make it smaller); DEADLINE_EXCEEDED (it was not run); UNAVAILABLE (draining: reconnect; or the model is being
+    unloaded); INTERNAL (the engine failed).
     """
     Step: _grpc.StreamStreamMultiCallable[_inference_pb2.StepRequest, _inference_pb2.StepResponse]
     """Steps sessions. The caller sends frames; the server's first message names the server_instance, and each
@@ -63,7 +63,7 @@ class InferenceStub:
     than one model version, a wrong shape, dtype or byte count, an answer that no message could hold; the message
     says what was expected and what came); RESOURCE_EXHAUSTED (a queue limit, with RetryInfo: send it again then;
     more than max_frame_bytes, without: make it smaller); ABORTED, reason RE_ATTACH (server_instance is another
-    server process's: attach again); UNAVAILABLE (draining: reconnect).
+    server process's: attach again); UNAVAILABLE (draining: reconnect; or the model is being unloaded).
     errors of a row: ABORTED, reason STALE_HANDLE (the session was attached elsewhere, or ended, or the handle is
     of another server process: attach again); ABORTED, reason SUPERSEDED (the same chunk was asked for again: its
     answer goes to the newest asker); OUT_OF_RANGE (the position is ahead of the session's: steps are missing); ABORTED, reason
@@ -94,8 +94,8 @@ class InferenceAsyncStub(InferenceStub):
     Errors: NOT_FOUND (unknown model or version); INVALID_ARGUMENT (a shape, dtype, byte count, length or
     token id is wrong, or a value is not finite; the message says what was expected and what came);
     RESOURCE_EXHAUSTED (a queue limit, with RetryInfo: try again then; a request larger than the limits, without:
-    make it smaller); DEADLINE_EXCEEDED (it was not run); UNAVAILABLE (draining: reconnect); INTERNAL (the
-    engine failed).
+    make it smaller); DEADLINE_EXCEEDED (it was not run); UNAVAILABLE (draining: reconnect; or the model is being
+    unloaded); INTERNAL (the engine failed).
     """
     Step: _aio.StreamStreamMultiCallable[_inference_pb2.StepRequest, _inference_pb2.StepResponse]  # type: ignore[assignment]
     """Steps sessions. The caller sends frames; the server's first message names the server_instance, and each
@@ -111,7 +111,7 @@ class InferenceAsyncStub(InferenceStub):
     than one model version, a wrong shape, dtype or byte count, an answer that no message could hold; the message
     says what was expected and what came); RESOURCE_EXHAUSTED (a queue limit, with RetryInfo: send it again then;
     more than max_frame_bytes, without: make it smaller); ABORTED, reason RE_ATTACH (server_instance is another
-    server process's: attach again); UNAVAILABLE (draining: reconnect).
+    server process's: attach again); UNAVAILABLE (draining: reconnect; or the model is being unloaded).
     errors of a row: ABORTED, reason STALE_HANDLE (the session was attached elsewhere, or ended, or the handle is
     of another server process: attach again); ABORTED, reason SUPERSEDED (the same chunk was asked for again: its
     answer goes to the newest asker); OUT_OF_RANGE (the position is ahead of the session's: steps are missing); ABORTED, reason
@@ -145,8 +145,8 @@ class InferenceServicer(metaclass=_abc_1.ABCMeta):
         Errors: NOT_FOUND (unknown model or version); INVALID_ARGUMENT (a shape, dtype, byte count, length or
         token id is wrong, or a value is not finite; the message says what was expected and what came);
         RESOURCE_EXHAUSTED (a queue limit, with RetryInfo: try again then; a request larger than the limits, without:
-        make it smaller); DEADLINE_EXCEEDED (it was not run); UNAVAILABLE (draining: reconnect); INTERNAL (the
-        engine failed).
+        make it smaller); DEADLINE_EXCEEDED (it was not run); UNAVAILABLE (draining: reconnect; or the model is being
+        unloaded); INTERNAL (the engine failed).
         """
 
     @_abc_1.abstractmethod
@@ -168,7 +168,7 @@ class InferenceServicer(metaclass=_abc_1.ABCMeta):
         than one model version, a wrong shape, dtype or byte count, an answer that no message could hold; the message
         says what was expected and what came); RESOURCE_EXHAUSTED (a queue limit, with RetryInfo: send it again then;
         more than max_frame_bytes, without: make it smaller); ABORTED, reason RE_ATTACH (server_instance is another
-        server process's: attach again); UNAVAILABLE (draining: reconnect).
+        server process's: attach again); UNAVAILABLE (draining: reconnect; or the model is being unloaded).
         errors of a row: ABORTED, reason STALE_HANDLE (the session was attached elsewhere, or ended, or the handle is
         of another server process: attach again); ABORTED, reason SUPERSEDED (the same chunk was asked for again: its
         answer goes to the newest asker); OUT_OF_RANGE (the position is ahead of the session's: steps are missing); ABORTED, reason

@@ -88,7 +88,8 @@ class ModelsServicer(object):
         loaded already is left as it is, and its description returned.
 
         Errors: NOT_FOUND (no such bundle in the folder); FAILED_PRECONDITION (the bundle is broken; the
-        message names the field or the tensor: mend it and load again).
+        message names the field or the tensor: mend it and load again); RESOURCE_EXHAUSTED, without RetryInfo (as many
+        models are loaded as there can be: unload one); UNAVAILABLE (draining: reconnect).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -52,7 +52,8 @@ class ModelsStub:
     loaded already is left as it is, and its description returned.
 
     Errors: NOT_FOUND (no such bundle in the folder); FAILED_PRECONDITION (the bundle is broken; the
-    message names the field or the tensor: mend it and load again).
+    message names the field or the tensor: mend it and load again); RESOURCE_EXHAUSTED, without RetryInfo (as many
+    models are loaded as there can be: unload one); UNAVAILABLE (draining: reconnect).
     """
     UnloadModel: _grpc.UnaryUnaryMultiCallable[_models_pb2.UnloadModelRequest, _models_pb2.UnloadModelResponse]
     """Unloads a model. Steps already admitted are answered, then its sessions end: a later step of one
@@ -85,7 +86,8 @@ class ModelsAsyncStub(ModelsStub):
     loaded already is left as it is, and its description returned.
 
     Errors: NOT_FOUND (no such bundle in the folder); FAILED_PRECONDITION (the bundle is broken; the
-    message names the field or the tensor: mend it and load again).
+    message names the field or the tensor: mend it and load again); RESOURCE_EXHAUSTED, without RetryInfo (as many
+    models are loaded as there can be: unload one); UNAVAILABLE (draining: reconnect).
     """
     UnloadModel: _aio.UnaryUnaryMultiCallable[_models_pb2.UnloadModelRequest, _models_pb2.UnloadModelResponse]  # type: ignore[assignment]
     """Unloads a model. Steps already admitted are answered, then its sessions end: a later step of one
@@ -133,7 +135,8 @@ class ModelsServicer(metaclass=_abc_1.ABCMeta):
         loaded already is left as it is, and its description returned.
 
         Errors: NOT_FOUND (no such bundle in the folder); FAILED_PRECONDITION (the bundle is broken; the
-        message names the field or the tensor: mend it and load again).
+        message names the field or the tensor: mend it and load again); RESOURCE_EXHAUSTED, without RetryInfo (as many
+        models are loaded as there can be: unload one); UNAVAILABLE (draining: reconnect).
         """
 
     @_abc_1.abstractmethod

@@ -92,13 +92,15 @@ class OpenSessionsRequest(message.Message):
     version: builtins.str
     """Empty: the highest version loaded; for ids that exist, whichever version they run on."""
     count: builtins.int
-    """Instead of ids: that many new sessions under ids that the server makes, at most 65536."""
+    """Instead of ids: that many new sessions under ids that the server makes, at most 65536. The mode is NEW then."""
     mode: OpenMode.ValueType
     server_instance: builtins.str
     """If set, the server that the caller means; another one refuses."""
     @builtins.property
     def session_ids(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
-        """1 to 128 characters each, any but control characters; distinct; at most 65536."""
+        """1 to 128 characters (Unicode code points) each, any but control characters (U+0000 to U+001F, U+007F to U+009F);
+        "oip-str:", with which the Open Inference Protocol's text ids begin, does not count. Distinct; at most 65536.
+        """
 
     def __init__(
         self,
@@ -252,7 +254,9 @@ class CloseSessionsRequest(message.Message):
     SESSION_IDS_FIELD_NUMBER: builtins.int
     model: builtins.str
     @builtins.property
-    def session_ids(self) -> containers.RepeatedScalarFieldContainer[builtins.str]: ...
+    def session_ids(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """As in OpenSessionsRequest."""
+
     def __init__(
         self,
         *,

@@ -81,13 +81,15 @@ class SessionsServicer(object):
 
         Errors of the call: NOT_FOUND (unknown model or version; the message names those that exist);
         FAILED_PRECONDITION (a bidirectional model keeps no sessions: use Inference.Infer);
-        INVALID_ARGUMENT (no ids and no count, both, a bad or repeated id, too many: mend the request);
+        INVALID_ARGUMENT (no ids and no count, both, a count with another mode than NEW, a bad or repeated id, too
+        many, an unknown mode: mend the request);
         ABORTED, reason RE_ATTACH (server_instance is not this server's: call again without it);
         UNAVAILABLE (draining: reconnect).
         Errors of an id: ALREADY_EXISTS (NEW on an id that exists: resume it or choose another); NOT_FOUND
         (RESUME on an id that does not exist); NOT_FOUND, reason SESSION_EXPIRED (it ended; `metadata` says at
-        which position and when: open it as NEW and send its sequence again); RESOURCE_EXHAUSTED (session limit,
-        with RetryInfo: close some, or wait).
+        which position and when: open it as NEW and send its sequence again); INVALID_ARGUMENT (it runs on another
+        version than the one named: leave the version out); RESOURCE_EXHAUSTED (session limit, with RetryInfo: close
+        some, or wait).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -108,7 +110,8 @@ class SessionsServicer(object):
         """Ends sessions and frees their state. A close takes its place in the queue: steps admitted before it
         run first.
 
-        Errors of the call: NOT_FOUND (unknown model); INVALID_ARGUMENT. Errors of an id: NOT_FOUND.
+        Errors of the call: NOT_FOUND (unknown model); INVALID_ARGUMENT (no ids, a bad or repeated one, too many).
+        Errors of an id: NOT_FOUND (no such session); NOT_FOUND, reason SESSION_EXPIRED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

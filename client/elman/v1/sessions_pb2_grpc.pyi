@@ -44,13 +44,15 @@ class SessionsStub:
 
     Errors of the call: NOT_FOUND (unknown model or version; the message names those that exist);
     FAILED_PRECONDITION (a bidirectional model keeps no sessions: use Inference.Infer);
-    INVALID_ARGUMENT (no ids and no count, both, a bad or repeated id, too many: mend the request);
+    INVALID_ARGUMENT (no ids and no count, both, a count with another mode than NEW, a bad or repeated id, too
+    many, an unknown mode: mend the request);
     ABORTED, reason RE_ATTACH (server_instance is not this server's: call again without it);
     UNAVAILABLE (draining: reconnect).
     Errors of an id: ALREADY_EXISTS (NEW on an id that exists: resume it or choose another); NOT_FOUND
     (RESUME on an id that does not exist); NOT_FOUND, reason SESSION_EXPIRED (it ended; `metadata` says at
-    which position and when: open it as NEW and send its sequence again); RESOURCE_EXHAUSTED (session limit,
-    with RetryInfo: close some, or wait).
+    which position and when: open it as NEW and send its sequence again); INVALID_ARGUMENT (it runs on another
+    version than the one named: leave the version out); RESOURCE_EXHAUSTED (session limit, with RetryInfo: close
+    some, or wait).
     """
     AttachSessions: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.AttachSessionsRequest, _sessions_pb2.AttachSessionsResponse]
     """Attaches existing sessions again, over a new connection say: new handles, and positions to go on from.
@@ -63,7 +65,8 @@ class SessionsStub:
     """Ends sessions and frees their state. A close takes its place in the queue: steps admitted before it
     run first.
 
-    Errors of the call: NOT_FOUND (unknown model); INVALID_ARGUMENT. Errors of an id: NOT_FOUND.
+    Errors of the call: NOT_FOUND (unknown model); INVALID_ARGUMENT (no ids, a bad or repeated one, too many).
+    Errors of an id: NOT_FOUND (no such session); NOT_FOUND, reason SESSION_EXPIRED.
     """
     DescribeSession: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.DescribeSessionRequest, _sessions_pb2.DescribeSessionResponse]
     """One session, untouched by the asking: it is not kept from expiring. With return_state it takes its place in
@@ -94,13 +97,15 @@ class SessionsAsyncStub(SessionsStub):
 
     Errors of the call: NOT_FOUND (unknown model or version; the message names those that exist);
     FAILED_PRECONDITION (a bidirectional model keeps no sessions: use Inference.Infer);
-    INVALID_ARGUMENT (no ids and no count, both, a bad or repeated id, too many: mend the request);
+    INVALID_ARGUMENT (no ids and no count, both, a count with another mode than NEW, a bad or repeated id, too
+    many, an unknown mode: mend the request);
     ABORTED, reason RE_ATTACH (server_instance is not this server's: call again without it);
     UNAVAILABLE (draining: reconnect).
     Errors of an id: ALREADY_EXISTS (NEW on an id that exists: resume it or choose another); NOT_FOUND
     (RESUME on an id that does not exist); NOT_FOUND, reason SESSION_EXPIRED (it ended; `metadata` says at
-    which position and when: open it as NEW and send its sequence again); RESOURCE_EXHAUSTED (session limit,
-    with RetryInfo: close some, or wait).
+    which position and when: open it as NEW and send its sequence again); INVALID_ARGUMENT (it runs on another
+    version than the one named: leave the version out); RESOURCE_EXHAUSTED (session limit, with RetryInfo: close
+    some, or wait).
     """
     AttachSessions: _aio.UnaryUnaryMultiCallable[_sessions_pb2.AttachSessionsRequest, _sessions_pb2.AttachSessionsResponse]  # type: ignore[assignment]
     """Attaches existing sessions again, over a new connection say: new handles, and positions to go on from.
@@ -113,7 +118,8 @@ class SessionsAsyncStub(SessionsStub):
     """Ends sessions and frees their state. A close takes its place in the queue: steps admitted before it
     run first.
 
-    Errors of the call: NOT_FOUND (unknown model); INVALID_ARGUMENT. Errors of an id: NOT_FOUND.
+    Errors of the call: NOT_FOUND (unknown model); INVALID_ARGUMENT (no ids, a bad or repeated one, too many).
+    Errors of an id: NOT_FOUND (no such session); NOT_FOUND, reason SESSION_EXPIRED.
     """
     DescribeSession: _aio.UnaryUnaryMultiCallable[_sessions_pb2.DescribeSessionRequest, _sessions_pb2.DescribeSessionResponse]  # type: ignore[assignment]
     """One session, untouched by the asking: it is not kept from expiring. With return_state it takes its place in
@@ -147,13 +153,15 @@ class SessionsServicer(metaclass=_abc_1.ABCMeta):
 
         Errors of the call: NOT_FOUND (unknown model or version; the message names those that exist);
         FAILED_PRECONDITION (a bidirectional model keeps no sessions: use Inference.Infer);
-        INVALID_ARGUMENT (no ids and no count, both, a bad or repeated id, too many: mend the request);
+        INVALID_ARGUMENT (no ids and no count, both, a count with another mode than NEW, a bad or repeated id, too
+        many, an unknown mode: mend the request);
         ABORTED, reason RE_ATTACH (server_instance is not this server's: call again without it);
         UNAVAILABLE (draining: reconnect).
         Errors of an id: ALREADY_EXISTS (NEW on an id that exists: resume it or choose another); NOT_FOUND
         (RESUME on an id that does not exist); NOT_FOUND, reason SESSION_EXPIRED (it ended; `metadata` says at
-        which position and when: open it as NEW and send its sequence again); RESOURCE_EXHAUSTED (session limit,
-        with RetryInfo: close some, or wait).
+        which position and when: open it as NEW and send its sequence again); INVALID_ARGUMENT (it runs on another
+        version than the one named: leave the version out); RESOURCE_EXHAUSTED (session limit, with RetryInfo: close
+        some, or wait).
         """
 
     @_abc_1.abstractmethod
@@ -178,7 +186,8 @@ class SessionsServicer(metaclass=_abc_1.ABCMeta):
         """Ends sessions and frees their state. A close takes its place in the queue: steps admitted before it
         run first.
 
-        Errors of the call: NOT_FOUND (unknown model); INVALID_ARGUMENT. Errors of an id: NOT_FOUND.
+        Errors of the call: NOT_FOUND (unknown model); INVALID_ARGUMENT (no ids, a bad or repeated one, too many).
+        Errors of an id: NOT_FOUND (no such session); NOT_FOUND, reason SESSION_EXPIRED.
         """
 
     @_abc_1.abstractmethod

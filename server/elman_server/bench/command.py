@@ -18,6 +18,7 @@ from elman_server.bench.outcome import join
 from elman_server.bench.plot import MatplotlibMissing, draw
 from elman_server.bench.reading import Probe
 from elman_server.bench.runs import Run, Runs
+from elman_server.commands.connection import explain
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ def _reason(error: BaseException) -> str:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     if isinstance(error, grpc.aio.AioRpcError):
-        return f"{error.code().name}: {error.details()}"
+        return explain(error)
     return str(error) or type(error).__name__
 
 

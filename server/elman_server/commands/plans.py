@@ -4,6 +4,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from elman_server.commands.command import fail, say
+from elman_server.logs import set_up_logging
 from elman_server.settings import SettingsError, add_options, read_settings
 
 if TYPE_CHECKING:
@@ -18,7 +19,9 @@ def add(commands: "Commands") -> None:
         description="Shows the bundles' plans, measured now or found in the cache. Options are those of serve.",
     )
     add_options(parser)
-    parser.add_argument("--again", action="store_true", help="measure anew, and replace what the cache has")
+    parser.add_argument(
+        "--again", action="store_true", help="measure anew, and replace what the cache has (default: once)"
+    )
     parser.set_defaults(run=run)
 
 
@@ -28,6 +31,7 @@ def run(given: argparse.Namespace) -> int:
         config = read_settings(given)
     except SettingsError as error:
         return fail(str(error), 2)
+    set_up_logging(config.log)
     if given.again and not config.warm_up_seconds:
         return fail("--again: with warm_up_seconds 0 nothing is measured", 2)
     import torch

@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from elman_server.commands.command import fail
+from elman_server.logs import set_up_logging
 from elman_server.settings import SettingsError, add_options, read_settings
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ def run(given: argparse.Namespace) -> int:
         config = read_settings(given)
     except SettingsError as error:
         return fail(str(error), 2)
+    set_up_logging(config.log)
     # Until the server is up a stop ends the process at once; by default the first process of a container ignores it.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     from elman_server.serve import serve  # torch takes seconds to import: --help does not wait for it

@@ -15,26 +15,29 @@ NEVER_MICROSECONDS = (1 << 63) - 1
 _TYPES = {"FP32": pb.TYPE_FP32, "INT64": pb.TYPE_INT64}
 
 
-def write_metadata(name: str, versions: Mapping[str, Runtime], signature: Signature) -> pb.ModelMetadataResponse:
-    """What a model takes and gives."""
+def write_metadata(
+    name: str, versions: Mapping[str, Runtime], signature: Signature, *, optional_inputs: bool
+) -> pb.ModelMetadataResponse:
+    """What a model takes and gives; `optional_inputs`: whether h_0 and c_0 are listed, too."""
     return pb.ModelMetadataResponse(
         name=name,
         versions=sorted(versions, key=version_key),
         platform=PLATFORM,
-        inputs=map(_metadata, signature.inputs.values()),
+        inputs=map(_metadata, _listed(signature, optional_inputs=optional_inputs)),
         outputs=map(_metadata, signature.outputs.values()),
     )
 
 
-def write_config(target: Target) -> pb.ModelConfig:
-    """A model's configuration: fixed by its bundle and the server's limits, and not to be changed from here."""
+def write_config(target: Target, *, optional_inputs: bool) -> pb.ModelConfig:
+    """A model's configuration: fixed by its bundle and the server's limits, and not to be changed from here.
+    `optional_inputs` as for `write_metadata`."""
     spec = target.runtime.spec
     config = pb.ModelConfig(
         name=spec.name,
         platform=PLATFORM,
         backend=PLATFORM,
         max_batch_size=0,
-        input=[_input(tensor) for tensor in target.signature.inputs.values()],
+        input=[_input(tensor) for tensor in _listed(target.signature, optional_inputs=optional_inputs)],
         output=[_output(tensor) for tensor in target.signature.outputs.values()],
         instance_group=[_instance(target.runtime)],
         model_transaction_policy=pb.ModelTransactionPolicy(decoupled=False),
@@ -43,6 +46,12 @@ def write_config(target: Target) -> pb.ModelConfig:
     if spec.keeps_sessions:
         config.sequence_batching.CopyFrom(_sequence_batching(target.runtime))
     return config
+
+
+def _listed(signature: Signature, *, optional_inputs: bool) -> list[TensorSpec]:
+    # Metadata cannot say that an input is optional, and tools that build requests from it send all that it lists. They
+    # look up each input of the configuration there, too: so the two list the same.
+    return [tensor for tensor in signature.inputs.values() if optional_inputs or not tensor.optional]
 
 
 def _sequence_batching(runtime: Runtime) -> pb.ModelSequenceBatching:

@@ -7,13 +7,9 @@ from elman_server.errors import InvalidInput
 from elman_server.frames import Want
 from elman_server.oip.status import Unsupported
 from elman_server.oip.stubs.grpc_service_pb2 import InferParameter
+from elman_server.session_ids import EXPECTED, INTEGER, MAX_ID_LENGTH, STRING, is_session_id
 
-MAX_ID_LENGTH = 128
 MAX_POSITION = 1 << 62
-INTEGER = "oip-int:"
-"""Begins the session ids of sequences with an integer id."""
-STRING = "oip-str:"
-"""Begins the session ids of sequences with a string id: 5 and "5" are two sequences."""
 
 _WANTS = {"all": Want.ALL, "last": Want.LAST, "none": Want.NONE}
 
@@ -66,9 +62,9 @@ def _read_id(parameters: Parameters, name: str, value: InferParameter) -> None:
     kind = value.WhichOneof("parameter_choice")
     if kind == "string_param":
         text = value.string_param
-        if len(text) > MAX_ID_LENGTH or (text and not text.isprintable()):
-            raise InvalidInput(f"'{name}': expected at most {MAX_ID_LENGTH} printable characters, got {text[:128]!r}")
         parameters.session_id = STRING + text if text else ""
+        if text and not is_session_id(parameters.session_id):
+            raise InvalidInput(f"'{name}': expected {EXPECTED}, got {text[:MAX_ID_LENGTH]!r}")
     elif kind in ("int64_param", "uint64_param"):
         number = value.int64_param if kind == "int64_param" else value.uint64_param
         parameters.session_id = f"{INTEGER}{number}" if number else ""

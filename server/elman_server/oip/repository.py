@@ -62,7 +62,7 @@ class Repository:
                 except BundleError as error:
                     states[path.name, ""] = (UNAVAILABLE, str(error))
                 else:
-                    states[spec.name, spec.version] = (UNAVAILABLE, "unloaded")
+                    states[spec.name, spec.version] = (UNAVAILABLE, self._catalog.failures.get(path, "unloaded"))
         except BundleError as error:
             raise BrokenBundle(str(error)) from error
         return states

@@ -33,13 +33,14 @@ EXTENSIONS = (
 class OpenInferenceService(UnsupportedCalls):
     """Its calls mean what they mean on Triton, but where docs/open-inference-protocol.md says otherwise."""
 
-    def __init__(self, door: Door, *, strict_order: bool) -> None:
+    def __init__(self, door: Door, *, strict_order: bool, optional_inputs: bool) -> None:
         super().__init__(door)
         self._targets = Targets(door.catalog)
         self._reader = Reader(self._targets, door.engine.clock)
         self._sequences = Sequences(door.engine, self._targets)
         self._repository = Repository(door)
         self._strict_order = strict_order
+        self._optional_inputs = optional_inputs
         self._streams: set[InferStream] = set()
         door.engine.chores.jobs.append(lambda _: self._targets.forget_unloaded())
 
@@ -75,12 +76,13 @@ class OpenInferenceService(UnsupportedCalls):
     ) -> pb.ModelMetadataResponse:
         """What a model takes and gives."""
         target = self._targets.find(request.name, request.version)
-        return write_metadata(request.name, target.versions, target.signature)
+        return write_metadata(request.name, target.versions, target.signature, optional_inputs=self._optional_inputs)
 
     @unary
     async def ModelConfig(self, request: pb.ModelConfigRequest, context: Context) -> pb.ModelConfigResponse:  # noqa: N802
         """A model's configuration."""
-        return pb.ModelConfigResponse(config=write_config(self._targets.find(request.name, request.version)))
+        target = self._targets.find(request.name, request.version)
+        return pb.ModelConfigResponse(config=write_config(target, optional_inputs=self._optional_inputs))
 
     @unary
     async def ModelStatistics(  # noqa: N802
