@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from elman_server.commands.command import fail, say
 
 if TYPE_CHECKING:
+    from elman_models import ModelSpec
     from elman_server.commands.command import Commands
 
 
@@ -31,6 +32,18 @@ def run(given: argparse.Namespace) -> int:
             spec = read_spec(bundle)
             weights = read_weights(bundle, spec)
             say(describe(spec, sum(w.nbytes for w in weights.values())))
+            _say_left_out(spec)
         except BundleError as error:
             failed = bool(fail(str(error)))
     return int(failed) if bundles else fail(f"{given.bundle}: no bundle there")
+
+
+def _say_left_out(spec: "ModelSpec") -> None:
+    # On a machine with a CUDA device that one is what serves, unless told otherwise.
+    import torch
+
+    from elman_models.plans.left_out import left_out
+
+    if not torch.cuda.is_available():
+        for sentence in left_out(spec):
+            say(f"{'note:':<13}{sentence}")
