@@ -102,6 +102,7 @@ print("plans", *stack.plans.names)
 """
 
 
+@pytest.mark.hardware
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="AVX2 is of x86 processors")
 def test_with_avx2_alone_a_model_of_lower_precision_is_served_in_float32_and_the_log_says_why() -> None:
     told = os.environ | {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}

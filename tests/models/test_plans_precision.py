@@ -61,6 +61,7 @@ RUNS = {"float32": lambda: True, "bfloat16": has_bfloat16, "int8": is_exact_int8
 """Whether a precision can be computed in here at all, however slowly."""
 
 
+@pytest.mark.hardware
 @pytest.mark.parametrize("precision", BOUNDS)
 @pytest.mark.parametrize("cell", CELL_NAMES)
 def test_over_a_thousand_steps_each_precision_stays_within_its_bound(

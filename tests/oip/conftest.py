@@ -16,7 +16,7 @@ TRITON = [name for name in CLIENTS if name.startswith("triton")]
 
 
 def venv_or_skip(name: str) -> ClientVenv:
-    """The client's environment; without it its tests are skipped."""
+    """The client's environment; without it its tests are skipped, or fail in a CI."""
     try:
         return client_venv(name)
     except NoClientError as error:
