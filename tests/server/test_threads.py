@@ -13,6 +13,7 @@ from elman_server.inbox import Frames, Inbox, Job, Submission
 
 SPEC = SPECS["lstm"]
 RNG = np.random.default_rng(9)
+GUARD_SECONDS = 120
 LOOP, ENGINE = threading.current_thread().name, "engine"
 
 
@@ -95,7 +96,7 @@ async def test_what_a_turn_that_meets_a_bug_leaves_is_done_at_once(
     opened, stepper = await served.open("lstm", count=1), await served.step()
     monkeypatch.setattr(delivery, "deliver", break_once)
     ask = await stepper.send(opened.handles, [random_input(SPEC, RNG, 1)])
-    await asyncio.wait_for(stepper.finish(ask), 30)
+    await asyncio.wait_for(stepper.finish(ask), GUARD_SECONDS)
     assert (await stepper.end()).name == "OK"
 
 
@@ -105,7 +106,7 @@ async def test_a_step_comes_to_run_however_many_long_jobs_there_are(
     served = await serve("lstm")
     threads = watched(served, monkeypatch, lambda rows, steps: 0.0)
     monkeypatch.setattr(Inbox, "has_long_jobs", True)  # whenever the loop looks, there is another one
-    await asyncio.wait_for(check(served, [[3], [1]]), 30)
+    await asyncio.wait_for(check(served, [[3], [1]]), GUARD_SECONDS)
     assert set(threads) == {ENGINE}
 
 
