@@ -28,7 +28,7 @@ class Preparation:
         """`again`: plans are measured anew, whatever the cache has."""
         self._config = config
         self._device = device
-        self._cache = None if config.cache is None else PlanCache(config.cache.expanduser() / "plans", again=again)
+        self._cache = _plan_cache(config.cache, again=again)
 
     def __call__(self, bundle: Path) -> Stack:
         """The stack of a bundle, measured or looked up in the cache.
@@ -48,6 +48,16 @@ class Preparation:
                     overrides=self._config.plans,
                 )
         return stack
+
+
+def _plan_cache(folder: Path | None, *, again: bool) -> PlanCache | None:
+    if folder is None:
+        return None
+    try:
+        return PlanCache(folder.expanduser() / "plans", again=again)
+    except RuntimeError as error:  # `~`, and there is no home folder
+        log.warning("plans are not kept, so each start measures them: cache %s: %s", folder, error)
+        return None
 
 
 @contextmanager

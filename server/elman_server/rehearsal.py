@@ -1,6 +1,7 @@
 """A rehearsal: one row of the smallest model through all rooms, so that no caller waits for anything to be compiled."""
 
 import asyncio
+import logging
 import math
 
 import numpy as np
@@ -10,6 +11,7 @@ from elman_models.spec import Cell, ModelSpec
 from elman_models.stack import Stack
 from elman_server.answers import Answer
 from elman_server.clock import Clock
+from elman_server.compiled import CACHE
 from elman_server.config import Limits
 from elman_server.delivery import Delivery
 from elman_server.frames import Frame, PackedFrame, Want
@@ -20,11 +22,15 @@ from elman_server.runtime import Runtime
 from elman_server.tombstones import Tombstones
 from elman_server.worker import Worker
 
+log = logging.getLogger(__name__)
+
 SPEC = ModelSpec(name="rehearsal", cell=Cell.RNN_TANH, input_size=1, hidden_size=1)
 
 
 def rehearse() -> None:
     """Some seconds where nothing is in the cache (`compiled.py`), a moment where it is."""
+    if CACHE.folder is None:
+        log.warning("compiled code is not kept, so each start takes some seconds longer: %s", CACHE.reason)
     rnn = torch.nn.RNN(SPEC.input_size, SPEC.hidden_size)
     stack = Stack(SPEC, {f"rnn.{name}": p.detach() for name, p in rnn.named_parameters()}, torch.device("cpu"))
     limits = Limits(max_sessions=1, max_infer_rows=1, max_queue_rows=2, replay_bytes=1 << 12)

@@ -34,6 +34,7 @@ from elman_server.oip.stubs import grpc_service_pb2, grpc_service_pb2_grpc
 from elman_server.preparation import Preparation
 from elman_server.rehearsal import rehearse
 from elman_server.rpc.server import RpcServer
+from elman_server.scrape import ScrapedRegistry
 from elman_server.service import InferenceService
 from elman_server.service_models import ModelsService
 from elman_server.service_sessions import SessionsService
@@ -153,7 +154,8 @@ class Server:
 
     def _listen_metrics(self, address: Address) -> str:
         try:
-            self._scraped = start_http_server(address.port, address.host, registry=self.metrics.registry)
+            registry = ScrapedRegistry(self.metrics.registry, asyncio.get_running_loop())
+            self._scraped = start_http_server(address.port, address.host, registry)
         except OSError as error:
             raise PortInUseError(f"cannot listen on {address} for metrics: {error.strerror}") from error
         return str(address.with_port(self._scraped[0].server_port))

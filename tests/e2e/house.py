@@ -17,8 +17,8 @@ from elman_server.server import Server
 
 T = TypeVar("T")
 
-GUARD_SECONDS = 20.0
-"""No wait is that long, but where something is broken."""
+GUARD_SECONDS = 120.0
+"""No wait is that long, but where something is broken; a start may have loops to compile."""
 NUM_CONNECTIONS = 2
 
 

@@ -111,7 +111,7 @@ async def test_what_another_call_has_unloaded_meanwhile_is_no_reason_to_wait(ser
     served = await serve("gru", "lstm")
     gone = served.runtime("gru")
     await served.models.UnloadModel(pb.UnloadModelRequest(model="gru"))
-    await asyncio.wait_for(served.server.door.unload([gone, served.runtime("lstm")]), 30)
+    await asyncio.wait_for(served.server.door.unload([gone, served.runtime("lstm")]), 120)
     assert await listed(served) == []
     await served.models.LoadModel(pb.LoadModelRequest(model="gru"))
     assert await listed(served) == ["gru"]
@@ -140,7 +140,7 @@ async def test_a_stop_does_not_wait_for_those_who_watch(serve: Serve) -> None:
     served = await serve("gru", drain=600.0)
     watch = served.health.Watch(health_pb2.HealthCheckRequest(service="gru"))
     assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
-    await asyncio.wait_for(served.server.stop(), 60)
+    await asyncio.wait_for(served.server.stop(), 120)
     assert await watch.code() is grpc.StatusCode.CANCELLED
 
 

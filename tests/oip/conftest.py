@@ -26,7 +26,7 @@ def missing(text: str) -> NoReturn:
 
 
 def venv_or_skip(name: str) -> ClientVenv:
-    """The client's environment; without it its tests are skipped."""
+    """The client's environment; without it its tests are skipped, or fail in a CI."""
     try:
         return client_venv(name)
     except NoClientError as error:

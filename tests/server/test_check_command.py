@@ -4,8 +4,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from toys import write_toys
 
+from elman_models import ModelSpec, write_bundle
+from elman_models.plans import left_out
 from elman_server.cli import main
 
 Captured = pytest.CaptureFixture[str]
@@ -70,3 +73,16 @@ def test_a_damaged_bundle_among_others_fails_alone(toys: Path, capsys: Captured)
     captured = capsys.readouterr()
     assert "model:       lstm" in captured.out
     assert "weights.safetensors: cannot be read as safetensors" in captured.err
+
+
+@pytest.mark.parametrize("lacks", [True, False])
+def test_check_says_which_precision_is_not_used_on_this_processor_and_why(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, lacks: bool
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(left_out, "has_bfloat16", lambda: not lacks)
+    spec = ModelSpec(name="m", cell="gru", input_size=2, hidden_size=3, precision="bfloat16")
+    write_bundle(tmp_path / "m", spec, {name: torch.zeros(shape) for name, shape in spec.parameter_shapes().items()})
+    assert main(["check", str(tmp_path / "m")]) == 0
+    said = capsys.readouterr().out
+    assert ("note:        precision bfloat16 is not used on this processor: plan fused_bfloat16" in said) is lacks

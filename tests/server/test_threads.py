@@ -13,6 +13,7 @@ from elman_server.inbox import Frames, Inbox, Job, Submission
 
 SPEC = SPECS["lstm"]
 RNG = np.random.default_rng(9)
+GUARD_SECONDS = 120
 LOOP, ENGINE = threading.current_thread().name, "engine"
 
 
@@ -86,7 +87,7 @@ async def test_a_step_comes_to_run_however_many_long_jobs_there_are(
     served = await serve("lstm")
     threads = watched(served, monkeypatch, lambda rows, steps: 0.0)
     monkeypatch.setattr(Inbox, "has_long_jobs", True)  # whenever the loop looks, there is another one
-    await asyncio.wait_for(check(served, [[3], [1]]), 30)
+    await asyncio.wait_for(check(served, [[3], [1]]), GUARD_SECONDS)
     assert set(threads) == {ENGINE}
 
 

@@ -104,7 +104,9 @@ def machine(device: torch.device) -> str:
     info = _cpu_info()
     flags = hashlib.sha256(info.get("flags", info.get("Features", "")).encode()).hexdigest()[:8]
     name = info.get("model name", platform.processor() or platform.machine())
-    return f"{name}, {os.cpu_count()} cores, flags {flags}"
+    told = os.environ.get("ONEDNN_MAX_CPU_ISA", "all")  # a processor may be told to use less than it has
+    used = f"uses {torch.backends.cpu.get_cpu_capability()}, oneDNN {told}"
+    return f"{name}, {os.cpu_count()} cores, flags {flags}, {used}"
 
 
 def _cpu_info() -> dict[str, str]:

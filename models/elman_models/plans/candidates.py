@@ -13,10 +13,11 @@ from elman_models.plans.affine import BFloat16Affine, OneDnnAffine
 from elman_models.plans.cast import CastPlan
 from elman_models.plans.fused import FusedPlan
 from elman_models.plans.graph import CudaCapture, GraphPlan
-from elman_models.plans.int8_affine import Int8Affine, has_int8
+from elman_models.plans.int8_affine import Int8Affine
 from elman_models.plans.module import ModulePlan
 from elman_models.plans.onednn_lstm import OneDnnLstmPlan
 from elman_models.plans.plan import Plan
+from elman_models.plans.processor import has_bfloat16, has_int8
 from elman_models.spec import Cell, ModelSpec, Precision
 
 MAX_ORT_BYTES = 1 << 30
@@ -67,7 +68,7 @@ def _on_onednn(spec: ModelSpec, rnn: nn.RNNBase, is_plain_lstm: bool) -> list[Ca
     if is_plain_lstm:
         found.append(Candidate("onednn_lstm", lambda: OneDnnLstmPlan("onednn_lstm", spec, rnn), takes_ragged=False))
     found.append(Candidate("fused", lambda: FusedPlan("fused", spec, rnn, OneDnnAffine), takes_ragged=True))
-    if spec.precision in (Precision.BFLOAT16, Precision.INT8):
+    if spec.precision in (Precision.BFLOAT16, Precision.INT8) and has_bfloat16():
         found += _in_bfloat16(spec, rnn, is_plain_lstm)
     if spec.precision is Precision.INT8 and has_int8():
         build = partial(FusedPlan, "fused_int8", spec, rnn, Int8Affine)

@@ -16,9 +16,9 @@ _ACTIVATIONS: dict[Activation, Callable[[torch.Tensor], torch.Tensor]] = {
 }
 
 
-def has_int8() -> bool:
-    """Whether this CPU multiplies 8-bit integers faster than wider numbers (AVX-512 VNNI)."""
-    return torch.cpu._is_vnni_supported()
+def product(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """x [B, in_features] int8 times weight [in_features, out_features] int8, as int32 [B, out_features]."""
+    return torch._int_mm(x, weight)
 
 
 class Int8Affine:
@@ -40,8 +40,8 @@ class Int8Affine:
         """See `Affine`."""
         rows, y = len(x), self._bias
         groups = with_rows(x, rounded(rows)).split_with_sizes(self._widths, 1)
-        for product, group in zip(self._products, groups, strict=True):
-            y = product.add_to(y, group)
+        for one, group in zip(self._products, groups, strict=True):
+            y = one.add_to(y, group)
         return self._activation(y[:rows])
 
 
@@ -54,8 +54,8 @@ class _Int8Product:
     def add_to(self, y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         """y [out_features] or [B, out_features], plus x [B, in_features] times the weight."""
         scale = _scale(x)  # [B, 1]
-        product = torch._int_mm(torch.div(x, scale).round_().to(torch.int8), self._weight)
-        return torch.addcmul(y, product.float().mul_(scale), self._scale)
+        whole = product(torch.div(x, scale).round_().to(torch.int8), self._weight)
+        return torch.addcmul(y, whole.float().mul_(scale), self._scale)
 
 
 def _scale(tensor: torch.Tensor) -> torch.Tensor:

@@ -7,6 +7,7 @@ from torch import nn
 
 from elman_models.plans.cache import PlanCache, cache_key
 from elman_models.plans.candidates import candidates
+from elman_models.plans.left_out import left_out
 from elman_models.plans.overrides import Overrides, by_shape, forced, put_over
 from elman_models.plans.table import Entry, PlanTable, Shape
 from elman_models.plans.warm_up import Progress, WarmUp
@@ -37,6 +38,9 @@ def prepare(
     Raises:
         ValueError: an override that names no shape, or no plan that could run it.
     """
+    if not next(rnn.parameters()).is_cuda:
+        for sentence in left_out(spec):
+            log.warning("model %s: %s", spec.name, sentence)
     workshop = Workshop(spec, candidates(spec, rnn))
     only = forced(workshop, overrides) if isinstance(overrides, str) else None
     by_hand = by_shape(workshop, overrides) if isinstance(overrides, Mapping) else {}

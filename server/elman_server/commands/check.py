@@ -9,6 +9,7 @@ from elman_server.commands import proof
 from elman_server.commands.command import fail, say
 
 if TYPE_CHECKING:
+    from elman_models import ModelSpec
     from elman_server.commands.command import Commands
 
 
@@ -52,7 +53,19 @@ def _check(given: argparse.Namespace, bundle: Path) -> int:
     except BundleError as error:
         return fail(str(error))
     say(f"{describe(spec, sum(w.nbytes for w in weights.values()))}\n{proven.line}")
+    _say_left_out(spec)
     return 0 if proven.holds else fail(f"{bundle}: gives something else than {given.golden}")
+
+
+def _say_left_out(spec: "ModelSpec") -> None:
+    # On a machine with a CUDA device that one is what serves, unless told otherwise.
+    import torch
+
+    from elman_models.plans.left_out import left_out
+
+    if not torch.cuda.is_available():
+        for sentence in left_out(spec):
+            say(f"{'note:':<13}{sentence}")
 
 
 def _check_names(bundles: Sequence[Path]) -> int:

@@ -1,0 +1,41 @@
+"""In a CI nothing is skipped for want of a tool: what cannot run there would never fail there."""
+
+import os
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+GPU = Path(__file__).parent / "gpu"
+
+
+def is_ci() -> bool:
+    """Whether a continuous integration runs the tests: `CI` says so, as all of them set it."""
+    return os.environ.get("CI", "").lower() not in ("", "0", "false")
+
+
+def fail_if_skipped(report: pytest.TestReport | pytest.CollectReport, path: Path) -> None:
+    """Makes a skip a failure in a CI. A CUDA device is nothing that one can install."""
+    if report.skipped and is_ci() and not hasattr(report, "wasxfail") and GPU not in path.parents:
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome = "failed"
+        report.longrepr = f"skipped in a CI, where all that tests need must be there: {reason}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """For each test; one marked `hardware` may be skipped for what the machine is."""
+    report = yield
+    if not item.get_closest_marker("hardware"):
+        fail_if_skipped(report, item.path)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """For each file."""
+    report = yield
+    fail_if_skipped(report, collector.path)
+    return report
