@@ -56,6 +56,8 @@ class Stack:
         self._head_bias = _to(weights.get("head.bias"), device)  # [out_features]
         self.plans = PlanTable.of_one(default_plan(self.rnn))
         """Which plan runs a batch: the module itself, until `warm_up`."""
+        self.fingerprint = ""
+        """Of the bundle that it was loaded from (`fingerprint.py`); empty: of none."""
         self.plan_name = ""
         """The plan of the latest step."""
 

@@ -1,5 +1,6 @@
 """What the services share: whom they serve for, and how an error leaves."""
 
+import asyncio
 import functools
 import logging
 import secrets
@@ -46,6 +47,7 @@ class Door:
         self.instance = secrets.token_hex(8)
         """Names this server process."""
         self.draining = False
+        self._loading = asyncio.Lock()
 
     def check_open(self) -> None:
         """Raises Draining while the server is stopping."""
@@ -75,11 +77,12 @@ class Door:
         """Loads what the folder has of that name and version; all of it that is loaded then.
 
         Raises:
-            UnknownModel, BrokenBundle: there is none, or it cannot be loaded.
+            UnknownModel, BrokenBundle, ModelChanged: there is none, it cannot be loaded, or is loaded from other files.
         """
-        await self.catalog.gone(name, version)
-        for bundle in self.catalog.missing(name, version):
-            await self.catalog.load(bundle)
+        async with self._loading:  # two at once would measure each other's noise
+            await self.catalog.gone(name, version)
+            for bundle in await asyncio.to_thread(self.catalog.missing, name, version):
+                await self.catalog.load(bundle)
         family = self.catalog.family(name)
         await self.health.set(name, SERVING)
         return [family.version(version)] if version else list(family.versions.values())

@@ -64,6 +64,7 @@ REJECTED = (
     "SESSION_EXPIRED",
     "LIMIT_REACHED",
     "DRAINING",
+    "LOADING",
     "SUPERSEDED",
     "ENGINE_FAILED",
 )

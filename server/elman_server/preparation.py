@@ -10,6 +10,8 @@ from pathlib import Path
 import torch
 
 from elman_models.bundle import load
+from elman_models.errors import BundleError
+from elman_models.fingerprint import fingerprint
 from elman_models.plans.cache import PlanCache
 from elman_models.plans.warm_up import Progress
 from elman_models.stack import Stack
@@ -37,7 +39,11 @@ class Preparation:
             BundleError: the bundle cannot be served.
             ValueError: a plan that was asked for is not there.
         """
+        before = fingerprint(bundle)
         stack = load(bundle, self._device)
+        if fingerprint(bundle) != before:
+            raise BundleError(f"{bundle}: was changed while it was read; load it again")
+        stack.fingerprint = before
         if self._config.warm_up_seconds or self._config.plans:
             tell = _on_terminal if sys.stderr.isatty() else _in_log
             with tell(stack.spec.name) as progress:
