@@ -11,12 +11,14 @@ from elman_models.fingerprint import check_distinct, fingerprint, read_specs
 from elman_models.spec import ModelSpec
 from elman_models.stack import Stack
 from elman_server.config import Limits
+from elman_server.detached import detached
 from elman_server.engine import Engine
 from elman_server.errors import BrokenBundle, LimitReached, ModelChanged, ServiceError, SessionExpired, UnknownModel
 from elman_server.families import Family
 from elman_server.handles import MAX_MODELS, HandleKey
 from elman_server.metrics import Metrics
 from elman_server.preparation import Prepare
+from elman_server.remeasuring import Remeasuring
 from elman_server.runtime import Runtime
 from elman_server.versions import version_key
 from elman_server.worker import Worker
@@ -38,6 +40,8 @@ class Catalog:
         self._workers: dict[int, Worker] = {}
         self._next_number = 0
         self._leaving: dict[Runtime, asyncio.Future[None]] = {}  # being unloaded; on the loop's thread
+        self.remeasuring: Remeasuring | None = None
+        """Told of models whose plans were measured beside traffic."""
         engine.chores.jobs.append(self._expire)
 
     def family(self, name: str) -> Family:
@@ -120,7 +124,7 @@ class Catalog:
         began = time.monotonic()
         log.info("loading %s", bundle)
         try:
-            stack = await asyncio.to_thread(self._prepare, bundle)
+            stack = await detached(partial(self._prepare, bundle))
             runtime = await self._engine.call(lambda: self._add(stack))
         except (BundleError, ValueError) as error:
             log.error("loading %s failed: %s", bundle, error)
@@ -131,6 +135,8 @@ class Catalog:
         seconds = time.monotonic() - began
         runtime.metrics.model_load_seconds.set(seconds)
         log.info("loaded model %s version %s from %s in %.1f s", stack.spec.name, stack.spec.version, bundle, seconds)
+        if stack.plans.is_provisional and self.remeasuring and runtime.stack is stack:
+            self.remeasuring.add(runtime, bundle)
         return runtime
 
     async def unload(self, runtime: Runtime) -> None:
@@ -218,8 +224,8 @@ def _fingerprint(bundle: Path) -> str:
 def _check_unchanged(spec: ModelSpec, loaded: str, found: str) -> None:
     if loaded != found:
         raise ModelChanged(
-            f"model {spec.name!r} version {spec.version!r} is loaded, and its bundle was changed since: unload it first, "
-            "which ends its sessions, or give what is new a version of its own",
+            f"model {spec.name!r} version {spec.version!r} is loaded, and its bundle was changed since: unload it "
+            "first, which ends its sessions, or give what is new a version of its own",
             metadata={"model": spec.name, "version": spec.version},
         )
 

@@ -2,6 +2,8 @@
 
 import asyncio
 import gc
+import logging
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -10,6 +12,7 @@ import torch
 
 from elman_models.errors import BundleError
 from elman_server.config import ServerConfig
+from elman_server.detached import are_left
 from elman_server.errors import ServiceError
 from elman_server.server import PortInUseError, Server
 
@@ -35,6 +38,16 @@ def set_threads(config: ServerConfig) -> None:
 
 def serve(config: ServerConfig) -> int:
     """Serves until SIGTERM or SIGINT; the exit code."""
+    code = _serve_to_end(config)
+    if are_left():  # a load that the stop has ended: its thread computes on, and nobody waits for it
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
+
+
+def _serve_to_end(config: ServerConfig) -> int:
     set_threads(config)
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
@@ -58,15 +71,40 @@ async def _serve(config: ServerConfig, device: torch.device) -> int:
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signal_number, stopped.set)
     server = Server(config, device)
-    await server.start()
+    await server.listen()
+    try:
+        if not await _is_loaded(server, stopped):
+            return 0
+        _settle_memory()
+        print(_line(server, device), flush=True)  # noqa: T201
+        await stopped.wait()
+    finally:
+        await server.stop()
+    return 0
+
+
+async def _is_loaded(server: Server, stopped: asyncio.Event) -> bool:
+    """Whether the models are loaded; not if a stop comes first.
+
+    Raises:
+        ServiceError, BundleError: one cannot be.
+    """
+    loading, stop = asyncio.ensure_future(server.load()), asyncio.ensure_future(stopped.wait())
+    await asyncio.wait({loading, stop}, return_when=asyncio.FIRST_COMPLETED)
+    stop.cancel()
+    if not loading.done():
+        loading.cancel()
+        await asyncio.wait({loading})
+        return False
+    loading.result()
+    return True
+
+
+def _settle_memory() -> None:
     # What importing torch and loading models made lives for as long as the process: without this the garbage collector
     # looks through all of it again and again, for nearly half of the loop's time per message (bench/README.md).
     gc.collect()
     gc.freeze()
-    print(_line(server, device), flush=True)  # noqa: T201
-    await stopped.wait()
-    await server.stop()
-    return 0
 
 
 def _line(server: Server, device: torch.device) -> str:

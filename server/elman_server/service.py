@@ -9,7 +9,7 @@ from elman_server.callers import Callers
 from elman_server.catalog import Catalog
 from elman_server.door import Door, abort, unary
 from elman_server.engine import Engine
-from elman_server.errors import Draining, InvalidInput
+from elman_server.errors import Draining, InvalidInput, ServiceError
 from elman_server.frames import Frame, PackedFrame
 from elman_server.infer_call import InferCall, InferResult
 from elman_server.reading import check_answer, check_size, read_input, read_lengths, read_state, read_timeout, read_want
@@ -57,9 +57,11 @@ class InferenceService(inference_pb2_grpc.InferenceServicer):
         self, _requests: object, context: Context
     ) -> None:
         """See the contract."""
-        if self._door.draining:
-            await abort(context, Draining("the server is stopping; reconnect"))
         door = self._door
+        try:
+            door.check_open()
+        except ServiceError as error:
+            await abort(context, error)
         with self._callers.present(context.peer()) as caller:
             stream = StepStream(context.call, self._engine, self._catalog, caller, door.instance, door.metrics)
             self._streams.add(stream)

@@ -1,4 +1,4 @@
-"""Bundles that change under a running server, folders that bear the same model, and sessions that end with their model."""
+"""Bundles that change under a running server, folders that bear one model, sessions that end with their model."""
 
 import asyncio
 from pathlib import Path
