@@ -64,7 +64,6 @@ REJECTED = (
     "SESSION_EXPIRED",
     "LIMIT_REACHED",
     "DRAINING",
-    "LOADING",
     "SUPERSEDED",
     "ENGINE_FAILED",
 )

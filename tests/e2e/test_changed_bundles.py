@@ -1,6 +1,8 @@
 """Bundles that change under a running server, folders that bear one model, sessions that end with their model."""
 
 import asyncio
+import logging
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -126,3 +128,51 @@ async def test_a_model_that_is_being_unloaded_takes_and_resumes_no_sessions(serv
     refusal = await refusal_of(opening)
     assert (refusal.code, refusal.reason) == ("UNAVAILABLE", "DRAINING")
     await unloading
+
+
+async def test_a_load_under_way_is_ended_by_a_stop_and_its_caller_told(serve: Serve, tmp_path: Path) -> None:
+    folder = write_toys(tmp_path / "mine", ["lstm"])
+    served = await serve(models=folder)
+    write_toys(folder, ["gru"])
+    begun, go_on, loop = asyncio.Event(), threading.Event(), asyncio.get_running_loop()
+
+    def prepare(_: Path) -> None:
+        loop.call_soon_threadsafe(begun.set)
+        go_on.wait()
+        raise ValueError("too late")
+
+    served.server.catalog._prepare = prepare  # type: ignore[assignment]
+    loading = asyncio.ensure_future(served.models.LoadModel(LOAD))
+    await begun.wait()
+    await asyncio.wait_for(served.server.stop(), 60)
+    refusal = await refusal_of(loading)
+    go_on.set()
+    assert (refusal.code, refusal.reason) == ("UNAVAILABLE", "DRAINING")
+
+
+async def test_the_log_tells_what_was_loaded_unloaded_and_failed_and_why(
+    serve: Serve, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "elman_server")
+    folder = write_toys(tmp_path / "mine", ["gru", "lstm"])
+    served = await serve(models=folder)
+    assert f"loading 2 models from {folder}" in caplog.messages
+    assert any(m.startswith(f"loaded model gru version 1 from {folder / 'gru'} in ") for m in caplog.messages)
+    await served.models.UnloadModel(UNLOAD)
+    assert "unloading model gru version 1" in caplog.messages
+    assert any(m.startswith("unloaded model gru version 1 in ") for m in caplog.messages)
+    (folder / "gru" / "weights.safetensors").unlink()
+    await refusal_of(served.models.LoadModel(LOAD))
+    (failed,) = [r.getMessage() for r in caplog.records if r.levelno == logging.ERROR]
+    assert "failed" in failed
+    assert "weights.safetensors" in failed
+
+
+async def test_a_folder_without_models_is_served_with_a_warning(
+    serve: Serve, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    served = await serve(models=folder)
+    assert await served.health_of("") == "SERVING"
+    assert f"no models in {folder}" in caplog.text

@@ -1,4 +1,4 @@
-"""A server process while it loads its models: it listens, says that it does not serve yet, and obeys a signal at once."""
+"""A server process while it loads its models: it listens, says that it does not serve yet, and obeys a signal."""
 
 import queue
 import re

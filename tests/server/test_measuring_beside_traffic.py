@@ -1,4 +1,4 @@
-"""Plans that are measured while the server serves: apart, not kept where there was traffic, measured again when quiet."""
+"""Plans measured while the server serves: apart, not kept where there was traffic, measured again when quiet."""
 
 import asyncio
 import logging

@@ -46,11 +46,12 @@ class SessionsStub:
     FAILED_PRECONDITION (a bidirectional model keeps no sessions: use Inference.Infer);
     INVALID_ARGUMENT (no ids and no count, both, a bad or repeated id, too many: mend the request);
     ABORTED, reason RE_ATTACH (server_instance is not this server's: call again without it);
-    UNAVAILABLE (draining: reconnect).
+    UNAVAILABLE (draining: reconnect; or the version that is asked for is being unloaded; reason LOADING: the server has
+    just begun, try again after RetryInfo).
     Errors of an id: ALREADY_EXISTS (NEW on an id that exists: resume it or choose another); NOT_FOUND
     (RESUME on an id that does not exist); NOT_FOUND, reason SESSION_EXPIRED (it ended; `metadata` says at
-    which position and when: open it as NEW and send its sequence again); RESOURCE_EXHAUSTED (session limit,
-    with RetryInfo: close some, or wait).
+    which position, when, and in `cause` why, expired, evicted or drained, its model having been unloaded: open it as NEW and send its sequence again); RESOURCE_EXHAUSTED (session limit,
+    with RetryInfo: close some, or wait); UNAVAILABLE (the version that it runs on is being unloaded).
     """
     AttachSessions: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.AttachSessionsRequest, _sessions_pb2.AttachSessionsResponse]
     """Attaches existing sessions again, over a new connection say: new handles, and positions to go on from.
@@ -96,11 +97,12 @@ class SessionsAsyncStub(SessionsStub):
     FAILED_PRECONDITION (a bidirectional model keeps no sessions: use Inference.Infer);
     INVALID_ARGUMENT (no ids and no count, both, a bad or repeated id, too many: mend the request);
     ABORTED, reason RE_ATTACH (server_instance is not this server's: call again without it);
-    UNAVAILABLE (draining: reconnect).
+    UNAVAILABLE (draining: reconnect; or the version that is asked for is being unloaded; reason LOADING: the server has
+    just begun, try again after RetryInfo).
     Errors of an id: ALREADY_EXISTS (NEW on an id that exists: resume it or choose another); NOT_FOUND
     (RESUME on an id that does not exist); NOT_FOUND, reason SESSION_EXPIRED (it ended; `metadata` says at
-    which position and when: open it as NEW and send its sequence again); RESOURCE_EXHAUSTED (session limit,
-    with RetryInfo: close some, or wait).
+    which position, when, and in `cause` why, expired, evicted or drained, its model having been unloaded: open it as NEW and send its sequence again); RESOURCE_EXHAUSTED (session limit,
+    with RetryInfo: close some, or wait); UNAVAILABLE (the version that it runs on is being unloaded).
     """
     AttachSessions: _aio.UnaryUnaryMultiCallable[_sessions_pb2.AttachSessionsRequest, _sessions_pb2.AttachSessionsResponse]  # type: ignore[assignment]
     """Attaches existing sessions again, over a new connection say: new handles, and positions to go on from.
@@ -149,11 +151,12 @@ class SessionsServicer(metaclass=_abc_1.ABCMeta):
         FAILED_PRECONDITION (a bidirectional model keeps no sessions: use Inference.Infer);
         INVALID_ARGUMENT (no ids and no count, both, a bad or repeated id, too many: mend the request);
         ABORTED, reason RE_ATTACH (server_instance is not this server's: call again without it);
-        UNAVAILABLE (draining: reconnect).
+        UNAVAILABLE (draining: reconnect; or the version that is asked for is being unloaded; reason LOADING: the server has
+        just begun, try again after RetryInfo).
         Errors of an id: ALREADY_EXISTS (NEW on an id that exists: resume it or choose another); NOT_FOUND
         (RESUME on an id that does not exist); NOT_FOUND, reason SESSION_EXPIRED (it ended; `metadata` says at
-        which position and when: open it as NEW and send its sequence again); RESOURCE_EXHAUSTED (session limit,
-        with RetryInfo: close some, or wait).
+        which position, when, and in `cause` why, expired, evicted or drained, its model having been unloaded: open it as NEW and send its sequence again); RESOURCE_EXHAUSTED (session limit,
+        with RetryInfo: close some, or wait); UNAVAILABLE (the version that it runs on is being unloaded).
         """
 
     @_abc_1.abstractmethod
