@@ -61,6 +61,18 @@ def test_what_progress_raises_ends_the_process(tmp_path: Path, monkeypatch: pyte
     assert begun[0].returncode is not None
 
 
+def test_the_process_ends_with_the_one_that_asked(tmp_path: Path) -> None:
+    request = request_of(write_toys(tmp_path, ["gru"]) / "gru", budget_seconds=100_000)
+    with apart._child() as process:
+        assert process.stdin
+        assert process.stdout
+        process.stdin.write(request.model_dump_json() + "\n")
+        process.stdin.flush()
+        assert process.stdout.readline()
+        process.stdin.close()  # as the parent's end would
+        assert process.wait(60) == 1
+
+
 class Prepared:
     """A preparation for a server under way, and how often its plans were measured apart and how."""
 
