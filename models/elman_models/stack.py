@@ -9,7 +9,7 @@ from elman_models.packed import Packed
 from elman_models.plans.cache import PlanCache
 from elman_models.plans.candidates import default_plan
 from elman_models.plans.overrides import Overrides
-from elman_models.plans.prepare import prepare
+from elman_models.plans.prepare import Measuring, prepare
 from elman_models.plans.table import PlanTable
 from elman_models.plans.warm_up import Progress
 from elman_models.spec import Cell, ModelSpec
@@ -56,6 +56,8 @@ class Stack:
         self._head_bias = _to(weights.get("head.bias"), device)  # [out_features]
         self.plans = PlanTable.of_one(default_plan(self.rnn))
         """Which plan runs a batch: the module itself, until `warm_up`."""
+        self.fingerprint = ""
+        """Of the bundle that it was loaded from (`fingerprint.py`); empty: of none."""
         self.plan_name = ""
         """The plan of the latest step."""
         self.num_computed = 0
@@ -94,6 +96,15 @@ class Stack:
         self.plans = prepare(
             self.spec, self.rnn, budget_seconds=budget_seconds, progress=progress, cache=cache, overrides=overrides
         )
+
+    def measured(self, how: Measuring, *, budget_seconds: float, overrides: Overrides | None = None) -> PlanTable:
+        """As `warm_up`, but measured as `how` says, and given instead of taken: whoever steps the stack puts it into
+        `plans`, between two steps.
+
+        Raises:
+            ValueError: as `warm_up`.
+        """
+        return prepare(self.spec, self.rnn, budget_seconds=budget_seconds, overrides=overrides, **vars(how))
 
     @torch.inference_mode()
     def step(self, input: Packed, state: State, *, last_only: bool = False) -> tuple[torch.Tensor, State]:

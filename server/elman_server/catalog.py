@@ -1,23 +1,29 @@
 """The catalog: the models of a folder, loaded, found and unloaded."""
 
 import asyncio
+import logging
 import time
 from functools import partial
 from pathlib import Path
 
-from elman_models.bundle import find_bundles, read_spec
 from elman_models.errors import BundleError
+from elman_models.fingerprint import check_distinct, fingerprint, read_specs
+from elman_models.spec import ModelSpec
 from elman_models.stack import Stack
 from elman_server.config import Limits
+from elman_server.detached import detached
 from elman_server.engine import Engine
-from elman_server.errors import BrokenBundle, LimitReached, UnknownModel
+from elman_server.errors import BrokenBundle, LimitReached, ModelChanged, ServiceError, SessionExpired, UnknownModel
 from elman_server.families import Family
 from elman_server.handles import MAX_MODELS, HandleKey
 from elman_server.metrics import Metrics
 from elman_server.preparation import Prepare
+from elman_server.remeasuring import Remeasuring
 from elman_server.runtime import Runtime
 from elman_server.versions import version_key
 from elman_server.worker import Worker
+
+log = logging.getLogger(__name__)
 
 
 class Catalog:
@@ -36,6 +42,8 @@ class Catalog:
         self.failures: dict[Path, str] = {}
         """By bundle: why it could not be loaded, the last time that was tried."""
         self._leaving: dict[Runtime, asyncio.Future[None]] = {}  # being unloaded; on the loop's thread
+        self.remeasuring: Remeasuring | None = None
+        """Told of models whose plans were measured beside traffic."""
         engine.chores.jobs.append(self._expire)
 
     def family(self, name: str) -> Family:
@@ -64,6 +72,12 @@ class Catalog:
             raise UnknownModel(f"model {runtime.spec.name!r} version {runtime.spec.version!r} was unloaded")
         return self._workers[runtime.number]
 
+    def ended(self, handle: int) -> SessionExpired | None:
+        """What to tell the holder of a handle of a model that was unloaded, if its session is remembered. From any
+        thread."""
+        found = (family.tombstones.of_handle(handle) for family in self.families.values())
+        return next((error for error in found if error), None)
+
     def has_others(self, runtime: Runtime) -> bool:
         """Whether other versions of the same model are loaded, and stay."""
         family = self.families.get(runtime.spec.name)
@@ -80,13 +94,15 @@ class Catalog:
 
         Raises:
             UnknownModel: the folder has none.
-            BrokenBundle: one that may be meant cannot be read.
+            BrokenBundle: one that may be meant cannot be read, or two folders bear the same name and version.
+            ModelChanged: one that is loaded was loaded from other files.
         """
         try:
-            specs = {path: read_spec(path) for path in find_bundles(self.folder)}
+            specs = read_specs(self.folder)
+            meant = {p: s for p, s in specs.items() if s.name == name and version in ("", s.version)}
+            check_distinct(meant)
         except BundleError as error:
             raise BrokenBundle(str(error)) from error
-        meant = {p: s for p, s in specs.items() if s.name == name and version in ("", s.version)}
         if not meant:
             known = ", ".join(sorted({s.name for s in specs.values()})) or "none"
             raise UnknownModel(
@@ -95,6 +111,9 @@ class Catalog:
                 metadata={"model": name, "version": version},
             )
         loaded = self.families[name].versions if name in self.families else {}
+        for path, spec in meant.items():
+            if spec.version in loaded:
+                _check_unchanged(spec, loaded[spec.version].stack.fingerprint, _fingerprint(path))
         return [p for p, s in meant.items() if s.version not in loaded]
 
     async def load(self, bundle: Path) -> Runtime:
@@ -102,16 +121,26 @@ class Catalog:
 
         Raises:
             BrokenBundle: it cannot be loaded; the message names the file and the field or tensor.
+            ModelChanged: the version was loaded meanwhile, from other files.
         """
         began = time.monotonic()
+        log.info("loading %s", bundle)
         try:
-            stack = await asyncio.to_thread(self._prepare, bundle)
+            stack = await detached(partial(self._prepare, bundle))
+            runtime = await self._engine.call(lambda: self._add(stack))
         except (BundleError, ValueError) as error:
             self.failures[bundle] = str(error)
+            log.error("loading %s failed: %s", bundle, error)
             raise BrokenBundle(str(error)) from error
+        except ServiceError as error:
+            log.error("loading %s failed: %s", bundle, error)
+            raise
         self.failures.pop(bundle, None)
-        runtime = await self._engine.call(lambda: self._add(stack))
-        runtime.metrics.model_load_seconds.set(time.monotonic() - began)
+        seconds = time.monotonic() - began
+        runtime.metrics.model_load_seconds.set(seconds)
+        log.info("loaded model %s version %s from %s in %.1f s", stack.spec.name, stack.spec.version, bundle, seconds)
+        if stack.plans.is_provisional and self.remeasuring and runtime.stack is stack:
+            self.remeasuring.add(runtime, bundle)
         return runtime
 
     async def unload(self, runtime: Runtime) -> None:
@@ -122,6 +151,8 @@ class Catalog:
                 return  # another call has unloaded it
             left = self._leaving[runtime] = asyncio.get_running_loop().create_future()
             left.add_done_callback(lambda _: self._leaving.pop(runtime))
+            left.add_done_callback(partial(_log_unloaded, runtime.spec, time.monotonic()))
+            log.info("unloading model %s version %s", runtime.spec.name, runtime.spec.version)
             await self._engine.call(partial(self._begin_unload, runtime, left))
         await asyncio.wait({left})
 
@@ -139,6 +170,7 @@ class Catalog:
         spec = stack.spec
         family = self.families.get(spec.name) or Family(spec.name, self.limits.max_tombstones, self._engine.clock)
         if spec.version in family.versions:
+            _check_unchanged(spec, family.versions[spec.version].stack.fingerprint, stack.fingerprint)
             return family.versions[spec.version]
         if len(self._workers) == MAX_MODELS:
             raise LimitReached(f"{MAX_MODELS} models are loaded, which is the most", metadata={"limit": "max_models"})
@@ -184,3 +216,23 @@ class Catalog:
                 if idle.size:
                     self.families[runtime.spec.name].end(runtime, idle, "expired", now)
                 runtime.next_expiry = runtime.sessions.earliest_use(now) + timeout
+
+
+def _fingerprint(bundle: Path) -> str:
+    try:
+        return fingerprint(bundle)
+    except BundleError as error:
+        raise BrokenBundle(str(error)) from error
+
+
+def _check_unchanged(spec: ModelSpec, loaded: str, found: str) -> None:
+    if loaded != found:
+        raise ModelChanged(
+            f"model {spec.name!r} version {spec.version!r} is loaded, and its bundle was changed since: unload it "
+            "first, which ends its sessions, or give what is new a version of its own",
+            metadata={"model": spec.name, "version": spec.version},
+        )
+
+
+def _log_unloaded(spec: ModelSpec, began: float, _: object) -> None:
+    log.info("unloaded model %s version %s in %.1f s", spec.name, spec.version, time.monotonic() - began)

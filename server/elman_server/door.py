@@ -6,6 +6,7 @@ import logging
 import secrets
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, NoReturn, TypeVar
 
 from google.protobuf.message import DecodeError, Message
@@ -15,8 +16,9 @@ from grpc_health.v1.health_pb2 import HealthCheckResponse
 
 from elman_server.callers import Callers
 from elman_server.catalog import Catalog
+from elman_server.detached import detached
 from elman_server.engine import Engine
-from elman_server.errors import Draining, EngineFailed, ReAttach, ServiceError
+from elman_server.errors import Draining, EngineFailed, Loading, ReAttach, ServiceError
 from elman_server.metrics import Metrics
 from elman_server.rpc.context import Context
 from elman_server.runtime import Runtime
@@ -29,6 +31,9 @@ Service = TypeVar("Service")
 
 SERVING = HealthCheckResponse.SERVING
 NOT_SERVING = HealthCheckResponse.NOT_SERVING
+
+LOADING_RETRY_SECONDS = 1.0
+"""What a caller is told to wait who comes while the first models are loaded."""
 
 ANONYMOUS = "anonymous"
 """The principal of callers without credentials: all are one, so that a session can be resumed by anyone."""
@@ -47,18 +52,29 @@ class Door:
         self.instance = secrets.token_hex(8)
         """Names this server process."""
         self.draining = False
+        self.loading = False
+        """Whether the models of the start are not all loaded yet."""
         self._calls: set[asyncio.Task[Any]] = set()  # unary ones, under way
+        self._one_load = asyncio.Lock()
+        self._loads: set[asyncio.Future[None]] = set()
 
     @property
-    def is_open(self) -> bool:
-        """Whether it takes requests: neither stopping nor failed."""
-        return not self.draining and self.engine.failure is None
+    def is_ready(self) -> bool:
+        """Whether requests are taken: the first models are loaded, and it is neither stopping nor failed."""
+        return not (self.loading or self.draining) and self.engine.failure is None
 
     def check_open(self) -> None:
-        """Raises EngineFailed once the engine has failed, Draining while the server is stopping."""
+        """Raises EngineFailed once the engine has failed, Draining while the server is stopping, Loading while it loads
+        its first models."""
         self.engine.check()
         if self.draining:
             raise Draining("the server is stopping; reconnect")
+        self.check_loaded()
+
+    def check_loaded(self) -> None:
+        """Raises Loading while the server loads its first models."""
+        if self.loading:
+            raise Loading("the server has begun and loads its models; try again", retry_seconds=LOADING_RETRY_SECONDS)
 
     def check_instance(self, instance: str) -> None:
         """Raises ReAttach if another server process is meant."""
@@ -105,14 +121,30 @@ class Door:
         """Loads what the folder has of that name and version; all of it that is loaded then.
 
         Raises:
-            UnknownModel, BrokenBundle: there is none, or it cannot be loaded.
+            UnknownModel, BrokenBundle, ModelChanged: there is none, it cannot be loaded, or is loaded from other files.
         """
-        await self.catalog.gone(name, version)
-        for bundle in self.catalog.missing(name, version):
-            await self.catalog.load(bundle)
+        load = asyncio.ensure_future(self._load(name, version))
+        self._loads.add(load)
+        load.add_done_callback(self._loads.discard)
+        try:
+            await load
+        except asyncio.CancelledError:
+            self.check_open()  # the stop has ended it, not its caller
+            raise
         family = self.catalog.family(name)
         await self.health.set(name, SERVING)
         return [family.version(version)] if version else list(family.versions.values())
+
+    def end_loads(self) -> None:
+        """Has loads end at once: a stop does not wait for them. What is measured meanwhile is let go."""
+        for load in self._loads:
+            load.cancel()
+
+    async def _load(self, name: str, version: str) -> None:
+        async with self._one_load:  # two at once would measure each other's noise
+            await self.catalog.gone(name, version)
+            for bundle in await detached(partial(self.catalog.missing, name, version)):
+                await self.catalog.load(bundle)
 
     async def unload(self, runtimes: Sequence[Runtime]) -> None:
         """Unloads versions of one model."""
@@ -133,6 +165,7 @@ def unary(
         door: Door = self._door  # type: ignore[attr-defined]
         began, code = door.engine.clock.now(), "CANCELLED"
         try:
+            door.check_loaded()
             with door.call():
                 response = await method(self, request, context)
             code = "OK"

@@ -14,10 +14,12 @@ ServiceError
 ├── ReAttach            meant for another server process
 ├── NoSessions          a bidirectional model keeps none
 ├── BrokenBundle        a bundle that cannot be loaded
+├── ModelChanged        a load of a version that is loaded from other files
 ├── LimitReached        a queue, session or byte limit
 ├── DeadlinePassed      its time was over before it ran
 ├── Cancelled           its caller went away before it ran
-├── Draining            the server is stopping
+├── Loading             the server has begun, and its models are not loaded yet
+├── Draining            the server is stopping, or the model is being unloaded
 └── EngineFailed        the computation failed; nothing was applied
 """
 
@@ -121,6 +123,12 @@ class BrokenBundle(ServiceError):
     reason = "BROKEN_BUNDLE"
 
 
+class ModelChanged(ServiceError):
+    """A load of a version that is loaded already, from files that were other ones then."""
+
+    reason = "MODEL_CHANGED"
+
+
 class LimitReached(ServiceError):
     """A queue, session or byte limit."""
 
@@ -148,6 +156,12 @@ class Cancelled(ServiceError):
     """Its caller went away before it ran; it was not applied."""
 
     reason = "CANCELLED"
+
+
+class Loading(ServiceError):
+    """The server has begun and loads its models; nothing was applied."""
+
+    reason = "LOADING"
 
 
 class Draining(ServiceError):

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from elman_server.clock import Clock
 from elman_server.errors import (
+    Draining,
     InvalidInput,
     LimitReached,
     NoSessions,
@@ -115,8 +116,11 @@ class Family:
         Raises:
             UnknownModel: no such version.
             NoSessions: the model is bidirectional.
+            Draining: the version is being unloaded.
         """
         runtime = self.version(version)
+        if runtime.unloading:
+            raise _leaving(runtime)
         if runtime.spec.bidirectional:
             raise NoSessions(
                 f"model {self.name!r} is bidirectional: its backward direction needs the end of the sequence, so it "
@@ -149,7 +153,7 @@ class Family:
             if owner is None:
                 continue
             del self._places[owner.principal][owner.session_id]
-            if cause in ("expired", "evicted"):
+            if cause != "closed":  # its owner did not ask for it, and is to be told
                 tombstone = Tombstone(int(sessions.position[slot]), self._clock.wall(now), cause)
                 self.tombstones.bury(owner, sessions.handle(slot), tombstone)
         metrics.session_lifetime.observe_all(now - sessions.created[slots])
@@ -180,6 +184,8 @@ class Family:
                 f"session {owner.session_id!r} exists, at position {position}; resume it or choose another id",
                 metadata={"position": position},
             )
+        if found.runtime.unloading:
+            raise _leaving(found.runtime)
         if version and found.runtime.spec.version != version:
             raise InvalidInput(
                 f"session {owner.session_id!r} runs on version {found.runtime.spec.version!r}, not {version!r}"
@@ -222,3 +228,8 @@ class Family:
             kept = runtime.busy() | (sessions.used >= now)  # not those that this very call resumed
             self.end(runtime, sessions.least_recent(missing, kept), "evicted", now)
         return min(wanted, sessions.max_sessions - sessions.num_open)
+
+
+def _leaving(runtime: Runtime) -> Draining:
+    spec = runtime.spec
+    return Draining(f"model {spec.name!r} version {spec.version!r} is being unloaded; it takes no sessions any more")

@@ -13,6 +13,7 @@ import torch
 
 from elman_models.errors import BundleError
 from elman_server.config import ServerConfig
+from elman_server.detached import are_left
 from elman_server.errors import ServiceError
 from elman_server.listener import PortInUseError
 from elman_server.server import Server
@@ -46,6 +47,16 @@ def set_threads(config: ServerConfig) -> None:
 
 def serve(config: ServerConfig) -> int:
     """Serves until SIGTERM or SIGINT; the exit code."""
+    code = _serve_to_end(config)
+    if are_left():  # a load that the stop has ended: its thread computes on, and nobody waits for it
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
+
+
+def _serve_to_end(config: ServerConfig) -> int:
     set_threads(config)
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
@@ -69,20 +80,56 @@ async def _serve(config: ServerConfig, device: torch.device) -> int:
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signal_number, stopped.set)
     server = Server(config, device)
-    await server.start()
+    await server.listen()
+    try:
+        if not await _is_loaded(server, stopped):
+            return 0
+        _settle_memory()
+        _tell(_line(server, device), config)
+        await _first_of(stopped, server.failed)
+    finally:
+        await _stop(server)
+    return EXIT_FAILED if server.failed.is_set() else 0
+
+
+async def _first_of(*events: asyncio.Event) -> None:
+    waiting = [asyncio.ensure_future(event.wait()) for event in events]
+    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    for one in waiting:
+        one.cancel()
+
+
+async def _stop(server: Server) -> None:
+    stopping, failed = asyncio.ensure_future(server.stop()), asyncio.ensure_future(server.failed.wait())
+    await asyncio.wait({stopping, failed}, return_when=asyncio.FIRST_COMPLETED)  # it may fail while it drains
+    failed.cancel()
+    if server.failed.is_set():
+        _end_in(MAX_FAILED_SECONDS)
+    await stopping
+
+
+async def _is_loaded(server: Server, stopped: asyncio.Event) -> bool:
+    """Whether the models are loaded; not if a stop comes first.
+
+    Raises:
+        ServiceError, BundleError: one cannot be.
+    """
+    loading, stop = asyncio.ensure_future(server.load()), asyncio.ensure_future(stopped.wait())
+    await asyncio.wait({loading, stop}, return_when=asyncio.FIRST_COMPLETED)
+    stop.cancel()
+    if not loading.done():
+        loading.cancel()
+        await asyncio.wait({loading})
+        return False
+    loading.result()
+    return True
+
+
+def _settle_memory() -> None:
     # What importing torch and loading models made lives for as long as the process: without this the garbage collector
     # looks through all of it again and again, for nearly half of the loop's time per message (bench/README.md).
     gc.collect()
     gc.freeze()
-    _tell(_line(server, device), config)
-    waiting = [asyncio.ensure_future(event.wait()) for event in (stopped, server.failed)]
-    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-    stopping = asyncio.ensure_future(server.stop())
-    await asyncio.wait({stopping, waiting[1]}, return_when=asyncio.FIRST_COMPLETED)  # it may fail while it drains
-    if server.failed.is_set():
-        _end_in(MAX_FAILED_SECONDS)
-    await stopping
-    return EXIT_FAILED if server.failed.is_set() else 0
 
 
 def _end_in(seconds: float) -> None:

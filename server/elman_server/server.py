@@ -3,6 +3,10 @@
 import asyncio
 import logging
 import threading
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 from wsgiref.simple_server import WSGIServer
 
@@ -19,10 +23,11 @@ from elman.v1 import (
     sessions_pb2,
     sessions_pb2_grpc,
 )
-from elman_models.bundle import find_bundles
+from elman_models.fingerprint import check_distinct, read_specs
 from elman_server.catalog import Catalog
 from elman_server.clock import Clock
 from elman_server.config import ServerConfig
+from elman_server.detached import detached
 from elman_server.door import NOT_SERVING, SERVING, Door
 from elman_server.engine import Engine
 from elman_server.errors import EngineFailed
@@ -33,11 +38,13 @@ from elman_server.oip.service import OpenInferenceService
 from elman_server.oip.stubs import grpc_service_pb2, grpc_service_pb2_grpc
 from elman_server.preparation import Preparation
 from elman_server.rehearsal import rehearse
+from elman_server.remeasuring import Remeasuring
 from elman_server.rpc.server import RpcServer
 from elman_server.scrape import ScrapedRegistry
 from elman_server.service import InferenceService
 from elman_server.service_models import ModelsService
 from elman_server.service_sessions import SessionsService
+from elman_server.traffic import Traffic
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +82,10 @@ class Server:
         self._config = config
         self.metrics = Metrics()
         self._engine = Engine(asyncio.get_running_loop(), Clock())
-        self.catalog = Catalog(config.models, Preparation(config, device), config.limits, self._engine, self.metrics)
+        self._traffic = Traffic(self.metrics)
+        self._preparation = Preparation(config, device, self._traffic)
+        self.catalog = Catalog(config.models, self._preparation, config.limits, self._engine, self.metrics)
+        self.catalog.remeasuring = Remeasuring(self._engine, self._traffic, self._preparation.again)
         self.door = Door(self._engine, self.catalog, self.metrics)
         self._inference = InferenceService(self.door)
         self._open_inference = OpenInferenceService(
@@ -94,30 +104,78 @@ class Server:
         self._failing: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Loads all bundles of the folder and listens.
+        """Listens, and loads all bundles of the folder. What it raises has stopped the server.
+
+        Raises:
+            PortInUseError, ServiceError, BundleError: as `listen` and `load`.
+        """
+        await self.listen()
+        try:
+            await self.load()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def listen(self) -> None:
+        """Answers health, metrics and reflection from now on; whatever needs a model is refused until `load` is done.
 
         Raises:
             PortInUseError: an address cannot be listened on.
-            ServiceError: a bundle cannot be loaded.
-            BundleError: the folder has a bundle that cannot be read, or none.
         """
         self._register()
         self.address = self._listener.bind(self._grpc.add_insecure_port)
         if self._config.metrics_listen:
             self.metrics_address = self._listen_metrics(self._config.metrics_listen)
-        await asyncio.to_thread(rehearse)
-        self._engine.start()
-        for bundle in find_bundles(self._config.models):
-            runtime = await self.catalog.load(bundle)
-            await self.door.health.set(runtime.spec.name, SERVING)
-        self._grpc.start()
-        self._engine.check()
+        self.door.loading = True
         for name in ("", *SERVICES[:4]):
+            await self.door.health.set(name, NOT_SERVING)
+        self._engine.start()
+        self._grpc.start()
+        log.info("listening on %s, metrics on %s", self.address, self.metrics_address)
+
+    async def load(self) -> None:
+        """Loads all bundles of the folder, and serves them.
+
+        Raises:
+            ServiceError: a bundle cannot be loaded.
+            BundleError: there is no such folder, a spec in it cannot be read, or two folders bear the same model.
+        """
+        specs = await detached(partial(read_specs, self._config.models))
+        check_distinct(specs)
+        names = {spec.name for spec in specs.values()}
+        for name in names:
+            await self.door.health.set(name, NOT_SERVING)
+        await self._compile()
+        await self._load(list(specs))
+        self.door.loading = False
+        for name in ("", *SERVICES[:4], *names):
             await self.door.health.set(name, SERVING)
+        self._traffic.is_served = True
+
+    async def _compile(self) -> None:
+        began = time.monotonic()
+        log.info("making ready: the first start on a machine compiles for some seconds")
+        await detached(rehearse)
+        log.info("made ready in %.1f s", time.monotonic() - began)
+
+    async def _load(self, bundles: Sequence[Path]) -> None:
+        began = time.monotonic()
+        if not bundles:
+            log.warning("no models in %s: put a bundle there and load it by LoadModel", self._config.models)
+            return
+        log.info("loading %d models from %s", len(bundles), self._config.models)
+        with self._preparation.over(len(bundles)):
+            for bundle in bundles:
+                await self.catalog.load(bundle)
+        log.info("loaded %d models in %.1f s", len(bundles), time.monotonic() - began)
 
     async def stop(self) -> None:
-        """Refuses what is new, answers what is admitted, and stops."""
+        """Refuses what is new, answers what is admitted, and stops. Loads end at once."""
+        began = time.monotonic()
+        log.info("stopping: what was admitted is answered, for at most %g s", self._config.drain_seconds)
         self.door.draining = True
+        self.door.end_loads()
+        self._preparation.stop()
         await self._serve_no_more()
         self._inference.end_streams()
         self._open_inference.end_streams()
@@ -129,6 +187,7 @@ class Server:
             self._scraped[0].shutdown()
             self._scraped[0].server_close()
         self._listener.release()
+        log.info("stopped in %.1f s", time.monotonic() - began)
 
     def _fail(self, error: EngineFailed) -> None:
         # All that is open is answered, and what comes is refused from now on.

@@ -25,9 +25,11 @@ _CODES: dict[type[e.ServiceError], grpc.StatusCode] = {
     e.ReAttach: grpc.StatusCode.ABORTED,
     e.NoSessions: grpc.StatusCode.FAILED_PRECONDITION,
     e.BrokenBundle: grpc.StatusCode.FAILED_PRECONDITION,
+    e.ModelChanged: grpc.StatusCode.FAILED_PRECONDITION,
     e.LimitReached: grpc.StatusCode.RESOURCE_EXHAUSTED,
     e.DeadlinePassed: grpc.StatusCode.DEADLINE_EXCEEDED,
     e.Cancelled: grpc.StatusCode.CANCELLED,
+    e.Loading: grpc.StatusCode.UNAVAILABLE,
     e.Draining: grpc.StatusCode.UNAVAILABLE,
     e.EngineFailed: grpc.StatusCode.INTERNAL,
 }

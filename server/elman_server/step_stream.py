@@ -125,7 +125,7 @@ class StepStream(Stream[Reply]):
             "the handle is of no model that is loaded here: it was unloaded, or the handle is of another server "
             "process; attach again"
         )
-        errors = tuple((row, error) for row in range(len(request.handles)))
+        errors = tuple((row, self._catalog.ended(handle) or error) for row, handle in enumerate(request.handles))
         self._refuse(request.frame_id, failure(errors), error, now)
 
     def _refuse(self, frame_id: int, answer: Answer, error: ServiceError, now: float) -> None:

@@ -48,6 +48,10 @@ class Tallies(Collector):
         """The series of these label values."""
         return self._series.setdefault(values, Tally(self._bounds))
 
+    def total(self) -> float:
+        """The sum of all values of all series."""
+        return float(sum(tally.total[0] for tally in list(self._series.values())))
+
     def remove(self, *values: str) -> None:
         """Forgets a series."""
         self._series.pop(values, None)

@@ -1,4 +1,4 @@
-"""Tombstones: what is remembered of sessions that expired or were evicted."""
+"""Tombstones: what is remembered of sessions that expired, were evicted or ended with their model."""
 
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -10,19 +10,26 @@ SessionKey = tuple[str, str]
 """Principal and session id."""
 
 
+_WORDS = {
+    "expired": "was expired",
+    "evicted": "was evicted",
+    "drained": "ended, as its model was unloaded,",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Tombstone:
     """The end of one session."""
 
     position: int
     ended: float  # Unix seconds
-    cause: str  # expired or evicted
+    cause: str  # expired, evicted or drained: its model was unloaded
 
     def error(self, session_id: str) -> SessionExpired:
         """What the session's next caller is told."""
         when = datetime.fromtimestamp(self.ended, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         return SessionExpired(
-            f"session {session_id!r} was {self.cause} at {when}, at position {self.position}; "
+            f"session {session_id!r} {_WORDS[self.cause]} at {when}, at position {self.position}; "
             "open it as NEW and send its sequence again from the start",
             metadata={"position": self.position, "end_time": when, "cause": self.cause},
         )
@@ -59,4 +66,5 @@ class Tombstones:
     def of_handle(self, handle: int) -> SessionExpired | None:
         """What to tell the holder of a handle that is stale, if its session expired."""
         key = self._by_handle.get(handle)
-        return self._by_key[key][1].error(key[1]) if key else None
+        entry = self._by_key.get(key) if key else None  # asked from other threads, too: it may be lifted meanwhile
+        return entry[1].error(key[1]) if key and entry else None

@@ -33,7 +33,6 @@ sys.exit(main())
 """
 
 
-
 @pytest.fixture
 def running(folder: Path) -> Iterator[Running]:
     """A server process of all toys."""

@@ -88,7 +88,7 @@ async def test_an_unloaded_model_is_gone_and_can_be_loaded_again(serve: Serve) -
     assert await served.health_of("gru") == "NOT_SERVING"
     stale = await stepper.ask(opened.handles, data)
     assert stale.rows[0].error
-    assert stale.rows[0].error.reason == "STALE_HANDLE"
+    assert stale.rows[0].error.reason == "SESSION_EXPIRED"
     loaded = await served.models.LoadModel(pb.LoadModelRequest(model="gru"))
     assert [m.name for m in loaded.models] == ["gru"]
     assert await served.health_of("gru") == "SERVING"

@@ -10,6 +10,7 @@ import pytest
 from toys import write_toys
 
 from elman_models import Stack
+from elman_models.plans.prepare import Measuring
 from elman_server.cli import main
 
 NONSENSE = 123.0
@@ -142,12 +143,12 @@ def test_a_terminal_shows_one_line_that_goes_away(
 def test_what_goes_wrong_while_measuring_stands_on_a_line_of_its_own(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(_stack: Stack, progress: object, **_: object) -> None:
-        assert callable(progress)
-        progress(0, 43, "1x1")
+    def fail(_stack: Stack, how: Measuring, **_: object) -> None:
+        assert how.progress
+        how.progress(0, 43, "1x1")
         raise ValueError("plans: broken")
 
-    monkeypatch.setattr(Stack, "warm_up", fail)
+    monkeypatch.setattr(Stack, "measured", fail)
     monkeypatch.setattr(sys, "stderr", terminal := Terminal())
     assert house.plans() == 1
     assert terminal.getvalue().endswith("\r\x1b[Kelman-server: plans: broken\n")

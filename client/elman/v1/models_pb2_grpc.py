@@ -28,6 +28,9 @@ if _version_not_supported:
 class ModelsStub(object):
     """Lists, describes, loads and unloads models. A model is immutable once loaded and is known by name
     and version; an empty version means the highest one loaded (runs of digits compare as numbers).
+
+    While a server loads its first models every call here, of Sessions and of Inference is refused: UNAVAILABLE,
+    reason LOADING, with RetryInfo. Health answers then, too: NOT_SERVING.
     """
 
     def __init__(self, channel):
@@ -61,6 +64,9 @@ class ModelsStub(object):
 class ModelsServicer(object):
     """Lists, describes, loads and unloads models. A model is immutable once loaded and is known by name
     and version; an empty version means the highest one loaded (runs of digits compare as numbers).
+
+    While a server loads its first models every call here, of Sessions and of Inference is refused: UNAVAILABLE,
+    reason LOADING, with RetryInfo. Health answers then, too: NOT_SERVING.
     """
 
     def ListModels(self, request, context):
@@ -85,11 +91,14 @@ class ModelsServicer(object):
     def LoadModel(self, request, context):
         """Loads a bundle from the server's model folder, by the name (and version) in its model.yaml. Without
         a version every version of that name in the folder that is not loaded yet is loaded. A model that is
-        loaded already is left as it is, and its description returned.
+        loaded already from the same files is left as it is, and its description returned. One load runs at a time.
 
         Errors: NOT_FOUND (no such bundle in the folder); FAILED_PRECONDITION (the bundle is broken; the
-        message names the field or the tensor: mend it and load again); RESOURCE_EXHAUSTED, without RetryInfo (as many
-        models are loaded as there can be: unload one); UNAVAILABLE (draining: reconnect).
+        message names the field or the tensor: mend it and load again; or two folders bear the same name and version: the
+        message names both); FAILED_PRECONDITION, reason MODEL_CHANGED (the version is loaded, and its files are others
+        than it was loaded from: unload it first, which ends its sessions, or give what is new a version of its own;
+        nothing is loaded); RESOURCE_EXHAUSTED, without RetryInfo (as many models are loaded as there can be: unload one);
+        UNAVAILABLE (draining: reconnect).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -97,7 +106,7 @@ class ModelsServicer(object):
 
     def UnloadModel(self, request, context):
         """Unloads a model. Steps already admitted are answered, then its sessions end: a later step of one
-        is refused as a stale handle. Without a version all loaded versions of the name are unloaded.
+        is refused with SESSION_EXPIRED, and so is resuming one once the model is loaded again. Without a version all loaded versions of the name are unloaded.
 
         Errors: NOT_FOUND (not loaded).
         """
@@ -139,6 +148,9 @@ def add_ModelsServicer_to_server(servicer, server):
 class Models(object):
     """Lists, describes, loads and unloads models. A model is immutable once loaded and is known by name
     and version; an empty version means the highest one loaded (runs of digits compare as numbers).
+
+    While a server loads its first models every call here, of Sessions and of Inference is refused: UNAVAILABLE,
+    reason LOADING, with RetryInfo. Health answers then, too: NOT_SERVING.
     """
 
     @staticmethod

@@ -29,6 +29,9 @@ GRPC_VERSION: str
 class ModelsStub:
     """Lists, describes, loads and unloads models. A model is immutable once loaded and is known by name
     and version; an empty version means the highest one loaded (runs of digits compare as numbers).
+
+    While a server loads its first models every call here, of Sessions and of Inference is refused: UNAVAILABLE,
+    reason LOADING, with RetryInfo. Health answers then, too: NOT_SERVING.
     """
 
     @_typing.overload
@@ -49,15 +52,18 @@ class ModelsStub:
     LoadModel: _grpc.UnaryUnaryMultiCallable[_models_pb2.LoadModelRequest, _models_pb2.LoadModelResponse]
     """Loads a bundle from the server's model folder, by the name (and version) in its model.yaml. Without
     a version every version of that name in the folder that is not loaded yet is loaded. A model that is
-    loaded already is left as it is, and its description returned.
+    loaded already from the same files is left as it is, and its description returned. One load runs at a time.
 
     Errors: NOT_FOUND (no such bundle in the folder); FAILED_PRECONDITION (the bundle is broken; the
-    message names the field or the tensor: mend it and load again); RESOURCE_EXHAUSTED, without RetryInfo (as many
-    models are loaded as there can be: unload one); UNAVAILABLE (draining: reconnect).
+    message names the field or the tensor: mend it and load again; or two folders bear the same name and version: the
+    message names both); FAILED_PRECONDITION, reason MODEL_CHANGED (the version is loaded, and its files are others
+    than it was loaded from: unload it first, which ends its sessions, or give what is new a version of its own;
+    nothing is loaded); RESOURCE_EXHAUSTED, without RetryInfo (as many models are loaded as there can be: unload one);
+    UNAVAILABLE (draining: reconnect).
     """
     UnloadModel: _grpc.UnaryUnaryMultiCallable[_models_pb2.UnloadModelRequest, _models_pb2.UnloadModelResponse]
     """Unloads a model. Steps already admitted are answered, then its sessions end: a later step of one
-    is refused as a stale handle. Without a version all loaded versions of the name are unloaded.
+    is refused with SESSION_EXPIRED, and so is resuming one once the model is loaded again. Without a version all loaded versions of the name are unloaded.
 
     Errors: NOT_FOUND (not loaded).
     """
@@ -66,6 +72,9 @@ class ModelsStub:
 class ModelsAsyncStub(ModelsStub):
     """Lists, describes, loads and unloads models. A model is immutable once loaded and is known by name
     and version; an empty version means the highest one loaded (runs of digits compare as numbers).
+
+    While a server loads its first models every call here, of Sessions and of Inference is refused: UNAVAILABLE,
+    reason LOADING, with RetryInfo. Health answers then, too: NOT_SERVING.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -83,15 +92,18 @@ class ModelsAsyncStub(ModelsStub):
     LoadModel: _aio.UnaryUnaryMultiCallable[_models_pb2.LoadModelRequest, _models_pb2.LoadModelResponse]  # type: ignore[assignment]
     """Loads a bundle from the server's model folder, by the name (and version) in its model.yaml. Without
     a version every version of that name in the folder that is not loaded yet is loaded. A model that is
-    loaded already is left as it is, and its description returned.
+    loaded already from the same files is left as it is, and its description returned. One load runs at a time.
 
     Errors: NOT_FOUND (no such bundle in the folder); FAILED_PRECONDITION (the bundle is broken; the
-    message names the field or the tensor: mend it and load again); RESOURCE_EXHAUSTED, without RetryInfo (as many
-    models are loaded as there can be: unload one); UNAVAILABLE (draining: reconnect).
+    message names the field or the tensor: mend it and load again; or two folders bear the same name and version: the
+    message names both); FAILED_PRECONDITION, reason MODEL_CHANGED (the version is loaded, and its files are others
+    than it was loaded from: unload it first, which ends its sessions, or give what is new a version of its own;
+    nothing is loaded); RESOURCE_EXHAUSTED, without RetryInfo (as many models are loaded as there can be: unload one);
+    UNAVAILABLE (draining: reconnect).
     """
     UnloadModel: _aio.UnaryUnaryMultiCallable[_models_pb2.UnloadModelRequest, _models_pb2.UnloadModelResponse]  # type: ignore[assignment]
     """Unloads a model. Steps already admitted are answered, then its sessions end: a later step of one
-    is refused as a stale handle. Without a version all loaded versions of the name are unloaded.
+    is refused with SESSION_EXPIRED, and so is resuming one once the model is loaded again. Without a version all loaded versions of the name are unloaded.
 
     Errors: NOT_FOUND (not loaded).
     """
@@ -99,6 +111,9 @@ class ModelsAsyncStub(ModelsStub):
 class ModelsServicer(metaclass=_abc_1.ABCMeta):
     """Lists, describes, loads and unloads models. A model is immutable once loaded and is known by name
     and version; an empty version means the highest one loaded (runs of digits compare as numbers).
+
+    While a server loads its first models every call here, of Sessions and of Inference is refused: UNAVAILABLE,
+    reason LOADING, with RetryInfo. Health answers then, too: NOT_SERVING.
     """
 
     @_abc_1.abstractmethod
@@ -132,11 +147,14 @@ class ModelsServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_models_pb2.LoadModelResponse, _abc.Awaitable[_models_pb2.LoadModelResponse]]:
         """Loads a bundle from the server's model folder, by the name (and version) in its model.yaml. Without
         a version every version of that name in the folder that is not loaded yet is loaded. A model that is
-        loaded already is left as it is, and its description returned.
+        loaded already from the same files is left as it is, and its description returned. One load runs at a time.
 
         Errors: NOT_FOUND (no such bundle in the folder); FAILED_PRECONDITION (the bundle is broken; the
-        message names the field or the tensor: mend it and load again); RESOURCE_EXHAUSTED, without RetryInfo (as many
-        models are loaded as there can be: unload one); UNAVAILABLE (draining: reconnect).
+        message names the field or the tensor: mend it and load again; or two folders bear the same name and version: the
+        message names both); FAILED_PRECONDITION, reason MODEL_CHANGED (the version is loaded, and its files are others
+        than it was loaded from: unload it first, which ends its sessions, or give what is new a version of its own;
+        nothing is loaded); RESOURCE_EXHAUSTED, without RetryInfo (as many models are loaded as there can be: unload one);
+        UNAVAILABLE (draining: reconnect).
         """
 
     @_abc_1.abstractmethod
@@ -146,7 +164,7 @@ class ModelsServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_models_pb2.UnloadModelResponse, _abc.Awaitable[_models_pb2.UnloadModelResponse]]:
         """Unloads a model. Steps already admitted are answered, then its sessions end: a later step of one
-        is refused as a stale handle. Without a version all loaded versions of the name are unloaded.
+        is refused with SESSION_EXPIRED, and so is resuming one once the model is loaded again. Without a version all loaded versions of the name are unloaded.
 
         Errors: NOT_FOUND (not loaded).
         """

@@ -36,7 +36,7 @@ class _OpenModeEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_OpenMode.Valu
     OPEN_MODE_RESUME: _OpenMode.ValueType  # 2
     """Go on; an id that does not exist is an error."""
     OPEN_MODE_RESUME_OR_NEW: _OpenMode.ValueType  # 3
-    """Go on if it exists, else begin. An id that expired is an error, never a silent start at 0, for as long
+    """Go on if it exists, else begin. An id that expired, or ended with its model, is an error, never a silent start at 0, for as long
     as the server remembers it.
     """
 
@@ -50,7 +50,7 @@ OPEN_MODE_NEW: OpenMode.ValueType  # 1
 OPEN_MODE_RESUME: OpenMode.ValueType  # 2
 """Go on; an id that does not exist is an error."""
 OPEN_MODE_RESUME_OR_NEW: OpenMode.ValueType  # 3
-"""Go on if it exists, else begin. An id that expired is an error, never a silent start at 0, for as long
+"""Go on if it exists, else begin. An id that expired, or ended with its model, is an error, never a silent start at 0, for as long
 as the server remembers it.
 """
 

@@ -84,12 +84,14 @@ class SessionsServicer(object):
         INVALID_ARGUMENT (no ids and no count, both, a count with another mode than NEW, a bad or repeated id, too
         many, an unknown mode: mend the request);
         ABORTED, reason RE_ATTACH (server_instance is not this server's: call again without it);
-        UNAVAILABLE (draining: reconnect).
+        UNAVAILABLE (draining: reconnect; or the version that is asked for is being unloaded; reason LOADING: the server has
+        just begun, try again after RetryInfo).
         Errors of an id: ALREADY_EXISTS (NEW on an id that exists: resume it or choose another); NOT_FOUND
         (RESUME on an id that does not exist); NOT_FOUND, reason SESSION_EXPIRED (it ended; `metadata` says at
-        which position and when: open it as NEW and send its sequence again); INVALID_ARGUMENT (it runs on another
-        version than the one named: leave the version out); RESOURCE_EXHAUSTED (session limit, with RetryInfo: close
-        some, or wait).
+        which position, when, and in `cause` why, expired, evicted or drained, its model having been unloaded: open it as
+        NEW and send its sequence again); INVALID_ARGUMENT (it runs on another version than the one named: leave the version
+        out); RESOURCE_EXHAUSTED (session limit, with RetryInfo: close some, or wait); UNAVAILABLE (the version that it runs
+        on is being unloaded).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

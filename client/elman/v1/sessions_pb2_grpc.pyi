@@ -47,12 +47,14 @@ class SessionsStub:
     INVALID_ARGUMENT (no ids and no count, both, a count with another mode than NEW, a bad or repeated id, too
     many, an unknown mode: mend the request);
     ABORTED, reason RE_ATTACH (server_instance is not this server's: call again without it);
-    UNAVAILABLE (draining: reconnect).
+    UNAVAILABLE (draining: reconnect; or the version that is asked for is being unloaded; reason LOADING: the server has
+    just begun, try again after RetryInfo).
     Errors of an id: ALREADY_EXISTS (NEW on an id that exists: resume it or choose another); NOT_FOUND
     (RESUME on an id that does not exist); NOT_FOUND, reason SESSION_EXPIRED (it ended; `metadata` says at
-    which position and when: open it as NEW and send its sequence again); INVALID_ARGUMENT (it runs on another
-    version than the one named: leave the version out); RESOURCE_EXHAUSTED (session limit, with RetryInfo: close
-    some, or wait).
+    which position, when, and in `cause` why, expired, evicted or drained, its model having been unloaded: open it as
+    NEW and send its sequence again); INVALID_ARGUMENT (it runs on another version than the one named: leave the version
+    out); RESOURCE_EXHAUSTED (session limit, with RetryInfo: close some, or wait); UNAVAILABLE (the version that it runs
+    on is being unloaded).
     """
     AttachSessions: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.AttachSessionsRequest, _sessions_pb2.AttachSessionsResponse]
     """Attaches existing sessions again, over a new connection say: new handles, and positions to go on from.
@@ -100,12 +102,14 @@ class SessionsAsyncStub(SessionsStub):
     INVALID_ARGUMENT (no ids and no count, both, a count with another mode than NEW, a bad or repeated id, too
     many, an unknown mode: mend the request);
     ABORTED, reason RE_ATTACH (server_instance is not this server's: call again without it);
-    UNAVAILABLE (draining: reconnect).
+    UNAVAILABLE (draining: reconnect; or the version that is asked for is being unloaded; reason LOADING: the server has
+    just begun, try again after RetryInfo).
     Errors of an id: ALREADY_EXISTS (NEW on an id that exists: resume it or choose another); NOT_FOUND
     (RESUME on an id that does not exist); NOT_FOUND, reason SESSION_EXPIRED (it ended; `metadata` says at
-    which position and when: open it as NEW and send its sequence again); INVALID_ARGUMENT (it runs on another
-    version than the one named: leave the version out); RESOURCE_EXHAUSTED (session limit, with RetryInfo: close
-    some, or wait).
+    which position, when, and in `cause` why, expired, evicted or drained, its model having been unloaded: open it as
+    NEW and send its sequence again); INVALID_ARGUMENT (it runs on another version than the one named: leave the version
+    out); RESOURCE_EXHAUSTED (session limit, with RetryInfo: close some, or wait); UNAVAILABLE (the version that it runs
+    on is being unloaded).
     """
     AttachSessions: _aio.UnaryUnaryMultiCallable[_sessions_pb2.AttachSessionsRequest, _sessions_pb2.AttachSessionsResponse]  # type: ignore[assignment]
     """Attaches existing sessions again, over a new connection say: new handles, and positions to go on from.
@@ -156,12 +160,14 @@ class SessionsServicer(metaclass=_abc_1.ABCMeta):
         INVALID_ARGUMENT (no ids and no count, both, a count with another mode than NEW, a bad or repeated id, too
         many, an unknown mode: mend the request);
         ABORTED, reason RE_ATTACH (server_instance is not this server's: call again without it);
-        UNAVAILABLE (draining: reconnect).
+        UNAVAILABLE (draining: reconnect; or the version that is asked for is being unloaded; reason LOADING: the server has
+        just begun, try again after RetryInfo).
         Errors of an id: ALREADY_EXISTS (NEW on an id that exists: resume it or choose another); NOT_FOUND
         (RESUME on an id that does not exist); NOT_FOUND, reason SESSION_EXPIRED (it ended; `metadata` says at
-        which position and when: open it as NEW and send its sequence again); INVALID_ARGUMENT (it runs on another
-        version than the one named: leave the version out); RESOURCE_EXHAUSTED (session limit, with RetryInfo: close
-        some, or wait).
+        which position, when, and in `cause` why, expired, evicted or drained, its model having been unloaded: open it as
+        NEW and send its sequence again); INVALID_ARGUMENT (it runs on another version than the one named: leave the version
+        out); RESOURCE_EXHAUSTED (session limit, with RetryInfo: close some, or wait); UNAVAILABLE (the version that it runs
+        on is being unloaded).
         """
 
     @_abc_1.abstractmethod

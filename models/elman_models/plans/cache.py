@@ -5,7 +5,7 @@ import json
 import os
 import platform
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated
@@ -21,7 +21,9 @@ FORMAT = 2
 _PACKAGES = ("elman-models", "torch", "onnxruntime")
 
 
-class _Row(BaseModel):
+class TableRow(BaseModel):
+    """An entry, as it is written down."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     rows: Annotated[int, Field(ge=1)]
@@ -35,7 +37,7 @@ class _Page(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     key: dict[str, str]
-    entries: list[_Row]
+    entries: list[TableRow]
 
 
 class PlanCache:
@@ -62,7 +64,7 @@ class PlanCache:
             return None
         if page.key != dict(key) or not page.entries:
             return None
-        return {Shape(row.rows, row.steps, row.is_ragged): Entry(row.plan, row.seconds) for row in page.entries}
+        return entries_of(page.entries)
 
     def write(self, key: Mapping[str, str], entries: Mapping[Shape, Entry]) -> None:
         """Keeps `entries`; a reader sees the old file or the new one.
@@ -70,18 +72,27 @@ class PlanCache:
         Raises:
             OSError: the folder cannot be written.
         """
-        rows = [
-            _Row(rows=s.rows, steps=s.steps, is_ragged=s.is_ragged, plan=e.plan, seconds=dict(e.seconds))
-            for s, e in entries.items()
-        ]
         self._folder.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", dir=self._folder, suffix=".part", delete=False) as file:
-            file.write(_Page(key=dict(key), entries=rows).model_dump_json(indent=1))
+            file.write(_Page(key=dict(key), entries=rows_of(entries)).model_dump_json(indent=1))
         Path(file.name).replace(self._path(key))
 
     def _path(self, key: Mapping[str, str]) -> Path:
         digest = hashlib.sha256(json.dumps(dict(key), sort_keys=True).encode()).hexdigest()
         return self._folder / f"{digest[:32]}.json"
+
+
+def rows_of(entries: Mapping[Shape, Entry]) -> list[TableRow]:
+    """The entries as they are written down."""
+    return [
+        TableRow(rows=s.rows, steps=s.steps, is_ragged=s.is_ragged, plan=e.plan, seconds=dict(e.seconds))
+        for s, e in entries.items()
+    ]
+
+
+def entries_of(rows: Iterable[TableRow]) -> dict[Shape, Entry]:
+    """The inverse of `rows_of`."""
+    return {Shape(row.rows, row.steps, row.is_ragged): Entry(row.plan, row.seconds) for row in rows}
 
 
 def cache_key(spec: ModelSpec, device: torch.device) -> dict[str, str]:

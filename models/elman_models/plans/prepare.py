@@ -1,7 +1,8 @@
 """A model's plan table: from the cache, or measured, with the plans chosen by hand put over it."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from torch import nn
 
@@ -17,6 +18,16 @@ from elman_models.spec import ModelSpec
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Measuring:
+    """Where and how a table is measured, where it is not known yet."""
+
+    progress: Progress | None = None
+    cache: PlanCache | None = None
+    measure: Callable[[WarmUp], Mapping[Shape, Entry]] = WarmUp.measure
+    is_quiet: Callable[[], bool] = lambda: True
+
+
 def prepare(
     spec: ModelSpec,
     rnn: nn.RNNBase,
@@ -25,6 +36,8 @@ def prepare(
     progress: Progress | None = None,
     cache: PlanCache | None = None,
     overrides: Overrides | None = None,
+    measure: Callable[[WarmUp], Mapping[Shape, Entry]] = WarmUp.measure,
+    is_quiet: Callable[[], bool] = lambda: True,
 ) -> PlanTable:
     """The table of `rnn` on its device, measured on the calling thread.
 
@@ -34,6 +47,9 @@ def prepare(
         progress: told as shapes are measured.
         cache: where tables are kept, if at all.
         overrides: plans chosen by hand; of one name for everything only that plan is measured.
+        measure: fills the table; by default here and now.
+        is_quiet: asked after measuring whether nothing else ran beside it. If something did, the table is provisional,
+            and not kept.
 
     Raises:
         ValueError: an override that names no shape, or no plan that could run it.
@@ -45,23 +61,28 @@ def prepare(
     only = forced(workshop, overrides) if isinstance(overrides, str) else None
     by_hand = by_shape(workshop, overrides) if isinstance(overrides, Mapping) else {}
     warm_up = WarmUp(spec, next(rnn.parameters()).device, workshop, budget_seconds, progress, only)
-    return workshop.table(put_over(workshop, by_hand, _entries(warm_up, cache)))
+    key, entries = _known(warm_up, cache)
+    is_provisional = False
+    if entries is None:
+        entries = measure(warm_up)
+        is_provisional = not is_quiet()
+        if cache and not is_provisional:
+            _keep(cache, key, entries, spec.name)
+    return workshop.table(put_over(workshop, by_hand, entries), is_provisional=is_provisional)
 
 
-def _entries(warm_up: WarmUp, cache: PlanCache | None) -> Mapping[Shape, Entry]:
+def _known(warm_up: WarmUp, cache: PlanCache | None) -> tuple[Mapping[str, str], Mapping[Shape, Entry] | None]:
+    # The cache's key, and the entries where nothing is to be measured.
     key = cache_key(warm_up.spec, warm_up.device)
     if warm_up.only:
         key["only"] = f"{warm_up.only[False]}, ragged {warm_up.only[True]}"
     kept = cache.read(key) if cache else None
     if kept is not None and _can_run(warm_up.workshop, kept):
-        return kept
+        return key, kept
     if not warm_up.budget_seconds:
         plans = warm_up.only or dict.fromkeys((False, True), warm_up.workshop.default)
-        return {Shape(1, 1, is_ragged): Entry(name) for is_ragged, name in plans.items()}
-    entries = warm_up.measure()
-    if cache:
-        _keep(cache, key, entries, warm_up.spec.name)
-    return entries
+        return key, {Shape(1, 1, is_ragged): Entry(name) for is_ragged, name in plans.items()}
+    return key, None
 
 
 def _keep(cache: PlanCache, key: Mapping[str, str], entries: Mapping[Shape, Entry], model: str) -> None:

@@ -49,13 +49,17 @@ class Entry:
 class PlanTable:
     """The plans of one model, chosen once; a shape that is not in it is run as the nearest that is."""
 
-    def __init__(self, plans: Mapping[str, Plan], entries: Mapping[Shape, Entry]) -> None:
+    def __init__(
+        self, plans: Mapping[str, Plan], entries: Mapping[Shape, Entry], *, is_provisional: bool = False
+    ) -> None:
         """Fixes the choice.
 
         Args:
             plans: by name; every plan that an entry names.
             entries: by shape, equally long and ragged ones.
+            is_provisional: measured beside other work: better measured again.
         """
+        self.is_provisional = is_provisional
         self.plans = dict(plans)
         self.entries = dict(sorted(entries.items(), key=lambda item: (item[0].is_ragged, *item[0])))
         self._chosen: dict[tuple[int, int, bool], Plan] = {}  # what was looked up before

@@ -43,9 +43,10 @@ class Workshop:
         """Plans by name; segments run by the plans of the uniform ones of `entries`."""
         return {name: self._segments(entries) if name == SEGMENTS else self.plan(name) for name in names}
 
-    def table(self, entries: Entries) -> PlanTable:
+    def table(self, entries: Entries, *, is_provisional: bool = False) -> PlanTable:
         """The table of `entries`, with the plans that they name."""
-        return PlanTable(self.plans(sorted({entry.plan for entry in entries.values()}), entries), entries)
+        plans = self.plans(sorted({entry.plan for entry in entries.values()}), entries)
+        return PlanTable(plans, entries, is_provisional=is_provisional)
 
     def _segments(self, entries: Entries) -> Plan:
         uniform = {shape: entry for shape, entry in entries.items() if not shape.is_ragged}

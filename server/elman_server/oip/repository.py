@@ -40,7 +40,7 @@ class Repository:
         """Loads every version of a model that the folder has.
 
         Raises:
-            UnknownModel, BrokenBundle: there is none, or it cannot be loaded.
+            UnknownModel, BrokenBundle, ModelChanged: there is none, it cannot be loaded, or is loaded from other files.
         """
         self._door.check_open()
         await self._door.load(name, "")
@@ -62,7 +62,10 @@ class Repository:
                 except BundleError as error:
                     states[path.name, ""] = (UNAVAILABLE, str(error))
                 else:
-                    states[spec.name, spec.version] = (UNAVAILABLE, self._catalog.failures.get(path, "unloaded"))
+                    twice = (spec.name, spec.version) in states
+                    reason = f"several folders bear it, {path.name} is one" if twice else "unloaded"
+                    reason = self._catalog.failures.get(path, reason)
+                    states[spec.name, spec.version] = (UNAVAILABLE, reason)
         except BundleError as error:
             raise BrokenBundle(str(error)) from error
         return states

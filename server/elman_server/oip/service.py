@@ -52,7 +52,7 @@ class OpenInferenceService(UnsupportedCalls):
     @unary
     async def ServerReady(self, request: pb.ServerReadyRequest, context: Context) -> pb.ServerReadyResponse:  # noqa: N802
         """Whether it takes requests."""
-        return pb.ServerReadyResponse(ready=self._door.is_open)
+        return pb.ServerReadyResponse(ready=self._door.is_ready)
 
     @unary
     async def ModelReady(self, request: pb.ModelReadyRequest, context: Context) -> pb.ModelReadyResponse:  # noqa: N802
@@ -61,7 +61,7 @@ class OpenInferenceService(UnsupportedCalls):
             target = self._targets.find(request.name, request.version)
         except UnknownModel:
             return pb.ModelReadyResponse(ready=False)
-        return pb.ModelReadyResponse(ready=self._door.is_open and not target.runtime.unloading)
+        return pb.ModelReadyResponse(ready=self._door.is_ready and not target.runtime.unloading)
 
     @unary
     async def ServerMetadata(  # noqa: N802

@@ -18,6 +18,10 @@ Response = TypeVar("Response", bound=Message)
 Service = TypeVar("Service")
 
 
+ALWAYS = ("ServerLive", "ServerReady", "ModelReady", "ServerMetadata")
+"""Calls that are answered while the server loads its first models."""
+
+
 def unary(
     method: Callable[[Service, Request, Context], Awaitable[Response]],
 ) -> Callable[[Service, Request, Any], Awaitable[Response]]:
@@ -29,6 +33,8 @@ def unary(
         door: Door = self._door  # type: ignore[attr-defined]
         began, code = door.engine.clock.now(), "CANCELLED"
         try:
+            if name not in ALWAYS:
+                door.check_loaded()
             with door.call():
                 response = await method(self, request, context)
             code = "OK"

@@ -1,0 +1,51 @@
+"""Fingerprints: whether a bundle on disk is still the one that was loaded; and which folder bears which model."""
+
+import hashlib
+import os
+from pathlib import Path
+
+from elman_models.bundle import WEIGHTS_FILE, find_bundles, read_spec
+from elman_models.errors import BundleError
+from elman_models.spec import ModelSpec
+
+
+def fingerprint(folder: str | os.PathLike[str]) -> str:
+    """SHA-256 of a bundle's spec, as it is understood, and of its weights file, byte by byte. Comments in `model.yaml`
+    and other files of the folder do not count.
+
+    Raises:
+        BundleError: one of the two files cannot be read.
+    """
+    spec, path = read_spec(folder), Path(folder) / WEIGHTS_FILE
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256")
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read: {error.strerror}") from error
+    digest.update(spec.model_dump_json().encode())
+    return digest.hexdigest()
+
+
+def read_specs(folder: str | os.PathLike[str]) -> dict[Path, ModelSpec]:
+    """The specs of the bundles in `folder`, by path.
+
+    Raises:
+        BundleError: the folder cannot be listed, or a spec in it cannot be read.
+    """
+    return {path: read_spec(path) for path in find_bundles(folder)}
+
+
+def check_distinct(specs: dict[Path, ModelSpec]) -> None:
+    """Nothing, where each name and version is borne by one folder.
+
+    Raises:
+        BundleError: two folders bear the same; the message names both.
+    """
+    seen: dict[tuple[str, str], Path] = {}
+    for path, spec in specs.items():
+        other = seen.setdefault((spec.name, spec.version), path)
+        if other is not path:
+            raise BundleError(
+                f"{other} and {path} are both model {spec.name!r} version {spec.version!r}: give one of them another "
+                "name or version in its model.yaml, or take it out of the folder"
+            )

@@ -1,0 +1,206 @@
+"""Plans measured while the server serves: apart, not kept where there was traffic, measured again when quiet."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from stepped import Bench
+from toys import CPU, toy, write_toys
+
+from elman_models.fingerprint import fingerprint
+from elman_models.plans import apart
+from elman_models.plans.apart import ApartError, Request, measure_apart
+from elman_models.plans.cache import PlanCache
+from elman_models.plans.prepare import Measuring
+from elman_models.plans.table import Entry, PlanTable, Shape
+from elman_models.stack import Stack
+from elman_server import preparation
+from elman_server.config import ServerConfig
+from elman_server.metrics import Metrics
+from elman_server.preparation import Preparation
+from elman_server.remeasuring import MAX_ATTEMPTS, QUIET_SECONDS, Remeasuring
+from elman_server.traffic import Traffic
+
+ENTRIES = {Shape(1, 1): Entry("native", {"native": 0.5}), Shape(4, 4, True): Entry("segments", {"segments": 0.25})}
+
+
+def request_of(bundle: Path, **fields: object) -> Request:
+    given = {"bundle": bundle, "fingerprint": fingerprint(bundle), "threads": 1, "budget_seconds": 0.01}
+    return Request.model_validate(given | fields)
+
+
+def test_a_process_of_its_own_gives_the_table_and_tells_how_far_it_is(tmp_path: Path) -> None:
+    told: list[str] = []
+    bundle = write_toys(tmp_path, ["gru"]) / "gru"
+    entries = measure_apart(request_of(bundle), lambda done, of, shape: told.append(shape))
+    assert {shape.is_ragged for shape in entries} == {False, True}
+    assert {str(shape) for shape in entries} == set(told)
+
+
+def test_a_bundle_that_was_changed_since_is_not_measured(tmp_path: Path) -> None:
+    bundle = write_toys(tmp_path, ["gru"]) / "gru"
+    with pytest.raises(ApartError, match="gave no table"):
+        measure_apart(request_of(bundle, fingerprint="another"))
+
+
+def test_what_progress_raises_ends_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[apart.subprocess.Popen[str]] = []
+    popen = apart.subprocess.Popen
+
+    def keep(*args: object, **named: object) -> object:
+        begun.append(popen(*args, **named))  # type: ignore[call-overload]
+        return begun[-1]
+
+    monkeypatch.setattr(apart.subprocess, "Popen", keep)
+    bundle = write_toys(tmp_path, ["gru"]) / "gru"
+    with pytest.raises(ZeroDivisionError):
+        measure_apart(request_of(bundle, budget_seconds=100_000), lambda *_: 1 / 0)  # type: ignore[arg-type,return-value]
+    assert begun[0].returncode is not None
+
+
+def test_the_process_ends_with_the_one_that_asked(tmp_path: Path) -> None:
+    request = request_of(write_toys(tmp_path, ["gru"]) / "gru", budget_seconds=100_000)
+    with apart._child() as process:
+        assert process.stdin
+        assert process.stdout
+        process.stdin.write(request.model_dump_json() + "\n")
+        process.stdin.flush()
+        assert process.stdout.readline()
+        process.stdin.close()  # as the parent's end would
+        assert process.wait(60) == 1
+
+
+class Prepared:
+    """A preparation for a server under way, and how often its plans were measured apart and how."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, during: Callable[[Traffic], None]) -> None:
+        self.metrics = Metrics()
+        self.traffic = Traffic(self.metrics)
+        self.traffic.is_served = True
+        self.bundle = write_toys(folder / "models", ["gru"]) / "gru"
+        self.cache = folder / "cache"
+        self.num_apart = 0
+
+        def measured(*_: object) -> dict[Shape, Entry]:
+            self.num_apart += 1
+            during(self.traffic)
+            return ENTRIES
+
+        monkeypatch.setattr(preparation, "measure_apart", measured)
+        config = ServerConfig(models=folder, cache=self.cache, warm_up_seconds=0.01)
+        self.prepare = Preparation(config, CPU, self.traffic)
+
+    def run_batches(self, seconds: float) -> None:
+        self.metrics.of("other", "1").compute_seconds.observe(seconds)
+
+    def kept(self) -> list[Path]:
+        return list(self.cache.glob("plans/*.json"))
+
+
+def test_what_was_measured_in_quiet_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepared = Prepared(tmp_path, monkeypatch, lambda _: None)
+    stack = prepared.prepare(prepared.bundle)
+    assert stack.plans.entries == ENTRIES
+    assert not stack.plans.is_provisional
+    assert len(prepared.kept()) == 1
+    prepared.prepare(prepared.bundle)
+    assert prepared.num_apart == 1
+
+
+def test_what_was_measured_beside_traffic_is_used_and_marked_and_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    prepared = Prepared(tmp_path, monkeypatch, lambda _: prepared.run_batches(1000.0))
+    with caplog.at_level(logging.WARNING):
+        stack = prepared.prepare(prepared.bundle)
+    assert stack.plans.entries == ENTRIES
+    assert stack.plans.is_provisional
+    assert prepared.kept() == []
+    assert "measured beside traffic" in caplog.text
+
+
+def test_where_no_process_can_be_had_plans_are_measured_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(apart.sys, "executable", str(tmp_path / "no-python"))
+    traffic = Traffic(Metrics())
+    traffic.is_served = True
+    bundle = write_toys(tmp_path / "models", ["gru"]) / "gru"
+    config = ServerConfig(models=bundle, cache=None, warm_up_seconds=0.01)
+    stack = Preparation(config, CPU, traffic)(bundle)
+    assert stack.plans.entries
+    assert "no process could be begun" in caplog.text
+
+
+class Quiet:
+    """A model whose plans are to be measured again, beside an engine driven by hand."""
+
+    def __init__(self, *provisional: bool) -> None:
+        self.bench = Bench(toy("gru"))
+        self.traffic = Traffic(self.bench.metrics)
+        self.tables = [self._table(one) for one in provisional]
+        self.num_measured = 0
+        self.again = Remeasuring(self.bench.engine, self.traffic, self._measure)
+        self.again._engine = self  # type: ignore[assignment]
+        self.again.add(self.bench.runtime, Path("gru"))
+
+    async def call(self, function: Callable[[], None]) -> None:
+        """Stands for the engine."""
+        function()
+
+    async def pass_time(self, seconds: float, busy: bool = False) -> None:
+        """Looks twice a second, and lets what was begun end."""
+        for _ in range(int(seconds * 2)):
+            self.bench.clock.time += 0.5
+            if busy:
+                self.bench.runtime.metrics.compute_seconds.observe(0.1)
+            self.again.look(self.bench.clock.now())
+            await asyncio.sleep(0)
+            if self.again._task:
+                await asyncio.wait({self.again._task})
+
+    def _table(self, is_provisional: bool) -> PlanTable:
+        plans = self.bench.runtime.stack.plans
+        return PlanTable(plans.plans, plans.entries, is_provisional=is_provisional)
+
+    def _measure(self, _: Stack, __: Path) -> PlanTable:
+        self.num_measured += 1
+        return self.tables[self.num_measured - 1]
+
+
+async def test_once_it_is_quiet_plans_are_measured_again_and_taken() -> None:
+    quiet = Quiet(False)
+    await quiet.pass_time(60, busy=True)
+    assert quiet.num_measured == 0
+    await quiet.pass_time(QUIET_SECONDS + 1)
+    assert quiet.num_measured == 1
+    assert quiet.bench.runtime.stack.plans is quiet.tables[0]
+    await quiet.pass_time(60)
+    assert quiet.num_measured == 1
+
+
+async def test_plans_that_traffic_spoils_again_and_again_are_given_up_on(caplog: pytest.LogCaptureFixture) -> None:
+    quiet = Quiet(*[True] * (MAX_ATTEMPTS + 1))
+    before = quiet.bench.runtime.stack.plans
+    await quiet.pass_time(60)
+    assert quiet.num_measured == MAX_ATTEMPTS
+    assert quiet.bench.runtime.stack.plans is before
+    assert "stay as they are" in caplog.text
+
+
+async def test_a_model_that_is_being_unloaded_is_not_measured_again() -> None:
+    quiet = Quiet(False)
+    quiet.bench.runtime.unloading = True
+    await quiet.pass_time(60)
+    assert quiet.num_measured == 0
+
+
+def test_a_table_that_is_measured_elsewhere_is_kept_under_the_stacks_own_key(tmp_path: Path) -> None:
+    stack, cache = toy("gru").stack(), PlanCache(tmp_path)
+    with torch.inference_mode():
+        stack.measured(Measuring(cache=cache, measure=lambda _: ENTRIES), budget_seconds=1)
+    stack.warm_up(lambda *_: pytest.fail("nothing is to be measured"), cache=cache)
+    assert stack.plans.entries == ENTRIES
