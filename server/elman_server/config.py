@@ -62,6 +62,9 @@ class ServerConfig(_Frozen):
     """HOST:PORT of gRPC; port 0 takes a free one."""
     metrics_listen: AddressField = Address("127.0.0.1", 9470)
     """HOST:PORT of Prometheus text at /metrics; port 0 takes a free one."""
+    door: Literal["auto", "native", "plain"] = "auto"
+    """Which gRPC server takes the calls: native (elman-native, in C++), plain (grpc.aio); auto takes native where it is
+    installed."""
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d{1,2})?)$")] = "auto"
     """auto, cpu, cuda or cuda:N; auto takes CUDA where there is one."""
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import logging
 import signal
 import sys
 from collections.abc import Callable
@@ -12,6 +13,8 @@ from elman_models.errors import BundleError
 from elman_server.config import ServerConfig
 from elman_server.errors import ServiceError
 from elman_server.server import PortInUseError, Server
+
+log = logging.getLogger(__name__)
 
 
 def choose_device(name: str) -> torch.device:
@@ -63,6 +66,7 @@ async def _serve(config: ServerConfig, device: torch.device) -> int:
     # looks through all of it again and again, for nearly half of the loop's time per message (bench/README.md).
     gc.collect()
     gc.freeze()
+    log.info("door: %s (%s)", server.listener.name, server.listener.reason)
     print(_line(server, device), flush=True)  # noqa: T201
     await stopped.wait()
     await server.stop()

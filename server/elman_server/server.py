@@ -31,6 +31,7 @@ from elman_server.oip.service import OpenInferenceService
 from elman_server.oip.stubs import grpc_service_pb2, grpc_service_pb2_grpc
 from elman_server.preparation import Preparation
 from elman_server.rehearsal import rehearse
+from elman_server.rpc.choice import choose, make_transport
 from elman_server.rpc.server import RpcServer
 from elman_server.service import InferenceService
 from elman_server.service_models import ModelsService
@@ -78,7 +79,9 @@ class Server:
         self.door = Door(self._engine, self.catalog, self.metrics)
         self._inference = InferenceService(self.door)
         self._open_inference = OpenInferenceService(self.door, strict_order=config.oip_strict_order)
-        self._grpc = RpcServer(OPTIONS)
+        self.listener = choose(config.door)
+        """Which door serves, and why."""
+        self._grpc = RpcServer(make_transport(self.listener, OPTIONS))
         self._scraped: tuple[WSGIServer, threading.Thread] | None = None
         self.address = ""
         """HOST:PORT that it listens on."""
@@ -101,7 +104,7 @@ class Server:
         for bundle in find_bundles(self._config.models):
             runtime = await self.catalog.load(bundle)
             await self.door.health.set(runtime.spec.name, SERVING)
-        self._grpc.start()
+        await self._grpc.start()
         for name in ("", *SERVICES[:4]):
             await self.door.health.set(name, SERVING)
 
