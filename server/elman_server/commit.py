@@ -106,6 +106,15 @@ class Commit:
         error = Cancelled("its caller went away before it ran; it was not applied")
         runtime.metrics.cancelled_rows.inc(self.drop_all(np.flatnonzero(waiting).tolist(), error))
 
+    def cancel_rows(self, frame: Frame, rows: NDArray[np.int64]) -> None:
+        """As `cancel`, for some rows of one frame."""
+        runtime, chunks = self._runtime, self._runtime.scheduler.chunks
+        numbers = [number for number, one in runtime.frames.items() if one is frame]
+        waiting = chunks["live"] & (chunks["launched"] == 0) & np.isin(chunks["frame"], numbers)
+        waiting &= np.isin(chunks["row"], rows)
+        error = Cancelled("its caller went away before it ran; it was not applied")
+        runtime.metrics.cancelled_rows.inc(self.drop_all(np.flatnonzero(waiting).tolist(), error))
+
     def _askers(self, settled: Settled) -> list[Frame]:
         # The frame of each row, or the one frame of them all.
         frames = self._runtime.frames

@@ -8,6 +8,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from elman_server.chores import SECONDS_BETWEEN, Chores
 from elman_server.clock import Clock
 from elman_server.delivery import Delivery
@@ -112,6 +115,15 @@ class Engine:
                 worker.commit.cancel(asker)
 
         self.post(cancel)  # they may be many
+
+    def cancel_rows(self, frame: Frame, rows: NDArray[np.int64]) -> None:
+        """Drops those of a frame's chunks that have not begun. From the loop's thread."""
+
+        def cancel() -> None:
+            for worker in self._workers:
+                worker.commit.cancel_rows(frame, rows)
+
+        self.post(cancel)
 
     def step(self) -> bool:
         """The plain loop's turn, whole: one batch of the next runtime that has work; whether there was one."""

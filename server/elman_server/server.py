@@ -32,10 +32,12 @@ from elman_server.oip.stubs import grpc_service_pb2, grpc_service_pb2_grpc
 from elman_server.preparation import Preparation
 from elman_server.rehearsal import rehearse
 from elman_server.rpc.choice import choose, make_transport
+from elman_server.rpc.native import NativeTransport
 from elman_server.rpc.server import RpcServer
 from elman_server.service import InferenceService
 from elman_server.service_models import ModelsService
 from elman_server.service_sessions import SessionsService
+from elman_server.single_rows import SingleRows
 
 log = logging.getLogger(__name__)
 
@@ -77,11 +79,15 @@ class Server:
         self._engine = Engine(asyncio.get_running_loop(), Clock())
         self.catalog = Catalog(config.models, Preparation(config, device), config.limits, self._engine, self.metrics)
         self.door = Door(self._engine, self.catalog, self.metrics)
-        self._inference = InferenceService(self.door)
         self._open_inference = OpenInferenceService(self.door, strict_order=config.oip_strict_order)
         self.listener = choose(config.door)
         """Which door serves, and why."""
-        self._grpc = RpcServer(make_transport(self.listener, OPTIONS))
+        transport = make_transport(self.listener, OPTIONS, self.door.instance)
+        self._grpc = RpcServer(transport)
+        single_rows = None
+        if isinstance(transport, NativeTransport):
+            single_rows = SingleRows(transport, self._engine, self.catalog, self.metrics)
+        self._inference = InferenceService(self.door, single_rows)
         self._scraped: tuple[WSGIServer, threading.Thread] | None = None
         self.address = ""
         """HOST:PORT that it listens on."""

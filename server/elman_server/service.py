@@ -14,6 +14,7 @@ from elman_server.frames import Frame, PackedFrame
 from elman_server.infer_call import InferCall, InferResult
 from elman_server.reading import check_answer, check_size, read_input, read_lengths, read_state, read_timeout, read_want
 from elman_server.rpc.context import Context
+from elman_server.single_rows import SingleRows
 from elman_server.step_stream import StepStream
 from elman_server.worker import Worker
 from elman_server.writing import write_tensors
@@ -22,7 +23,9 @@ from elman_server.writing import write_tensors
 class InferenceService(inference_pb2_grpc.InferenceServicer):
     """`elman.v1.Inference`."""
 
-    def __init__(self, door: Door) -> None:
+    def __init__(self, door: Door, single_rows: SingleRows | None = None) -> None:
+        """`single_rows`: takes frames of one row, where the native door serves."""
+        self._single_rows = single_rows
         self._door = door
         self._engine: Engine = door.engine
         self._catalog: Catalog = door.catalog
@@ -61,7 +64,9 @@ class InferenceService(inference_pb2_grpc.InferenceServicer):
             await abort(context, Draining("the server is stopping; reconnect"))
         door = self._door
         with self._callers.present(context.peer()) as caller:
-            stream = StepStream(context.call, self._engine, self._catalog, caller, door.instance, door.metrics)
+            stream = StepStream(
+                context.call, self._engine, self._catalog, caller, door.instance, door.metrics, self._single_rows
+            )
             self._streams.add(stream)
             try:
                 with door.counting_bugs("Step"):
@@ -73,6 +78,8 @@ class InferenceService(inference_pb2_grpc.InferenceServicer):
 
     def end_streams(self) -> None:
         """Has each stream refuse new frames and end once everything admitted is answered."""
+        if self._single_rows:
+            self._single_rows.draining = True
         for stream in self._streams:
             stream.end()
 

@@ -1,6 +1,6 @@
 """One `Step` stream: frames in, results out, each frame's rows ended exactly once."""
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 
@@ -15,6 +15,8 @@ from elman_server.frames import Frame
 from elman_server.metrics import Metrics
 from elman_server.reading import check_answer, check_size, read_frame, read_handles, read_letter
 from elman_server.rpc.call import Call
+from elman_server.rpc.native import NativeCall
+from elman_server.single_rows import SingleRows
 from elman_server.status import code_of
 from elman_server.stream import Stream
 from elman_server.worker import Worker
@@ -41,8 +43,14 @@ class StepStream(Stream[Reply]):
         caller: Caller,
         instance: str,
         metrics: Metrics,
+        single_rows: SingleRows | None = None,
     ) -> None:
+        """`single_rows`: takes its frames of one row, where the call is of the native door."""
         super().__init__(call, caller)
+        self._single_rows = single_rows
+        self._joined = False
+        self._waits_for_idle = False
+        self._is_idle = single_rows is None
         self._engine = engine
         self._catalog = catalog
         self._instance = instance
@@ -62,6 +70,35 @@ class StepStream(Stream[Reply]):
         seconds = self._clock.now() - frame.arrived
         self._answer(frame.frame_id, answer, ended, frame.num_bytes)  # whose bytes no longer count
         self._count(answer.frame_error, seconds)
+
+    def received(self, data: bytes) -> None:
+        """Takes in a message that came among frames of one row and is none."""
+        self._received(data)
+
+    def fail(self, error: Exception) -> None:
+        """Ends the stream: its frames met a bug."""
+        self._fail(error)
+
+    def _read_on(self) -> None:
+        if self._single_rows is None:
+            super()._read_on()
+        elif self._joined:
+            self._single_rows.hold_if_full(self._caller)
+        else:
+            self._joined = True
+            call = cast(NativeCall, self._call)
+            call.receive_all(self._received)
+            self._single_rows.join(call, self, self._caller)
+
+    def _end_if_done(self) -> None:
+        if not (self._is_idle or self._waits_for_idle) and (self._read_all or self.draining):
+            self._waits_for_idle = True
+            cast(NativeCall, self._call).when_idle(self._idle)
+        super()._end_if_done()
+
+    def _idle(self) -> None:
+        self._is_idle = True
+        self._end_if_done()
 
     def _accept(self, data: bytes) -> None:
         now = self._clock.now()
@@ -138,12 +175,14 @@ class StepStream(Stream[Reply]):
         self._caller.add(-item.num_rows, -item.answer.num_bytes)
 
     def _has_open(self) -> bool:
-        return self._open_frames > 0
+        return self._open_frames > 0 or not self._is_idle
 
     def _count(self, error: ServiceError | None, seconds: float) -> None:
         code = code_of(error).name if error else "OK"
         self._metrics.request("Step", code, seconds)
 
     def _let_go(self) -> None:
+        if self._single_rows:
+            self._single_rows.leave(cast(NativeCall, self._call), self._caller)
         if self._open_frames:
             self._engine.cancel(self)

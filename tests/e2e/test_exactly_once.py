@@ -101,7 +101,7 @@ async def test_a_bug_met_by_one_stream_ends_that_one_alone(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     served = await serve("lstm", max_caller_rows=4)
-    opened = await served.open("lstm", count=2)
+    opened = await served.open("lstm", count=3)
     data = [random_input(SPEC, RNG, 1)]
     unlucky, lucky = await served.step(), await served.step()  # one connection: one caller
     works = getattr(step_stream, where)

@@ -1,1 +1,1 @@
-"""How calls come and go: gRPC's server behind one small interface, by its C++ library (native) or by grpc.aio (plain)."""
+"""How calls come and go: gRPC's server behind one small interface, native in C++ or plain by grpc.aio."""

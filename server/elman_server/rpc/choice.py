@@ -36,6 +36,7 @@ def choose(door: Door) -> Choice:
     return Choice("plain", "elman-native is not installed; it is faster")
 
 
-def make_transport(choice: Choice, options: Options) -> Transport:
-    """A server of that kind, on the running event loop. `options`: gRPC's channel arguments."""
-    return NativeTransport(options) if choice.name == "native" else PlainTransport(options)
+def make_transport(choice: Choice, options: Options, server_instance: str = "") -> Transport:
+    """A server of that kind, on the running event loop. `options`: gRPC's channel arguments.
+    `server_instance`: this process's name."""
+    return NativeTransport(options, server_instance) if choice.name == "native" else PlainTransport(options)

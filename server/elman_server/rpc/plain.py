@@ -126,7 +126,7 @@ class PlainTransport(grpc.GenericRpcHandler):
         """Takes no more calls, and cancels those that have not ended by then; returns when all are over."""
         await self._server.stop(grace_seconds)
 
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any]:
         """grpc.aio's question: every method is a stream of bytes each way."""
         method = handler_call_details.method
 

@@ -4,10 +4,10 @@
 
 namespace elman {
 
-std::shared_ptr<Call> CallTable::Add(grpc::GenericCallbackServerContext* context, EventQueue* events) {
+std::shared_ptr<Call> CallTable::Add(grpc::GenericCallbackServerContext* context, Door* door) {
   std::lock_guard<std::mutex> lock(mutex_);
   const uint64_t number = next_++;
-  auto call = std::make_shared<Call>(number, context, this, events);
+  auto call = std::make_shared<Call>(number, context, door);
   calls_.emplace(number, call);
   return call;
 }
@@ -27,12 +27,14 @@ void CallTable::Remove(uint64_t number) {
   calls_.erase(found);
 }
 
-std::vector<std::shared_ptr<Call>> CallTable::All() {
+std::vector<std::shared_ptr<Call>> CallTable::FindAll(const uint64_t* numbers, size_t count) {
   std::lock_guard<std::mutex> lock(mutex_);
-  std::vector<std::shared_ptr<Call>> all;
-  all.reserve(calls_.size());
-  for (const auto& [number, call] : calls_) all.push_back(call);
-  return all;
+  std::vector<std::shared_ptr<Call>> found(count);
+  for (size_t i = 0; i < count; ++i) {
+    const auto one = calls_.find(numbers[i]);
+    if (one != calls_.end()) found[i] = one->second;
+  }
+  return found;
 }
 
 }  // namespace elman

@@ -1,7 +1,6 @@
 // The calls that there are, by number.
 #pragma once
 
-#include <condition_variable>
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -16,11 +15,11 @@ namespace elman {
 class CallTable {
  public:
   // Makes a call; it stays until gRPC is done with it.
-  std::shared_ptr<Call> Add(grpc::GenericCallbackServerContext* context, EventQueue* events);
+  std::shared_ptr<Call> Add(grpc::GenericCallbackServerContext* context, Door* door);
   // The call, or nothing if it is over.
   std::shared_ptr<Call> Find(uint64_t number);
+  std::vector<std::shared_ptr<Call>> FindAll(const uint64_t* numbers, size_t count);
   void Remove(uint64_t number);
-  std::vector<std::shared_ptr<Call>> All();
 
  private:
   std::mutex mutex_;

@@ -6,7 +6,8 @@
 
 namespace elman {
 
-Door::Door(std::map<std::string, int> options) : options_(std::move(options)) {}
+Door::Door(std::map<std::string, int> options, std::string server_instance)
+    : options_(std::move(options)), server_instance_(std::move(server_instance)) {}
 
 Door::~Door() { Stop(0); }
 
@@ -35,7 +36,7 @@ void Door::Stop(double grace_seconds) {
 }
 
 grpc::ServerGenericBidiReactor* Door::CreateReactor(grpc::GenericCallbackServerContext* context) {
-  const auto call = calls_.Add(context, &events_);
+  const auto call = calls_.Add(context, this);
   call->Open();
   return call.get();
 }

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "call_table.h"
+#include "caller.h"
 #include "event_queue.h"
 
 namespace elman {
@@ -16,8 +17,8 @@ namespace elman {
 // gRPC's C++ server with one generic service: it knows no method.
 class Door final : public grpc::CallbackGenericService {
  public:
-  // `options`: gRPC's channel arguments.
-  explicit Door(std::map<std::string, int> options);
+  // `options`: gRPC's channel arguments. `server_instance`: frames for another one are no frames of one row.
+  Door(std::map<std::string, int> options, std::string server_instance);
   ~Door() override;
 
   // Listens at HOST:PORT or unix:PATH once started; throws std::runtime_error from Start where it cannot.
@@ -29,14 +30,18 @@ class Door final : public grpc::CallbackGenericService {
 
   EventQueue& events() { return events_; }
   CallTable& calls() { return calls_; }
+  CallerTable& callers() { return callers_; }
+  const std::string& server_instance() const { return server_instance_; }
 
   grpc::ServerGenericBidiReactor* CreateReactor(grpc::GenericCallbackServerContext* context) override;
 
  private:
   const std::map<std::string, int> options_;
+  const std::string server_instance_;
   std::vector<std::string> addresses_;
   EventQueue events_;
   CallTable calls_;
+  CallerTable callers_;
   std::unique_ptr<grpc::Server> server_;
 };
 

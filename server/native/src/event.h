@@ -9,6 +9,8 @@
 #include <utility>
 #include <vector>
 
+#include "frame_batch.h"
+
 namespace elman {
 
 enum class EventKind : int {
@@ -17,6 +19,8 @@ enum class EventKind : int {
   kReadAll = 2,   // no message comes any more: the caller has said so, or is gone
   kSent = 3,      // a message was written, or (`ok` false) will never be
   kOver = 4,      // nothing travels any more; `ok`: the status was the server's own
+  kIdle = 5,      // as asked for: every frame is answered, and every answer written
+  kFrames = 6,    // frames of one row, of any calls: `frames`
 };
 
 // How a call began.
@@ -31,8 +35,9 @@ struct Event {
   uint64_t call;
   EventKind kind;
   bool ok = true;
-  grpc::ByteBuffer message;
-  std::unique_ptr<Opening> opening;
+  grpc::ByteBuffer message = {};
+  std::unique_ptr<Opening> opening = nullptr;
+  std::shared_ptr<FrameBatch> frames = nullptr;
 };
 
 }  // namespace elman

@@ -1,0 +1,60 @@
+// Whom limits count: what was written to it, and whether it is read any further.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <unordered_map>
+#include <vector>
+
+namespace elman {
+
+class Call;
+
+// Safe on any thread.
+class Caller {
+ public:
+  explicit Caller(int64_t number) : number_(number) {}
+
+  int64_t number() const { return number_; }
+  bool IsHeld();
+  // Whether the caller is held; if so the call reads on when it is let go.
+  bool PauseIfHeld(const std::shared_ptr<Call>& call);
+  // From now on none of its calls reads any further.
+  void Hold();
+  // Ends that; the calls that are to read on.
+  std::vector<std::shared_ptr<Call>> Release();
+
+ private:
+  const int64_t number_;
+  std::mutex mutex_;
+  bool is_held_ = false;
+  std::vector<std::shared_ptr<Call>> paused_;
+};
+
+// What was written to a caller, or never will be.
+struct Sent {
+  int64_t caller;
+  int64_t num_rows;
+  int64_t num_bytes;
+};
+
+// The callers that there are, by number, and what was written to them since it was last asked.
+class CallerTable {
+ public:
+  std::shared_ptr<Caller> Add();
+  std::shared_ptr<Caller> Find(int64_t number);
+  void Remove(int64_t number);
+
+  void AddSent(int64_t caller, int64_t num_rows, int64_t num_bytes);
+  std::vector<Sent> TakeSent();
+
+ private:
+  std::mutex mutex_;
+  std::unordered_map<int64_t, std::shared_ptr<Caller>> callers_;
+  int64_t next_ = 1;
+  std::mutex sent_mutex_;
+  std::unordered_map<int64_t, Sent> sent_;
+};
+
+}  // namespace elman
