@@ -88,7 +88,7 @@ class SingleRows:
         self._callers: dict[int, Caller] = {}  # by number
         self._numbers: dict[Caller, int] = {}
         self._joined: Counter[int] = Counter()  # streams by caller
-        self._held: set[int] = set()  # callers that are read no further
+        self._full: set[int] = set()  # callers that are read no further
         self._open: set[MergedFrame] = set()
         self.draining = False
         """Whether what comes is refused, stream by stream."""
@@ -99,7 +99,7 @@ class SingleRows:
         """From now on the call's frames come this way; what is no frame of one row goes to the stream by itself."""
         number = self._numbers.get(caller)
         if number is None:
-            number = self._numbers[caller] = self._door.add_caller()
+            number = self._numbers[caller] = self._door.add_caller(caller.room)
             self._callers[number] = caller
         self._streams[call.number] = stream
         self._joined[number] += 1
@@ -121,7 +121,7 @@ class SingleRows:
         caller = self._callers[number]
         if not (self._joined[number] or caller.rows):
             del self._callers[number], self._numbers[caller], self._joined[number]
-            self._held.discard(number)
+            self._full.discard(number)
             self._door.remove_caller(number)
 
     # ---- what has come
@@ -130,6 +130,14 @@ class SingleRows:
         columns = batch.columns()
         models = self._catalog.key.models(columns["handle"])
         now = self._engine.clock.now()
+        try:
+            self._take_groups(batch, columns, models, now)
+        finally:
+            for number in np.unique(columns["caller"]).tolist():
+                if number in self._callers:
+                    self.settle(self._callers[number])
+
+    def _take_groups(self, batch: "FrameBatch", columns: dict[str, NDArray[Any]], models: I64, now: float) -> None:
         for rows, kind in _groups(columns, models):
             worker = self._catalog.worker(kind.model)
             if worker is None or self.draining or not _has_room(kind, worker):
@@ -260,23 +268,19 @@ class SingleRows:
         if caller is None:
             return
         caller.add(rows, num_bytes)
-        if rows > 0:
-            self.hold_if_full(caller)
 
-    def hold_if_full(self, caller: Caller) -> None:
-        """Reads a caller no further until it has room."""
-        number = self._numbers[caller]
-        if caller.is_full and number not in self._held:
-            self._held.add(number)
-            self._door.hold_caller(number)
-            caller.when_room(partial(self._let_on, number, caller))
+    def settle(self, caller: Caller) -> None:
+        """Has the door read as much more of the caller as it has room for."""
+        number, room = self._numbers[caller], caller.room
+        self._door.set_room(number, room)
+        if not room and number not in self._full:
+            self._full.add(number)
+            caller.when_room(partial(self._read_on, number, caller))
 
-    def _let_on(self, number: int, caller: Caller) -> None:
-        if caller.is_full:
-            caller.when_room(partial(self._let_on, number, caller))
-        else:
-            self._held.discard(number)
-            self._door.release_caller(number)
+    def _read_on(self, number: int, caller: Caller) -> None:
+        self._full.discard(number)
+        if number in self._callers:
+            self.settle(caller)
 
     def _sent(self, sent: list[tuple[int, int, int]]) -> None:
         for number, rows, num_bytes in sent:

@@ -83,7 +83,7 @@ class StepStream(Stream[Reply]):
         if self._single_rows is None:
             super()._read_on()
         elif self._joined:
-            self._single_rows.hold_if_full(self._caller)
+            self._single_rows.settle(self._caller)
         else:
             self._joined = True
             call = cast(NativeCall, self._call)

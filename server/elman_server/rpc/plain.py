@@ -24,7 +24,8 @@ class PlainCall:
         self._loop = asyncio.get_running_loop()
         self._is_finished = False
         self._ending: asyncio.Future[tuple[grpc.StatusCode, str, Metadata, bytes | None]] = self._loop.create_future()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._reading: asyncio.Task[None] | None = None
+        self._writing: asyncio.Task[None] | None = None
 
     def peer(self) -> str:
         """The caller's address."""
@@ -37,11 +38,11 @@ class PlainCall:
 
     def receive(self, then: Received) -> None:
         """Reads one more message."""
-        self._run(self._receive(then), partial(then, None))
+        self._reading = self._run(self._receive(then), partial(then, None))
 
     def send(self, message: bytes, then: Sent) -> None:
         """Writes a message."""
-        self._run(self._send(message, then), partial(then, False))
+        self._writing = self._run(self._send(message, then), partial(then, False))
 
     def finish(
         self, code: grpc.StatusCode, details: str = "", trailing: Metadata = (), message: bytes | None = None
@@ -55,8 +56,8 @@ class PlainCall:
         """Waits for the status, and ends the call with it. Cancelled if the caller goes away first."""
         try:
             code, details, trailing, message = await self._ending
-            while self._tasks:  # what is being written leaves first
-                await asyncio.wait(list(self._tasks), return_when=asyncio.FIRST_COMPLETED)
+            if self._writing:  # it leaves first
+                await asyncio.wait({self._writing})
             if message is not None:
                 await self._context.write(message)
             if code is grpc.StatusCode.OK:
@@ -68,20 +69,19 @@ class PlainCall:
 
     def _end(self) -> None:
         self.is_over = True
-        for task in self._tasks:
-            task.cancel()
+        for task in (self._reading, self._writing):
+            if task:
+                task.cancel()
         on_cancel, self.on_cancel = self.on_cancel, None
         if on_cancel and not self._is_finished:
             on_cancel()
 
-    def _run(self, coroutine: Coroutine[Any, Any, None], instead: Callable[[], None]) -> None:
+    def _run(self, coroutine: Coroutine[Any, Any, None], instead: Callable[[], None]) -> asyncio.Task[None] | None:
         if self.is_over or self._is_finished:
             coroutine.close()
             self._loop.call_soon(instead)
-            return
-        task = self._loop.create_task(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+            return None
+        return self._loop.create_task(coroutine)
 
     async def _receive(self, then: Received) -> None:
         message: bytes | None = None
@@ -126,7 +126,7 @@ class PlainTransport(grpc.GenericRpcHandler):
         """Takes no more calls, and cancels those that have not ended by then; returns when all are over."""
         await self._server.stop(grace_seconds)
 
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any]:
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[Any, Any]":
         """grpc.aio's question: every method is a stream of bytes each way."""
         method = handler_call_details.method
 

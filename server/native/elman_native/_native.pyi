@@ -114,14 +114,11 @@ class Door:
     def tell_idle(self, call: int) -> None:
         """Asks to be told once every frame of one row is answered and everything written."""
 
-    def add_caller(self) -> int:
-        """One more whom limits count; its number."""
+    def add_caller(self, room: int) -> int:
+        """One more whom limits count, and how many messages may be read from it; its number."""
 
     def remove_caller(self, caller: int) -> None:
         """It has no calls any more."""
 
-    def hold_caller(self, caller: int) -> None:
-        """Reads its calls no further."""
-
-    def release_caller(self, caller: int) -> None:
-        """Reads on."""
+    def set_room(self, caller: int, room: int) -> None:
+        """How many messages of its calls may be read from now on. With 0, what is written to it wakes the loop."""

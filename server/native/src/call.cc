@@ -43,9 +43,7 @@ void Call::BeginFrames(std::shared_ptr<Caller> caller) {
 }
 
 void Call::ReadOn() {
-  const auto self = shared_from_this();
-  if (caller_->PauseIfHeld(self) || door_->events().PauseIfFull(self)) return;
-  Receive();
+  if (!door_->events().PauseIfFull(shared_from_this())) Receive();
 }
 
 void Call::Send(grpc::ByteBuffer message) {
@@ -95,7 +93,7 @@ void Call::OnReadDone(bool ok) {
     event.message = std::move(message);
     door_->events().Push(std::move(event));
   }
-  if (reads_on) ReadOn();
+  if (reads_on && !caller_->CountAndPauseIfFull(shared_from_this())) ReadOn();
 }
 
 void Call::OnWriteDone(bool ok) {
@@ -183,7 +181,7 @@ void Call::Settle(const Outgoing& outgoing, bool ok) {
     door_->events().Push({number_, EventKind::kSent, ok});
   } else {
     door_->callers().AddSent(caller_->number(), outgoing.num_rows, outgoing.num_bytes);
-    if (caller_->IsHeld()) door_->events().Wake();  // it may have room now
+    if (caller_->IsFull()) door_->events().Wake();  // it may have room now
   }
 }
 

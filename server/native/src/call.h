@@ -49,7 +49,7 @@ class Call final : public grpc::ServerGenericBidiReactor, public std::enable_sha
   void Receive();
   // From now on messages are read as they come: frames of one row into the queue's batch, others as kReceived.
   void BeginFrames(std::shared_ptr<Caller> caller);
-  // Reads on, after a pause.
+  // Reads on, after a pause of the caller's.
   void ReadOn();
   // Writes a message: kSent follows.
   void Send(grpc::ByteBuffer message);

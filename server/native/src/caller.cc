@@ -4,34 +4,30 @@
 
 namespace elman {
 
-bool Caller::IsHeld() {
+bool Caller::IsFull() {
   std::lock_guard<std::mutex> lock(mutex_);
-  return is_held_;
+  return room_ <= 0;
 }
 
-bool Caller::PauseIfHeld(const std::shared_ptr<Call>& call) {
+bool Caller::CountAndPauseIfFull(const std::shared_ptr<Call>& call) {
   std::lock_guard<std::mutex> lock(mutex_);
-  if (is_held_) paused_.push_back(call);
-  return is_held_;
+  const bool is_full = --room_ <= 0;
+  if (is_full) paused_.push_back(call);
+  return is_full;
 }
 
-void Caller::Hold() {
+std::vector<std::shared_ptr<Call>> Caller::SetRoom(int64_t room) {
   std::lock_guard<std::mutex> lock(mutex_);
-  is_held_ = true;
-}
-
-std::vector<std::shared_ptr<Call>> Caller::Release() {
-  std::lock_guard<std::mutex> lock(mutex_);
-  is_held_ = false;
+  room_ = room;
   std::vector<std::shared_ptr<Call>> paused;
-  paused.swap(paused_);
+  if (room_ > 0) paused.swap(paused_);
   return paused;
 }
 
-std::shared_ptr<Caller> CallerTable::Add() {
+std::shared_ptr<Caller> CallerTable::Add(int64_t room) {
   std::lock_guard<std::mutex> lock(mutex_);
   const int64_t number = next_++;
-  return callers_.emplace(number, std::make_shared<Caller>(number)).first->second;
+  return callers_.emplace(number, std::make_shared<Caller>(number, room)).first->second;
 }
 
 std::shared_ptr<Caller> CallerTable::Find(int64_t number) {

@@ -14,21 +14,20 @@ class Call;
 // Safe on any thread.
 class Caller {
  public:
-  explicit Caller(int64_t number) : number_(number) {}
+  Caller(int64_t number, int64_t room) : number_(number), room_(room) {}
 
   int64_t number() const { return number_; }
-  bool IsHeld();
-  // Whether the caller is held; if so the call reads on when it is let go.
-  bool PauseIfHeld(const std::shared_ptr<Call>& call);
-  // From now on none of its calls reads any further.
-  void Hold();
-  // Ends that; the calls that are to read on.
-  std::vector<std::shared_ptr<Call>> Release();
+  // Whether nothing more is read from it.
+  bool IsFull();
+  // One message less may be read; if that was the last one, the call reads on when there is room.
+  bool CountAndPauseIfFull(const std::shared_ptr<Call>& call);
+  // How many messages may be read; the calls that are to read on.
+  std::vector<std::shared_ptr<Call>> SetRoom(int64_t room);
 
  private:
   const int64_t number_;
   std::mutex mutex_;
-  bool is_held_ = false;
+  int64_t room_;
   std::vector<std::shared_ptr<Call>> paused_;
 };
 
@@ -42,7 +41,7 @@ struct Sent {
 // The callers that there are, by number, and what was written to them since it was last asked.
 class CallerTable {
  public:
-  std::shared_ptr<Caller> Add();
+  std::shared_ptr<Caller> Add(int64_t room);
   std::shared_ptr<Caller> Find(int64_t number);
   void Remove(int64_t number);
 

@@ -237,14 +237,10 @@ void Answer(Door& door, const Array<uint64_t>& call, const Array<int64_t>& calle
   SendAnswers(&door, c);
 }
 
-void ReleaseCaller(Door& door, int64_t number) {
+void SetRoom(Door& door, int64_t number, int64_t room) {
   const auto caller = door.callers().Find(number);
   if (!caller) return;
-  for (const auto& call : caller->Release()) call->ReadOn();
-}
-
-void HoldCaller(Door& door, int64_t number) {
-  if (const auto caller = door.callers().Find(number)) caller->Hold();
+  for (const auto& call : caller->SetRoom(room)) call->ReadOn();
 }
 
 }  // namespace
@@ -279,9 +275,9 @@ PYBIND11_MODULE(_native, module) {
            py::arg("output"), py::arg("is_last"), py::arg("h_n"), py::arg("c_n"))
       .def("uncount_frame", &elman::UncountFrame, py::arg("call"))
       .def("tell_idle", &elman::TellIdle, py::arg("call"))
-      .def("add_caller", [](Door& door) { return door.callers().Add()->number(); })
+      .def(
+          "add_caller", [](Door& door, int64_t room) { return door.callers().Add(room)->number(); }, py::arg("room"))
       .def(
           "remove_caller", [](Door& door, int64_t number) { door.callers().Remove(number); }, py::arg("caller"))
-      .def("hold_caller", &elman::HoldCaller, py::arg("caller"))
-      .def("release_caller", &elman::ReleaseCaller, py::arg("caller"), release);
+      .def("set_room", &elman::SetRoom, py::arg("caller"), py::arg("room"), release);
 }
