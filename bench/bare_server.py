@@ -7,6 +7,7 @@ from typing import Any
 import grpc
 
 from elman.v1 import inference_pb2, models_pb2
+from elman_server.rpc.choice import choose, make_transport
 from elman_server.rpc.server import RpcServer
 
 FREE_PORT = "127.0.0.1:0"
@@ -26,13 +27,13 @@ async def serve_bare(name: str, step: Step, input_size: int) -> None:
     await server.wait_for_termination()
 
 
-async def serve_bare_on_core(name: str, step: Step, input_size: int) -> None:
-    """As `serve_bare`, by elman's own gRPC server."""
-    server = RpcServer()
+async def serve_bare_on_door(name: str, step: Step, input_size: int) -> None:
+    """As `serve_bare`, by the door that elman's server has here."""
+    server = RpcServer(make_transport(choose("auto"), ()))
     for service, handlers in _handlers(step, input_size).items():
         server.add_registered_method_handlers(service, handlers)
     port = server.add_insecure_port(FREE_PORT)
-    server.start()
+    await server.start()
     _say(name, port)
     await asyncio.Event().wait()
 

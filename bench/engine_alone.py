@@ -13,7 +13,7 @@ from elman_server.answers import Answer
 from elman_server.clock import Clock
 from elman_server.config import Limits
 from elman_server.engine import Engine
-from elman_server.frames import Frame, PackedFrame, Want
+from elman_server.frames import Frame, Want
 from elman_server.handles import HandleKey
 from elman_server.metrics import Metrics
 from elman_server.runtime import Runtime
@@ -53,7 +53,7 @@ class EngineAlone:
         return frames * len(self._handles) / (time.perf_counter() - began)
 
     def _step(self) -> None:
-        frame = PackedFrame(
+        frame = Frame(
             frame_id=1,
             handles=self._handles,
             lengths=np.ones(len(self._handles), np.int64),

@@ -27,7 +27,7 @@ class Sides:
 
     served: Served
     echo: Served
-    core_echo: Served
+    door_echo: Served
     own: Clients
 
 
@@ -37,8 +37,8 @@ class Round:
 
     ours: Outcome
     echo: Outcome
-    core_echo: Outcome
-    """On grpcio's core alone, which our server is built on."""
+    door_echo: Outcome
+    """On the server's own door, which our server is built on."""
 
     def over(self, echo: Outcome) -> float:
         """Our p50 over what it may be beside an echo's; of `echo` it is what the bar speaks of."""
@@ -52,8 +52,8 @@ def measure(effort: Effort, folder: Path) -> Result:
     with ExitStack() as stack:
         served = stack.enter_context(serve(models))
         echo = stack.enter_context(serve_module("bench.echo", *sizes))
-        core_echo = stack.enter_context(serve_module("bench.core_echo", *sizes))
-        sides = Sides(served, echo, core_echo, stack.enter_context(clients()))
+        door_echo = stack.enter_context(serve_module("bench.door_echo", *sizes))
+        sides = Sides(served, echo, door_echo, stack.enter_context(clients()))
         found = [_round(effort, sides) for _ in rounds("latency", effort.rounds)]
     return Result(
         name="latency",
@@ -72,11 +72,11 @@ def measure(effort: Effort, folder: Path) -> Result:
 
 def _round(effort: Effort, sides: Sides) -> Round:
     load = Load(sides.served.address, NAME, warm_up_seconds=effort.warm_up_seconds, seconds=effort.seconds)
-    echo, core_echo = (
+    echo, door_echo = (
         sides.own.run(replace(load, address=one.address, handles=(1,)), one.probe)
-        for one in (sides.echo, sides.core_echo)
+        for one in (sides.echo, sides.door_echo)
     )
-    return Round(sides.own.run(load, sides.served.probe), echo, core_echo)
+    return Round(sides.own.run(load, sides.served.probe), echo, door_echo)
 
 
 def _figures(found: list[Round]) -> tuple[Figure, ...]:
@@ -85,11 +85,11 @@ def _figures(found: list[Round]) -> tuple[Figure, ...]:
         Figure("p99", median(found, lambda r: r.ours.latency(99) * 1e3), "ms"),
         Figure("echo's p50", median(found, lambda r: r.echo.latency(50) * 1e3), "ms"),
         Figure("echo's p99", median(found, lambda r: r.echo.latency(99) * 1e3), "ms"),
-        Figure("p50 of an echo on grpcio's core alone", median(found, lambda r: r.core_echo.latency(50) * 1e3), "ms"),
-        Figure("p99 of an echo on grpcio's core alone", median(found, lambda r: r.core_echo.latency(99) * 1e3), "ms"),
+        Figure("p50 of an echo on the server's own door", median(found, lambda r: r.door_echo.latency(50) * 1e3), "ms"),
+        Figure("p99 of an echo on the server's own door", median(found, lambda r: r.door_echo.latency(99) * 1e3), "ms"),
         Figure(
-            "p50 of one step over 1.5 p50 of an echo on grpcio's core alone and 2 computations' p50",
-            median(found, lambda r: r.over(r.core_echo)),
+            "p50 of one step over 1.5 p50 of an echo on the server's own door and 2 computations' p50",
+            median(found, lambda r: r.over(r.door_echo)),
         ),
         Figure("elman_compute_seconds p50", median(found, lambda r: r.ours.server.compute_p50 * 1e3), "ms"),
         Figure("elman_compute_seconds mean", median(found, _compute_mean) * 1e3, "ms"),

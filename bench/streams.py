@@ -28,7 +28,7 @@ class Sides:
     kernel: Kernel
     served: Served
     echo: Served
-    core_echo: Served
+    door_echo: Served
     batching: Served
     own: Clients
 
@@ -39,8 +39,8 @@ class Round:
 
     ours: Outcome
     echo: Outcome
-    core_echo: Outcome
-    """On grpcio's core alone, which our server is built on."""
+    door_echo: Outcome
+    """On the server's own door, which our server is built on."""
     batching: Outcome
     """The echo that batches: what a server of this kind costs on grpc.aio at least."""
     kernel: KernelRun
@@ -57,10 +57,10 @@ def measure(effort: Effort, folder: Path) -> Result:
     with ExitStack() as stack:
         served = stack.enter_context(serve(models))
         echo = stack.enter_context(serve_module("bench.echo", *sizes))
-        core_echo = stack.enter_context(serve_module("bench.core_echo", *sizes))
+        door_echo = stack.enter_context(serve_module("bench.door_echo", *sizes))
         batching = stack.enter_context(serve_module("bench.batching_echo", "--models", str(models)))
         own = stack.enter_context(clients())
-        sides = Sides(Kernel(models, effort.sessions), served, echo, core_echo, batching, own)
+        sides = Sides(Kernel(models, effort.sessions), served, echo, door_echo, batching, own)
         found = [_round(effort, effort.sessions, sides) for _ in rounds("streams", effort.rounds)]
         sweep = []
         for callers in effort.sweep:
@@ -84,13 +84,13 @@ def measure(effort: Effort, folder: Path) -> Result:
 
 def _round(effort: Effort, callers: int, sides: Sides) -> Round:
     own, handles = sides.own, tuple(range(callers))
-    echo, core_echo, batching = (
+    echo, door_echo, batching = (
         own.run(_load(effort, callers, one.address, handles), one.probe)
-        for one in (sides.echo, sides.core_echo, sides.batching)
+        for one in (sides.echo, sides.door_echo, sides.batching)
     )
     ours = own.run(_load(effort, callers, sides.served.address), sides.served.probe)
     kernel = sides.kernel.run(max(1, round(ours.server.rows_per_batch)), effort.seconds / 2)
-    return Round(ours, echo, core_echo, batching, kernel)
+    return Round(ours, echo, door_echo, batching, kernel)
 
 
 def _cpu(outcome: Outcome) -> float:
@@ -114,8 +114,10 @@ def _figures(found: list[Round]) -> tuple[Figure, ...]:
     return (
         Figure("server", median(found, lambda r: _cpu(r.ours) * 1e6), "us of processor time per session-step"),
         Figure("echo", median(found, lambda r: _cpu(r.echo) * 1e6), MESSAGE_UNIT),
-        Figure("an echo on grpcio's core alone", median(found, lambda r: _cpu(r.core_echo) * 1e6), MESSAGE_UNIT),
-        Figure("server, over an echo on grpcio's core alone and kernel", median(found, lambda r: r.over(r.core_echo))),
+        Figure("an echo on the server's own door", median(found, lambda r: _cpu(r.door_echo) * 1e6), MESSAGE_UNIT),
+        Figure(
+            "server, over an echo on the server's own door and kernel", median(found, lambda r: r.over(r.door_echo))
+        ),
         Figure(
             "an echo that batches and runs the kernel", median(found, lambda r: _cpu(r.batching) * 1e6), MESSAGE_UNIT
         ),
@@ -134,7 +136,7 @@ def _figures(found: list[Round]) -> tuple[Figure, ...]:
 
 
 def _table(effort: Effort, sweep: list[Round]) -> Table:
-    costs = ("us/step", "echo us", "core echo us", "kernel us")
+    costs = ("us/step", "echo us", "door echo us", "kernel us")
     header = ("callers", "session-steps/s", "rows per batch", *costs, "p50 ms", "p99 ms")
     rows = [
         (
@@ -143,7 +145,7 @@ def _table(effort: Effort, sweep: list[Round]) -> Table:
             r.ours.server.rows_per_batch,
             _cpu(r.ours) * 1e6,
             _cpu(r.echo) * 1e6,
-            _cpu(r.core_echo) * 1e6,
+            _cpu(r.door_echo) * 1e6,
             r.kernel.step_cpu_seconds_per_row * 1e6,
             r.ours.latency(50) * 1e3,
             r.ours.latency(99) * 1e3,

@@ -1,7 +1,7 @@
 """Answers: a batch's outputs on their way back, cut into one part per frame."""
 
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,30 +51,6 @@ class Answer:
     def num_ended(self) -> int:
         """Rows that end with this answer."""
         return len(self.finished) + len(self.errors)
-
-
-class StepAnswer(NamedTuple):
-    """The answer to a letter of one step, whole: what most messages are answered with."""
-
-    position: int
-    """Its session's."""
-    output: bytes
-    """[output_size] float32, little-endian."""
-
-    @property
-    def frame_error(self) -> ServiceError | None:
-        """None: it was admitted."""
-        return None
-
-    @property
-    def num_bytes(self) -> int:
-        """Bytes of the tensor."""
-        return len(self.output)
-
-    @property
-    def num_ended(self) -> int:
-        """Rows that end with this answer."""
-        return 1
 
 
 _NONE = np.empty(0, np.int64)

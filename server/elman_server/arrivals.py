@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from elman_server.chunks import begin_chunk
 from elman_server.compiled import compiled
-from elman_server.frames import Frame, Letter
+from elman_server.frames import Frame
 from elman_server.numbers import take
 from elman_server.queues import append
 from elman_server.runtime import Runtime
@@ -28,7 +28,6 @@ ARRIVAL = np.dtype(
     [
         ("end", np.int64),  # rows of the frames up to this one
         ("kind", np.int64),  # Frame.kind
-        ("deadline", np.float64),
         ("arrived", np.float64),
         ("at", np.int64),  # where its steps begin in its block: see Inputs
         ("refused", np.bool_),
@@ -59,12 +58,10 @@ class Arrivals:
         """`lent`: [K] slots lent to the rows of the only frame, which is of `Infer`. `data`: [N, *features] the frames'
         packed tensors, one after the other."""
         self.frames = frames
-        letters = [frame for frame in frames if isinstance(frame, Letter)]
-        rows = _rows_of_letters(letters) if len(letters) == len(frames) else _rows(frames)
-        handles, self.lengths, self._positions, self.data = rows
+        handles, self.lengths, self._positions, self._deadlines, self.data = _rows(frames)
         self.handles = handles if lent is None else lent.view(np.uint64)
         ends = accumulate([frame.num_rows for frame in frames])
-        records = [(end, f.kind, f.deadline, f.arrived, 0, False, -1) for end, f in zip(ends, frames, strict=True)]
+        records = [(end, f.kind, f.arrived, 0, False, -1) for end, f in zip(ends, frames, strict=True)]
         self.table: Table = np.array(records, ARRIVAL)
         self._is_lent = lent is not None
 
@@ -79,7 +76,8 @@ class Arrivals:
         sessions, scheduler, frames = runtime.sessions, runtime.scheduler, runtime.frames
         chunks, queues, gaps = scheduler.chunks, scheduler.queues, runtime.metrics.reuse_gap
         outcome, slots, begins, admitted, taken, steps = _take_in(
-            self.handles, self.lengths, self._positions, _NONE if barred is None else barred, self.table,
+            self.handles, self.lengths, self._positions, self._deadlines,
+            _NONE if barred is None else barred, self.table,
             self._is_lent, block, sessions.key.rounds, sessions.table,
             chunks.table, chunks.free.stack, chunks.free.count,
             queues.table, queues.line.items, queues.line.span,
@@ -87,6 +85,9 @@ class Arrivals:
             gaps.bounds, gaps.counts, gaps.total,
         )  # fmt: skip
         frames.fill(self.table["number"].tolist(), self.frames)
+        for frame, end in zip(self.frames, self.table["end"].tolist(), strict=True):
+            frame.model = runtime.number
+            frame.slots = slots[end - frame.num_rows : end]
         runtime.queue_bytes += steps * runtime.input.num_bytes
         runtime.inputs.keep(block, taken)
         return Rows(outcome, slots, begins, admitted, taken)
@@ -97,7 +98,7 @@ _NONE = np.zeros(0, np.bool_)
 
 @compiled
 def _take_in(
-    handles: U64, lengths: I64, positions: I64, barred: Flags, arrivals: Table,
+    handles: U64, lengths: I64, positions: I64, deadlines: F64, barred: Flags, arrivals: Table,
     is_lent: bool, block: int, rounds: NDArray[np.uint32], sessions: Table,
     chunks: Table, free_chunks: I64, num_free_chunks: I64,
     queues: Table, line: I64, line_span: I64,
@@ -131,7 +132,7 @@ def _take_in(
         session.admitted += lengths[r]
         _refer(arrival, frames_left, free_frames, num_free_frames)
         number = take(free_chunks, num_free_chunks)
-        _fill(number, slot, begins[r], lengths[r], r - first, block, arrivals, f, chunks)
+        _fill(number, slot, begins[r], lengths[r], deadlines[r], r - first, block, arrivals, f, chunks)
         append(number, chunks, queues, line, line_span)
         taken += 1
         steps += lengths[r]
@@ -160,8 +161,9 @@ def _refer(arrival: Any, left: I64, stack: I64, count: I64) -> None:
 
 @compiled
 def _fill(
-    number: int, slot: int, begin: int, length: int, row: int, block: int, arrivals: Table, f: int, chunks: Table
-) -> None:
+    number: int, slot: int, begin: int, length: int, deadline: float, row: int,
+    block: int, arrivals: Table, f: int, chunks: Table,
+) -> None:  # fmt: skip
     """Makes a record that of a new chunk, row `row` of frame `f`."""
     begin_chunk(number, chunks)
     chunk, arrival = chunks[number], arrivals[f]
@@ -169,7 +171,7 @@ def _fill(
     chunk.begin = begin
     chunk.length = length
     chunk.kind = arrival.kind
-    chunk.deadline = arrival.deadline
+    chunk.deadline = deadline
     chunk.arrived = arrival.arrived
     chunk.frame = arrival.number
     chunk.row = chunk.source = row
@@ -181,17 +183,8 @@ class _Columns(NamedTuple):
     handles: U64  # [R]
     lengths: I64  # [R]
     positions: I64  # [R], -1 where they are implied
+    deadlines: F64  # [R] seconds on the engine's clock
     data: Array  # [N, *features] the frames' packed tensors, one after the other
-
-
-def _rows_of_letters(letters: Sequence[Letter]) -> _Columns:
-    lengths = np.array([letter.length for letter in letters])
-    return _Columns(
-        np.array([letter.handle for letter in letters], np.uint64),
-        lengths,
-        np.array([letter.position for letter in letters]),
-        letters[0].input.array(bytearray().join([letter.raw for letter in letters]), int(lengths.sum())),
-    )
 
 
 def _rows(frames: Sequence[Frame]) -> _Columns:
@@ -200,6 +193,7 @@ def _rows(frames: Sequence[Frame]) -> _Columns:
         _joined([frame.handles for frame in frames]),
         _joined([frame.lengths for frame in frames]),
         _joined(positions),
+        _joined([frame.deadlines for frame in frames]),
         _joined([frame.data for frame in frames]),
     )
 

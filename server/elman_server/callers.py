@@ -34,6 +34,11 @@ class Caller:
         """Whether nothing more is to be read from it."""
         return self.rows >= self._callers.max_rows or self.num_bytes >= self._callers.max_bytes
 
+    @property
+    def room(self) -> int:
+        """How many rows more are to be read from it."""
+        return 0 if self.is_full else self._callers.max_rows - self.rows
+
     def add(self, rows: int, num_bytes: int) -> None:
         """More that waits, runs or lies unread; negative: less."""
         had_rows = self.rows > 0

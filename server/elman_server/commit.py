@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from elman_models.state import State
 from elman_server.delivery import Delivery
 from elman_server.errors import Cancelled, PredecessorFailed, ServiceError
-from elman_server.frames import Asker, Frame
+from elman_server.frames import Frame
 from elman_server.guarded import guarded
 from elman_server.pages import Page
 from elman_server.runtime import Runtime
@@ -55,7 +55,7 @@ class Commit:
         """What no answer has to wait for: a copy of the page is kept, and what the finished chunks had is let go."""
         runtime, (settled, page, frames) = self._runtime, committed
         if settled.is_held:
-            runtime.held.keep(page, frames)
+            runtime.held.keep(page, frames, settled.rows)
         runtime.queue_bytes -= settled.num_steps * runtime.input.num_bytes
         runtime.frames.forget(settled.last_frames.tolist())
         runtime.inputs.blocks.forget(settled.last_blocks.tolist())
@@ -102,13 +102,18 @@ class Commit:
                 self.drop(number, error)
         return len(living)
 
-    def cancel(self, asker: Asker) -> None:
-        """Drops the chunks of an asker that went away, as far as they have not begun."""
-        runtime, chunks = self._runtime, self._runtime.scheduler.chunks
-        frames = [number for number, frame in runtime.frames.items() if frame.asker is asker]
-        waiting = chunks["live"] & (chunks["launched"] == 0) & np.isin(chunks["frame"], frames)
+    def cancel(self, frame: Frame, rows: I64 | None) -> None:
+        """Drops the chunks of some rows [n] of a frame, or of all, whose caller went away, as far as they have not
+        begun. It costs what these sessions have queued, however much else there is."""
+        runtime, chunks = self._runtime, self._runtime.scheduler.chunks.table
+        slots = np.empty(0, np.int64) if frame.slots is None else frame.slots[slice(None) if rows is None else rows]
+        queued = [n for slot in np.unique(slots[slots >= 0]).tolist() for n in runtime.scheduler.queues.of(slot)]
+        mine = [n for n in queued if not chunks[n]["launched"] and runtime.frames[int(chunks[n]["frame"])] is frame]
+        if rows is not None:
+            leaving = set(rows.tolist())
+            mine = [n for n in mine if int(chunks[n]["row"]) in leaving]
         error = Cancelled("its caller went away before it ran; it was not applied")
-        runtime.metrics.cancelled_rows.inc(self.drop_all(np.flatnonzero(waiting).tolist(), error))
+        runtime.metrics.cancelled_rows.inc(self.drop_all(mine, error))
 
     def _askers(self, settled: Settled) -> list[Frame]:
         # The frame of each row, or the one frame of them all.

@@ -99,6 +99,9 @@ class ServerConfig(_Frozen):
     """Permissions of the unix socket that `listen` names: whoever may write to it is served."""
     metrics_listen: AddressField | None = Address("127.0.0.1", 9470)
     """Where Prometheus text is served, at /metrics; port 0 takes a free one; none: nowhere."""
+    door: Literal["auto", "native", "plain"] = "auto"
+    """Which gRPC server takes the calls: native (elman-native, in C++), plain (grpc.aio); auto takes native where it is
+    installed."""
     device: Annotated[
         str, Field(pattern=r"^(auto|cpu|cuda(:\d{1,2})?)$"), Expected("auto, cpu, cuda or cuda:N", "DEVICE")
     ] = "auto"

@@ -3,14 +3,14 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TypeVar, cast
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from elman_server.answers import Answer, StepAnswer, failure, refusal
+from elman_server.answers import Answer, failure, refusal
 from elman_server.errors import ServiceError
-from elman_server.frames import Frame, Letter, LetterAsker, Want
+from elman_server.frames import Frame
 from elman_server.guarded import guarded
 from elman_server.pages import Page
 
@@ -101,9 +101,8 @@ class Delivery:
                 self._on_bug(error)
 
 
-def _tell(frame: Frame, answer: Answer | StepAnswer) -> None:
-    asker = cast(LetterAsker, frame.asker)  # who asks for no letter is told no StepAnswer
-    guarded(partial(asker.deliver, frame, answer), "what becomes of an answer")
+def _tell(frame: Frame, answer: Answer) -> None:
+    guarded(partial(frame.asker.deliver, frame, answer), "what becomes of an answer")
 
 
 def _tell_failed(failed: Failed) -> None:
@@ -115,15 +114,9 @@ def _spread(page: Page, frames: Sequence[Frame], rows: I64, failed: Failed) -> N
     if len(frames) < len(rows):  # one for all
         _hand_over(page, frames[0], np.arange(len(rows)), rows, failed)
         return
-    steps = page.steps() if any(isinstance(frame, Letter) for frame in frames) else None
     mine: dict[Frame, list[int]] = {}
     for i, frame in enumerate(frames):
-        if steps and isinstance(frame, Letter) and not frame.want_state and frame.want is not Want.NONE:
-            _tell(frame, steps[i])
-        elif frame.num_rows == 1:
-            _tell(frame, page.cut_row(i, frame.want, frame.want_state))
-        else:
-            mine.setdefault(frame, []).append(i)
+        mine.setdefault(frame, []).append(i)
     for frame, indices in mine.items():
         _hand_over(page, frame, np.array(indices), rows, failed)
 

@@ -10,7 +10,7 @@ from elman_server.compiled import compiled
 from elman_server.frames import Frame
 from elman_server.page_ring import PageRing
 from elman_server.pages import Page
-from elman_server.shares import Share, parts, shares
+from elman_server.shares import Share, largest_share, parts, shares
 
 I64 = NDArray[np.int64]
 Table = NDArray[Any]
@@ -78,16 +78,16 @@ class Held:
         """Of all that is held."""
         return self._common.num_bytes + self._large.num_bytes
 
-    def keep(self, page: Page, frames: Sequence[Frame]) -> None:
+    def keep(self, page: Page, frames: Sequence[Frame], rows: I64) -> None:
         """Keeps a batch's page under `next_number`: all of it where that is little, else what was asked for, as far as
-        a stream's share goes. `frames`: of each row [B], or the one of all."""
+        a stream's share goes. `frames`: of each row [B], or the one of all; `rows`: [B] which row of it each is."""
         number = self.next_number
         self.next_number += 1
-        if page.num_bytes <= self._max_common:
+        if page.num_bytes <= self._max_common or self._is_of_many(page, frames, rows):
             self._common.put(number, page)
             return
         common: list[Share] = []
-        for share in shares(page, frames):
+        for share in shares(page, frames, rows):
             if share.num_bytes <= self._max_common:
                 common.append(share)
             elif share.num_bytes <= self._max_share:
@@ -97,6 +97,12 @@ class Held:
             return
         for share in common:
             self._put(self._common, number, page, frames, share.rows)
+
+    def _is_of_many(self, page: Page, frames: Sequence[Frame], rows: I64) -> bool:
+        # Whether it is little for each of those whose single rows went together.
+        if len(frames) > 1 or frames[0].owners is None or page.num_bytes > self._max_share:
+            return False
+        return largest_share(page, frames[0], rows) <= self._max_common
 
     def _put(self, ring: PageRing, number: int, page: Page, frames: Sequence[Frame], rows: Sequence[int]) -> None:
         for part in parts(page, frames, rows):

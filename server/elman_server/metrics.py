@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
+import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from elman_server.batch_tally import BatchTally
@@ -152,6 +153,12 @@ class Metrics:
         """Counts a request that was answered with the gRPC code of that name, `seconds` after its arrival."""
         self._requests[method, code].inc()
         self._request_seconds[method].observe(seconds)
+
+    def requests_of_one_arrival(self, method: str, code: str, seconds: float, count: int) -> None:
+        """Counts as many requests that arrived and were answered together."""
+        if count:
+            self._requests[method, code].inc(count)
+            self._request_seconds[method].observe_all(np.full(count, seconds))
 
     def broke(self, method: str) -> None:
         """Counts a stream that a bug has ended; what it was asked before is counted already."""

@@ -1,6 +1,6 @@
 """Open frames: what one stream has asked and was not answered yet, row by row."""
 
-from elman_server.answers import Answer, StepAnswer
+from elman_server.answers import Answer
 from elman_server.frames import Frame
 
 _NONE: frozenset[int] = frozenset()
@@ -22,13 +22,13 @@ class OpenFrames:
         """One more, all of whose rows are to be ended."""
         self._ended[frame] = _NONE
 
-    def take(self, frame: Frame, answer: Answer | StepAnswer) -> int:
+    def take(self, frame: Frame, answer: Answer) -> int:
         """Takes in what an open frame is answered; how many of its rows end with it."""
         ended = frame.open_rows if answer.frame_error is not None else answer.num_ended
         frame.open_rows -= ended
         if not frame.open_rows:
             del self._ended[frame]
-        elif ended and isinstance(answer, Answer):
+        elif ended:
             self._ended[frame] |= {*answer.finished.tolist(), *(row for row, _ in answer.errors)}
         return ended
 

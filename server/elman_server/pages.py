@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elman_models.layout import batch_sizes, step_offsets, steps_and_rows
-from elman_server.answers import Answer, StepAnswer
+from elman_server.answers import Answer
 from elman_server.frames import Want
 
 I64 = NDArray[np.int64]
@@ -103,35 +103,6 @@ class Page:
             positions=self.positions[ended],
             h_n=self.h_n[:, ended] if want_state and self.h_n is not None else None,
             c_n=self.c_n[:, ended] if want_state and self.c_n is not None else None,
-        )
-
-    def steps(self) -> list[StepAnswer] | None:
-        """Each row's answer, if each is a whole chunk of one step and its output is wanted; else None."""
-        if self.output is None or len(self.offsets) > 1 or self.starts.any() or not self.finished.all():
-            return None
-        data, size = self.output.astype("<f4", copy=False).tobytes(), self.output[0].nbytes
-        positions = self.positions.tolist()
-        return [StepAnswer(position, data[i * size : (i + 1) * size]) for i, position in enumerate(positions)]
-
-    def cut_row(self, i: int, want: Want, want_state: bool) -> Answer:
-        """The part of a frame of one row, which is row `i` of the page."""
-        if self.takes[i] != 1:
-            return self.cut(np.array([i]), _ZERO, 1, want, want_state)
-        # The most frequent answer by far, a single step of a single session, without index arithmetic.
-        done, start = bool(self.finished[i]), int(self.starts[i])
-        end = i + 1 if done else i
-        output = None
-        if self.output is not None and want is not Want.NONE:
-            output = _part(self.output, i, i + 1 if want is Want.ALL else end)
-        return Answer(
-            rows=None,
-            starts=self.starts[i : i + 1] if start else None,
-            lengths=_ONE,
-            output=output,
-            finished=_ZERO if done else _ZERO[:0],
-            positions=self.positions[i:end],
-            h_n=self.h_n[:, i:end].copy() if want_state and self.h_n is not None else None,
-            c_n=self.c_n[:, i:end].copy() if want_state and self.c_n is not None else None,
         )
 
     def _output(self, mine: I64, ended: I64, want: Want) -> Array | None:

@@ -15,7 +15,7 @@ from elman_models.layout import has_repeats
 from elman_models.spec import ModelSpec
 from elman_models.state import State
 from elman_server.errors import InvalidInput, LimitReached
-from elman_server.frames import Asker, Frame, Letter, LetterAsker, PackedFrame, Want
+from elman_server.frames import Asker, Frame, Want
 from elman_server.input_spec import InputSpec
 
 I64 = NDArray[np.int64]
@@ -73,29 +73,6 @@ def read_handles(request: inference_pb2.StepRequest) -> NDArray[np.uint64]:
     return handles
 
 
-def read_letter(request: inference_pb2.StepRequest, spec: InputSpec, asker: LetterAsker, now: float) -> Letter | None:
-    """The frame of a request that has one row, without arrays; None for any that `read_frame` has to look at, be it to
-    say what is wrong. `now` in seconds on the engine's clock.
-
-    Raises:
-        InvalidInput: the timeout is negative.
-    """
-    lengths, positions, tensor = request.lengths, request.positions, request.input
-    data, want = tensor.data, _WANTS.get(request.return_output)
-    if len(lengths) != 1 or len(positions) > 1 or tensor.dtype != spec.wire_dtype or want is None:
-        return None
-    length, position = lengths[0], positions[0] if positions else -1
-    if not length or len(data) != length * spec.num_bytes or position >= MAX_POSITION:
-        return None
-    if tuple(tensor.shape) != (length, *spec.features):
-        return None
-    deadline = now + read_timeout(request.timeout) if request.HasField("timeout") else math.inf
-    return Letter(
-        request.frame_id, request.handles[0], length, position, data, spec,
-        want, request.return_state, deadline, asker, now,
-    )  # fmt: skip
-
-
 def read_frame(
     request: inference_pb2.StepRequest, handles: NDArray[np.uint64], spec: InputSpec, asker: Asker, now: float
 ) -> Frame:
@@ -105,7 +82,7 @@ def read_frame(
         InvalidInput: a length, a position, the shape, the dtype or the byte count is wrong.
     """
     lengths = read_lengths(request.lengths, expected=len(handles))
-    return PackedFrame(
+    return Frame(
         frame_id=request.frame_id,
         handles=handles,
         lengths=lengths,

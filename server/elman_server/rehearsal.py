@@ -14,7 +14,7 @@ from elman_server.clock import Clock
 from elman_server.compiled import CACHE
 from elman_server.config import Limits
 from elman_server.delivery import Delivery
-from elman_server.frames import Frame, PackedFrame, Want
+from elman_server.frames import Frame, Want
 from elman_server.handles import HandleKey
 from elman_server.launch import Launch
 from elman_server.metrics import Metrics
@@ -65,7 +65,7 @@ class _Nobody:
 
 
 def _frame(handles: "np.ndarray[tuple[int], np.dtype[np.uint64]]") -> Frame:
-    return PackedFrame(
+    return Frame(
         frame_id=1,
         handles=handles,
         lengths=np.ones(1, np.int64),

@@ -64,7 +64,7 @@ class Repeats:
         runtime.frames.release(int(chunk["frame"]))
         chunk["frame"] = runtime.frames.put(frame, 1)
         chunk["row"] = row
-        chunk["deadline"] = frame.deadline
+        chunk["deadline"] = frame.deadlines[row]
 
     def _send_held(self, frame: Frame, row: int, slot: int, begin: int, length: int) -> bool:
         pieces = self._runtime.held.find(slot, begin, length, frame.kind)

@@ -25,6 +25,8 @@ EXIT_FAILED = 70
 MAX_FAILED_SECONDS = 15.0
 """From the engine's failure to the end of the process, at the latest: whatever still runs is not waited for."""
 
+log = logging.getLogger(__name__)
+
 
 def choose_device(name: str) -> torch.device:
     """The device of that name; for "auto" CUDA where there is one.

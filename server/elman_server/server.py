@@ -39,11 +39,14 @@ from elman_server.oip.stubs import grpc_service_pb2, grpc_service_pb2_grpc
 from elman_server.preparation import Preparation
 from elman_server.rehearsal import rehearse
 from elman_server.remeasuring import Remeasuring
+from elman_server.rpc.choice import choose, make_transport
+from elman_server.rpc.native import NativeTransport
 from elman_server.rpc.server import RpcServer
 from elman_server.scrape import ScrapedRegistry
 from elman_server.service import InferenceService
 from elman_server.service_models import ModelsService
 from elman_server.service_sessions import SessionsService
+from elman_server.single_rows import SingleRows
 from elman_server.traffic import Traffic
 
 log = logging.getLogger(__name__)
@@ -87,11 +90,17 @@ class Server:
         self.catalog = Catalog(config.models, self._preparation, config.limits, self._engine, self.metrics)
         self.catalog.remeasuring = Remeasuring(self._engine, self._traffic, self._preparation.again)
         self.door = Door(self._engine, self.catalog, self.metrics)
-        self._inference = InferenceService(self.door)
         self._open_inference = OpenInferenceService(
             self.door, strict_order=config.oip_strict_order, optional_inputs=config.oip_optional_inputs
         )
-        self._grpc = RpcServer(OPTIONS)
+        transport_name = choose(config.door)
+        log.info("door: %s (%s)", transport_name.name, transport_name.reason)
+        transport = make_transport(transport_name, OPTIONS, self.door.instance)
+        self._grpc = RpcServer(transport)
+        single_rows = None
+        if isinstance(transport, NativeTransport):
+            single_rows = SingleRows(transport, self._engine, self.catalog, self.metrics)
+        self._inference = InferenceService(self.door, single_rows)
         self._scraped: tuple[WSGIServer, threading.Thread] | None = None
         self._listener = Listener(config.listen, config.socket_permissions)
         self.address = ""
@@ -130,7 +139,7 @@ class Server:
         for name in ("", *SERVICES[:4]):
             await self.door.health.set(name, NOT_SERVING)
         self._engine.start()
-        self._grpc.start()
+        await self._grpc.start()
         log.info("listening on %s, metrics on %s", self.address, self.metrics_address)
 
     async def load(self) -> None:

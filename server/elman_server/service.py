@@ -10,10 +10,11 @@ from elman_server.catalog import Catalog
 from elman_server.door import Door, abort, unary
 from elman_server.engine import Engine
 from elman_server.errors import Draining, EngineFailed, InvalidInput, ServiceError
-from elman_server.frames import Frame, PackedFrame
+from elman_server.frames import Frame
 from elman_server.infer_call import InferCall, InferResult
 from elman_server.reading import check_answer, check_size, read_input, read_lengths, read_state, read_timeout, read_want
 from elman_server.rpc.context import Context
+from elman_server.single_rows import SingleRows
 from elman_server.step_stream import StepStream
 from elman_server.worker import Worker
 from elman_server.writing import write_tensors
@@ -22,7 +23,9 @@ from elman_server.writing import write_tensors
 class InferenceService(inference_pb2_grpc.InferenceServicer):
     """`elman.v1.Inference`."""
 
-    def __init__(self, door: Door) -> None:
+    def __init__(self, door: Door, single_rows: SingleRows | None = None) -> None:
+        """`single_rows`: takes frames of one row, where the native door serves."""
+        self._single_rows = single_rows
         self._door = door
         self._engine: Engine = door.engine
         self._catalog: Catalog = door.catalog
@@ -53,7 +56,7 @@ class InferenceService(inference_pb2_grpc.InferenceServicer):
                 was_refused = admitting.done() and not admitting.cancelled() and admitting.exception()
                 if frame.open_rows and not was_refused:
                     call.leave(charge)
-                    self._engine.cancel(call)
+                    self._engine.cancel(frame)
         return _response(runtime.spec.version, result)
 
     async def Step(  # type: ignore[override]  # noqa: N802
@@ -66,7 +69,9 @@ class InferenceService(inference_pb2_grpc.InferenceServicer):
         except ServiceError as error:
             await abort(context, error)
         with self._callers.present(context.peer()) as caller:
-            stream = StepStream(context.call, self._engine, self._catalog, caller, door.instance, door.metrics)
+            stream = StepStream(
+                context.call, self._engine, self._catalog, caller, door.instance, door.metrics, self._single_rows
+            )
             self._streams.add(stream)
             try:
                 with door.counting_bugs("Step"):
@@ -78,11 +83,15 @@ class InferenceService(inference_pb2_grpc.InferenceServicer):
 
     def end_streams(self) -> None:
         """Has each stream refuse new frames and end once everything admitted is answered."""
+        if self._single_rows:
+            self._single_rows.draining = True
         for stream in self._streams:
             stream.end()
 
     def fail_streams(self, error: EngineFailed) -> None:
         """Has each stream end what is open with that error."""
+        if self._single_rows:
+            self._single_rows.fail(error)
         for stream in list(self._streams):
             stream.fail(error)
 
@@ -96,7 +105,7 @@ class InferenceService(inference_pb2_grpc.InferenceServicer):
             )
         timeout = read_timeout(request.timeout) if request.HasField("timeout") else math.inf
         remaining = context.time_remaining()
-        return PackedFrame(
+        return Frame(
             frame_id=0,
             handles=np.empty(0, np.uint64),
             lengths=lengths,

@@ -21,16 +21,28 @@ class Share(NamedTuple):
     """Of what was asked for, and of holding it."""
 
 
-def shares(page: Page, frames: Sequence[Frame]) -> list[Share]:
-    """The streams' shares of a page. `frames`: of each row [B], or the one of all. Rows of `Infer` have none: nobody
-    can ask for them again."""
+def largest_share(page: Page, frame: Frame, rows: I64) -> int:
+    """Bytes of the largest share of a page whose rows are all of one frame: `rows` [B] of it. The columns of `shares`
+    for the most frequent batch by far, single rows of many streams."""
+    count = len(rows)
+    num_bytes = page.bytes_asked_for(np.full(count, frame.want), np.full(count, frame.want_state)) + page.overhead(1)
+    if frame.owners is None:
+        return int(num_bytes.sum())
+    _, owner = np.unique(frame.owners[rows], return_inverse=True)
+    return int(np.bincount(owner, num_bytes).max())
+
+
+def shares(page: Page, frames: Sequence[Frame], frame_rows: I64) -> list[Share]:
+    """The streams' shares of a page. `frames`: of each row [B], or the one of all; `frame_rows`: [B] which row of it
+    each is. Rows of `Infer` have none: nobody can ask for them again."""
     of = list(frames) * (len(page.takes) if len(frames) == 1 else 1)
     num_bytes = page.bytes_asked_for(np.array([frame.want for frame in of]), np.array([f.want_state for f in of]))
     rows: dict[object, list[int]] = {}
     asked = {frame: len(frame.handles) > 0 for frame in frames}
     for row, frame in enumerate(of):
         if asked[frame]:
-            rows.setdefault(frame.asker, []).append(row)
+            owners = frame.owners
+            rows.setdefault(frame.asker if owners is None else int(owners[frame_rows[row]]), []).append(row)
     return [Share(mine, page.overhead(len(mine)) + int(num_bytes[mine].sum())) for mine in rows.values()]
 
 

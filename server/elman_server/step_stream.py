@@ -1,11 +1,11 @@
 """One `Step` stream: frames in, results out, each frame's rows ended exactly once."""
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 
 from elman.v1.inference_pb2 import StepRequest
-from elman_server.answers import Answer, StepAnswer, failure, refusal
+from elman_server.answers import Answer, failure, refusal
 from elman_server.callers import Caller
 from elman_server.catalog import Catalog
 from elman_server.clock import Clock
@@ -14,8 +14,10 @@ from elman_server.errors import Draining, EngineFailed, InvalidInput, ReAttach, 
 from elman_server.frames import Frame
 from elman_server.metrics import Metrics
 from elman_server.open_frames import OpenFrames
-from elman_server.reading import check_answer, check_size, read_frame, read_handles, read_letter
+from elman_server.reading import check_answer, check_size, read_frame, read_handles
 from elman_server.rpc.call import Call
+from elman_server.rpc.native import NativeCall
+from elman_server.single_rows import SingleRows
 from elman_server.status import code_of
 from elman_server.stream import Stream
 from elman_server.worker import Worker
@@ -26,7 +28,7 @@ class Reply(NamedTuple):
     """What is to be written."""
 
     frame_id: int
-    answer: Answer | StepAnswer
+    answer: Answer
     num_rows: int
     """Rows of the caller's that end with it."""
 
@@ -42,8 +44,14 @@ class StepStream(Stream[Reply]):
         caller: Caller,
         instance: str,
         metrics: Metrics,
+        single_rows: SingleRows | None = None,
     ) -> None:
+        """`single_rows`: takes its frames of one row, where the call is of the native door."""
         super().__init__(call, caller)
+        self._single_rows = single_rows
+        self._joined = False
+        self._waits_for_idle = False
+        self._is_idle = single_rows is None
         self._engine = engine
         self._catalog = catalog
         self._instance = instance
@@ -52,7 +60,7 @@ class StepStream(Stream[Reply]):
         self._limits = catalog.limits
         self._open = OpenFrames()
 
-    def deliver(self, frame: Frame, answer: Answer | StepAnswer) -> None:
+    def deliver(self, frame: Frame, answer: Answer) -> None:
         """Queues an answer of the engine's."""
         if frame not in self._open:
             return  # the engine failed meanwhile, and so its caller was told
@@ -68,6 +76,35 @@ class StepStream(Stream[Reply]):
         """Ends all rows that are open: the engine answers no more."""
         for frame, rows in self._open.left():
             self.deliver(frame, failure(tuple((row, error) for row in rows)))
+
+    def received(self, data: bytes) -> None:
+        """Takes in a message that came among frames of one row and is none."""
+        self._received(data)
+
+    def meet_bug(self, error: Exception) -> None:
+        """Ends the stream: its frames met a bug."""
+        self._fail(error)
+
+    def _read_on(self) -> None:
+        if self._single_rows is None:
+            super()._read_on()
+        elif self._joined:
+            self._single_rows.settle(self._caller)
+        else:
+            self._joined = True
+            call = cast(NativeCall, self._call)
+            call.receive_all(self._received)
+            self._single_rows.join(call, self, self._caller)
+
+    def _end_if_done(self) -> None:
+        if not (self._is_idle or self._waits_for_idle) and (self._read_all or self.draining):
+            self._waits_for_idle = True
+            cast(NativeCall, self._call).when_idle(self._idle)
+        super()._end_if_done()
+
+    def _idle(self) -> None:
+        self._is_idle = True
+        self._end_if_done()
 
     def _accept(self, data: bytes) -> None:
         now = self._clock.now()
@@ -87,7 +124,7 @@ class StepStream(Stream[Reply]):
                 f"the frame is for server {request.server_instance!r}, this is {self._instance!r}; attach again",
                 metadata={"server_instance": self._instance},
             )
-        found = self._letter(request, now) or self._packed(request, now)
+        found = self._packed(request, now)
         if found is None:
             self._all_stale(request, now)
             return
@@ -96,13 +133,6 @@ class StepStream(Stream[Reply]):
         self._open.add(frame)
         self._caller.add(frame.num_rows, frame.num_bytes)
         self._engine.submit(worker, frame)
-
-    def _letter(self, request: StepRequest, now: float) -> tuple[Worker, Frame] | None:
-        if len(request.handles) != 1:
-            return None
-        worker = self._catalog.worker(self._catalog.key.model(request.handles[0]))
-        letter = read_letter(request, worker.runtime.input, self, now) if worker else None
-        return (worker, letter) if worker and letter else None
 
     def _packed(self, request: StepRequest, now: float) -> tuple[Worker, Frame] | None:
         handles = read_handles(request)
@@ -134,7 +164,7 @@ class StepStream(Stream[Reply]):
         self._caller.add(1, 0)
         self._answer(frame_id, answer, 1, 0)
 
-    def _answer(self, frame_id: int, answer: Answer | StepAnswer, ended: int, num_bytes: int) -> None:
+    def _answer(self, frame_id: int, answer: Answer, ended: int, num_bytes: int) -> None:
         self._caller.add(0, answer.num_bytes - num_bytes)
         self._queue(Reply(frame_id, answer, ended))
 
@@ -145,12 +175,14 @@ class StepStream(Stream[Reply]):
         self._caller.add(-item.num_rows, -item.answer.num_bytes)
 
     def _has_open(self) -> bool:
-        return len(self._open) > 0
+        return len(self._open) > 0 or not self._is_idle
 
     def _count(self, error: ServiceError | None, seconds: float) -> None:
         code = code_of(error).name if error else "OK"
         self._metrics.request("Step", code, seconds)
 
     def _let_go(self) -> None:
-        if self._open:
-            self._engine.cancel(self)
+        if self._single_rows:
+            self._single_rows.leave(cast(NativeCall, self._call), self._caller)
+        for frame, _ in self._open.left():
+            self._engine.cancel(frame)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from elman import wire
 from elman.v1 import inference_pb2, models_pb2, sessions_pb2, tensor_pb2
 from elman_models.spec import Cell, ModelSpec
-from elman_server.answers import Answer, StepAnswer
+from elman_server.answers import Answer
 from elman_server.lifecycle import SessionView
 from elman_server.runtime import Runtime
 from elman_server.status import to_status
@@ -25,16 +25,8 @@ _CELLS = {
 }
 
 
-_STEP = inference_pb2.StepResponse(
-    lengths=[1], finished=[0], positions=[0], output=tensor_pb2.Tensor(dtype=wire.F32, shape=[1, 0])
-)
-"""What all answers to single steps share."""
-
-
-def write_answer(frame_id: int, answer: Answer | StepAnswer) -> inference_pb2.StepResponse:
+def write_answer(frame_id: int, answer: Answer) -> inference_pb2.StepResponse:
     """One frame's part of an engine step."""
-    if isinstance(answer, StepAnswer):
-        return _write_step(frame_id, answer)
     if answer.frame_error is not None:
         return inference_pb2.StepResponse(frame_id=frame_id, frame_error=to_status(answer.frame_error))
     response = inference_pb2.StepResponse(
@@ -50,16 +42,6 @@ def write_answer(frame_id: int, answer: Answer | StepAnswer) -> inference_pb2.St
         response.starts.extend(answer.starts.tolist())
     for row, error in answer.errors:
         response.errors.add(row=row, status=to_status(error))
-    return response
-
-
-def _write_step(frame_id: int, answer: StepAnswer) -> inference_pb2.StepResponse:
-    response = inference_pb2.StepResponse()
-    response.CopyFrom(_STEP)
-    response.frame_id = frame_id
-    response.positions[0] = answer.position
-    response.output.shape[1] = len(answer.output) // wire.itemsize(wire.F32)
-    response.output.data = answer.output
     return response
 
 

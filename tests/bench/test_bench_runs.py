@@ -51,7 +51,7 @@ def test_a_run_prints_ratios_and_stores_a_report_and_plots(tmp_path: Path, capsy
     assert main(["--tiny", "--only", "latency", "no-padding", "--out", str(tmp_path)]) == 0
     printed = capsys.readouterr()
     assert "p50 of one step over 1.5 echoes' p50 and 2 computations' p50" in printed.out
-    assert "p50 of one step over 1.5 p50 of an echo on grpcio's core alone and 2 computations' p50: " in printed.out
+    assert "p50 of one step over 1.5 p50 of an echo on the server's own door and 2 computations' p50: " in printed.out
     assert "round 1 of 1" in printed.err
     report = json.loads((tmp_path / "report.json").read_text())
     assert [result["name"] for result in report["results"]] == ["latency", "no padding"]
@@ -72,7 +72,7 @@ def test_a_report_without_matplotlib_says_what_to_install(
     assert {path.name for path in tmp_path.iterdir()} == {"report.txt", "report.json"}
 
 
-@pytest.mark.parametrize("module", ["bench.echo", "bench.core_echo"])
+@pytest.mark.parametrize("module", ["bench.echo", "bench.door_echo"])
 def test_an_echo_answers_frames(module: str) -> None:
     with serve_module(module, "--input-size", "8", "--output-size", "16") as echo:
         load = Load(echo.address, "echo", sessions=4, streams=4, handles=(1, 2, 3, 4), warm_up_seconds=0, seconds=0.2)

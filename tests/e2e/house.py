@@ -8,7 +8,7 @@ from typing import TypeVar
 import grpc
 from failing import Failing
 from reins import Reins
-from served import LOOPBACK, OPTIONS, Served
+from served import DOOR, LOOPBACK, OPTIONS, Served
 from stepped import FakeClock
 from toys import CPU
 
@@ -34,6 +34,7 @@ class House:
         self._config = ServerConfig(
             models=models,
             listen=LOOPBACK,
+            door=DOOR,
             metrics_listen=LOOPBACK,
             warm_up_seconds=0,
             drain_seconds=2,  # what is not answered by then never is

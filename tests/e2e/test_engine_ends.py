@@ -61,7 +61,6 @@ def break_tidying(served: Served, patch: pytest.MonkeyPatch) -> None:
 
 def break_cutting(served: Served, patch: pytest.MonkeyPatch) -> None:
     patch.setattr("elman_server.pages.Page.cut", broken)
-    patch.setattr("elman_server.pages.Page.cut_row", broken)
 
 
 BREAKS: list[Callable[[Served, pytest.MonkeyPatch], None]] = [

@@ -96,12 +96,12 @@ async def test_a_half_closed_stream_is_answered_to_its_end(serve: Serve) -> None
     assert all(row.position for ask in asks for row in ask.rows)
 
 
-@pytest.mark.parametrize("where", ["write_answer", "read_letter"])
+@pytest.mark.parametrize("where", ["write_answer", "read_frame"])
 async def test_a_bug_met_by_one_stream_ends_that_one_alone(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     served = await serve("lstm", max_caller_rows=4)
-    opened = await served.open("lstm", count=2)
+    opened = await served.open("lstm", count=4)
     data = [random_input(SPEC, RNG, 1)]
     unlucky, lucky = await served.step(), await served.step()  # one connection: one caller
     works = getattr(step_stream, where)
@@ -113,8 +113,8 @@ async def test_a_bug_met_by_one_stream_ends_that_one_alone(
 
     monkeypatch.setattr(step_stream, where, fails)
     async with Turnstile(served) as turnstile:
-        await unlucky.send_raw(make_frame(666, opened.handles[:1], data))
-        ask = await lucky.send(opened.handles[1:], data)
+        await unlucky.send_raw(make_frame(666, opened.handles[:2], data * 2))
+        ask = await lucky.send(opened.handles[2:], data * 2)
         await turnstile.arrived(2 if where == "write_answer" else 1)
     assert (await lucky.finish(ask)).rows[0].position == 1
     with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -122,7 +122,7 @@ async def test_a_bug_met_by_one_stream_ends_that_one_alone(
     assert caught.value.code() is grpc.StatusCode.UNKNOWN
     assert "secret" not in (caught.value.details() or "")
     for _ in range(5):  # the caller has its room back
-        await lucky.ask(opened.handles[1:], data)
+        await lucky.ask(opened.handles[2:], data * 2)
     await served.assert_all_released()
     (caller,) = served.server.door.callers._callers.values()
     while caller.rows:  # an answer may be read before its sender knows that it was sent

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elman_server.clock import Clock
-from elman_server.frames import Asker, Frame, PackedFrame, Want
+from elman_server.frames import Asker, Frame, Want
 
 
 class FrameMaker:
@@ -32,7 +32,7 @@ class FrameMaker:
     ) -> Frame:
         """A frame that arrives now; `data` packed."""
         self._next_frame_id += 1
-        return PackedFrame(
+        return Frame(
             frame_id=self._next_frame_id,
             handles=np.array(handles, np.uint64),
             lengths=np.array(lengths, np.int64),

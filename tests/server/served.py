@@ -1,5 +1,6 @@
 """A server in this process, with raw stubs to it."""
 
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ from elman_server.listen import Address
 from elman_server.server import Server
 
 LOOPBACK = Address("127.0.0.1", 0)
+DOOR: Any = os.environ.get("ELMAN_DOOR", "auto")
+"""Which door the servers of tests have; processes read the same variable."""
 OPTIONS = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
 LIMITS: dict[str, Any] = {"max_sessions": 128, "max_infer_rows": 64, "max_queue_rows": 1024}
 
@@ -100,6 +103,7 @@ async def serve(folder: Path, tmp_path: Path) -> AsyncIterator[Serve]:
         config = ServerConfig(
             models=models or _only(folder, names, tmp_path / f"models{len(running)}"),
             listen=LOOPBACK,
+            door=DOOR,
             metrics_listen=LOOPBACK,
             drain_seconds=drain,
             warm_up_seconds=0,

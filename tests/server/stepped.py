@@ -104,6 +104,7 @@ class Bench:
         self.family = self.catalog.family(toy.spec.name)
         self.lifecycle = Lifecycle(self.family, self.clock)
         self.frame = FrameMaker(self.clock).frame
+        self.submitted: list[Frame] = []
         self._failing = Failing.put_into(self.runtime)
 
     def pump(self, steps: int = 1) -> None:
@@ -162,7 +163,9 @@ class Bench:
 
     def go_away(self, listener: Listener) -> None:
         """A caller that listens no more."""
-        self.engine.cancel(listener)
+        for frame in self.submitted:
+            if frame.asker is listener:
+                self.engine.cancel(frame)
         self.take_in()
 
     def infer(self, rows: Sequence[Array], initial: State | None, timeout: float) -> Inferred:
@@ -188,6 +191,7 @@ class Bench:
 
     def submit(self, frame: Frame) -> Frame:
         """Hands it over; it is taken in at the next turn."""
+        self.submitted.append(frame)
         self.engine.submit(self.worker, frame)
         return frame
 

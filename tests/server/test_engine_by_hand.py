@@ -58,7 +58,7 @@ def test_a_close_waits_for_the_chunks_before_one_that_its_asker_took_back() -> N
     bench.submit(bench.frame(opened.handles, data, [2], leaving))
     closed: list[Closed] = []
     bench.do(lambda: bench.lifecycle.close("me", ["a"], closed.append))
-    bench.engine.cancel(leaving)
+    bench.go_away(leaving)
     bench.do(lambda: None)
     assert not closed, "a chunk still waits"
     bench.drain()
@@ -99,7 +99,7 @@ def test_each_chunk_of_a_caller_that_went_away_counts_as_cancelled() -> None:
     opened = bench.open("a", "b")
     for _ in range(3):
         bench.submit(bench.frame(opened.handles, random_input(bench.toy.spec, RNG, 2), [1, 1], asker))
-    bench.engine.cancel(asker)
+    bench.go_away(asker)
     bench.drain()
     (sample,) = [s for s in bench.runtime.metrics.cancelled_rows.collect()[0].samples if s.name.endswith("_total")]
     assert sample.value == 6

@@ -9,7 +9,7 @@ from elman_models.state import State
 from elman_server.answers import Answer
 from elman_server.door import ANONYMOUS
 from elman_server.errors import ServiceError
-from elman_server.frames import PackedFrame, Want
+from elman_server.frames import Frame, Want
 from elman_server.infer_call import InferResult
 from elman_server.oip.parameters import Parameters
 from elman_server.oip.targets import Target
@@ -47,7 +47,7 @@ class Inference:
     parameters: Parameters
     names: tuple[str, ...]
     """Of the outputs, in the order of the answer."""
-    frame: PackedFrame
+    frame: Frame
     version: str = ""
     """As asked for; empty: any."""
     initial: State | None = None

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from elman_server.clock import Clock
 from elman_server.errors import InvalidInput, ServiceError
-from elman_server.frames import Asker, PackedFrame, Want
+from elman_server.frames import Asker, Frame, Want
 from elman_server.oip.inference import Inference
 from elman_server.oip.parameters import Parameters, refuse_shared_memory
 from elman_server.oip.signature import ROWS, STEPS, Signature
@@ -71,7 +71,7 @@ class Reader:
         if steps * rows * target.bytes_per_step > MAX_ANSWER_BYTES:
             _check_answer(target, parameters, names, steps, rows)
         seconds, position = parameters.timeout_seconds, parameters.position
-        frame = PackedFrame(
+        frame = Frame(
             frame_id=number,
             handles=_NO_HANDLES,
             lengths=np.array([steps]) if rows == 1 else np.full(rows, steps, np.int64),

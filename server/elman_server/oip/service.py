@@ -119,7 +119,7 @@ class OpenInferenceService(UnsupportedCalls):
                 if frame.open_rows:
                     call.leave(charge)
                     inference.cancelled = True
-                    self._door.engine.cancel(call)
+                    self._door.engine.cancel(frame)
         inference.target.requests.count(self._door.engine.clock.now() - now, failed=part.error is not None)
         if part.error is not None:
             raise part.error

@@ -137,4 +137,4 @@ class InferStream(Stream[Reply]):
         if self._open:
             for inference, _ in self._open.values():
                 inference.cancelled = True
-            self._door.engine.cancel(self)
+                self._door.engine.cancel(inference.frame)

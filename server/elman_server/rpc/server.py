@@ -6,21 +6,17 @@ from typing import Any
 
 import grpc
 
-from elman_server.rpc.call import Call
-from elman_server.rpc.completions import Completions
-from elman_server.rpc.core import core
+from elman_server.rpc.call import Call, Transport
 from elman_server.rpc.handling import handle
 
 
 class RpcServer:
     """Serves coroutines, as grpc.aio.Server does. On the running event loop."""
 
-    def __init__(self, options: Sequence[tuple[str, int]] = ()) -> None:
-        """`options`: gRPC's channel arguments."""
+    def __init__(self, transport: Transport) -> None:
+        """`transport`: how calls come."""
         self._loop = asyncio.get_running_loop()
-        self._completions = Completions(self._loop)
-        self._server: Any = core.Server(tuple(options), False)
-        self._server.register_completion_queue(self._completions.queue)
+        self._transport = transport
         self._handlers: dict[str, Any] = {}  # by "/package.Service/Method"
         self._tasks: dict[asyncio.Task[None], str] = {}  # by method
         self._is_open = False
@@ -39,17 +35,12 @@ class RpcServer:
         Raises:
             OSError: it cannot.
         """
-        port: int = self._server.add_http2_port(address.encode())
-        if not port:
-            raise OSError(f"cannot listen on {address}")
-        return port
+        return self._transport.add_insecure_port(address)
 
-    def start(self) -> None:
+    async def start(self) -> None:
         """Begins to serve."""
-        self._server.start()
-        self._completions.start()
         self._is_open = True
-        self._request_call()
+        await self._transport.start(self._requested)
 
     def cancel(self, methods: Collection[str]) -> None:
         """Ends the calls of "/package.Service/Method" that there are: those that would never end by themselves."""
@@ -65,30 +56,12 @@ class RpcServer:
         await asyncio.shield(self._stopping)
 
     async def _stop(self, grace_seconds: float) -> None:
-        if not self._is_open:
-            self._server.destroy()
-            return
         self._is_open = False
-        stopped: asyncio.Future[None] = self._loop.create_future()
-        self._server.shutdown(self._completions.queue, lambda _: stopped.set_result(None))
-        await asyncio.wait({stopped}, timeout=grace_seconds)
-        if not stopped.done():
-            self._server.cancel_all_calls()
-            await stopped
+        await self._transport.stop(grace_seconds)
         if self._tasks:
             await asyncio.wait(list(self._tasks))
-        await self._completions.stop()
-        self._server.destroy()
 
-    def _request_call(self) -> None:
-        self._server.request_call(self._completions.queue, self._completions.queue, self._requested)
-
-    def _requested(self, event: Any) -> None:
-        if not event.success:  # the server stops
-            return
-        if self._is_open:
-            self._request_call()  # first: whatever is wrong with this one, others are to come
-        call = Call(event, self._loop)
+    def _requested(self, call: Call) -> None:
         if not self._is_open:
             call.finish(grpc.StatusCode.UNAVAILABLE, "the server is stopping; reconnect")
             return

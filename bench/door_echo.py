@@ -1,20 +1,20 @@
-"""An empty echo as `bench.echo`, on elman's own gRPC server: on grpcio's core alone, each message by a callback.
+"""An empty echo as `bench.echo`, on the door that elman's server has here, each message by a callback.
 
-    python -m bench.core_echo --output-size 256
+    python -m bench.door_echo --output-size 256
 
 What a message costs at least on what our server is built on.
 """
 
 import asyncio
 
-from bench.bare_server import serve_bare_on_core
+from bench.bare_server import serve_bare_on_door
 from bench.echo import GREETING, answer_of, main
 from elman.v1 import inference_pb2
 from elman_server.rpc.call import Call
 from elman_server.rpc.context import Context
 
 
-class CoreEcho:
+class DoorEcho:
     """Answers each frame of one row and one step with an answer made ahead."""
 
     def __init__(self, output_size: int) -> None:
@@ -51,4 +51,4 @@ class EchoStream:
 
 
 if __name__ == "__main__":
-    main("core_echo", serve_bare_on_core, lambda output_size: CoreEcho(output_size).step)
+    main("door_echo", serve_bare_on_door, lambda output_size: DoorEcho(output_size).step)

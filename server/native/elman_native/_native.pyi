@@ -1,0 +1,124 @@
+"""gRPC's C++ server inside the Python process."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+Event = tuple[int, int, Any]
+"""A call's number, the kind of event (event.h), and what comes with it."""
+Sent = tuple[int, int, int]
+"""A caller's number; rows whose answers were written to it, or never will be; bytes of their tensors."""
+
+class FrameBatch:
+    """Frames of one row each that came together: K of them, in the order in which they came."""
+
+    def __len__(self) -> int:
+        """K."""
+
+    def columns(self) -> dict[str, Array]:
+        """[K] columns, by the names in frame_batch.h; the batch goes on owning them."""
+
+    def message(self, row: int) -> bytes:
+        """One frame as it came."""
+
+    def gather(self, rows: NDArray[np.int64], out: NDArray[np.uint8]) -> None:
+        """Copies the tensors' data of frames `rows` [n] into `out` [n, num_bytes].
+
+        Raises:
+            ValueError: a frame is not there or has another number of bytes.
+        """
+
+class Door:
+    """The listening port, and every call that comes to it. A call is known by its number; one that is over takes
+    nothing and harms nobody."""
+
+    def __init__(self, options: dict[str, int], server_instance: str) -> None:
+        """`options`: gRPC's channel arguments. `server_instance`: this process's name; frames for another one are
+        handed over as messages."""
+
+    def add_port(self, address: str) -> None:
+        """Listens at HOST:PORT or unix:PATH once started."""
+
+    def start(self) -> list[int]:
+        """Begins to serve; the port of each address, 0 for a path.
+
+        Raises:
+            RuntimeError: it cannot listen.
+        """
+
+    def stop(self, grace_seconds: float) -> None:
+        """Takes no more calls, cancels those that have not ended by then, and returns when all are over. Blocks,
+        without the interpreter's lock."""
+
+    def fileno(self) -> int:
+        """Readable while there is something to take."""
+
+    def take_all(self) -> tuple[list[Event], list[Sent]]:
+        """What has happened since it was last asked, in order."""
+
+    def receive(self, call: int) -> None:
+        """Reads one message."""
+
+    def send(self, call: int, message: bytes) -> None:
+        """Writes a message."""
+
+    def finish(
+        self,
+        call: int,
+        code: int,
+        details: str,
+        trailing: Sequence[tuple[str, str | bytes]],
+        message: bytes | None,
+    ) -> None:
+        """Ends a call with a status of that gRPC code, after what is being written and a last message, if any."""
+
+    def begin_frames(self, call: int, caller: int) -> None:
+        """From now on the call's messages are read as they come: frames of one row into batches, others as they are.
+
+        Raises:
+            ValueError: there is no such caller.
+        """
+
+    def answer(
+        self,
+        *,
+        call: NDArray[np.uint64],
+        caller: NDArray[np.int64],
+        frame_id: NDArray[np.uint64],
+        start: NDArray[np.int64],
+        length: NDArray[np.int64],
+        finished: NDArray[np.bool_],
+        position: NDArray[np.int64],
+        num_bytes: NDArray[np.int64],
+        output: NDArray[np.float32] | None,
+        is_last: bool,
+        h_n: NDArray[np.float32] | None,
+        c_n: NDArray[np.float32] | None,
+    ) -> None:
+        """Answers frames of one row: [n] columns, longest first. `output` is packed, [sum(length), output_size], or
+        with `is_last` [finished rows, output_size]; the states are [num_layers, finished rows, size].
+
+        Raises:
+            ValueError: a column or a tensor has another shape.
+        """
+
+    def answer_frame(self, call: int, caller: int, message: bytes, num_rows: int, num_bytes: int) -> None:
+        """Answers one frame of one row with a message."""
+
+    def uncount_frame(self, call: int) -> None:
+        """A frame of one row is answered by `send`."""
+
+    def tell_idle(self, call: int) -> None:
+        """Asks to be told once every frame of one row is answered and everything written."""
+
+    def add_caller(self, room: int) -> int:
+        """One more whom limits count, and how many messages may be read from it; its number."""
+
+    def remove_caller(self, caller: int) -> None:
+        """It has no calls any more."""
+
+    def set_room(self, caller: int, room: int) -> None:
+        """How many messages of its calls may be read from now on. With 0, what is written to it wakes the loop."""

@@ -1,0 +1,202 @@
+#include "call.h"
+
+#include <chrono>
+#include <limits>
+
+#include "door.h"
+
+namespace elman {
+namespace {
+
+std::string Text(const grpc::string_ref& text) { return std::string(text.data(), text.size()); }
+
+double SecondsSinceEpoch(std::chrono::system_clock::time_point time) {
+  if (time == std::chrono::system_clock::time_point::max()) return std::numeric_limits<double>::infinity();
+  return std::chrono::duration<double>(time.time_since_epoch()).count();
+}
+
+}  // namespace
+
+Call::Call(uint64_t number, grpc::GenericCallbackServerContext* context, Door* door)
+    : number_(number), context_(context), door_(door) {}
+
+void Call::Open() {
+  auto opening = std::make_unique<Opening>();
+  opening->method = context_->method();
+  opening->peer = context_->peer();
+  opening->deadline_seconds = SecondsSinceEpoch(context_->deadline());
+  for (const auto& [key, value] : context_->client_metadata()) opening->metadata.emplace_back(Text(key), Text(value));
+  Event event{number_, EventKind::kOpened};
+  event.opening = std::move(opening);
+  door_->events().Push(std::move(event));
+}
+
+void Call::Receive() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  if (!has_status_) StartRead(&incoming_);
+}
+
+void Call::BeginFrames(std::shared_ptr<Caller> caller) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  caller_ = std::move(caller);
+  if (!has_status_) StartRead(&incoming_);
+}
+
+void Call::ReadOn() {
+  if (!door_->events().PauseIfFull(shared_from_this())) Receive();
+}
+
+void Call::Send(grpc::ByteBuffer message) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  Put({std::move(message), true});
+}
+
+void Call::Answer(Outgoing answer) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  num_open_ -= answer.num_rows;
+  Put(std::move(answer));
+}
+
+void Call::Uncount() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  --num_open_;
+  TellIfIdle();
+}
+
+void Call::TellIdle() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  tells_idle_ = true;
+  TellIfIdle();
+}
+
+void Call::End(Ending ending) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  if (has_status_ || pending_) return;
+  is_ours_ = true;
+  FinishWhenWritten(std::move(ending));
+}
+
+void Call::OnReadDone(bool ok) {
+  grpc::ByteBuffer message;
+  bool reads_on;
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    message.Swap(&incoming_);
+    reads_on = caller_ != nullptr;
+  }
+  if (!ok) {
+    door_->events().Push({number_, EventKind::kReadAll});
+    return;
+  }
+  if (!reads_on || !PushIfSingleRow(&message)) {
+    Event event{number_, EventKind::kReceived};
+    event.message = std::move(message);
+    door_->events().Push(std::move(event));
+  }
+  if (reads_on && !caller_->CountAndPauseIfFull(shared_from_this())) ReadOn();
+}
+
+void Call::OnWriteDone(bool ok) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  Settle(writing_, ok);
+  writing_ = {};
+  is_writing_ = false;
+  if (!ok) DropUnwritten();
+  WriteNext();
+  if (pending_ && !is_writing_ && !has_status_) Finish(std::move(*pending_));
+  TellIfIdle();
+}
+
+void Call::OnCancel() {
+  // The caller went away, or its deadline passed. gRPC waits for a status all the same.
+  std::lock_guard<std::mutex> lock(mutex_);
+  if (has_status_) return;
+  is_ours_ = false;
+  DropUnwritten();
+  FinishWhenWritten({grpc::Status::CANCELLED, {}, std::nullopt});
+}
+
+void Call::OnDone() {
+  const auto self = shared_from_this();  // until the end of this
+  bool is_ours;
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    has_status_ = true;
+    is_ours = is_ours_;
+    DropUnwritten();
+  }
+  door_->events().Push({number_, EventKind::kOver, is_ours});
+  door_->calls().Remove(number_);
+}
+
+void Call::Put(Outgoing outgoing) {
+  if (has_status_ || pending_) {
+    Settle(outgoing, false);
+    return;
+  }
+  outbox_.push_back(std::move(outgoing));
+  if (!is_writing_) WriteNext();
+}
+
+void Call::WriteNext() {
+  if (outbox_.empty() || has_status_) return;
+  writing_ = std::move(outbox_.front());
+  outbox_.pop_front();
+  is_writing_ = true;
+  StartWrite(&writing_.message);
+}
+
+void Call::DropUnwritten() {
+  for (const auto& outgoing : outbox_) Settle(outgoing, false);
+  outbox_.clear();
+}
+
+void Call::FinishWhenWritten(Ending ending) {
+  if (is_writing_) {
+    pending_ = std::move(ending);
+  } else {
+    Finish(std::move(ending));
+  }
+}
+
+void Call::Finish(Ending ending) {
+  has_status_ = true;
+  for (const auto& [key, value] : ending.trailing) context_->AddTrailingMetadata(key, value);
+  if (ending.message) {
+    writing_.message = std::move(*ending.message);
+    StartWriteAndFinish(&writing_.message, grpc::WriteOptions(), ending.status);
+  } else {
+    grpc::ServerGenericBidiReactor::Finish(ending.status);
+  }
+}
+
+void Call::TellIfIdle() {
+  if (!tells_idle_ || !IsIdle()) return;
+  tells_idle_ = false;
+  door_->events().Push({number_, EventKind::kIdle});
+}
+
+void Call::Settle(const Outgoing& outgoing, bool ok) {
+  if (outgoing.is_told) {
+    door_->events().Push({number_, EventKind::kSent, ok});
+  } else {
+    door_->callers().AddSent(caller_->number(), outgoing.num_rows, outgoing.num_bytes);
+    if (caller_->IsFull()) door_->events().Wake();  // it may have room now
+  }
+}
+
+bool Call::PushIfSingleRow(grpc::ByteBuffer* message) {
+  grpc::Slice slice;
+  if (!message->TrySingleSlice(&slice).ok() && !message->DumpToSingleSlice(&slice).ok()) return false;
+  SingleRow row;
+  const std::string_view bytes(reinterpret_cast<const char*>(slice.begin()), slice.size());
+  if (!ReadSingleRow(bytes, door_->server_instance(), &row)) return false;
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    ++num_open_;
+  }
+  door_->events().PushFrame(number_, caller_->number(), row, std::move(slice));
+  return true;
+}
+
+}  // namespace elman

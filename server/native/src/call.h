@@ -1,0 +1,100 @@
+// One RPC: messages in and out as bytes, and a status.
+#pragma once
+
+#include <grpcpp/generic/async_generic_service.h>
+#include <grpcpp/support/byte_buffer.h>
+#include <grpcpp/support/server_callback.h>
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "caller.h"
+#include "event_queue.h"
+
+namespace elman {
+
+class Door;
+
+using Metadata = std::vector<std::pair<std::string, std::string>>;
+
+// How a call ends.
+struct Ending {
+  grpc::Status status;
+  Metadata trailing;
+  std::optional<grpc::ByteBuffer> message;  // a last one
+};
+
+// A message that is to be written.
+struct Outgoing {
+  grpc::ByteBuffer message;
+  bool is_told = false;   // kSent follows; else the caller's books are told
+  int64_t num_rows = 0;   // rows that end with it
+  int64_t num_bytes = 0;  // of its tensors
+};
+
+// Every method is safe on any thread, and does nothing once the call has its status.
+class Call final : public grpc::ServerGenericBidiReactor, public std::enable_shared_from_this<Call> {
+ public:
+  Call(uint64_t number, grpc::GenericCallbackServerContext* context, Door* door);
+
+  // Tells how the call began.
+  void Open();
+  // Reads one message: kReceived or kReadAll follows. One at a time.
+  void Receive();
+  // From now on messages are read as they come: frames of one row into the queue's batch, others as kReceived.
+  void BeginFrames(std::shared_ptr<Caller> caller);
+  // Reads on, after a pause of the caller's.
+  void ReadOn();
+  // Writes a message: kSent follows.
+  void Send(grpc::ByteBuffer message);
+  // Writes an answer to a frame of one row, which may end it.
+  void Answer(Outgoing answer);
+  // A frame of one row is answered in another way: by Send.
+  void Uncount();
+  // kIdle follows once no frame of one row is open and all is written.
+  void TellIdle();
+  // Ends the call, after what is being written.
+  void End(Ending ending);
+
+  void OnReadDone(bool ok) override;
+  void OnWriteDone(bool ok) override;
+  void OnCancel() override;
+  void OnDone() override;
+
+ private:
+  // With mutex_ held:
+  void Put(Outgoing outgoing);
+  void WriteNext();
+  void DropUnwritten();
+  void Finish(Ending ending);
+  void FinishWhenWritten(Ending ending);
+  bool IsIdle() const { return num_open_ == 0 && !is_writing_ && outbox_.empty(); }
+  void TellIfIdle();
+
+  void Settle(const Outgoing& outgoing, bool ok);
+  bool PushIfSingleRow(grpc::ByteBuffer* message);
+
+  const uint64_t number_;
+  grpc::GenericCallbackServerContext* const context_;  // gRPC's, until OnDone
+  Door* const door_;
+
+  std::mutex mutex_;
+  grpc::ByteBuffer incoming_;
+  std::shared_ptr<Caller> caller_;  // once BeginFrames was called
+  std::deque<Outgoing> outbox_;
+  Outgoing writing_;
+  bool is_writing_ = false;
+  int64_t num_open_ = 0;  // frames of one row without an answer
+  bool tells_idle_ = false;
+  bool has_status_ = false;        // no operation may be begun any more
+  bool is_ours_ = false;           // the status, and not a cancellation's
+  std::optional<Ending> pending_;  // once all is written
+};
+
+}  // namespace elman

@@ -1,0 +1,59 @@
+// Whom limits count: what was written to it, and whether it is read any further.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <unordered_map>
+#include <vector>
+
+namespace elman {
+
+class Call;
+
+// Safe on any thread.
+class Caller {
+ public:
+  Caller(int64_t number, int64_t room) : number_(number), room_(room) {}
+
+  int64_t number() const { return number_; }
+  // Whether nothing more is read from it.
+  bool IsFull();
+  // One message less may be read; if that was the last one, the call reads on when there is room.
+  bool CountAndPauseIfFull(const std::shared_ptr<Call>& call);
+  // How many messages may be read; the calls that are to read on.
+  std::vector<std::shared_ptr<Call>> SetRoom(int64_t room);
+
+ private:
+  const int64_t number_;
+  std::mutex mutex_;
+  int64_t room_;
+  std::vector<std::shared_ptr<Call>> paused_;
+};
+
+// What was written to a caller, or never will be.
+struct Sent {
+  int64_t caller;
+  int64_t num_rows;
+  int64_t num_bytes;
+};
+
+// The callers that there are, by number, and what was written to them since it was last asked.
+class CallerTable {
+ public:
+  std::shared_ptr<Caller> Add(int64_t room);
+  std::shared_ptr<Caller> Find(int64_t number);
+  void Remove(int64_t number);
+
+  void AddSent(int64_t caller, int64_t num_rows, int64_t num_bytes);
+  std::vector<Sent> TakeSent();
+
+ private:
+  std::mutex mutex_;
+  std::unordered_map<int64_t, std::shared_ptr<Caller>> callers_;
+  int64_t next_ = 1;
+  std::mutex sent_mutex_;
+  std::unordered_map<int64_t, Sent> sent_;
+};
+
+}  // namespace elman

@@ -1,0 +1,48 @@
+// The listening port, and every call that comes to it.
+#pragma once
+
+#include <grpcpp/grpcpp.h>
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "call_table.h"
+#include "caller.h"
+#include "event_queue.h"
+
+namespace elman {
+
+// gRPC's C++ server with one generic service: it knows no method.
+class Door final : public grpc::CallbackGenericService {
+ public:
+  // `options`: gRPC's channel arguments. `server_instance`: frames for another one are no frames of one row.
+  Door(std::map<std::string, int> options, std::string server_instance);
+  ~Door() override;
+
+  // Listens at HOST:PORT or unix:PATH once started; throws std::runtime_error from Start where it cannot.
+  void AddPort(const std::string& address);
+  // Begins to serve; the port of each address, 0 for a socket in the file system.
+  std::vector<int> Start();
+  // Takes no more calls, and cancels those that have not ended by then. Blocks until all are over.
+  void Stop(double grace_seconds);
+
+  EventQueue& events() { return events_; }
+  CallTable& calls() { return calls_; }
+  CallerTable& callers() { return callers_; }
+  const std::string& server_instance() const { return server_instance_; }
+
+  grpc::ServerGenericBidiReactor* CreateReactor(grpc::GenericCallbackServerContext* context) override;
+
+ private:
+  const std::map<std::string, int> options_;
+  const std::string server_instance_;
+  std::vector<std::string> addresses_;
+  EventQueue events_;
+  CallTable calls_;
+  CallerTable callers_;
+  std::unique_ptr<grpc::Server> server_;
+};
+
+}  // namespace elman

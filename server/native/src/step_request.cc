@@ -1,0 +1,164 @@
+#include "step_request.h"
+
+#include <google/protobuf/io/coded_stream.h>
+#include <google/protobuf/wire_format_lite.h>
+
+namespace elman {
+namespace {
+
+using google::protobuf::internal::WireFormatLite;
+using google::protobuf::io::CodedInputStream;
+using Field = WireFormatLite::WireType;
+
+constexpr auto kVarint = WireFormatLite::WIRETYPE_VARINT;
+constexpr auto kFixed64 = WireFormatLite::WIRETYPE_FIXED64;
+constexpr auto kBytes = WireFormatLite::WIRETYPE_LENGTH_DELIMITED;
+
+constexpr uint32_t Tag(int field, Field type) { return WireFormatLite::MakeTag(field, type); }
+
+// Walks over the fields of a message; every read is bounded by its bytes.
+class Reader {
+ public:
+  explicit Reader(std::string_view bytes)
+      : bytes_(bytes), in_(reinterpret_cast<const uint8_t*>(bytes.data()), static_cast<int>(bytes.size())) {}
+
+  // The next field's tag; 0 at the end, or where there is no good one.
+  uint32_t Next() { return in_.ReadTag(); }
+  bool AtEnd() { return in_.CurrentPosition() == static_cast<int>(bytes_.size()); }
+  bool Varint(uint64_t* value) { return in_.ReadVarint64(value); }
+  bool Fixed64(uint64_t* value) { return in_.ReadLittleEndian64(value); }
+
+  bool Bytes(std::string_view* value) {
+    uint32_t size;
+    if (!in_.ReadVarint32(&size)) return false;
+    const auto at = static_cast<size_t>(in_.CurrentPosition());
+    if (size > bytes_.size() - at) return false;
+    *value = bytes_.substr(at, size);
+    return in_.Skip(static_cast<int>(size));
+  }
+
+ private:
+  const std::string_view bytes_;
+  CodedInputStream in_;
+};
+
+// A packed field of exactly one varint.
+bool OneVarint(std::string_view packed, uint64_t* value) {
+  Reader reader(packed);
+  return reader.Varint(value) && reader.AtEnd();
+}
+
+bool OneFixed64(std::string_view packed, uint64_t* value) {
+  Reader reader(packed);
+  return packed.size() == 8 && reader.Fixed64(value);
+}
+
+bool AddDim(uint64_t size, SingleRow* row) {
+  if (row->num_dims == 2) return false;
+  row->dims[row->num_dims++] = static_cast<int64_t>(size);
+  return true;
+}
+
+bool ReadShape(std::string_view packed, SingleRow* row) {
+  Reader reader(packed);
+  while (!reader.AtEnd()) {
+    uint64_t size;
+    if (!reader.Varint(&size) || !AddDim(size, row)) return false;
+  }
+  return true;
+}
+
+bool ReadTensor(std::string_view message, std::string_view bytes, SingleRow* row) {
+  Reader reader(bytes);
+  uint64_t number;
+  std::string_view packed, data;
+  while (const uint32_t tag = reader.Next()) {
+    bool is_good = false;
+    if (tag == Tag(1, kVarint)) {
+      is_good = reader.Varint(&number);
+      row->dtype = static_cast<int32_t>(number);
+    } else if (tag == Tag(2, kBytes)) {
+      is_good = reader.Bytes(&packed) && ReadShape(packed, row);
+    } else if (tag == Tag(3, kBytes)) {
+      is_good = reader.Bytes(&data);
+    }
+    if (!is_good) return false;
+  }
+  row->num_bytes = data.size();
+  row->data_at = data.empty() ? 0 : static_cast<size_t>(data.data() - message.data());
+  return reader.AtEnd();
+}
+
+bool ReadTimeout(std::string_view bytes, SingleRow* row) {
+  Reader reader(bytes);
+  uint64_t seconds = 0, nanos = 0;
+  while (const uint32_t tag = reader.Next()) {
+    const bool is_good =
+        (tag == Tag(1, kVarint) && reader.Varint(&seconds)) || (tag == Tag(2, kVarint) && reader.Varint(&nanos));
+    if (!is_good) return false;
+  }
+  row->timeout_seconds =
+      static_cast<double>(static_cast<int64_t>(seconds)) + static_cast<double>(static_cast<int32_t>(nanos)) / 1e9;
+  return reader.AtEnd() && row->timeout_seconds >= 0;
+}
+
+// How often each field may stand that must not stand twice.
+struct Seen {
+  bool handle = false, length = false, position = false, input = false, timeout = false;
+};
+
+bool Once(bool* seen) {
+  const bool is_first = !*seen;
+  *seen = true;
+  return is_first;
+}
+
+bool ReadField(uint32_t tag, std::string_view message, std::string_view instance, Reader* reader, Seen* seen,
+               SingleRow* row) {
+  uint64_t number = 0;
+  std::string_view bytes;
+  switch (tag) {
+    case Tag(1, kVarint):
+      return reader->Varint(&row->frame_id);
+    case Tag(2, kBytes):
+      return reader->Bytes(&bytes) && OneFixed64(bytes, &row->handle) && Once(&seen->handle);
+    case Tag(3, kBytes):
+      if (!reader->Bytes(&bytes) || !OneVarint(bytes, &number) || !Once(&seen->length)) return false;
+      row->length = static_cast<int64_t>(static_cast<uint32_t>(number));
+      return number > 0 && number <= std::numeric_limits<uint32_t>::max();
+    case Tag(4, kBytes):
+      if (!reader->Bytes(&bytes) || !OneVarint(bytes, &number) || !Once(&seen->position)) return false;
+      row->position = static_cast<int64_t>(number);
+      return number < (uint64_t{1} << 62);
+    case Tag(5, kBytes):
+      return reader->Bytes(&bytes) && Once(&seen->input) && ReadTensor(message, bytes, row);
+    case Tag(6, kVarint):
+      if (!reader->Varint(&number)) return false;
+      row->return_output = static_cast<int32_t>(number);
+      return number <= 3;
+    case Tag(7, kVarint):
+      if (!reader->Varint(&number)) return false;
+      row->return_state = number != 0;
+      return true;
+    case Tag(8, kBytes):
+      return reader->Bytes(&bytes) && Once(&seen->timeout) && ReadTimeout(bytes, row);
+    case Tag(9, kBytes):
+      return reader->Bytes(&bytes) && (bytes.empty() || bytes == instance);
+    default:
+      return false;
+  }
+}
+
+}  // namespace
+
+bool ReadSingleRow(std::string_view message, std::string_view server_instance, SingleRow* row) {
+  if (message.size() > static_cast<size_t>(std::numeric_limits<int>::max())) return false;
+  Reader reader(message);
+  Seen seen;
+  while (const uint32_t tag = reader.Next()) {
+    if (!ReadField(tag, message, server_instance, &reader, &seen, row)) return false;
+  }
+  return reader.AtEnd() && seen.handle && seen.length && seen.input;
+}
+
+}  // namespace elman
