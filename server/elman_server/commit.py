@@ -102,18 +102,24 @@ class Commit:
                 self.drop(number, error)
         return len(living)
 
-    def cancel(self, frame: Frame, rows: I64 | None) -> None:
-        """Drops the chunks of some rows [n] of a frame, or of all, whose caller went away, as far as they have not
-        begun. It costs what these sessions have queued, however much else there is."""
-        runtime, chunks = self._runtime, self._runtime.scheduler.chunks.table
-        slots = np.empty(0, np.int64) if frame.slots is None else frame.slots[slice(None) if rows is None else rows]
-        queued = [n for slot in np.unique(slots[slots >= 0]).tolist() for n in runtime.scheduler.queues.of(slot)]
-        mine = [n for n in queued if not chunks[n]["launched"] and runtime.frames[int(chunks[n]["frame"])] is frame]
-        if rows is not None:
-            leaving = set(rows.tolist())
-            mine = [n for n in mine if int(chunks[n]["row"]) in leaving]
+    def cancel(self, parts: Sequence[FramePart]) -> None:
+        """Drops the chunks of what a caller has asked that went away, as far as they have not begun. It costs what these
+        sessions have queued, however much else there is."""
+        waiting = [number for part in parts for number in self._waiting(part)]
         error = Cancelled("its caller went away before it ran; it was not applied")
-        runtime.metrics.cancelled_rows.inc(self.drop_all(mine, error))
+        self._runtime.metrics.cancelled_rows.inc(self.drop_all(waiting, error))
+
+    def _waiting(self, part: FramePart) -> list[int]:
+        # The chunks of a part of a frame that have not begun.
+        frame, rows = part
+        if frame.slots is None:
+            return []
+        runtime, chunks = self._runtime, self._runtime.scheduler.chunks.table
+        slots = np.unique(frame.slots if rows is None else frame.slots[rows])
+        queued = [number for slot in slots[slots >= 0].tolist() for number in runtime.scheduler.queues.of(slot)]
+        mine = [n for n in queued if runtime.frames[int(chunks[n]["frame"])] is frame and not chunks[n]["launched"]]
+        leaving = None if rows is None else set(rows.tolist())
+        return [n for n in mine if leaving is None or int(chunks[n]["row"]) in leaving]
 
     def _askers(self, settled: Settled) -> list[Frame]:
         # The frame of each row, or the one frame of them all.

@@ -3,12 +3,9 @@
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TypeVar
-
-import numpy as np
-from numpy.typing import NDArray
 
 from elman_server.chores import SECONDS_BETWEEN, Chores
 from elman_server.clock import Clock
@@ -16,13 +13,12 @@ from elman_server.delivery import Delivery
 from elman_server.ending import Ending
 from elman_server.errors import DeadlinePassed, EngineFailed, ServiceError
 from elman_server.flight import Flight
-from elman_server.frames import Frame
+from elman_server.frames import Frame, FramePart
 from elman_server.guarded import guarded
 from elman_server.inbox import Frames, Inbox, Job, Submission
 from elman_server.launch import Launch
 from elman_server.worker import Worker
 
-I64 = NDArray[np.int64]
 T = TypeVar("T")
 
 QUICK_SECONDS = 3e-3
@@ -133,14 +129,15 @@ class Engine:
         """Serves a runtime no longer. On the engine's thread."""
         self._workers.remove(worker)
 
-    def cancel(self, frame: Frame, rows: I64 | None = None) -> None:
-        """Drops the chunks of some rows [n] of a frame, or of all, whose caller went away, as far as they have not
-        begun. From the loop's thread."""
+    def cancel(self, parts: Sequence[FramePart]) -> None:
+        """Drops the chunks of what a caller has asked that went away, as far as they have not begun. From the loop's
+        thread."""
 
         def cancel() -> None:
             for worker in self._workers:
-                if worker.runtime.number == frame.model:
-                    worker.commit.cancel(frame, rows)
+                mine = [part for part in parts if part.frame.model == worker.runtime.number]
+                if mine:
+                    worker.commit.cancel(mine)
 
         self.post(cancel)  # they may be many
 

@@ -1,7 +1,7 @@
 """Frames and what is asked of them: the domain's request, from the door to the engine and back."""
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,14 @@ class Asker(Protocol):
         """Takes one answer: at most one per frame and engine step, and one before for rows that are refused as they
         arrive; each row ends exactly once."""
         ...
+
+
+class FramePart(NamedTuple):
+    """Some rows of a frame."""
+
+    frame: "Frame"
+    rows: I64 | None = None
+    """[n]; None: all."""
 
 
 @dataclass(slots=True, eq=False)

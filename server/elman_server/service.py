@@ -10,7 +10,7 @@ from elman_server.catalog import Catalog
 from elman_server.door import Door, abort, unary
 from elman_server.engine import Engine
 from elman_server.errors import Draining, EngineFailed, InvalidInput, ServiceError
-from elman_server.frames import Frame
+from elman_server.frames import Frame, FramePart
 from elman_server.infer_call import InferCall, InferResult
 from elman_server.reading import check_answer, check_size, read_input, read_lengths, read_state, read_timeout, read_want
 from elman_server.rpc.context import Context
@@ -56,7 +56,7 @@ class InferenceService(inference_pb2_grpc.InferenceServicer):
                 was_refused = admitting.done() and not admitting.cancelled() and admitting.exception()
                 if frame.open_rows and not was_refused:
                     call.leave(charge)
-                    self._engine.cancel(frame)
+                    self._engine.cancel([FramePart(frame)])
         return _response(runtime.spec.version, result)
 
     async def Step(  # type: ignore[override]  # noqa: N802

@@ -20,7 +20,7 @@ from elman_server.callers import Caller
 from elman_server.catalog import Catalog
 from elman_server.engine import Engine
 from elman_server.errors import ServiceError
-from elman_server.frames import Frame, Want
+from elman_server.frames import Frame, FramePart, Want
 from elman_server.metrics import Metrics
 from elman_server.reading import MAX_ANSWER_BYTES
 from elman_server.rpc.native import NativeCall, NativeTransport
@@ -128,10 +128,11 @@ class SingleRows:
         """The stream is over: what it asked for and has not begun is dropped."""
         if self._streams.pop(call.number, None) is None:
             return
-        for frame in self._open:
-            rows = np.flatnonzero(frame.columns.is_open & (frame.columns.calls == call.number))
-            if len(rows):
-                self._engine.cancel(frame, rows)
+        parts = [
+            FramePart(frame, np.flatnonzero(frame.columns.is_open & (frame.columns.calls == call.number)))
+            for frame in self._open
+        ]
+        self._engine.cancel([part for part in parts if part.rows is not None and len(part.rows)])
         number = self._numbers[caller]
         self._joined[number] -= 1
         self._forget_if_done(number)

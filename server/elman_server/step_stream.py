@@ -11,7 +11,7 @@ from elman_server.catalog import Catalog
 from elman_server.clock import Clock
 from elman_server.engine import Engine
 from elman_server.errors import Draining, EngineFailed, InvalidInput, ReAttach, ServiceError, StaleHandle
-from elman_server.frames import Frame
+from elman_server.frames import Frame, FramePart
 from elman_server.metrics import Metrics
 from elman_server.open_frames import OpenFrames
 from elman_server.reading import check_answer, check_size, read_frame, read_handles
@@ -184,5 +184,5 @@ class StepStream(Stream[Reply]):
     def _let_go(self) -> None:
         if self._single_rows:
             self._single_rows.leave(cast(NativeCall, self._call), self._caller)
-        for frame, _ in self._open.left():
-            self._engine.cancel(frame)
+        if self._open:
+            self._engine.cancel([FramePart(frame) for frame, _ in self._open.left()])

@@ -1,7 +1,5 @@
 """Lower precisions: asked for by the spec, and no further from the truth than docs say."""
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from plan_cases import make_workshop
@@ -16,15 +14,6 @@ CELL_NAMES = [cell for cell in CELLS if cell != "lstm_projected"]
 STEPS, ROWS, HIDDEN = 1000, 4, 128
 BOUNDS = {"float32": 5e-6, "bfloat16": 0.02, "int8": 0.05}
 """Largest absolute error of the output over 1,000 steps against float64; weights as torch initialises them."""
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    # Thousands of launches of microseconds: threads that wait for each other on a busy machine make minutes of them.
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def make_stack(spec: ModelSpec) -> Stack:

@@ -19,7 +19,7 @@ from elman_server.clock import Clock
 from elman_server.config import Limits
 from elman_server.engine import Engine
 from elman_server.families import Opened, OpenMode
-from elman_server.frames import Frame
+from elman_server.frames import Frame, FramePart
 from elman_server.lifecycle import Closed, Lifecycle, SessionView
 from elman_server.metrics import Metrics
 from elman_server.runtime import Runtime
@@ -163,9 +163,7 @@ class Bench:
 
     def go_away(self, listener: Listener) -> None:
         """A caller that listens no more."""
-        for frame in self.submitted:
-            if frame.asker is listener:
-                self.engine.cancel(frame)
+        self.engine.cancel([FramePart(frame) for frame in self.submitted if frame.asker is listener])
         self.take_in()
 
     def infer(self, rows: Sequence[Array], initial: State | None, timeout: float) -> Inferred:

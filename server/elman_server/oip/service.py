@@ -4,6 +4,7 @@ from importlib.metadata import version
 
 from elman_server.door import Door
 from elman_server.errors import EngineFailed, InvalidInput, ServiceError, UnknownModel
+from elman_server.frames import FramePart
 from elman_server.oip.call import Call
 from elman_server.oip.config import write_config, write_metadata
 from elman_server.oip.parameters import read_parameters
@@ -119,7 +120,7 @@ class OpenInferenceService(UnsupportedCalls):
                 if frame.open_rows:
                     call.leave(charge)
                     inference.cancelled = True
-                    self._door.engine.cancel(frame)
+                    self._door.engine.cancel([FramePart(frame)])
         inference.target.requests.count(self._door.engine.clock.now() - now, failed=part.error is not None)
         if part.error is not None:
             raise part.error

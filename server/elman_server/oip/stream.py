@@ -6,7 +6,7 @@ from elman_server.answers import Answer, refusal
 from elman_server.callers import Caller
 from elman_server.door import Door
 from elman_server.errors import EngineFailed, ServiceError
-from elman_server.frames import Frame
+from elman_server.frames import Frame, FramePart
 from elman_server.oip.inference import Inference, Part
 from elman_server.oip.parameters import read_parameters
 from elman_server.oip.reader import Reader
@@ -137,4 +137,4 @@ class InferStream(Stream[Reply]):
         if self._open:
             for inference, _ in self._open.values():
                 inference.cancelled = True
-                self._door.engine.cancel(inference.frame)
+            self._door.engine.cancel([FramePart(inference.frame) for inference, _ in self._open.values()])
