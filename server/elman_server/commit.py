@@ -1,6 +1,6 @@
 """Commit: what a batch gave goes to sessions, held answers and callers; and what failed is taken back."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from elman_models.state import State
 from elman_server.delivery import Delivery
 from elman_server.errors import Cancelled, PredecessorFailed, ServiceError
-from elman_server.frames import Frame
+from elman_server.frames import Frame, FramePart
 from elman_server.guarded import guarded
 from elman_server.pages import Page
 from elman_server.runtime import Runtime
@@ -103,8 +103,8 @@ class Commit:
         return len(living)
 
     def cancel(self, parts: Sequence[FramePart]) -> None:
-        """Drops the chunks of what a caller has asked that went away, as far as they have not begun. It costs what these
-        sessions have queued, however much else there is."""
+        """Drops the chunks of what a caller has asked that went away, as far as they have not begun. It costs what
+        these sessions have queued, however much else there is."""
         waiting = [number for part in parts for number in self._waiting(part)]
         error = Cancelled("its caller went away before it ran; it was not applied")
         self._runtime.metrics.cancelled_rows.inc(self.drop_all(waiting, error))
