@@ -100,7 +100,7 @@ class ServerConfig(_Frozen):
     metrics_listen: AddressField | None = Address("127.0.0.1", 9470)
     """Where Prometheus text is served, at /metrics; port 0 takes a free one; none: nowhere."""
     door: Literal["auto", "native", "plain"] = "auto"
-    """Which gRPC server takes the calls: native (elman-native, in C++), plain (grpc.aio); auto takes native where it is
+    """Which gRPC server takes the calls: native is elman-native, plain is grpc.aio; auto takes native where it is
     installed."""
     device: Annotated[
         str, Field(pattern=r"^(auto|cpu|cuda(:\d{1,2})?)$"), Expected("auto, cpu, cuda or cuda:N", "DEVICE")

@@ -43,6 +43,7 @@ SAMPLES: dict[str, tuple[str, object]] = {
     "listen": ("unix:/run/elman.sock", UnixAddress(Path("/run/elman.sock"))),
     "socket_mode": ("0660", "0660"),
     "metrics_listen": ("none", None),
+    "door": ("plain", "plain"),
     "device": ("cuda:1", "cuda:1"),
     "threads": ("3", 3),
     "warm_up_seconds": ("0", 0.0),

@@ -57,7 +57,7 @@ def test_room_for_one_asks_nobody_who_stays_full() -> None:
             asked.append(self)
             return super().is_full
 
-    full = [Watched(callers) for _ in range(100)]
+    full = [Watched("watched", callers) for _ in range(100)]
     for caller in full:
         caller.add(4000, 0)
         caller.when_room(lambda: None)
