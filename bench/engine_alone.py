@@ -9,16 +9,16 @@ from typing import Any, cast
 import numpy as np
 
 from elman_models.stack import Stack
-from elman_server.answers import Answer
-from elman_server.clock import Clock
-from elman_server.config import Limits
-from elman_server.engine import Engine
-from elman_server.frames import Frame, Want
-from elman_server.handles import HandleKey
-from elman_server.metrics import Metrics
-from elman_server.runtime import Runtime
-from elman_server.tombstones import Tombstones
-from elman_server.worker import Worker
+from elman_server.config.server_config import Limits
+from elman_server.engine.engine import Engine
+from elman_server.engine.worker import Worker
+from elman_server.exchange.answers import Answer
+from elman_server.exchange.clock import Clock
+from elman_server.exchange.frames import Frame, Want
+from elman_server.models.runtime import Runtime
+from elman_server.sessions.handles import HandleKey
+from elman_server.sessions.tombstones import Tombstones
+from elman_server.telemetry.metrics import Metrics
 
 WARM_UP = 20
 """Frames before the clock runs."""

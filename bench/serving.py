@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from elman_server.bench.reading import Probe, cpu_seconds_of
+from elman_server.loadgen.reading import Probe, cpu_seconds_of
 
 STOP_SECONDS = 60
 ADDRESS = re.compile(r" on (127\.0\.0\.1:\d+)")

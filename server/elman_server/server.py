@@ -24,30 +24,30 @@ from elman.v1 import (
     sessions_pb2_grpc,
 )
 from elman_models.fingerprint import check_distinct, read_specs
-from elman_server.catalog import Catalog
-from elman_server.clock import Clock
-from elman_server.config import ServerConfig
-from elman_server.detached import detached
-from elman_server.door import NOT_SERVING, SERVING, Door
-from elman_server.engine import Engine
+from elman_server.config.address import Address
+from elman_server.config.server_config import ServerConfig
+from elman_server.door.choice import choose, make_transport
+from elman_server.door.door import NOT_SERVING, SERVING, Door
+from elman_server.door.elman_v1.inference import InferenceService
+from elman_server.door.elman_v1.models import ModelsService
+from elman_server.door.elman_v1.sessions import SessionsService
+from elman_server.door.listener import Listener, PortInUseError
+from elman_server.door.native import NativeTransport
+from elman_server.door.oip.service import OpenInferenceService
+from elman_server.door.oip.stubs import grpc_service_pb2, grpc_service_pb2_grpc
+from elman_server.door.rpc_server import RpcServer
+from elman_server.door.single_rows import SingleRows
+from elman_server.engine.engine import Engine
+from elman_server.engine.jit_warm_up import rehearse
 from elman_server.errors import EngineFailed
-from elman_server.listen import Address
-from elman_server.listener import Listener, PortInUseError
-from elman_server.metrics import Metrics
-from elman_server.oip.service import OpenInferenceService
-from elman_server.oip.stubs import grpc_service_pb2, grpc_service_pb2_grpc
-from elman_server.preparation import Preparation
-from elman_server.rehearsal import rehearse
-from elman_server.remeasuring import Remeasuring
-from elman_server.rpc.choice import choose, make_transport
-from elman_server.rpc.native import NativeTransport
-from elman_server.rpc.server import RpcServer
-from elman_server.scrape import ScrapedRegistry
-from elman_server.service import InferenceService
-from elman_server.service_models import ModelsService
-from elman_server.service_sessions import SessionsService
-from elman_server.single_rows import SingleRows
-from elman_server.traffic import Traffic
+from elman_server.exchange.clock import Clock
+from elman_server.exchange.detached import detached
+from elman_server.models.catalogue import Catalog
+from elman_server.models.loading import Preparation
+from elman_server.models.remeasuring import Remeasuring
+from elman_server.models.traffic import Traffic
+from elman_server.telemetry.metrics import Metrics
+from elman_server.telemetry.scrape import ScrapedRegistry
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from served import DOOR, LOOPBACK, OPTIONS, Served
 from stepped import FakeClock
 from toys import CPU
 
-from elman_server.config import Limits, ServerConfig
+from elman_server.config.server_config import Limits, ServerConfig
 from elman_server.server import Server
 
 T = TypeVar("T")

@@ -4,8 +4,8 @@ import asyncio
 import queue
 from collections.abc import Callable
 
-from elman_server.engine import Engine
-from elman_server.runtime import Runtime
+from elman_server.engine.engine import Engine
+from elman_server.models.runtime import Runtime
 
 
 class Reins:

@@ -17,7 +17,7 @@ from turnstile import Turnstile
 from elman.v1 import models_pb2 as pb
 from elman.v1 import sessions_pb2
 from elman_models import write_bundle
-from elman_server.oip.stubs import grpc_service_pb2, grpc_service_pb2_grpc
+from elman_server.door.oip.stubs import grpc_service_pb2, grpc_service_pb2_grpc
 
 RNG = np.random.default_rng(3)
 LOAD, UNLOAD = pb.LoadModelRequest(model="gru"), pb.UnloadModelRequest(model="gru")

@@ -17,9 +17,9 @@ from until import until
 
 from elman import wire
 from elman.v1 import inference_pb2, sessions_pb2
-from elman_server import settling
-from elman_server.oip.stubs import grpc_service_pb2 as oip
-from elman_server.oip.stubs import grpc_service_pb2_grpc
+from elman_server.door.oip.stubs import grpc_service_pb2 as oip
+from elman_server.door.oip.stubs import grpc_service_pb2_grpc
+from elman_server.engine import settle as settling
 
 RNG = np.random.default_rng(12)
 SPEC = SPECS["lstm"]
@@ -32,7 +32,7 @@ def broken(*_: object, **__: object) -> Any:
 
 
 def break_admission(served: Served, patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("elman_server.admission.Arrivals", broken)
+    patch.setattr("elman_server.engine.admission.Arrivals", broken)
 
 
 def break_forming(served: Served, patch: pytest.MonkeyPatch) -> None:
@@ -44,7 +44,7 @@ def break_gathering(served: Served, patch: pytest.MonkeyPatch) -> None:
 
 
 def break_settling(served: Served, patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("elman_server.commit.settle", broken)
+    patch.setattr("elman_server.engine.commit.settle", broken)
 
 
 def break_settling_half_done(served: Served, patch: pytest.MonkeyPatch) -> None:
@@ -52,7 +52,7 @@ def break_settling_half_done(served: Served, patch: pytest.MonkeyPatch) -> None:
         settling.settle(*args)
         broken()
 
-    patch.setattr("elman_server.commit.settle", settles)
+    patch.setattr("elman_server.engine.commit.settle", settles)
 
 
 def break_tidying(served: Served, patch: pytest.MonkeyPatch) -> None:
@@ -60,7 +60,7 @@ def break_tidying(served: Served, patch: pytest.MonkeyPatch) -> None:
 
 
 def break_cutting(served: Served, patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("elman_server.pages.Page.cut", broken)
+    patch.setattr("elman_server.exchange.batch_result.Page.cut", broken)
 
 
 BREAKS: list[Callable[[Served, pytest.MonkeyPatch], None]] = [

@@ -17,7 +17,7 @@ from toys import SPECS, assert_near, random_input, toy
 from turnstile import Turnstile
 
 from elman.v1 import inference_pb2, sessions_pb2
-from elman_server import step_stream
+from elman_server.door.elman_v1 import step_stream
 
 SPEC = SPECS["lstm"]
 RNG = np.random.default_rng(6)

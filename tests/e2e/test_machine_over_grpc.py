@@ -18,8 +18,8 @@ from toys import STEPPED, Toy, write_toys
 from wire_bench import WireBench
 from wishes import FRAMES, IDS, WISHES, FrameWish, RowWish
 
-from elman_server.config import Limits
-from elman_server.families import OpenMode
+from elman_server.config.server_config import Limits
+from elman_server.sessions.directory import OpenMode
 
 SETTINGS = settings(
     max_examples=20,

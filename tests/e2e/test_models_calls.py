@@ -19,7 +19,7 @@ from toys import SPECS, random_input, write_toys
 from turnstile import Turnstile
 
 from elman.v1 import models_pb2 as pb
-from elman_server import step_stream
+from elman_server.door.elman_v1 import step_stream
 
 RNG = np.random.default_rng(9)
 

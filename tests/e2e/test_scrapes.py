@@ -15,11 +15,11 @@ from served import Serve, Served
 from toys import SPECS, random_input
 from turnstile import Turnstile
 
-from elman_server import scrape
-from elman_server.launch import Launch
-from elman_server.oip.stubs import grpc_service_pb2 as pb
-from elman_server.oip.stubs.grpc_service_pb2_grpc import GRPCInferenceServiceStub
-from elman_server.scrape import ScrapedRegistry
+from elman_server.door.oip.stubs import grpc_service_pb2 as pb
+from elman_server.door.oip.stubs.grpc_service_pb2_grpc import GRPCInferenceServiceStub
+from elman_server.engine.launch import Launch
+from elman_server.telemetry import scrape
+from elman_server.telemetry.scrape import ScrapedRegistry
 
 STEPS = "elman_session_steps_total"
 

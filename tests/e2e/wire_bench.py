@@ -19,10 +19,10 @@ from wire_stream import WireStream, duration
 from elman import wire
 from elman.v1 import inference_pb2, sessions_pb2
 from elman_models import State
+from elman_server.engine.session_calls import Closed, SessionView
 from elman_server.errors import PositionAhead
-from elman_server.families import Opened, OpenMode
-from elman_server.frames import Frame
-from elman_server.lifecycle import Closed, SessionView
+from elman_server.exchange.frames import Frame
+from elman_server.sessions.directory import Opened, OpenMode
 
 T = TypeVar("T")
 FAR_AHEAD = 1 << 60

@@ -12,9 +12,9 @@ from wire_answers import answer_of
 
 from elman import wire
 from elman.v1 import inference_pb2
-from elman_server.answers import Answer
-from elman_server.frames import Frame
-from elman_server.step_stream import StepStream
+from elman_server.door.elman_v1.step_stream import StepStream
+from elman_server.exchange.answers import Answer
+from elman_server.exchange.frames import Frame
 
 FIRST_MARK = 1 << 40
 """Above the ids of frames."""

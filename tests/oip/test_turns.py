@@ -1,6 +1,6 @@
 """Turns by hand."""
 
-from elman_server.oip.turns import Turns
+from elman_server.door.oip.answer_order import Turns
 
 
 def test_a_line_is_answered_in_its_order_and_lines_do_not_wait_for_each_other() -> None:

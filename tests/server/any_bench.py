@@ -10,9 +10,9 @@ from stepped import FakeClock
 from toys import Array
 
 from elman_models import State
-from elman_server.families import Opened, OpenMode
-from elman_server.frames import Asker, Frame, Want
-from elman_server.lifecycle import Closed, SessionView
+from elman_server.engine.session_calls import Closed, SessionView
+from elman_server.exchange.frames import Asker, Frame, Want
+from elman_server.sessions.directory import Opened, OpenMode
 
 
 class AnyBench(Protocol):

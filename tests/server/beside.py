@@ -7,7 +7,7 @@ import torch
 from stepped import Bench
 from toys import CPU, Toy
 
-from elman_server.transfer import Coming, Direct, Tensors
+from elman_server.models.transfer import Coming, Direct, Tensors
 
 
 class Lagging(Direct):

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from elman_server.clock import Clock
-from elman_server.frames import Asker, Frame, Want
+from elman_server.exchange.clock import Clock
+from elman_server.exchange.frames import Asker, Frame, Want
 
 
 class FrameMaker:

@@ -8,9 +8,9 @@ from stepped import FakeClock
 from toys import Array, Toy
 
 from elman_server import errors as e
-from elman_server.answers import Answer
-from elman_server.families import Opened, OpenMode
-from elman_server.frames import Frame
+from elman_server.exchange.answers import Answer
+from elman_server.exchange.frames import Frame
+from elman_server.sessions.directory import Opened, OpenMode
 
 Foreseen = type[e.ServiceError] | tuple[Plain, Chunk]
 """An error, or the answer of a chunk that was run before."""

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from toys import Array, Toy, assert_near
 
-from elman_server.answers import Answer
 from elman_server.errors import ServiceError
-from elman_server.frames import Frame, Want
+from elman_server.exchange.answers import Answer
+from elman_server.exchange.frames import Frame, Want
 
 RowKey = tuple[int, int]
 """Frame id and row."""

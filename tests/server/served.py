@@ -15,8 +15,8 @@ from stepped import FakeClock
 from toys import write_toys
 
 from elman.v1 import inference_pb2_grpc, models_pb2_grpc, sessions_pb2, sessions_pb2_grpc
-from elman_server.config import Limits, ServerConfig
-from elman_server.listen import Address
+from elman_server.config.address import Address
+from elman_server.config.server_config import Limits, ServerConfig
 from elman_server.server import Server
 
 LOOPBACK = Address("127.0.0.1", 0)

@@ -18,9 +18,9 @@ from wishes import FRAMES, IDS, FrameWish, RowWish
 
 from elman_models import State
 from elman_server import errors as e
-from elman_server.answers import Answer
-from elman_server.families import OpenMode
-from elman_server.frames import Frame, Want
+from elman_server.exchange.answers import Answer
+from elman_server.exchange.frames import Frame, Want
+from elman_server.sessions.directory import OpenMode
 
 IDLE_SECONDS = 50.0
 REPLAY = 3

@@ -13,17 +13,17 @@ from plain_sessions import Listener, Received, split
 from toys import CPU, Array, Toy, pack_rows
 
 from elman_models import State
-from elman_server.answers import Answer
-from elman_server.catalog import Catalog
-from elman_server.clock import Clock
-from elman_server.config import Limits
-from elman_server.engine import Engine
-from elman_server.families import Opened, OpenMode
-from elman_server.frames import Frame, FramePart
-from elman_server.lifecycle import Closed, Lifecycle, SessionView
-from elman_server.metrics import Metrics
-from elman_server.runtime import Runtime
-from elman_server.sessions import Owner, find
+from elman_server.config.server_config import Limits
+from elman_server.engine.engine import Engine
+from elman_server.engine.session_calls import Closed, Lifecycle, SessionView
+from elman_server.exchange.answers import Answer
+from elman_server.exchange.clock import Clock
+from elman_server.exchange.frames import Frame, FramePart
+from elman_server.models.catalogue import Catalog
+from elman_server.models.runtime import Runtime
+from elman_server.sessions.directory import Opened, OpenMode
+from elman_server.sessions.table import Owner, find
+from elman_server.telemetry.metrics import Metrics
 
 T = TypeVar("T")
 

@@ -13,11 +13,11 @@ from until import until
 
 from elman import wire
 from elman.v1 import inference_pb2
-from elman_server.answers import refusal
-from elman_server.callers import Callers
-from elman_server.config import Limits
+from elman_server.config.server_config import Limits
+from elman_server.door.caller_limits import Callers
+from elman_server.door.infer_result import InferCall
 from elman_server.errors import LimitReached
-from elman_server.infer_call import InferCall
+from elman_server.exchange.answers import refusal
 
 RNG = np.random.default_rng(8)
 SPEC = SPECS["lstm"]

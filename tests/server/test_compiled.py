@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 import elman_server
-from elman_server.source_key import source_key
+from elman_server.tables.source_key import source_key
 
 PACKAGE = Path(elman_server.__file__).parent
 
-OUTER = "from elman_server.compiled import compiled\nfrom elman_server.inner.{file} import inner\n\n\n"
+OUTER = "from elman_server.tables.jit import compiled\nfrom elman_server.inner.{file} import inner\n\n\n"
 OUTER += "@compiled\ndef outer() -> int:\n    return inner()\n"
-INNER = "from elman_server.compiled import compiled\nfrom elman_server.inner.constants import {name} as ONE\n\n\n"
+INNER = "from elman_server.tables.jit import compiled\nfrom elman_server.inner.constants import {name} as ONE\n\n\n"
 INNER += "@compiled\ndef inner() -> int:\n    return {value} + ONE\n"
 
 
@@ -89,8 +89,8 @@ def test_the_key_follows_every_kind_of_import(small: Path, text: str) -> None:
 
 
 OBSERVE = """
-from elman_server.compiled import CACHE
-from elman_server.tally import Tally
+from elman_server.tables.jit import CACHE
+from elman_server.telemetry.histogram import Tally
 
 tally = Tally([1.0])
 tally.observe(0.5)
@@ -108,8 +108,8 @@ pwd.getpwuid = nobody
 PREPARATION = """
 import logging
 import torch
-from elman_server.config import ServerConfig
-from elman_server.preparation import Preparation
+from elman_server.config.server_config import ServerConfig
+from elman_server.models.loading import Preparation
 
 logging.basicConfig(format="%(message)s", stream=__import__("sys").stdout)
 assert Preparation(ServerConfig(models="x"), torch.device("cpu"))._cache is None
@@ -146,6 +146,6 @@ def test_code_is_kept_where_numba_is_told_to_keep_it_apart_by_key(tmp_path: Path
 def test_other_peoples_functions_are_kept_where_they_were_and_their_processor_is_the_users_choice(
     tmp_path: Path,
 ) -> None:
-    code = "import elman_server.tally, numba.core.config as c; print(repr(c.CACHE_DIR), c.CPU_NAME)"
+    code = "import elman_server.telemetry.histogram, numba.core.config as c; print(repr(c.CACHE_DIR), c.CPU_NAME)"
     assert run(code, XDG_CACHE_HOME=str(tmp_path)) == "'' generic"
     assert run(code, XDG_CACHE_HOME=str(tmp_path), NUMBA_CPU_NAME="x86-64") == "'' x86-64"

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from stepped import Asked, Bench
 from toys import assert_near, pack_rows, random_input, toy
 
-from elman_server.frames import Want
+from elman_server.exchange.frames import Want
 
 TOY = toy("tokens")
 """With an embedding and a head."""

@@ -12,11 +12,11 @@ from stepped import Asked, Bench, FakeClock
 from toys import pack_rows, random_input, toy
 
 from elman_models.layout import batch_sizes, step_offsets
-from elman_server.frames import Frame, Want
-from elman_server.held import Held, hold
-from elman_server.page_ring import PageRing
-from elman_server.pages import Page
-from elman_server.scheduler import Scheduler
+from elman_server.exchange.batch_result import Page
+from elman_server.exchange.frames import Frame, Want
+from elman_server.scheduling.scheduler import Scheduler
+from elman_server.sessions.replay_buffer import Held, hold
+from elman_server.sessions.replay_ring import PageRing
 
 Lengths = st.lists(st.integers(1, 9), min_size=1, max_size=5).map(lambda x: sorted(x, reverse=True))
 

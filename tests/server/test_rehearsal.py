@@ -12,7 +12,7 @@ import numpy as np
 from stepped import Asked, Bench
 from toys import random_input, toy
 
-from elman_server.rehearsal import rehearse
+from elman_server.engine.jit_warm_up import rehearse
 
 rehearse()
 with event.install_recorder("numba:compile") as recorder:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 
-from elman_server.metrics import LONG_SECONDS, POWERS_OF_2, SECONDS, Metrics, Tallies
+from elman_server.telemetry.metrics import LONG_SECONDS, POWERS_OF_2, SECONDS, Metrics, Tallies
 
 NAMES = (
     "elman_requests_total",

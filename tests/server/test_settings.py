@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from elman_server.config import ConnectionConfig, Limits, LogConfig, ServerConfig
-from elman_server.listen import Address, UnixAddress, parse_address, parse_listen, parse_target
-from elman_server.setting import Setting
-from elman_server.settings import SettingsError, add_options, read_config, read_settings, settings_of
+from elman_server.config.address import Address, UnixAddress, parse_address, parse_listen, parse_target
+from elman_server.config.server_config import ConnectionConfig, Limits, LogConfig, ServerConfig
+from elman_server.config.setting import Setting
+from elman_server.config.settings import SettingsError, add_options, read_config, read_settings, settings_of
 
 
 def read(arguments: list[str], environment: dict[str, str] | None = None) -> ServerConfig:

@@ -8,13 +8,13 @@ from forged import flipped
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elman_server.chunks import Chunks
-from elman_server.counted import Counted
-from elman_server.handles import HandleKey, decipher, encipher, slots_of
-from elman_server.ring import Ring
-from elman_server.sessions import Sessions, find
-from elman_server.tombstones import Tombstone, Tombstones
-from elman_server.versions import version_key
+from elman_server.models.versions import version_key
+from elman_server.scheduling.chunks import Chunks
+from elman_server.sessions.handles import HandleKey, decipher, encipher, slots_of
+from elman_server.sessions.table import Sessions, find
+from elman_server.sessions.tombstones import Tombstone, Tombstones
+from elman_server.tables.ref_counts import Counted
+from elman_server.tables.slot_fifo import Ring
 
 
 @given(st.integers(1, 7), st.lists(st.tuples(st.booleans(), st.integers(0, 5)), max_size=40))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from hypothesis import strategies as st
 
-from elman_server.frames import Want
+from elman_server.exchange.frames import Want
 
 IDS = tuple("abcdefg")
 
