@@ -33,10 +33,11 @@ def run(code: str, **environment: str) -> str:
 def small(tmp_path: Path) -> Path:
     """A package of elman's name with the real decorator and three files, two of them in a package of its own."""
     package = tmp_path / "source" / "elman_server"
-    (package / "inner").mkdir(parents=True)
-    for name in ("compiled.py", "source_key.py"):
-        shutil.copy(PACKAGE / name, package)
-    for name in ("__init__.py", "inner/__init__.py", "beside.py"):
+    for name in ("inner", "tables"):
+        (package / name).mkdir(parents=True)
+    for name in ("tables/jit.py", "tables/source_key.py"):
+        shutil.copy(PACKAGE / name, package / name)
+    for name in ("__init__.py", "inner/__init__.py", "tables/__init__.py", "beside.py"):
         (package / name).touch()
     (package / "outer.py").write_text(OUTER.format(file="called"))
     (package / "inner" / "called.py").write_text(INNER.format(value=1, name="ONE"))
