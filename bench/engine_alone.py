@@ -32,7 +32,7 @@ class EngineAlone:
         metrics = Metrics().of(stack.spec.name, stack.spec.version)
         runtime = Runtime(stack, 1, HandleKey(), Limits(), Tombstones(1), metrics)
         self._engine = Engine(cast(asyncio.AbstractEventLoop, _NoLoop()), Clock(), on_loop=False)
-        self._worker = Worker(runtime, self._engine.delivery)
+        self._worker = Worker(runtime, self._engine.result_queue)
         self._engine.add(self._worker)
         slots = runtime.sessions.take(sessions, 0.0)
         runtime.sessions.own(slots, "", list(map(str, slots.tolist())))
@@ -62,7 +62,7 @@ class EngineAlone:
             want=Want.ALL,
             want_state=False,
             deadline=math.inf,
-            asker=_Nobody(),
+            sink=_Nobody(),
             arrived=self._engine.clock.now(),
         )
         self._worker.admission.admit([frame])
@@ -74,4 +74,4 @@ class _NoLoop:
 
 
 class _Nobody:
-    def deliver(self, frame: Frame, answer: Answer) -> None: ...
+    def on_result(self, frame: Frame, answer: Answer) -> None: ...

@@ -49,8 +49,8 @@ class WireStream(Listener):
         """Whether a frame is not answered yet."""
         return bool(self._open)
 
-    def deliver(self, frame: Frame, answer: Answer) -> None:
-        super().deliver(frame, answer)
+    def on_result(self, frame: Frame, answer: Answer) -> None:
+        super().on_result(frame, answer)
         if not frame.open_rows:
             del self._open[frame.frame_id]
             self.num_answered += 1
@@ -102,13 +102,13 @@ class WireStream(Listener):
 
     def overhear(self) -> None:
         """From now on notes what the server would say: nobody reads it any more."""
-        say = self._far_end.deliver
+        say = self._far_end.on_result
 
-        def deliver(frame: Frame, answer: Answer) -> None:
+        def overheard(frame: Frame, answer: Answer) -> None:
             say(frame, answer)
-            self.deliver(self._open[frame.frame_id], answer)
+            self.on_result(self._open[frame.frame_id], answer)
 
-        self._far_end.deliver = deliver  # type: ignore[method-assign]
+        self._far_end.on_result = overheard  # type: ignore[method-assign]
 
     async def _read(self) -> Any:
         result = await self._call.read()
@@ -116,7 +116,7 @@ class WireStream(Listener):
         return result
 
     def _hear(self, result: Any) -> None:
-        self.deliver(self._open[result.frame_id], answer_of(result))
+        self.on_result(self._open[result.frame_id], answer_of(result))
 
 
 def duration(seconds: float) -> Duration | None:

@@ -21,7 +21,7 @@ class Listener:
         self.told: list[tuple[Frame, Answer]] = []
         self.gone = False
 
-    def deliver(self, frame: Frame, answer: Answer) -> None:
+    def on_result(self, frame: Frame, answer: Answer) -> None:
         frame.open_rows -= answer.num_ended
         self.told.append((frame, answer))
 
@@ -70,7 +70,7 @@ class Chunk:
     kind: int
     deadline: float
     owner: RowKey
-    asker: Listener
+    sink: Listener
     begun: bool = False
     answer: Received | None = None
     """The first whole answer that anyone got."""

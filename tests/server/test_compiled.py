@@ -13,10 +13,10 @@ from elman_server.tables.source_key import source_key
 
 PACKAGE = Path(elman_server.__file__).parent
 
-OUTER = "from elman_server.tables.jit import compiled\nfrom elman_server.inner.{file} import inner\n\n\n"
-OUTER += "@compiled\ndef outer() -> int:\n    return inner()\n"
-INNER = "from elman_server.tables.jit import compiled\nfrom elman_server.inner.constants import {name} as ONE\n\n\n"
-INNER += "@compiled\ndef inner() -> int:\n    return {value} + ONE\n"
+OUTER = "from elman_server.tables.jit import jit\nfrom elman_server.inner.{file} import inner\n\n\n"
+OUTER += "@jit\ndef outer() -> int:\n    return inner()\n"
+INNER = "from elman_server.tables.jit import jit\nfrom elman_server.inner.constants import {name} as ONE\n\n\n"
+INNER += "@jit\ndef inner() -> int:\n    return {value} + ONE\n"
 
 
 def run(code: str, **environment: str) -> str:
@@ -67,9 +67,9 @@ def test_a_function_is_compiled_anew_when_a_constant_changes_that_it_names(small
 
 
 def test_what_is_kept_outlives_changes_of_what_no_compiled_function_imports(small: Path) -> None:
-    before = source_key(small, b"@compiled")
+    before = source_key(small, b"@jit")
     (small / "beside.py").write_text("x = 1\n")
-    assert source_key(small, b"@compiled") == before
+    assert source_key(small, b"@jit") == before
 
 
 @pytest.mark.parametrize(
@@ -84,16 +84,16 @@ def test_what_is_kept_outlives_changes_of_what_no_compiled_function_imports(smal
 def test_the_key_follows_every_kind_of_import(small: Path, text: str) -> None:
     with (small / "inner" / "constants.py").open("a") as file:
         file.write(f"{text}\n")
-    before = source_key(small, b"@compiled")
+    before = source_key(small, b"@jit")
     (small / "beside.py").write_text("x = 1\n")
-    assert source_key(small, b"@compiled") != before
+    assert source_key(small, b"@jit") != before
 
 
 OBSERVE = """
 from elman_server.tables.jit import CACHE
-from elman_server.telemetry.histogram import Tally
+from elman_server.telemetry.histogram import Histogram
 
-tally = Tally([1.0])
+tally = Histogram([1.0])
 tally.observe(0.5)
 assert tally.counts.tolist() == [1, 0]
 print(CACHE.reason if CACHE.folder is None else CACHE.folder)
@@ -140,7 +140,7 @@ def test_without_a_home_folder_plans_are_not_kept_and_the_log_says_so() -> None:
 
 def test_code_is_kept_where_numba_is_told_to_keep_it_apart_by_key(tmp_path: Path) -> None:
     folder = Path(run(OBSERVE, NUMBA_CACHE_DIR=str(tmp_path)))
-    assert folder == tmp_path / source_key(PACKAGE, b"@compiled")
+    assert folder == tmp_path / source_key(PACKAGE, b"@jit")
     assert list(folder.rglob("*.nbc"))
 
 

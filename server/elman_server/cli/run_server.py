@@ -150,6 +150,6 @@ def _tell(line: str, config: ServerConfig, *, failed: bool = False) -> None:
 
 
 def _line(server: Server, device: torch.device) -> str:
-    names = [f"{r.spec.name} {r.spec.version}" for r in server.catalog.runtimes()]
+    names = [f"{r.spec.name} {r.spec.version}" for r in server.catalogue.runtimes()]
     metrics = f"metrics on http://{server.metrics_address}/metrics" if server.metrics_address else "no metrics"
     return f"elman-server: serving {', '.join(names) or 'no models'} on {server.address} ({device}); {metrics}"

@@ -20,7 +20,7 @@ from elman_server.door.elman_v1.status import code_of, to_status, trailing_metad
 from elman_server.engine.engine import Engine
 from elman_server.errors import Draining, EngineFailed, Loading, ReAttach, ServiceError
 from elman_server.exchange.detached import detached
-from elman_server.models.catalogue import Catalog
+from elman_server.models.catalogue import Catalogue
 from elman_server.models.runtime import Runtime
 from elman_server.telemetry.metrics import Metrics
 
@@ -42,13 +42,13 @@ ANONYMOUS = "anonymous"
 class Door:
     """The engine's side of the services."""
 
-    def __init__(self, engine: Engine, catalog: Catalog, metrics: Metrics) -> None:
+    def __init__(self, engine: Engine, catalogue: Catalogue, metrics: Metrics) -> None:
         self.engine = engine
-        self.catalog = catalog
+        self.catalogue = catalogue
         self.metrics = metrics
         self.health = HealthServicer()
         """Overall under the empty name, and per model under the model's name."""
-        self.callers = Callers(catalog.limits)
+        self.callers = Callers(catalogue.limits)
         self.instance = secrets.token_hex(8)
         """Names this server process."""
         self.draining = False
@@ -131,9 +131,9 @@ class Door:
         except asyncio.CancelledError:
             self.check_open()  # the stop has ended it, not its caller
             raise
-        family = self.catalog.family(name)
+        directory = self.catalogue.directory(name)
         await self.health.set(name, SERVING)
-        return [family.version(version)] if version else list(family.versions.values())
+        return [directory.version(version)] if version else list(directory.versions.values())
 
     def end_loads(self) -> None:
         """Has loads end at once: a stop does not wait for them. What is measured meanwhile is let go."""
@@ -142,16 +142,16 @@ class Door:
 
     async def _load(self, name: str, version: str) -> None:
         async with self._one_load:  # two at once would measure each other's noise
-            await self.catalog.gone(name, version)
-            for bundle in await detached(partial(self.catalog.missing, name, version)):
-                await self.catalog.load(bundle)
+            await self.catalogue.gone(name, version)
+            for bundle in await detached(partial(self.catalogue.missing, name, version)):
+                await self.catalogue.load(bundle)
 
     async def unload(self, runtimes: Sequence[Runtime]) -> None:
         """Unloads versions of one model."""
         for runtime in runtimes:
-            if not self.catalog.has_others(runtime):
+            if not self.catalogue.has_others(runtime):
                 await self.health.set(runtime.spec.name, NOT_SERVING)
-            await self.catalog.unload(runtime)
+            await self.catalogue.unload(runtime)
 
 
 def unary(

@@ -69,7 +69,7 @@ class InferCall:
         charge.is_kept = True
         self._charge = charge
 
-    def deliver(self, frame: Frame, answer: Answer) -> None:
+    def on_result(self, frame: Frame, answer: Answer) -> None:
         """Takes a part; the last one settles the future."""
         refused = answer.frame_error is not None  # nothing of it was admitted
         frame.open_rows -= frame.open_rows if refused else answer.num_ended

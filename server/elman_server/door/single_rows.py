@@ -25,7 +25,7 @@ from elman_server.engine.worker import Worker
 from elman_server.errors import ServiceError
 from elman_server.exchange.answers import Answer, failure, refusal
 from elman_server.exchange.frames import Frame, FramePart, Want
-from elman_server.models.catalogue import Catalog
+from elman_server.models.catalogue import Catalogue
 from elman_server.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -98,10 +98,10 @@ class _Kind(NamedTuple):
 class SingleRows:
     """Between the native door's columns and the engine; on the event loop's thread."""
 
-    def __init__(self, transport: NativeTransport, engine: Engine, catalog: Catalog, metrics: Metrics) -> None:
+    def __init__(self, transport: NativeTransport, engine: Engine, catalogue: Catalogue, metrics: Metrics) -> None:
         self._door = transport.door
         self._engine = engine
-        self._catalog = catalog
+        self._catalogue = catalogue
         self._metrics = metrics
         self._streams: dict[int, Stream] = {}  # by call
         self._callers: dict[int, Caller] = {}  # by number
@@ -148,7 +148,7 @@ class SingleRows:
 
     def _take(self, batch: "FrameBatch") -> None:
         columns = batch.columns()
-        models = self._catalog.key.models(columns["handle"])
+        models = self._catalogue.key.models(columns["handle"])
         now = self._engine.clock.now()
         try:
             self._take_groups(batch, columns, models, now)
@@ -159,7 +159,7 @@ class SingleRows:
 
     def _take_groups(self, batch: "FrameBatch", columns: dict[str, NDArray[Any]], models: I64, now: float) -> None:
         for rows, kind in _groups(columns, models):
-            worker = self._catalog.worker(kind.model)
+            worker = self._catalogue.worker(kind.model)
             if worker is None or self.draining or not _has_room(kind, worker):
                 good = np.zeros(len(rows), np.bool_)
             else:
@@ -171,7 +171,7 @@ class SingleRows:
 
     def _good(self, columns: dict[str, NDArray[Any]], rows: I64, kind: _Kind, worker: Worker) -> Flags:
         # [n] frames with which nothing is wrong; the others are looked at one by one.
-        spec, limits = worker.runtime.input, self._catalog.limits
+        spec, limits = worker.runtime.input, self._catalogue.limits
         good: Flags = columns["dtype"][rows] == spec.wire_dtype
         good &= columns["num_bytes"][rows] == kind.length * spec.num_bytes
         good &= columns["message_bytes"][rows] <= limits.max_frame_bytes
@@ -200,7 +200,7 @@ class SingleRows:
             want=_want(kind),
             want_state=bool(kind.return_state),
             deadline=math.inf,  # each row has its own
-            asker=self,
+            sink=self,
             arrived=now,
             open_rows=len(rows),
             columns=_Columns(
@@ -219,7 +219,7 @@ class SingleRows:
 
     # ---- what is answered
 
-    def deliver(self, frame: Frame, answer: Answer) -> None:
+    def on_result(self, frame: Frame, answer: Answer) -> None:
         """Sends each row of an answer of the engine's to its stream."""
         merged = cast(MergedFrame, frame)
         try:
@@ -231,7 +231,7 @@ class SingleRows:
         """Ends all rows that are open: the engine answers no more."""
         for frame in list(self._open):
             rows = np.flatnonzero(frame.columns.is_open).tolist()
-            self.deliver(frame, failure(tuple((row, error) for row in rows)))
+            self.on_result(frame, failure(tuple((row, error) for row in rows)))
 
     def _deliver(self, frame: MergedFrame, answer: Answer) -> None:
         if answer.frame_error is not None:
@@ -340,7 +340,7 @@ def _groups(columns: dict[str, NDArray[Any]], models: I64) -> Iterator[tuple[I64
     if (keys == keys[0]).all():
         yield np.arange(len(keys)), _Kind.of(keys[0])
         return
-    for turn in _turns(columns["handle"]):
+    for turn in _order(columns["handle"]):
         rows: dict[_Kind, list[int]] = {}
         for row in turn.tolist():
             rows.setdefault(_Kind.of(keys[row]), []).append(row)
@@ -348,7 +348,7 @@ def _groups(columns: dict[str, NDArray[Any]], models: I64) -> Iterator[tuple[I64
             yield np.array(mine), kind
 
 
-def _turns(handles: U64) -> Iterator[I64]:
+def _order(handles: U64) -> Iterator[I64]:
     """Frames by how many of the same session came before: they must not overtake each other."""
     order = np.argsort(handles, kind="stable")
     same = handles[order]

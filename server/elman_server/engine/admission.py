@@ -11,7 +11,7 @@ from elman_server.engine.repeats import Repeats
 from elman_server.engine.take_in import INVALID, REFUSED, STALE, Arrivals, Rows
 from elman_server.errors import Draining, InvalidInput, LimitReached, ServiceError, StaleHandle
 from elman_server.exchange.frames import Frame
-from elman_server.exchange.result_queue import Delivery
+from elman_server.exchange.result_queue import ResultQueue
 from elman_server.models.runtime import Runtime
 
 I64 = NDArray[np.int64]
@@ -22,10 +22,10 @@ Array = NDArray[Any]
 class Admission:
     """Admits frames to one runtime's queue, or says why not."""
 
-    def __init__(self, runtime: Runtime, delivery: Delivery) -> None:
+    def __init__(self, runtime: Runtime, result_queue: ResultQueue) -> None:
         self._runtime = runtime
-        self._delivery = delivery
-        self._repeats = Repeats(runtime, delivery)
+        self._result_queue = result_queue
+        self._repeats = Repeats(runtime, result_queue)
 
     def admit(self, frames: list[Frame]) -> None:
         """Frames in the order in which they arrived."""
@@ -81,7 +81,7 @@ class Admission:
         for index, error in self._refusals(arrivals).items():
             arrivals.table["refused"][index] = True
             self._runtime.metrics.reject(error.reason, frames[index].num_rows)
-            self._delivery.refuse(frames[index], error)
+            self._result_queue.refuse(frames[index], error)
         barred = None if self._good_values(arrivals.data).all() else self._barred(frames)
         rows = self._take_in(arrivals, barred)
         if rows.num_taken < len(rows.outcome):
@@ -132,7 +132,7 @@ class Admission:
             self._repeats.answer(frame, row, int(rows.slots[r]), int(rows.begins[r]), int(rows.admitted[r]))
         except ServiceError as error:
             self._runtime.metrics.reject(error.reason)
-            self._delivery.fail(frame, row, error)
+            self._result_queue.fail(frame, row, error)
 
     def _stale(self, handle: int) -> ServiceError:
         expired = self._runtime.tombstones.of_handle(handle)

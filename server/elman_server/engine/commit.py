@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from elman_models.state import State
 from elman_server.engine.settle import Settled, settle
 from elman_server.errors import Cancelled, PredecessorFailed, ServiceError
-from elman_server.exchange.batch_result import Page
+from elman_server.exchange.batch_result import BatchResult
 from elman_server.exchange.frames import Frame, FramePart
-from elman_server.exchange.isolated import guarded
-from elman_server.exchange.result_queue import Delivery
+from elman_server.exchange.isolated import isolated
+from elman_server.exchange.result_queue import ResultQueue
 from elman_server.models.runtime import Runtime
 from elman_server.scheduling.scheduler import Batch
 
@@ -25,7 +25,7 @@ class Committed(NamedTuple):
     """A batch that is committed, before it is tidied up after."""
 
     settled: Settled
-    page: Page
+    page: BatchResult
     frames: list[Frame]
     """Of each row, or the one of all."""
 
@@ -33,25 +33,25 @@ class Committed(NamedTuple):
 class Commit:
     """Ends chunks of one runtime, each exactly once: as done or as dropped."""
 
-    def __init__(self, runtime: Runtime, delivery: Delivery) -> None:
+    def __init__(self, runtime: Runtime, result_queue: ResultQueue) -> None:
         self._runtime = runtime
-        self._delivery = delivery
+        self._result_queue = result_queue
 
     def batch(self, batch: Batch, output: torch.Tensor, state: State, now: float) -> Committed:
         """A batch that ran: output [num_steps, output_size] packed, or of the last steps [B, output_size], and each
-        row's state after it; `now` in seconds on the engine's clock. `tidy` is to follow before anything else is
+        row's state after it; `now` in seconds on the engine's clock. `clean_up` is to follow before anything else is
         admitted."""
         runtime = self._runtime
         finished = runtime.scheduler.complete(batch)
         settled = settle(runtime, batch, finished, runtime.held.next_number, now)
         page = _page(batch, finished, settled, output, state)
-        frames = self._askers(settled)
-        self._delivery.spread(page, frames, settled.rows)
+        frames = self._sinks(settled)
+        self._result_queue.spread(page, frames, settled.rows)
         if runtime.starting_states or runtime.after:
             self._call_after(batch.numbers[finished].tolist())
         return Committed(settled, page, frames)
 
-    def tidy(self, committed: Committed) -> None:
+    def clean_up(self, committed: Committed) -> None:
         """What no answer has to wait for: a copy of the page is kept, and what the finished chunks had is let go."""
         runtime, (settled, page, frames) = self._runtime, committed
         if settled.is_held:
@@ -78,8 +78,8 @@ class Commit:
         for one in dropped:
             told = error if one == number else follow
             runtime.metrics.reject(told.reason)
-            asker, row = runtime.frames[int(chunks[one]["frame"])], int(chunks[one]["row"])
-            self._delivery.fail(asker, row, told)
+            sink, row = runtime.frames[int(chunks[one]["frame"])], int(chunks[one]["row"])
+            self._result_queue.fail(sink, row, told)
         lent = runtime.sessions.owner(slot) is None  # asked now: a close that waits for these chunks frees the slot
         self._release(dropped)
         if lent:
@@ -121,7 +121,7 @@ class Commit:
         leaving = None if rows is None else set(rows.tolist())
         return [n for n in mine if leaving is None or int(chunks[n]["row"]) in leaving]
 
-    def _askers(self, settled: Settled) -> list[Frame]:
+    def _sinks(self, settled: Settled) -> list[Frame]:
         # The frame of each row, or the one frame of them all.
         frames = self._runtime.frames
         if settled.is_one_frame:
@@ -142,7 +142,7 @@ class Commit:
         for number in numbers:
             self._runtime.starting_states.pop(number, None)
             for function in self._runtime.after.pop(number, ()):
-                guarded(function, "what waited for a chunk")  # whose batch is not to be left half committed
+                isolated(function, "what waited for a chunk")  # whose batch is not to be left half committed
 
 
 def _follow(error: ServiceError, begin: int) -> ServiceError:
@@ -153,8 +153,8 @@ def _follow(error: ServiceError, begin: int) -> ServiceError:
     )
 
 
-def _page(batch: Batch, finished: Flags, settled: Settled, output: torch.Tensor, state: State) -> Page:
-    return Page(
+def _page(batch: Batch, finished: Flags, settled: Settled, output: torch.Tensor, state: State) -> BatchResult:
+    return BatchResult(
         starts=batch.starts,
         takes=batch.takes,
         offsets=batch.offsets,

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from elman_server.errors import EngineFailed
-from elman_server.exchange.isolated import guarded
+from elman_server.exchange.isolated import isolated
 
 log = logging.getLogger(__name__)
 
@@ -55,4 +55,4 @@ class Ending:
             if not future.done():
                 future.set_exception(EngineFailed(FAILED))
         for listener in self.listeners:
-            guarded(partial(listener, EngineFailed(FAILED)), "what follows the engine's end")
+            isolated(partial(listener, EngineFailed(FAILED)), "what follows the engine's end")

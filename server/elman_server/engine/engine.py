@@ -10,14 +10,14 @@ from typing import TypeVar
 from elman_server.engine.ending import Ending
 from elman_server.engine.inbox import Frames, Inbox, Job, Submission
 from elman_server.engine.launch import Launch
-from elman_server.engine.overlapped import Flight
-from elman_server.engine.periodic_jobs import SECONDS_BETWEEN, Chores
+from elman_server.engine.overlapped import InFlightBatches
+from elman_server.engine.periodic_jobs import SECONDS_BETWEEN, PeriodicJobs
 from elman_server.engine.worker import Worker
 from elman_server.errors import DeadlinePassed, EngineFailed, ServiceError
 from elman_server.exchange.clock import Clock
 from elman_server.exchange.frames import Frame, FramePart
-from elman_server.exchange.isolated import guarded
-from elman_server.exchange.result_queue import Delivery
+from elman_server.exchange.isolated import isolated
+from elman_server.exchange.result_queue import ResultQueue
 
 T = TypeVar("T")
 
@@ -41,7 +41,7 @@ class Engine:
     def __init__(self, loop: asyncio.AbstractEventLoop, clock: Clock, *, on_loop: bool = True) -> None:
         """Answers are delivered on `loop`. `on_loop` False: no batch runs there."""
         self.clock = clock
-        self.delivery = Delivery(loop, self.fail)
+        self.result_queue = ResultQueue(loop, self.fail)
         self._loop = loop
         self._inbox = Inbox()
         self._wake = threading.Event()
@@ -50,10 +50,10 @@ class Engine:
         self._turn_is_due = False  # on the loop
         self._formed: Launch | None = None  # left by one thread for the other
         self._workers: deque[Worker] = deque()
-        self.chores = Chores()
+        self.periodic_jobs = PeriodicJobs()
         self._stopping = False
         self.ending = Ending()
-        self._flight = Flight(landed=self._wake.set)
+        self._in_flight = InFlightBatches(completed=self._wake.set)
         self._thread = threading.Thread(target=self._main, name="engine", daemon=True)
 
     def start(self) -> None:
@@ -97,9 +97,9 @@ class Engine:
             except Exception as error:  # it is told to whoever awaits
                 if is_own and not isinstance(error, ServiceError):
                     raise
-                self.delivery.settle(future, error=error)
+                self.result_queue.settle(future, error=error)
             else:
-                self.delivery.settle(future, result)
+                self.result_queue.settle(future, result)
 
         (self.soon if is_short else self.post)(run)
         return future
@@ -118,7 +118,7 @@ class Engine:
         say is told first. From any thread; once."""
         if self.ending.begin(error):
             self._wake.set()
-            guarded(self.delivery.flush, "what the engine has to say")
+            isolated(self.result_queue.flush, "what the engine has to say")
             self._loop.call_soon_threadsafe(self.ending.tell)
 
     def add(self, worker: Worker) -> None:
@@ -146,35 +146,35 @@ class Engine:
         launch = self._next_launch()
         if launch:
             self._run(launch)
-            launch.tidy()
+            launch.clean_up()
         return launch is not None
 
     def step_beside(self) -> bool:
         """The fast loop's turn, beside the event loop: what has landed is committed and the next batch begun, while
         another one is computed; whether there was anything to do."""
-        landed = self._flight.landed()
-        if landed:
-            self._commit(landed)
-            landed.tidy()
+        completed = self._in_flight.completed()
+        if completed:
+            self._commit(completed)
+            completed.clean_up()
         was_formed = self._formed is not None
         launch = self._next_launch()
         if launch and not was_formed and self._is_for_loop(launch):  # what was handed over once is not sent to and fro
             self._formed = launch
             self._loop.call_soon_threadsafe(self._call_for_turn)
-            return landed is not None
+            return completed is not None
         if launch and launch.is_asynchronous:
-            self._flight.begin(launch)
+            self._in_flight.begin(launch)
         elif launch:
             self._run(launch)
-            launch.tidy()
-        if self._flight:
-            self.delivery.flush()  # told while the device computes: the loop has the interpreter to itself
+            launch.clean_up()
+        if self._in_flight:
+            self.result_queue.flush()  # told while the device computes: the loop has the interpreter to itself
         # Where nothing is under way and work is left, all that came up was late: there may be more.
-        return bool(landed or launch) or (self._has_work and not self._flight)
+        return bool(completed or launch) or (self._has_work and not self._in_flight)
 
     def step_on_loop(self) -> None:
         """A turn on the event loop's thread: what has come is taken in, and a batch run that is quick."""
-        if self.delivery.is_busy:
+        if self.result_queue.is_busy:
             self._call_for_turn()  # what was told before arrives first
             return
         self._take_in()
@@ -184,10 +184,10 @@ class Engine:
         if launch:
             self._run(launch, beside_loop=False)
         try:
-            self.delivery.deliver()
+            self.result_queue.deliver_all()
         finally:
             if launch:
-                launch.tidy()  # while those who asked are reading
+                launch.clean_up()  # while those who asked are reading
         if self._formed:
             self._wake.set()
         elif self._inbox or self._has_work:
@@ -218,7 +218,9 @@ class Engine:
 
     @property
     def _may_run_on_loop(self) -> bool:
-        return self._on_loop and not (self._flight or self.chores.awaits_empty or self._stopping or self.failure)
+        return self._on_loop and not (
+            self._in_flight or self.periodic_jobs.awaits_drained or self._stopping or self.failure
+        )
 
     def _is_for_loop(self, launch: Launch) -> bool:
         messages = len(launch.worker.runtime.frames.items())
@@ -228,7 +230,7 @@ class Engine:
     def _run(self, launch: Launch, *, beside_loop: bool = True) -> None:
         launch.read()
         if beside_loop:
-            self.delivery.flush()  # any sooner, and it is the engine that waits for the interpreter
+            self.result_queue.flush()  # any sooner, and it is the engine that waits for the interpreter
         launch.begin()
         launch.land()
         self._commit(launch)
@@ -242,10 +244,10 @@ class Engine:
     def _next_worker(self) -> Worker | None:
         # Round robin over those that have work; None where the next one is better begun later.
         worker = next((w for w in self._workers if w.runtime.scheduler.has_work), None)
-        if worker is None or not self._flight.has_room(worker.runtime.scheduler.num_ready):
+        if worker is None or not self._in_flight.has_room(worker.runtime.scheduler.num_ready):
             return None
         # What waits for a session's chunks to end, a look at its state say, is served before later chunks begin.
-        if worker.runtime.after and self._flight.last_of(worker):
+        if worker.runtime.after and self._in_flight.last_of(worker):
             return None
         self._workers.rotate(-1 - self._workers.index(worker))
         return worker
@@ -265,32 +267,32 @@ class Engine:
             launch.commit(launch.result)
             return
         # With it those that followed it, from states that are not to be; no chunk is taken in before all are dropped.
-        failed = [launch, *self._flight.recall(launch.worker)]
+        failed = [launch, *self._in_flight.withdraw(launch.worker)]
         for one in reversed(failed):
-            one.undo()
+            one.rollback()
         for one in failed:
             error = EngineFailed("the computation failed; not applied")
             one.worker.commit.drop_all(one.batch.numbers.tolist(), error)
 
     def _main(self) -> None:
-        self._flight.start()
+        self._in_flight.start()
         while not (self._stopping or self.failure):
             self._wake.clear()
             with self._turn:
                 rests = self._own(self._take_turn_beside)
             if rests and not self._stopping:
                 self._wake.wait(SECONDS_BETWEEN)
-        self._flight.stop()
+        self._in_flight.stop()
 
     def _take_turn_beside(self) -> bool:
         # All that is due on the engine's thread; whether there was nothing.
         self._take_in()
         worked = self.step_beside()
-        guarded(self.chores.tell_empty, "the chores")
-        for job in self.chores.due(self.clock.now()):
-            guarded(partial(job, self.clock.now()), "the chores")
+        isolated(self.periodic_jobs.report_drained, "the chores")
+        for job in self.periodic_jobs.due(self.clock.now()):
+            isolated(partial(job, self.clock.now()), "the chores")
         if not (worked and not self._stopping and (self._inbox or self._has_work)):
-            self.delivery.flush()  # else told when the next batch is begun
+            self.result_queue.flush()  # else told when the next batch is begun
         return not worked
 
     def _own(self, turn: Callable[[], T]) -> T | None:
@@ -305,7 +307,7 @@ class Engine:
 
     @property
     def _has_work(self) -> bool:
-        return bool(self._formed or self._flight) or any(w.runtime.scheduler.has_work for w in self._workers)
+        return bool(self._formed or self._in_flight) or any(w.runtime.scheduler.has_work for w in self._workers)
 
     def _take_in(self) -> None:
         for item in self._inbox.take_all():

@@ -15,7 +15,7 @@ from elman_server.engine.worker import Worker
 from elman_server.exchange.answers import Answer
 from elman_server.exchange.clock import Clock
 from elman_server.exchange.frames import Frame, Want
-from elman_server.exchange.result_queue import Delivery
+from elman_server.exchange.result_queue import ResultQueue
 from elman_server.models.runtime import Runtime
 from elman_server.sessions.handles import HandleKey
 from elman_server.sessions.tombstones import Tombstones
@@ -27,8 +27,8 @@ log = logging.getLogger(__name__)
 SPEC = ModelSpec(name="rehearsal", cell=Cell.RNN_TANH, input_size=1, hidden_size=1)
 
 
-def rehearse() -> None:
-    """Some seconds where nothing is in the cache (`compiled.py`), a moment where it is."""
+def warm_up_jit() -> None:
+    """Some seconds where nothing is in the cache (`jit.py`), a moment where it is."""
     if CACHE.folder is None:
         log.warning("compiled code is not kept, so each start takes some seconds longer: %s", CACHE.reason)
     rnn = torch.nn.RNN(SPEC.input_size, SPEC.hidden_size)
@@ -36,7 +36,7 @@ def rehearse() -> None:
     limits = Limits(max_sessions=1, max_infer_rows=1, max_queue_rows=2, replay_bytes=1 << 12)
     runtime = Runtime(stack, 1, HandleKey(), limits, Tombstones(1), Metrics().of(SPEC.name, SPEC.version))
     loop = asyncio.new_event_loop()  # nothing runs on it
-    worker = Worker(runtime, Delivery(loop, _raise))
+    worker = Worker(runtime, ResultQueue(loop, _raise))
     slots = runtime.sessions.take(1, 0.0)
     runtime.sessions.own(slots, "", [""])
     handles = runtime.sessions.attach(slots, 0.0)
@@ -52,7 +52,7 @@ def rehearse() -> None:
         launch.land()
         assert launch.result is not None
         launch.commit(launch.result)
-        launch.tidy()
+        launch.clean_up()
     loop.close()
 
 
@@ -61,7 +61,7 @@ def _raise(bug: Exception) -> None:
 
 
 class _Nobody:
-    def deliver(self, frame: Frame, answer: Answer) -> None: ...
+    def on_result(self, frame: Frame, answer: Answer) -> None: ...
 
 
 def _frame(handles: "np.ndarray[tuple[int], np.dtype[np.uint64]]") -> Frame:
@@ -74,6 +74,6 @@ def _frame(handles: "np.ndarray[tuple[int], np.dtype[np.uint64]]") -> Frame:
         want=Want.ALL,
         want_state=True,
         deadline=math.inf,
-        asker=_Nobody(),
+        sink=_Nobody(),
         arrived=0.0,
     )

@@ -89,21 +89,21 @@ class Launch:
         self._land = None  # it refers to the launch, whose states are to be freed at once, not by the garbage collector
 
     def commit(self, result: Result) -> None:
-        """Commits what it gave; `tidy` is to follow before anything else is admitted."""
+        """Commits what it gave; `clean_up` is to follow before anything else is admitted."""
         self.worker.runtime.starting_states.update(result.starting_states)
         self._committed = self.worker.commit.batch(self.batch, result.output, result.state, self._clock.now())
 
-    def tidy(self) -> None:
+    def clean_up(self) -> None:
         """Does what no answer has to wait for, once: what was committed is let go, and the batch is counted."""
         committed, self._committed = self._committed, None
         if committed and self.result:
-            self.worker.commit.tidy(committed)
+            self.worker.commit.clean_up(committed)
             metrics, batch = self.worker.runtime.metrics, self.batch
             self.worker.runtime.scheduler.observe_waits(batch, self._began, metrics.queue_seconds)
             metrics.plan(self.result.plan_name)
             metrics.ran(len(batch.numbers), batch.num_steps, self.result.num_computed, self.result.seconds)
 
-    def undo(self) -> None:
+    def rollback(self) -> None:
         """Puts the states back that it has overwritten: it failed, or it followed one that did."""
         try:
             if self._before is not None:

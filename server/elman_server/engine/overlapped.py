@@ -17,16 +17,16 @@ MIN_ROWS = 32
 
 class _Flying(NamedTuple):
     launch: Launch
-    landed: threading.Event
+    completed: threading.Event
 
 
-class Flight:
+class InFlightBatches:
     """Launches on an asynchronous device; the computing thread waits for them in the order in which they were begun."""
 
-    def __init__(self, landed: Callable[[], None]) -> None:
-        """`landed` is called on the computing thread whenever one has."""
+    def __init__(self, completed: Callable[[], None]) -> None:
+        """`completed` is called on the computing thread whenever one has."""
         self.min_rows = MIN_ROWS
-        self._landed = landed
+        self._landed = completed
         self._under_way: deque[_Flying] = deque()
         self._ready: queue.SimpleQueue[_Flying | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._main, name="computing", daemon=True)
@@ -65,17 +65,17 @@ class Flight:
         self._under_way.append(flying)
         self._ready.put(flying)
 
-    def landed(self) -> Launch | None:
+    def completed(self) -> Launch | None:
         """The oldest launch, if it has landed, and is so no longer under way."""
-        if self._under_way and self._under_way[0].landed.is_set():
+        if self._under_way and self._under_way[0].completed.is_set():
             return self._under_way.popleft().launch
         return None
 
-    def recall(self, worker: Worker) -> list[Launch]:
+    def withdraw(self, worker: Worker) -> list[Launch]:
         """The launches of a worker that are under way, landed and taken out."""
         recalled = [flying for flying in self._under_way if flying.launch.worker is worker]
         for flying in recalled:
-            flying.landed.wait()
+            flying.completed.wait()
             self._under_way.remove(flying)
         return [flying.launch for flying in recalled]
 
@@ -84,7 +84,7 @@ class Flight:
         flying = self._ready.get()
         if flying:
             flying.launch.land()
-            flying.landed.set()
+            flying.completed.set()
             self._landed()
         return flying is not None
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from elman_server.exchange.isolated import guarded
+from elman_server.exchange.isolated import isolated
 from elman_server.models.runtime import Runtime
 
 SECONDS_BETWEEN = 0.5
@@ -12,7 +12,7 @@ Job = Callable[[float], None]
 """Called with the time, in seconds on the engine's clock."""
 
 
-class Chores:
+class PeriodicJobs:
     """On the engine's thread; `jobs` is filled before it starts."""
 
     def __init__(self) -> None:
@@ -28,18 +28,18 @@ class Chores:
         return list(self.jobs)
 
     @property
-    def awaits_empty(self) -> bool:
+    def awaits_drained(self) -> bool:
         """Whether somebody waits for a runtime to be empty."""
         return bool(self._when_empty)
 
-    def when_empty(self, runtime: Runtime, function: Callable[[], None]) -> None:
-        """Has `function` called by `tell_empty` once nothing waits or runs for the runtime."""
+    def on_drained(self, runtime: Runtime, function: Callable[[], None]) -> None:
+        """Has `function` called by `report_drained` once nothing waits or runs for the runtime."""
         self._when_empty.append((runtime, function))
 
-    def tell_empty(self) -> None:
+    def report_drained(self) -> None:
         """Calls those that waited for a runtime that is empty now."""
         if self._when_empty:
             empty = [entry for entry in self._when_empty if not entry[0].queue_rows]
             self._when_empty = [entry for entry in self._when_empty if entry[0].queue_rows]
             for _, function in empty:
-                guarded(function, "what waited for a model to be empty")
+                isolated(function, "what waited for a model to be empty")

@@ -6,17 +6,17 @@ import numpy as np
 
 from elman_server.errors import AnswerGone, PositionAhead, PredecessorFailed, Superseded
 from elman_server.exchange.frames import Frame
-from elman_server.exchange.result_queue import Delivery
+from elman_server.exchange.result_queue import ResultQueue
 from elman_server.models.runtime import Runtime
-from elman_server.sessions.replay_buffer import Piece
+from elman_server.sessions.replay_buffer import ReplayPiece
 
 
 class Repeats:
     """Knows the chunks that one runtime has queued, runs or holds the answers of."""
 
-    def __init__(self, runtime: Runtime, delivery: Delivery) -> None:
+    def __init__(self, runtime: Runtime, result_queue: ResultQueue) -> None:
         self._runtime = runtime
-        self._delivery = delivery
+        self._result_queue = result_queue
 
     def answer(self, frame: Frame, row: int, slot: int, begin: int, admitted: int) -> None:
         """Answers a chunk from position `begin`, which is row `row` of `frame`; `admitted`: its session's when it came.
@@ -60,7 +60,7 @@ class Repeats:
         runtime, chunk = self._runtime, self._runtime.scheduler.chunks.table[number]
         error = Superseded("the chunk was asked for again: its answer goes to the newest asker")
         before = runtime.frames[int(chunk["frame"])]
-        self._delivery.fail(before, int(chunk["row"]), error)
+        self._result_queue.fail(before, int(chunk["row"]), error)
         runtime.frames.release(int(chunk["frame"]))
         chunk["frame"] = runtime.frames.put(frame, 1)
         chunk["row"] = row
@@ -72,8 +72,8 @@ class Repeats:
             self._send(frame, row, pieces)
         return pieces is not None
 
-    def _send(self, frame: Frame, row: int, pieces: Sequence[Piece]) -> None:
+    def _send(self, frame: Frame, row: int, pieces: Sequence[ReplayPiece]) -> None:
         rows = np.array([row])
         for page, page_row in pieces:
             part = page.cut(np.array([page_row]), rows, frame.num_rows, frame.want, frame.want_state)
-            self._delivery.answer(frame, part.copied())
+            self._result_queue.answer(frame, part.copied())

@@ -9,11 +9,11 @@ from elman_server.door.door import ANONYMOUS
 from elman_server.door.oip.inference import Inference
 from elman_server.door.oip.targets import Targets
 from elman_server.engine.engine import Engine
-from elman_server.engine.session_calls import Lifecycle
+from elman_server.engine.session_calls import SessionCalls
 from elman_server.engine.worker import Worker
 from elman_server.errors import Cancelled, InvalidInput, ServiceError, UnknownSession
 from elman_server.exchange.frames import Frame
-from elman_server.sessions.directory import OpenMode, Place
+from elman_server.sessions.directory import OpenMode, SessionLocation
 
 Key = tuple[str, str]
 """Model and session id."""
@@ -63,14 +63,14 @@ class Sequences:
             together[handle] = inference.frame
         self._admit_together(of, together)
 
-    def _plain(self, inference: Inference) -> Place | None:
+    def _plain(self, inference: Inference) -> SessionLocation | None:
         # Where a request runs that neither begins nor ends a sequence, if it is all in order.
         parameters = inference.parameters
         if parameters.start or parameters.end or not parameters.session_id:
             return None
         if self._waiting and _key(inference) in self._waiting:
             return None
-        place = inference.target.family.place(inference.owner)
+        place = inference.target.directory.place(inference.owner)
         if place is None or place.runtime.sessions.closing[place.slot]:
             return None
         return place if place.runtime is inference.target.runtime else None
@@ -90,7 +90,7 @@ class Sequences:
     def _perform(self, inference: Inference) -> bool:
         # Whether it is over with here: a start waits for the sequence's earlier life to end.
         if inference.cancelled:
-            self._engine.delivery.refuse(inference.frame, Cancelled("its caller went away before it ran"))
+            self._engine.result_queue.refuse(inference.frame, Cancelled("its caller went away before it ran"))
             return True
         parameters = inference.parameters
         try:
@@ -98,7 +98,7 @@ class Sequences:
                 inference.target.worker.admission.admit_infer(inference.frame, inference.initial)
             elif not parameters.start:
                 self._step(inference, self._find(inference))
-            elif inference.target.family.place(inference.owner) is None:
+            elif inference.target.directory.place(inference.owner) is None:
                 self._begin(inference)
             else:
                 self._wait(inference)
@@ -111,8 +111,8 @@ class Sequences:
         # A sequence that lives ends after its steps that wait; what follows the start meanwhile waits with it.
         key = _key(inference)
         self._waiting.setdefault(key, deque()).appendleft(inference)
-        lifecycle = Lifecycle(inference.target.family, self._engine.clock)
-        lifecycle.vacate(inference.owner, lambda: self._engine.post(lambda: self._go_on(key)))
+        session_calls = SessionCalls(inference.target.directory, self._engine.clock)
+        session_calls.end_after_queue(inference.owner, lambda: self._engine.post(lambda: self._go_on(key)))
 
     def _go_on(self, key: Key) -> None:
         waiting = self._waiting[key]
@@ -122,9 +122,9 @@ class Sequences:
         del self._waiting[key]
 
     def _begin(self, inference: Inference) -> None:
-        family, now = inference.target.family, self._engine.clock.now()
+        directory, now = inference.target.directory, self._engine.clock.now()
         version = inference.target.runtime.spec.version
-        opened = family.open(ANONYMOUS, [inference.owner.session_id], OpenMode.NEW, version, now)
+        opened = directory.open(ANONYMOUS, [inference.owner.session_id], OpenMode.NEW, version, now)
         if opened.errors:
             raise opened.errors[0]
         place = self._find(inference)
@@ -135,9 +135,9 @@ class Sequences:
             place.runtime.pool.replace(np.array([place.slot]), state)
         if not self._step(inference, place):
             # A step that follows must not run as if it were the first.
-            family.end(place.runtime, np.array([place.slot]), "closed", now)
+            directory.end(place.runtime, np.array([place.slot]), "closed", now)
 
-    def _step(self, inference: Inference, place: Place) -> bool:
+    def _step(self, inference: Inference, place: SessionLocation) -> bool:
         # Whether it was admitted; a sequence whose end was not goes on.
         sessions, frame = place.runtime.sessions, inference.frame
         before = int(sessions.admitted[place.slot])
@@ -145,17 +145,17 @@ class Sequences:
         inference.target.worker.admission.admit([frame])
         admitted = int(sessions.admitted[place.slot]) != before
         if admitted and inference.parameters.end:
-            lifecycle = Lifecycle(inference.target.family, self._engine.clock)
-            lifecycle.close(ANONYMOUS, [inference.owner.session_id], lambda _: None)
+            session_calls = SessionCalls(inference.target.directory, self._engine.clock)
+            session_calls.close(ANONYMOUS, [inference.owner.session_id], lambda _: None)
         return admitted
 
-    def _find(self, inference: Inference) -> Place:
-        family, owner = inference.target.family, inference.owner
-        place = family.place(owner)
+    def _find(self, inference: Inference) -> SessionLocation:
+        directory, owner = inference.target.directory, inference.owner
+        place = directory.place(owner)
         if place is None or place.runtime.sessions.closing[place.slot]:
-            ended = family.tombstones.of(owner)
+            ended = directory.tombstones.of(owner)
             text = (
-                f"inference request for sequence {inference.parameters.sequence_id} to model '{family.name}' must "
+                f"inference request for sequence {inference.parameters.sequence_id} to model '{directory.name}' must "
                 "specify the START flag on the first request of the sequence"
             )
             raise UnknownSession(f"{text}; it was {ended.cause} at position {ended.position}" if ended else text)
@@ -163,7 +163,7 @@ class Sequences:
             self._redirect(inference, place)
         return place
 
-    def _redirect(self, inference: Inference, place: Place) -> None:
+    def _redirect(self, inference: Inference, place: SessionLocation) -> None:
         # A sequence stays on the version that it began on, also when a higher one was loaded since.
         runtime = place.runtime
         if inference.version or runtime.input != inference.target.runtime.input:
@@ -175,8 +175,8 @@ class Sequences:
 
     def _refuse(self, inference: Inference, error: ServiceError) -> None:
         inference.target.runtime.metrics.reject(error.reason, inference.frame.num_rows)
-        self._engine.delivery.refuse(inference.frame, error)
+        self._engine.result_queue.refuse(inference.frame, error)
 
 
 def _key(inference: Inference) -> Key:
-    return inference.target.family.name, inference.parameters.session_id
+    return inference.target.directory.name, inference.parameters.session_id

@@ -10,7 +10,7 @@ from elman_server.errors import InvalidInput, ServiceError
 from elman_server.exchange.clock import Clock
 from elman_server.models.runtime import Runtime
 from elman_server.models.versions import version_key
-from elman_server.sessions.directory import Family, Place
+from elman_server.sessions.directory import SessionDirectory, SessionLocation
 from elman_server.sessions.table import Owner
 
 
@@ -37,17 +37,17 @@ class Closed:
     errors: dict[int, ServiceError] = field(default_factory=dict)
 
 
-class Lifecycle:
+class SessionCalls:
     """What owners do to sessions besides opening and stepping them."""
 
-    def __init__(self, family: Family, clock: Clock) -> None:
-        self._family = family
+    def __init__(self, directory: SessionDirectory, clock: Clock) -> None:
+        self._family = directory
         self._clock = clock
 
     def close(self, principal: str, ids: Sequence[str], done: Callable[[Closed], None]) -> None:
         """Ends sessions, each after its queued chunks; `done` is called when all have ended."""
         closed = Closed([0] * len(ids))
-        places: list[tuple[int, Place]] = []
+        places: list[tuple[int, SessionLocation]] = []
         for index, session_id in enumerate(ids):
             try:
                 places.append((index, self._family.find(Owner(principal, session_id))))
@@ -55,7 +55,7 @@ class Lifecycle:
                 closed.errors[index] = error
         left = len(places)
 
-        def end(index: int, place: Place) -> None:
+        def end(index: int, place: SessionLocation) -> None:
             nonlocal left
             closed.positions[index] = int(place.runtime.sessions.position[place.slot])
             self._family.end(place.runtime, np.array([place.slot]), "closed", self._clock.now())
@@ -69,7 +69,7 @@ class Lifecycle:
             place.runtime.sessions.closing[place.slot] = True
             self._after_queued(place, lambda i=index, p=place: end(i, p))  # type: ignore[misc]
 
-    def vacate(self, owner: Owner, done: Callable[[], None]) -> None:
+    def end_after_queue(self, owner: Owner, done: Callable[[], None]) -> None:
         """Ends a session that lives, after its queued chunks; `done` is called when there is none of that id."""
         place = self._family.place(owner)
         if place is None:
@@ -104,7 +104,7 @@ class Lifecycle:
                 continue
             from_slot = first if runtime.number == at else 0
             slots, more = runtime.sessions.page(principal, from_slot, count - len(views))
-            views += [self._view(Place(runtime, slot)) for slot in slots]
+            views += [self._view(SessionLocation(runtime, slot)) for slot in slots]
             if more is not None:
                 return views, f"{runtime.number}.{more}"
         return views, ""
@@ -112,14 +112,14 @@ class Lifecycle:
     def _runtimes(self) -> list[Runtime]:
         return sorted(self._family.versions.values(), key=lambda r: (r.number, version_key(r.spec.version)))
 
-    def _after_queued(self, place: Place, function: Callable[[], None]) -> None:
+    def _after_queued(self, place: SessionLocation, function: Callable[[], None]) -> None:
         queue = place.runtime.scheduler.queues.of(place.slot)
         if queue:
             place.runtime.after.setdefault(queue[-1], []).append(function)
         else:
             function()
 
-    def _view(self, place: Place, *, with_state: bool = False) -> SessionView:
+    def _view(self, place: SessionLocation, *, with_state: bool = False) -> SessionView:
         runtime, slot = place
         sessions, wall = runtime.sessions, self._clock.wall
         owner = sessions.owner(slot)

@@ -10,7 +10,7 @@ from elman_server.models.runtime import Runtime
 from elman_server.scheduling.chunks import release_chunk
 from elman_server.scheduling.scheduler import Batch
 from elman_server.sessions.replay_buffer import hold
-from elman_server.tables.jit import compiled
+from elman_server.tables.jit import jit
 from elman_server.tables.ref_counts import release_one
 
 I64 = NDArray[np.int64]
@@ -58,7 +58,7 @@ def settle(runtime: Runtime, batch: Batch, finished: Flags, page: int, now: floa
     )  # fmt: skip
 
 
-@compiled
+@jit
 def _settle(
     numbers: I64, ends: I64, finished: Flags, page: int, now: float,
     sessions: Table, chunks: Table, free_chunks: I64, num_free_chunks: I64,
@@ -100,7 +100,7 @@ def _settle(
     )  # fmt: skip
 
 
-@compiled
+@jit
 def _advance(chunk: Any, session: Any, page: int, row: int, now: float, held: Table, held_count: I64) -> bool:
     """A session is past a chunk, whose answer is held from now on; False for a slot that was lent."""
     session.position += chunk.length

@@ -13,7 +13,7 @@ from elman_server.scheduling.chunks import begin_chunk
 from elman_server.scheduling.queues import append
 from elman_server.sessions.table import find
 from elman_server.tables.free_list import take
-from elman_server.tables.jit import compiled
+from elman_server.tables.jit import jit
 from elman_server.telemetry.histogram import observe
 
 Array = NDArray[Any]
@@ -36,7 +36,7 @@ ARRIVAL = np.dtype(
     align=True,
 )
 
-TAKEN, REFUSED, STALE, INVALID, ODD = range(5)
+TAKEN, REFUSED, STALE, INVALID, OUT_OF_PLACE = range(5)
 """What became of a row. ODD: it does not begin where its session is."""
 
 
@@ -96,7 +96,7 @@ class Arrivals:
 _NONE = np.zeros(0, np.bool_)
 
 
-@compiled
+@jit
 def _take_in(
     handles: U64, lengths: I64, positions: I64, deadlines: F64, barred: Flags, arrivals: Table,
     is_lent: bool, block: int, rounds: NDArray[np.uint32], sessions: Table,
@@ -139,7 +139,7 @@ def _take_in(
     return outcome, slots, begins, known, taken, steps
 
 
-@compiled
+@jit
 def _judge(session: Any, position: int, is_barred: bool) -> tuple[int, int]:
     """Where a row's chunk begins, -1 if it names no position and its session is broken; and what becomes of it."""
     begin = position
@@ -147,10 +147,10 @@ def _judge(session: Any, position: int, is_barred: bool) -> tuple[int, int]:
         begin = session.admitted
     if is_barred:
         return begin, INVALID
-    return begin, TAKEN if begin == session.admitted else ODD
+    return begin, TAKEN if begin == session.admitted else OUT_OF_PLACE
 
 
-@compiled
+@jit
 def _refer(arrival: Any, left: I64, stack: I64, count: I64) -> None:
     """One reference more to a frame, which gets its number with the first."""
     if arrival.number < 0:
@@ -159,7 +159,7 @@ def _refer(arrival: Any, left: I64, stack: I64, count: I64) -> None:
     left[arrival.number] += 1
 
 
-@compiled
+@jit
 def _fill(
     number: int, slot: int, begin: int, length: int, deadline: float, row: int,
     block: int, arrivals: Table, f: int, chunks: Table,

@@ -18,7 +18,7 @@ _ONE = np.ones(1, np.int64)
 
 
 @dataclass(slots=True)
-class Page:
+class BatchResult:
     """One batch's results; row i is its i-th row, longest part first."""
 
     starts: I64  # [B] steps of the chunk done before
@@ -58,11 +58,11 @@ class Page:
         num_bytes: I64 = outputs * output + want_states * sum(states)
         return num_bytes
 
-    def part(self, rows: I64, want: Want, with_state: bool) -> "Page":
+    def part(self, rows: I64, want: Want, with_state: bool) -> "BatchResult":
         """Some rows of it [n], ascending, all of which ask for that much or less."""
         takes = self.takes[rows]
         output = self._output(rows, rows, want)
-        return Page(
+        return BatchResult(
             starts=self.starts[rows],
             takes=takes,
             offsets=step_offsets(batch_sizes(takes)),
@@ -84,7 +84,7 @@ class Page:
         index = int(np.searchsorted(self.rows, row))
         return index if index < len(self.rows) and self.rows[index] == row else None
 
-    def with_tensors(self, output: Array | None, h_n: Array | None, c_n: Array | None) -> "Page":
+    def with_tensors(self, output: Array | None, h_n: Array | None, c_n: Array | None) -> "BatchResult":
         """The same page with other tensors."""
         return replace(self, output=output, h_n=h_n, c_n=c_n)
 

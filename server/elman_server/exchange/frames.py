@@ -15,10 +15,10 @@ I64 = NDArray[np.int64]
 U64 = NDArray[np.uint64]
 
 
-class Asker(Protocol):
+class ResultSink(Protocol):
     """Who waits for a frame's answers. Called on the event loop's thread only."""
 
-    def deliver(self, frame: "Frame", answer: Answer) -> None:
+    def on_result(self, frame: "Frame", answer: Answer) -> None:
         """Takes one answer: at most one per frame and engine step, and one before for rows that are refused as they
         arrive; each row ends exactly once."""
         ...
@@ -50,7 +50,7 @@ class Frame:
     want_state: bool
     deadline: float
     """Seconds on the engine's clock; infinity for none."""
-    asker: "Asker"
+    sink: "ResultSink"
     """Who waits for the answers."""
     arrived: float
     """Seconds on the engine's clock."""

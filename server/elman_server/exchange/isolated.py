@@ -6,7 +6,7 @@ from collections.abc import Callable
 log = logging.getLogger(__name__)
 
 
-def guarded(function: Callable[[], object], what: str) -> bool:
+def isolated(function: Callable[[], object], what: str) -> bool:
     """Calls `function`; whether it returned. If not, the log says that there is a bug in `what`."""
     try:
         function()

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from elman_server.errors import ServiceError
 from elman_server.exchange.answers import Answer, failure, refusal
-from elman_server.exchange.batch_result import Page
+from elman_server.exchange.batch_result import BatchResult
 from elman_server.exchange.frames import Frame
-from elman_server.exchange.isolated import guarded
+from elman_server.exchange.isolated import isolated
 
 I64 = NDArray[np.int64]
 T = TypeVar("T")
@@ -20,7 +20,7 @@ Failed = dict[Frame, list[tuple[int, ServiceError]]]
 """Rows that failed, by frame."""
 
 
-class Delivery:
+class ResultQueue:
     """Gathers what an engine step has to say, and says it all at once."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, on_bug: Callable[[Exception], None]) -> None:
@@ -45,14 +45,14 @@ class Delivery:
         """A row that failed: told with what else there is to tell of its frame."""
         self._failed.setdefault(frame, []).append((row, error))
 
-    def spread(self, page: Page, frames: Sequence[Frame], rows: I64) -> None:
+    def spread(self, page: BatchResult, frames: Sequence[Frame], rows: I64) -> None:
         """A batch's page: row i of it answers row `rows[i]` of `frames[i]`, or of the one frame that stands for all.
         It is cut on the loop's thread."""
         self._waiting.append(partial(_spread, page, frames, rows, self._failed))
 
     def call(self, function: Callable[[], None]) -> None:
         """Anything else to do on the loop's thread."""
-        self._waiting.append(partial(guarded, function, "what the engine has to say"))
+        self._waiting.append(partial(isolated, function, "what the engine has to say"))
 
     def settle(self, future: "asyncio.Future[T]", result: T | None = None, *, error: Exception | None = None) -> None:
         """A call's result or error, to whoever awaits it still."""
@@ -72,7 +72,7 @@ class Delivery:
         """Whether something is still to be said."""
         return bool(self._waiting or self._failed) or self._num_sent > self._num_told
 
-    def deliver(self) -> None:
+    def deliver_all(self) -> None:
         """Says it all now, on the loop's thread."""
         self._run_all(self._taken())
 
@@ -102,7 +102,7 @@ class Delivery:
 
 
 def _tell(frame: Frame, answer: Answer) -> None:
-    guarded(partial(frame.asker.deliver, frame, answer), "what becomes of an answer")
+    isolated(partial(frame.sink.on_result, frame, answer), "what becomes of an answer")
 
 
 def _tell_failed(failed: Failed) -> None:
@@ -110,7 +110,7 @@ def _tell_failed(failed: Failed) -> None:
         _tell(frame, failure(tuple(rows)))
 
 
-def _spread(page: Page, frames: Sequence[Frame], rows: I64, failed: Failed) -> None:
+def _spread(page: BatchResult, frames: Sequence[Frame], rows: I64, failed: Failed) -> None:
     if len(frames) < len(rows):  # one for all
         _hand_over(page, frames[0], np.arange(len(rows)), rows, failed)
         return
@@ -121,7 +121,7 @@ def _spread(page: Page, frames: Sequence[Frame], rows: I64, failed: Failed) -> N
         _hand_over(page, frame, np.array(indices), rows, failed)
 
 
-def _hand_over(page: Page, frame: Frame, mine: I64, rows: I64, failed: Failed) -> None:
+def _hand_over(page: BatchResult, frame: Frame, mine: I64, rows: I64, failed: Failed) -> None:
     answer = page.cut(mine, rows[mine], frame.num_rows, frame.want, frame.want_state)
     answer.errors = tuple(failed.pop(frame, ()))
     _tell(frame, answer)

@@ -19,21 +19,21 @@ from elman_server.models.loading import Prepare
 from elman_server.models.remeasuring import Remeasuring
 from elman_server.models.runtime import Runtime
 from elman_server.models.versions import version_key
-from elman_server.sessions.directory import Family
+from elman_server.sessions.directory import SessionDirectory
 from elman_server.sessions.handles import MAX_MODELS, HandleKey
 from elman_server.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
 
-class Catalog:
+class Catalogue:
     """All families. Changed on the engine's thread; read from any, since its dicts are replaced whole."""
 
     def __init__(self, folder: Path, prepare: Prepare, limits: Limits, engine: Engine, metrics: Metrics) -> None:
         self.folder = folder
         self.limits = limits
         self.key = HandleKey()
-        self.families: dict[str, Family] = {}
+        self.directories: dict[str, SessionDirectory] = {}
         self._prepare = prepare
         self._engine = engine
         self._metrics = metrics
@@ -44,19 +44,19 @@ class Catalog:
         self._leaving: dict[Runtime, asyncio.Future[None]] = {}  # being unloaded; on the loop's thread
         self.remeasuring: Remeasuring | None = None
         """Told of models whose plans were measured beside traffic."""
-        engine.chores.jobs.append(self._expire)
+        engine.periodic_jobs.jobs.append(self._expire)
 
-    def family(self, name: str) -> Family:
+    def directory(self, name: str) -> SessionDirectory:
         """The family of that name.
 
         Raises:
             UnknownModel: no version of it is loaded.
         """
-        family = self.families.get(name)
-        if family is None or not family.versions:
-            known = ", ".join(sorted(n for n, f in self.families.items() if f.versions)) or "none"
+        directory = self.directories.get(name)
+        if directory is None or not directory.versions:
+            known = ", ".join(sorted(n for n, f in self.directories.items() if f.versions)) or "none"
             raise UnknownModel(f"unknown model {name!r}; loaded: {known}", metadata={"model": name})
-        return family
+        return directory
 
     def worker(self, number: int) -> Worker | None:
         """The worker of the model of that number, if it is loaded."""
@@ -75,19 +75,19 @@ class Catalog:
     def ended(self, handle: int) -> SessionExpired | None:
         """What to tell the holder of a handle of a model that was unloaded, if its session is remembered. From any
         thread."""
-        found = (family.tombstones.of_handle(handle) for family in self.families.values())
+        found = (directory.tombstones.of_handle(handle) for directory in self.directories.values())
         return next((error for error in found if error), None)
 
     def has_others(self, runtime: Runtime) -> bool:
         """Whether other versions of the same model are loaded, and stay."""
-        family = self.families.get(runtime.spec.name)
-        versions = family.versions.values() if family else ()
+        directory = self.directories.get(runtime.spec.name)
+        versions = directory.versions.values() if directory else ()
         return any(r is not runtime and r not in self._leaving for r in versions)
 
     def runtimes(self) -> list[Runtime]:
         """All loaded versions, by name and version."""
-        families = sorted(self.families.values(), key=lambda f: f.name)
-        return [f.versions[v] for f in families for v in sorted(f.versions, key=version_key)]
+        directories = sorted(self.directories.values(), key=lambda f: f.name)
+        return [f.versions[v] for f in directories for v in sorted(f.versions, key=version_key)]
 
     def missing(self, name: str, version: str) -> list[Path]:
         """The bundles of that name, and version if any is given, that are not loaded.
@@ -110,7 +110,7 @@ class Catalog:
                 f"there are: {known}",
                 metadata={"model": name, "version": version},
             )
-        loaded = self.families[name].versions if name in self.families else {}
+        loaded = self.directories[name].versions if name in self.directories else {}
         for path, spec in meant.items():
             if spec.version in loaded:
                 _check_unchanged(spec, loaded[spec.version].stack.fingerprint, _fingerprint(path))
@@ -168,21 +168,23 @@ class Catalog:
 
     def _add(self, stack: Stack) -> Runtime:
         spec = stack.spec
-        family = self.families.get(spec.name) or Family(spec.name, self.limits.max_tombstones, self._engine.clock)
-        if spec.version in family.versions:
-            _check_unchanged(spec, family.versions[spec.version].stack.fingerprint, stack.fingerprint)
-            return family.versions[spec.version]
+        directory = self.directories.get(spec.name) or SessionDirectory(
+            spec.name, self.limits.max_tombstones, self._engine.clock
+        )
+        if spec.version in directory.versions:
+            _check_unchanged(spec, directory.versions[spec.version].stack.fingerprint, stack.fingerprint)
+            return directory.versions[spec.version]
         if len(self._workers) == MAX_MODELS:
             raise LimitReached(f"{MAX_MODELS} models are loaded, which is the most", metadata={"limit": "max_models"})
         while self._next_number in self._workers:
             self._next_number = (self._next_number + 1) % MAX_MODELS
         metrics = self._metrics.of(spec.name, spec.version)
-        runtime = Runtime(stack, self._next_number, self.key, self.limits, family.tombstones, metrics)
-        worker = Worker(runtime, self._engine.delivery)
+        runtime = Runtime(stack, self._next_number, self.key, self.limits, directory.tombstones, metrics)
+        worker = Worker(runtime, self._engine.result_queue)
         self._next_number = (self._next_number + 1) % MAX_MODELS
         self._workers = {**self._workers, runtime.number: worker}
-        family.versions = {**family.versions, spec.version: runtime}
-        self.families = {**self.families, spec.name: family}
+        directory.versions = {**directory.versions, spec.version: runtime}
+        self.directories = {**self.directories, spec.name: directory}
         self._engine.add(worker)
         return runtime
 
@@ -193,15 +195,15 @@ class Catalog:
             try:
                 self._remove(runtime)
             finally:
-                self._engine.delivery.settle(left)
+                self._engine.result_queue.settle(left)
 
-        self._engine.chores.when_empty(runtime, finish)
+        self._engine.periodic_jobs.on_drained(runtime, finish)
 
     def _remove(self, runtime: Runtime) -> None:
-        family = self.families[runtime.spec.name]
+        directory = self.directories[runtime.spec.name]
         everyone = runtime.sessions.everyone()
-        family.end(runtime, everyone, "drained", self._engine.clock.now())
-        family.versions = {v: r for v, r in family.versions.items() if r is not runtime}
+        directory.end(runtime, everyone, "drained", self._engine.clock.now())
+        directory.versions = {v: r for v, r in directory.versions.items() if r is not runtime}
         runtime.metrics.watch(float, float, float, float)  # zero from now on, and holding on to no model
         self._engine.remove(self._workers[runtime.number])
         self._workers = {n: w for n, w in self._workers.items() if n != runtime.number}
@@ -214,7 +216,7 @@ class Catalog:
             if now >= runtime.next_expiry:
                 idle = runtime.sessions.idle_since(now - timeout, runtime.busy())
                 if idle.size:
-                    self.families[runtime.spec.name].end(runtime, idle, "expired", now)
+                    self.directories[runtime.spec.name].end(runtime, idle, "expired", now)
                 runtime.next_expiry = runtime.sessions.earliest_use(now) + timeout
 
 

@@ -48,7 +48,7 @@ class Remeasuring:
         self._waiting: deque[Pending] = deque()
         self._task: asyncio.Task[None] | None = None
         self._quiet_since = self._busy = 0.0
-        engine.chores.jobs.append(self.look)
+        engine.periodic_jobs.jobs.append(self.look)
 
     def add(self, runtime: Runtime, bundle: Path) -> None:
         """Has a model's plans measured again, once it is quiet."""

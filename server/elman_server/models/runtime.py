@@ -12,13 +12,13 @@ from elman_server.config.server_config import Limits
 from elman_server.exchange.frames import Frame
 from elman_server.exchange.model_view import InputSpec
 from elman_server.models.transfer import transfer_of
-from elman_server.scheduling.input_blocks import Inputs
+from elman_server.scheduling.input_blocks import InputBlocks
 from elman_server.scheduling.scheduler import Scheduler
 from elman_server.sessions.handles import HandleKey
-from elman_server.sessions.replay_buffer import Held
+from elman_server.sessions.replay_buffer import ReplayBuffer
 from elman_server.sessions.table import Sessions
 from elman_server.sessions.tombstones import Tombstones
-from elman_server.tables.ref_counts import Counted
+from elman_server.tables.ref_counts import RefCounted
 from elman_server.telemetry.metrics import ModelMetrics
 
 
@@ -50,9 +50,9 @@ class Runtime:
         self.transfer = transfer_of(stack.device)
         max_slice = None if spec.bidirectional else limits.max_slice
         self.scheduler = Scheduler(num_slots, limits.max_queue_rows, limits.max_rows, max_slice)
-        self.inputs = Inputs(limits.max_queue_rows)
-        self.held = Held(num_slots, limits.replay_chunks, limits.replay_bytes)
-        self.frames: Counted[Frame] = Counted(limits.max_queue_rows)
+        self.inputs = InputBlocks(limits.max_queue_rows)
+        self.held = ReplayBuffer(num_slots, limits.replay_chunks, limits.replay_bytes)
+        self.frames: RefCounted[Frame] = RefCounted(limits.max_queue_rows)
         self.queue_bytes = 0
         self.borrowed = 0
         """Slots lent to `Infer`."""

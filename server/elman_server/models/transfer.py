@@ -10,7 +10,7 @@ Array = NDArray[Any]
 Tensors = Sequence[torch.Tensor]
 
 
-class Coming(Protocol):
+class PendingTransfer(Protocol):
     """Tensors on their way to the host."""
 
     def wait(self) -> Tensors:
@@ -32,7 +32,7 @@ class Transfer(Protocol):
         """The array, on the device, for what is computed next."""
         ...
 
-    def to_host(self, tensors: Tensors) -> Coming:
+    def to_host(self, tensors: Tensors) -> PendingTransfer:
         """Sends off what is computed by now."""
         ...
 
@@ -51,7 +51,7 @@ class Direct:
         """See `Transfer`."""
         return torch.from_numpy(array)
 
-    def to_host(self, tensors: Tensors) -> Coming:
+    def to_host(self, tensors: Tensors) -> PendingTransfer:
         """See `Transfer`."""
         return _There(tensors)
 
@@ -89,7 +89,7 @@ class Staged:
         tensor.record_stream(computing)
         return tensor
 
-    def to_host(self, tensors: Tensors) -> Coming:
+    def to_host(self, tensors: Tensors) -> PendingTransfer:
         """See `Transfer`."""
         self._down.wait_stream(torch.cuda.current_stream(self._device))
         locked = []

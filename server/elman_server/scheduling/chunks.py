@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from elman_server.tables.free_list import FreeNumbers, give_back
-from elman_server.tables.jit import compiled
+from elman_server.tables.free_list import FreeList, give_back
+from elman_server.tables.jit import jit
 
 I64 = NDArray[np.int64]
 Table = NDArray[Any]
@@ -41,7 +41,7 @@ class Chunks:
     def __init__(self, capacity: int) -> None:
         """`capacity`: most chunks at a time."""
         self.table: Table = np.zeros(capacity, CHUNK)
-        self.free = FreeNumbers(capacity)
+        self.free = FreeList(capacity)
 
     def __getitem__(self, field: str) -> Table:
         """One field of all chunks."""
@@ -65,7 +65,7 @@ class Chunks:
             release_chunk(number, self.table, self.free.stack, self.free.count)
 
 
-@compiled
+@jit
 def begin_chunk(number: int, table: Table) -> None:
     """Makes the record that of a new chunk."""
     chunk = table[number]
@@ -76,7 +76,7 @@ def begin_chunk(number: int, table: Table) -> None:
     chunk.next = -1
 
 
-@compiled
+@jit
 def release_chunk(number: int, table: Table, stack: I64, count: I64) -> None:
     """Gives one number back."""
     table[number].live = False

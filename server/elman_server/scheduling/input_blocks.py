@@ -11,8 +11,8 @@ from elman_models.layout import batch_sizes, step_offsets
 from elman_server.exchange.frames import Frame
 from elman_server.scheduling.chunks import Chunks
 from elman_server.scheduling.scheduler import Batch
-from elman_server.tables.jit import compiled
-from elman_server.tables.ref_counts import Counted
+from elman_server.tables.jit import jit
+from elman_server.tables.ref_counts import RefCounted
 
 I64 = NDArray[np.int64]
 Array = NDArray[Any]
@@ -27,12 +27,12 @@ class Block:
     offsets: I64  # where each step of each frame begins in `data`, frame after frame
 
 
-class Inputs:
+class InputBlocks:
     """Blocks of input. Step t of a chunk lies at `offsets[at + t] + source` of its block."""
 
     def __init__(self, capacity: int) -> None:
         """`capacity`: most blocks at a time that chunks refer to."""
-        self.blocks: Counted[Block] = Counted(capacity + 1)  # and one that is not yet known to be kept
+        self.blocks: RefCounted[Block] = RefCounted(capacity + 1)  # and one that is not yet known to be kept
 
     def add(self, data: Array, frames: Sequence[Frame]) -> tuple[int, I64]:
         """Takes the frames' `data`, one after the other, until `keep` says how many chunks refer to it.
@@ -75,7 +75,7 @@ def _pick(data: Array, index: I64, in_order: bool) -> Array:
     return picked
 
 
-@compiled
+@jit
 def _distinct(numbers: I64, chunks: Table) -> I64:
     """The blocks of chunks, each once."""
     blocks, count = np.empty(len(numbers), np.int64), 0
@@ -87,7 +87,7 @@ def _distinct(numbers: I64, chunks: Table) -> I64:
     return blocks[:count]
 
 
-@compiled
+@jit
 def _locate(
     block: int, block_offsets: I64, numbers: I64, starts: I64, takes: I64, offsets: I64, chunks: Table
 ) -> tuple[I64, I64, bool]:

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elman_server.scheduling.chunks import Chunks
-from elman_server.tables.jit import compiled
-from elman_server.tables.slot_fifo import Ring, push
+from elman_server.tables.jit import jit
+from elman_server.tables.slot_fifo import SlotFifo, push
 
 I64 = NDArray[np.int64]
 Flags = NDArray[np.bool_]
@@ -31,7 +31,7 @@ class Queues:
         self.table: Table = np.zeros(num_slots, QUEUE)
         for field in ("head", "tail", "up"):
             self.table[field] = -1
-        self.line = Ring(num_slots)
+        self.line = SlotFifo(num_slots)
         self._chunks = chunks
 
     def busy(self) -> Flags:
@@ -65,7 +65,7 @@ class Queues:
         return dropped
 
 
-@compiled
+@jit
 def append(number: int, chunks: Table, queues: Table, items: I64, span: I64) -> None:
     """See `Queues.append`."""
     slot = chunks[number].slot
@@ -80,7 +80,7 @@ def append(number: int, chunks: Table, queues: Table, items: I64, span: I64) -> 
         stand_in_line(slot, queues, items, span)
 
 
-@compiled
+@jit
 def stand_in_line(slot: int, queues: Table, items: I64, span: I64) -> None:
     """Puts a slot at the end of the line, unless it stands there."""
     if not queues[slot].in_line:
@@ -88,7 +88,7 @@ def stand_in_line(slot: int, queues: Table, items: I64, span: I64) -> None:
         push(slot, items, span)
 
 
-@compiled
+@jit
 def unlink(slot: int, chunks: Table, queues: Table) -> None:
     """Takes the slot's first chunk out of its queue: it is done."""
     queue = queues[slot]

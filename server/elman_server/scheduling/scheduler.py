@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from elman_server.exchange.want import Want
 from elman_server.scheduling.chunks import Chunks
 from elman_server.scheduling.queues import Queues, stand_in_line, unlink
-from elman_server.tables.jit import compiled
+from elman_server.tables.jit import jit
 from elman_server.tables.slot_fifo import pop
-from elman_server.telemetry.histogram import Tally, observe
+from elman_server.telemetry.histogram import Histogram, observe
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
@@ -92,7 +92,7 @@ class Scheduler:
         flags = _launch(columns[0], columns[2], columns[3], chunks, queues, line.items, line.span)
         return Formed(Batch(*columns, *flags), late)
 
-    def observe_waits(self, batch: Batch, now: float, tally: Tally) -> None:
+    def observe_waits(self, batch: Batch, now: float, tally: Histogram) -> None:
         """Counts how long the chunks have waited that begin in a batch; `now` in seconds on the engine's clock."""
         _observe_waits(batch.numbers, batch.starts, now, self.chunks.table, tally.bounds, tally.counts, tally.total)
 
@@ -103,7 +103,7 @@ class Scheduler:
         return _complete(batch.numbers, batch.slots, ends, self.chunks.table, self.queues.table, line.items, line.span)
 
 
-@compiled
+@jit
 def _next_in_line(now: float, max_rows: int, chunks: Table, queues: Table, items: I64, span: I64) -> tuple[I64, I64]:
     """The chunks that are up for the sessions that stand first, and those of them that are late."""
     slots = pop(max_rows, items, span)
@@ -123,7 +123,7 @@ def _next_in_line(now: float, max_rows: int, chunks: Table, queues: Table, items
     return numbers[:num_ready], late[:num_late]
 
 
-@compiled
+@jit
 def _cut(numbers: I64, max_slice: int, middle: int, chunks: Table) -> tuple[I64, I64, I64, I64, I64, I64]:
     """The columns of the batch of `numbers`: as long as its row `middle`, counted from the longest."""
     takes = np.empty(len(numbers), np.int64)
@@ -148,7 +148,7 @@ def _cut(numbers: I64, max_slice: int, middle: int, chunks: Table) -> tuple[I64,
     return numbers, slots, starts, takes, sizes, offsets
 
 
-@compiled
+@jit
 def _launch(
     numbers: I64, starts: I64, takes: I64, chunks: Table, queues: Table, items: I64, span: I64
 ) -> tuple[bool, bool, bool]:
@@ -170,7 +170,7 @@ def _launch(
     return longer, wants_state, wants_every_step
 
 
-@compiled
+@jit
 def _complete(numbers: I64, slots: I64, ends: I64, chunks: Table, queues: Table, items: I64, span: I64) -> Flags:
     """See `Scheduler.complete`. The next slice of a long chunk waits for the one before, so that those who came
     meanwhile go first."""
@@ -184,7 +184,7 @@ def _complete(numbers: I64, slots: I64, ends: I64, chunks: Table, queues: Table,
     return finished
 
 
-@compiled
+@jit
 def _observe_waits(numbers: I64, starts: I64, now: float, chunks: Table, bounds: F64, counts: I64, total: F64) -> None:
     for i, number in enumerate(numbers):
         if starts[i] == 0:

@@ -39,7 +39,7 @@ class OpenMode(IntEnum):
     RESUME_OR_NEW = 3
 
 
-class Place(NamedTuple):
+class SessionLocation(NamedTuple):
     """Where a session runs."""
 
     runtime: Runtime
@@ -47,7 +47,7 @@ class Place(NamedTuple):
 
 
 @dataclass(slots=True)
-class Opened:
+class OpenResult:
     """What opening or attaching ids gave, in their order; the zero or empty where it failed."""
 
     ids: Sequence[str]
@@ -57,7 +57,7 @@ class Opened:
     errors: dict[int, ServiceError] = field(default_factory=dict)
 
 
-class Family:
+class SessionDirectory:
     """Used by the engine's thread alone, but for `versions`, which is replaced whole."""
 
     def __init__(self, name: str, max_tombstones: int, clock: Clock) -> None:
@@ -86,7 +86,7 @@ class Family:
             )
         return versions[version]
 
-    def find(self, owner: Owner) -> Place:
+    def find(self, owner: Owner) -> SessionLocation:
         """Where a session runs.
 
         Raises:
@@ -105,12 +105,12 @@ class Family:
             metadata={"model": self.name, "session_id": owner.session_id},
         )
 
-    def place(self, owner: Owner) -> Place | None:
+    def place(self, owner: Owner) -> SessionLocation | None:
         """Where a session runs, or is about to end; None: nowhere."""
         place = self._places.get(owner.principal, {}).get(owner.session_id)
         return None if place is None else self._place(place)
 
-    def open(self, principal: str, ids: Sequence[str], mode: OpenMode, version: str, now: float) -> Opened:
+    def open(self, principal: str, ids: Sequence[str], mode: OpenMode, version: str, now: float) -> OpenResult:
         """Begins or resumes sessions and attaches them. `now` in seconds on the engine's clock.
 
         Raises:
@@ -127,7 +127,7 @@ class Family:
                 "keeps no sessions; use Infer",
                 metadata={"model": self.name},
             )
-        opened = Opened(ids, [0] * len(ids), [0] * len(ids), [""] * len(ids))
+        opened = OpenResult(ids, [0] * len(ids), [0] * len(ids), [""] * len(ids))
         begin: list[int] = []
         resume: dict[Runtime, list[tuple[int, int]]] = {}
         for index, session_id in enumerate(ids):
@@ -163,12 +163,12 @@ class Family:
         runtime.held.forget(slots)
         sessions.free(slots)
 
-    def _place(self, place: int) -> Place:
+    def _place(self, place: int) -> SessionLocation:
         number, slot = place >> SLOT_BITS, place & ((1 << SLOT_BITS) - 1)
         runtime = next(r for r in self.versions.values() if r.number == number)
-        return Place(runtime, slot)
+        return SessionLocation(runtime, slot)
 
-    def _resumed(self, owner: Owner, mode: OpenMode, version: str) -> Place | None:
+    def _resumed(self, owner: Owner, mode: OpenMode, version: str) -> SessionLocation | None:
         # Where to go on, or None to begin.
         place = self._places.get(owner.principal, {}).get(owner.session_id)
         if place is None:
@@ -192,14 +192,14 @@ class Family:
             )
         return found
 
-    def _attach(self, opened: Opened, runtime: Runtime, indices: list[int], slots: I64, now: float) -> None:
+    def _attach(self, opened: OpenResult, runtime: Runtime, indices: list[int], slots: I64, now: float) -> None:
         handles = runtime.sessions.attach(slots, now).tolist()
         positions = runtime.sessions.admitted[slots].tolist()
         for index, handle, position in zip(indices, handles, positions, strict=True):
             opened.handles[index], opened.positions[index] = handle, position
             opened.versions[index] = runtime.spec.version
 
-    def _begin(self, opened: Opened, runtime: Runtime, principal: str, indices: list[int], now: float) -> None:
+    def _begin(self, opened: OpenResult, runtime: Runtime, principal: str, indices: list[int], now: float) -> None:
         room = self._make_room(runtime, len(indices), now)
         full = LimitReached(
             f"max_sessions is {runtime.sessions.max_sessions}, and no session is to be evicted",

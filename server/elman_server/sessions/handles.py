@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from elman_server.tables.jit import compiled
+from elman_server.tables.jit import jit
 
 U32 = NDArray[np.uint32]
 U64 = NDArray[np.uint64]
@@ -59,7 +59,7 @@ class HandleKey:
         return (decipher(handles, self.rounds) >> np.uint64(SLOT_BITS + COUNT_BITS)).astype(np.int64)
 
 
-@compiled
+@jit
 def slots_of(handles: U64, rounds: U32) -> I64:
     """[n] the slot in each handle; beyond the model's slots, perhaps, where it is none of this process."""
     parts = decipher(handles, rounds)
@@ -69,7 +69,7 @@ def slots_of(handles: U64, rounds: U32) -> I64:
     return slots
 
 
-@compiled
+@jit
 def encipher(blocks: U64, rounds: U32) -> U64:
     """[n] each number as a block of the cipher, the word that the paper calls x above y."""
     enciphered = np.empty_like(blocks)
@@ -85,7 +85,7 @@ def encipher(blocks: U64, rounds: U32) -> U64:
     return enciphered
 
 
-@compiled
+@jit
 def decipher(blocks: U64, rounds: U32) -> U64:
     """[n] what `encipher` made the `blocks` of; round by round over all of them, so that several go at once."""
     xs, ys = np.empty(len(blocks), np.uint32), np.empty(len(blocks), np.uint32)
@@ -101,7 +101,7 @@ def decipher(blocks: U64, rounds: U32) -> U64:
     return deciphered
 
 
-@compiled
+@jit
 def _undo_round(x: Any, y: Any, key: Any) -> tuple[Any, Any]:
     y = np.uint32(y ^ x)
     y = np.uint32((y >> np.uint32(3)) | (y << np.uint32(29)))
@@ -109,7 +109,7 @@ def _undo_round(x: Any, y: Any, key: Any) -> tuple[Any, Any]:
     return np.uint32((x << np.uint32(8)) | (x >> np.uint32(24))), y
 
 
-@compiled
+@jit
 def _model_of(handle: int, rounds: U32) -> int:
     # Of one alone, which columns would take four times as long for.
     x, y = np.uint32(handle >> np.uint64(32)), np.uint32(handle & np.uint64(_WORD_MASK))

@@ -6,16 +6,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from elman_server.exchange.batch_result import Page
+from elman_server.exchange.batch_result import BatchResult
 from elman_server.exchange.frames import Frame
-from elman_server.sessions.replay_ring import PageRing
+from elman_server.sessions.replay_ring import ReplayRing
 from elman_server.sessions.shares import Share, largest_share, parts, shares
-from elman_server.tables.jit import compiled
+from elman_server.tables.jit import jit
 
 I64 = NDArray[np.int64]
 Table = NDArray[Any]
 
-HELD = np.dtype(
+REPLAY_ENTRY = np.dtype(
     [
         ("begin", np.int64),
         ("page", np.int64),  # where its last slice lies
@@ -26,10 +26,10 @@ HELD = np.dtype(
 )
 
 
-class Piece(NamedTuple):
+class ReplayPiece(NamedTuple):
     """One slice of a chunk's answer: a row of a page."""
 
-    page: Page
+    page: BatchResult
     row: int
 
 
@@ -39,7 +39,7 @@ LARGEST_PART = 4
 """More than this part of all bytes is not held."""
 
 
-class Held:
+class ReplayBuffer:
     """Sessions point into rings of pages with their last `depth` chunks.
 
     There are two rings, each with half of the bytes: one for what a stream has of a batch if that is large, one for all
@@ -50,21 +50,21 @@ class Held:
         self.next_number = 0
         """Of the batch that is kept next."""
         self._max_common, self._max_share = max_bytes // COMMON_PART, max_bytes // LARGEST_PART
-        self._large = PageRing(max_bytes // 2)
-        self._common = PageRing(max_bytes - max_bytes // 2)
-        self.table: Table = np.zeros((num_slots, depth), HELD)
+        self._large = ReplayRing(max_bytes // 2)
+        self._common = ReplayRing(max_bytes - max_bytes // 2)
+        self.table: Table = np.zeros((num_slots, depth), REPLAY_ENTRY)
         self.count = np.zeros(num_slots, np.int64)  # chunks held so far, by slot
 
-    def find(self, slot: int, begin: int, length: int, kind: int) -> list[Piece] | None:
+    def find(self, slot: int, begin: int, length: int, kind: int) -> list[ReplayPiece] | None:
         """The answer of that very chunk, slice by slice, if it is held whole."""
         for one in self.table[slot, : int(self.count[slot])]:
             if one["begin"] == begin and one["length"] == length and one["kind"] == kind:
                 return self.pieces(int(one["page"]), int(one["row"]))
         return None
 
-    def pieces(self, number: int, row: int) -> list[Piece] | None:
+    def pieces(self, number: int, row: int) -> list[ReplayPiece] | None:
         """The slices of a chunk up to that row of page `number`, in order, or None if one is gone."""
-        pieces: list[Piece] = []
+        pieces: list[ReplayPiece] = []
         while piece := self._piece(number, row):
             pieces.append(piece)
             page, row = piece
@@ -78,7 +78,7 @@ class Held:
         """Of all that is held."""
         return self._common.num_bytes + self._large.num_bytes
 
-    def keep(self, page: Page, frames: Sequence[Frame], rows: I64) -> None:
+    def keep(self, page: BatchResult, frames: Sequence[Frame], rows: I64) -> None:
         """Keeps a batch's page under `next_number`: all of it where that is little, else what was asked for, as far as
         a stream's share goes. `frames`: of each row [B], or the one of all; `rows`: [B] which row of it each is."""
         number = self.next_number
@@ -98,22 +98,24 @@ class Held:
         for share in common:
             self._put(self._common, number, page, frames, share.rows)
 
-    def _is_of_many(self, page: Page, frames: Sequence[Frame], rows: I64) -> bool:
+    def _is_of_many(self, page: BatchResult, frames: Sequence[Frame], rows: I64) -> bool:
         # Whether it is little for each of those whose single rows went together.
         if len(frames) > 1 or frames[0].owners is None or page.num_bytes > self._max_share:
             return False
         return largest_share(page, frames[0], rows) <= self._max_common
 
-    def _put(self, ring: PageRing, number: int, page: Page, frames: Sequence[Frame], rows: Sequence[int]) -> None:
+    def _put(
+        self, ring: ReplayRing, number: int, page: BatchResult, frames: Sequence[Frame], rows: Sequence[int]
+    ) -> None:
         for part in parts(page, frames, rows):
             ring.put(number, part)
 
-    def _piece(self, number: int, row: int) -> Piece | None:
+    def _piece(self, number: int, row: int) -> ReplayPiece | None:
         for ring in (self._common, self._large):
             for page in ring.get(number):
                 index = page.index_of(row)
                 if index is not None:
-                    return Piece(page, index)
+                    return ReplayPiece(page, index)
         return None
 
     def forget(self, slots: I64) -> None:
@@ -121,7 +123,7 @@ class Held:
         self.count[slots] = 0
 
 
-@compiled
+@jit
 def hold(slot: int, begin: int, length: int, kind: int, page: int, row: int, table: Table, count: I64) -> None:
     """Notes a finished chunk, whose last slice is a row of a page; it takes the place of the slot's oldest."""
     depth = table.shape[1]

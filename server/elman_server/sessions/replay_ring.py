@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from elman_server.exchange.batch_result import Page
+from elman_server.exchange.batch_result import BatchResult
 
 Array = NDArray[Any]
 
@@ -22,7 +22,7 @@ class _Kept(NamedTuple):
     num_bytes: int
 
 
-class PageRing:
+class ReplayRing:
     """Keeps copies of pages' tensors, in memory that is given out and taken back in order.
 
     They are copied because the memory that a batch was computed in is then free, and warm, for the next one: holding on
@@ -34,11 +34,11 @@ class PageRing:
         self._memory = np.empty(max_bytes // _LINE * _LINE, np.uint8)
         self._max_bytes = max_bytes
         self._kept: deque[_Kept] = deque()
-        self._pages: dict[int, list[Page]] = {}  # by number, in the order of `_kept`
+        self._pages: dict[int, list[BatchResult]] = {}  # by number, in the order of `_kept`
         self._end = 0  # bytes given out so far, those skipped at the memory's end included
         self.num_bytes = 0
 
-    def put(self, number: int, page: Page) -> bool:
+    def put(self, number: int, page: BatchResult) -> bool:
         """Keeps `page` as one of that number, and lets the oldest go to make room; whether it fits. One that is too
         large is not kept, and costs no other its place."""
         capacity, wanted, num_bytes = len(self._memory), _room(page), page.num_bytes
@@ -54,7 +54,7 @@ class PageRing:
         self._pages.setdefault(number, []).append(copy)
         return True
 
-    def get(self, number: int) -> Sequence[Page]:
+    def get(self, number: int) -> Sequence[BatchResult]:
         """The pages of that number that are still kept. Their tensors are overwritten one day: copy what leaves."""
         return self._pages.get(number, ())
 
@@ -77,7 +77,7 @@ class PageRing:
         return copy
 
 
-def _room(page: Page) -> int:
+def _room(page: BatchResult) -> int:
     return sum([_aligned(array.nbytes) for array in page.tensors])
 
 

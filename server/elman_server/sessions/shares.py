@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from elman_server.exchange.batch_result import Page
+from elman_server.exchange.batch_result import BatchResult
 from elman_server.exchange.frames import Frame, Want
 
 I64 = NDArray[np.int64]
@@ -21,7 +21,7 @@ class Share(NamedTuple):
     """Of what was asked for, and of holding it."""
 
 
-def largest_share(page: Page, frame: Frame, rows: I64) -> int:
+def largest_share(page: BatchResult, frame: Frame, rows: I64) -> int:
     """Bytes of the largest share of a page whose rows are all of one frame: `rows` [B] of it. The columns of `shares`
     for the most frequent batch by far, single rows of many streams."""
     count = len(rows)
@@ -32,7 +32,7 @@ def largest_share(page: Page, frame: Frame, rows: I64) -> int:
     return int(np.bincount(owner, num_bytes).max())
 
 
-def shares(page: Page, frames: Sequence[Frame], frame_rows: I64) -> list[Share]:
+def shares(page: BatchResult, frames: Sequence[Frame], frame_rows: I64) -> list[Share]:
     """The streams' shares of a page. `frames`: of each row [B], or the one of all; `frame_rows`: [B] which row of it
     each is. Rows of `Infer` have none: nobody can ask for them again."""
     of = list(frames) * (len(page.takes) if len(frames) == 1 else 1)
@@ -42,11 +42,11 @@ def shares(page: Page, frames: Sequence[Frame], frame_rows: I64) -> list[Share]:
     for row, frame in enumerate(of):
         if asked[frame]:
             owners = frame.owners
-            rows.setdefault(frame.asker if owners is None else int(owners[frame_rows[row]]), []).append(row)
+            rows.setdefault(frame.sink if owners is None else int(owners[frame_rows[row]]), []).append(row)
     return [Share(mine, page.overhead(len(mine)) + int(num_bytes[mine].sum())) for mine in rows.values()]
 
 
-def parts(page: Page, frames: Sequence[Frame], rows: Sequence[int]) -> Iterator[Page]:
+def parts(page: BatchResult, frames: Sequence[Frame], rows: Sequence[int]) -> Iterator[BatchResult]:
     """The part of a page that some of its rows have asked for: rows of every step, and rows of less."""
     for of_every_step in (True, False):
         mine = [row for row in rows if (_frame(frames, row).want is Want.ALL) is of_every_step]

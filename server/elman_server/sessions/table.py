@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elman_server.sessions.handles import HandleKey, slots_of
-from elman_server.tables.jit import compiled
+from elman_server.tables.jit import jit
 
 I64 = NDArray[np.int64]
 U64 = NDArray[np.uint64]
@@ -160,7 +160,7 @@ class Sessions:
             yield from block.tolist()
 
 
-@compiled
+@jit
 def find(handles: U64, rounds: NDArray[np.uint32], sessions: Table) -> I64:
     """[n] the slot of each handle that is good now, or -1. `rounds`: `HandleKey.rounds`."""
     slots = slots_of(handles, rounds)

@@ -3,12 +3,12 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from elman_server.tables.jit import compiled
+from elman_server.tables.jit import jit
 
 I64 = NDArray[np.int64]
 
 
-class FreeNumbers:
+class FreeList:
     """A stack of numbers below `capacity`."""
 
     def __init__(self, capacity: int) -> None:
@@ -34,15 +34,15 @@ class FreeNumbers:
         give_back(number, self.stack, self.count)
 
 
-@compiled
+@jit
 def take(stack: I64, count: I64) -> int:
-    """See `FreeNumbers.take`; there is one."""
+    """See `FreeList.take`; there is one."""
     count[0] -= 1
     return stack[count[0]]  # type: ignore[no-any-return]
 
 
-@compiled
+@jit
 def give_back(number: int, stack: I64, count: I64) -> None:
-    """See `FreeNumbers.give_back`."""
+    """See `FreeList.give_back`."""
     stack[count[0]] = number
     count[0] += 1

@@ -22,7 +22,7 @@ T = TypeVar("T")
 _settings: Any = numba.core.config
 
 
-def compiled(function: Callable[P, T]) -> Callable[P, T]:
+def jit(function: Callable[P, T]) -> Callable[P, T]:
     """`function`, which takes and gives numbers, arrays and tables of records; indices are checked.
 
     It is compiled when it is first called, and kept on disk where there is a folder for it (`CACHE`).
@@ -42,7 +42,7 @@ class CompiledCache:
         self.reason = ""
         """Why nowhere."""
         try:
-            folder = _base_folder() / source_key(Path(__file__).parents[1], b"@compiled")
+            folder = _base_folder() / source_key(Path(__file__).parents[1], b"@jit")
             folder.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=folder).close()  # Numba reads only where it can write, too
         except (OSError, RuntimeError) as error:  # RuntimeError: there is no home folder

@@ -6,19 +6,19 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from elman_server.tables.free_list import FreeNumbers, give_back
-from elman_server.tables.jit import compiled
+from elman_server.tables.free_list import FreeList, give_back
+from elman_server.tables.jit import jit
 
 I64 = NDArray[np.int64]
 T = TypeVar("T")
 
 
-class Counted(Generic[T]):
+class RefCounted(Generic[T]):
     """A table of objects with a count of the references left to each."""
 
     def __init__(self, capacity: int) -> None:
         """`capacity`: most objects at a time."""
-        self.free = FreeNumbers(capacity)
+        self.free = FreeList(capacity)
         self.left = np.zeros(capacity, np.int64)
         self._items: dict[int, T] = {}
 
@@ -55,7 +55,7 @@ class Counted(Generic[T]):
             del self._items[number]
 
 
-@compiled
+@jit
 def release_one(number: int, left: I64, stack: I64, count: I64) -> bool:
     """One reference less; whether it was the last."""
     left[number] -= 1

@@ -5,13 +5,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from elman_server.tables.jit import compiled
+from elman_server.tables.jit import jit
 
 I64 = NDArray[np.int64]
 Table = NDArray[Any]
 
 
-class Ring:
+class SlotFifo:
     """Holds at most `capacity` slots."""
 
     def __init__(self, capacity: int) -> None:
@@ -34,16 +34,16 @@ class Ring:
         return pop(count, self.items, self.span)
 
 
-@compiled
+@jit
 def push(item: int, items: I64, span: I64) -> None:
     """Appends one, for which there is room."""
     items[(span[0] + span[1]) % len(items)] = item
     span[1] += 1
 
 
-@compiled
+@jit
 def pop(count: int, items: I64, span: I64) -> I64:
-    """See `Ring.pop`."""
+    """See `SlotFifo.pop`."""
     count = min(count, span[1])
     oldest = np.empty(count, np.int64)
     for i in range(count):

@@ -18,7 +18,7 @@ class Duration:
 
 
 @dataclass(slots=True)
-class BatchTally:
+class BatchSizeStats:
     """One model version's batches. Written by the engine's thread, read by any."""
 
     by_rows: dict[int, Duration] = field(default_factory=dict)

@@ -9,14 +9,14 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector
 
-from elman_server.tables.jit import compiled
+from elman_server.tables.jit import jit
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
 
 
-class Tally:
-    """One labelled series of a `Tallies`."""
+class Histogram:
+    """One labelled series of a `HistogramFamily`."""
 
     def __init__(self, bounds: Sequence[float]) -> None:
         self.bounds = np.array(bounds, np.float64)
@@ -32,7 +32,7 @@ class Tally:
         _observe_all(values, self.bounds, self.counts, self.total)
 
 
-class Tallies(Collector):
+class HistogramFamily(Collector):
     """A histogram with labels."""
 
     def __init__(
@@ -41,12 +41,12 @@ class Tallies(Collector):
         self._family = (name, documentation)
         self._labels = labels
         self._bounds = bounds
-        self._series: dict[tuple[str, ...], Tally] = {}
+        self._series: dict[tuple[str, ...], Histogram] = {}
         registry.register(self)
 
-    def labels(self, *values: str) -> Tally:
+    def labels(self, *values: str) -> Histogram:
         """The series of these label values."""
-        return self._series.setdefault(values, Tally(self._bounds))
+        return self._series.setdefault(values, Histogram(self._bounds))
 
     def total(self) -> float:
         """The sum of all values of all series."""
@@ -58,15 +58,15 @@ class Tallies(Collector):
 
     def collect(self) -> Iterable[HistogramMetricFamily]:
         """For the registry."""
-        family = HistogramMetricFamily(*self._family, labels=self._labels)
+        directory = HistogramMetricFamily(*self._family, labels=self._labels)
         for values, tally in list(self._series.items()):
             bounds = [*map(str, self._bounds), "+Inf"]
             buckets = list(zip(bounds, accumulate(tally.counts.tolist()), strict=True))
-            family.add_metric(values, buckets, sum_value=float(tally.total[0]))
-        yield family
+            directory.add_metric(values, buckets, sum_value=float(tally.total[0]))
+        yield directory
 
 
-@compiled
+@jit
 def observe(value: float, bounds: F64, counts: I64, total: F64) -> None:
     """Counts one value in the first bucket whose bound is not below it."""
     bucket = 0
@@ -76,7 +76,7 @@ def observe(value: float, bounds: F64, counts: I64, total: F64) -> None:
     total[0] += value
 
 
-@compiled
+@jit
 def _observe_all(values: F64, bounds: F64, counts: I64, total: F64) -> None:
     for value in values:
         observe(value, bounds, counts, total)

@@ -6,8 +6,8 @@ from typing import TypeVar
 import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from elman_server.telemetry.batch_sizes import BatchTally
-from elman_server.telemetry.histogram import Tallies
+from elman_server.telemetry.batch_sizes import BatchSizeStats
+from elman_server.telemetry.histogram import HistogramFamily
 
 # A step's budget is about a millisecond: buckets from a tenth of it to ten seconds, five to a decade.
 SECONDS = (*(round(m * 10.0**e, 6) for e in range(-4, 1) for m in (1, 1.5, 2.5, 4, 6)), 10.0)
@@ -106,8 +106,8 @@ class _Make:
     def gauge(self, name: str, text: str, *labels: str) -> Gauge:
         return Gauge(name, text, labels, registry=self._registry)
 
-    def tallies(self, name: str, text: str, bounds: Sequence[float], *labels: str) -> Tallies:
-        return Tallies(name, text, labels or MODEL, bounds, self._registry)
+    def histograms(self, name: str, text: str, bounds: Sequence[float], *labels: str) -> HistogramFamily:
+        return HistogramFamily(name, text, labels or MODEL, bounds, self._registry)
 
 
 class Metrics:
@@ -116,18 +116,18 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         make = _Make(self.registry)
-        counter, gauge, tallies = make.counter, make.gauge, make.tallies
+        counter, gauge, histograms = make.counter, make.gauge, make.histograms
         self.requests = counter("elman_requests_total", "Requests answered; for Step, frames", "method", "code")
         text = "From a request's arrival to its last answer; for Step, a frame's"
-        self.request_seconds = tallies("elman_request_seconds", text, SECONDS, "method")
+        self.request_seconds = histograms("elman_request_seconds", text, SECONDS, "method")
         self.session_steps = counter("elman_session_steps_total", "Time steps computed, over all sessions", *MODEL)
         self.padded_steps = counter("elman_padded_steps_total", "Time steps computed that nobody asked for", *MODEL)
         self.launches = counter("elman_launches_total", "Batches run", *MODEL)
         self.plan_launches = counter("elman_plan_launches_total", "Batches run, by plan", *MODEL, "plan")
-        self.batch_rows = tallies("elman_batch_rows", "Rows per batch", POWERS_OF_2)
-        self.launch_steps = tallies("elman_launch_steps", "Session-steps per batch", POWERS_OF_2)
-        self.queue_seconds = tallies("elman_queue_seconds", "From a chunk's admission to its first batch", SECONDS)
-        self.compute_seconds = tallies("elman_compute_seconds", "A batch, from gathering to scattering", SECONDS)
+        self.batch_rows = histograms("elman_batch_rows", "Rows per batch", POWERS_OF_2)
+        self.launch_steps = histograms("elman_launch_steps", "Session-steps per batch", POWERS_OF_2)
+        self.queue_seconds = histograms("elman_queue_seconds", "From a chunk's admission to its first batch", SECONDS)
+        self.compute_seconds = histograms("elman_compute_seconds", "A batch, from gathering to scattering", SECONDS)
         self.queue_rows = gauge("elman_queue_rows", "Chunks that wait or run", *MODEL)
         self.queue_bytes = gauge("elman_queue_bytes", "Bytes of their input", *MODEL)
         self.rejected_rows = counter("elman_rejected_rows_total", "Rows refused", *MODEL, "reason")
@@ -138,12 +138,12 @@ class Metrics:
         self.state_bytes = gauge("elman_state_bytes", "Bytes of open sessions' state", *MODEL, "tier")
         self.sessions_opened = counter("elman_sessions_opened_total", "Sessions begun", *MODEL)
         self.sessions_ended = counter("elman_sessions_ended_total", "Sessions ended", *MODEL, "reason")
-        self.session_lifetime = tallies("elman_session_lifetime_seconds", "From open to end", LONG_SECONDS)
-        self.idle_before_eviction = tallies(
+        self.session_lifetime = histograms("elman_session_lifetime_seconds", "From open to end", LONG_SECONDS)
+        self.idle_before_eviction = histograms(
             "elman_session_idle_before_eviction_seconds", "From last use to expiry or eviction", LONG_SECONDS
         )
         gaps = (*SECONDS, *LONG_SECONDS[2:])
-        self.reuse_gap = tallies("elman_session_reuse_gap_seconds", "Between a session's chunks", gaps)
+        self.reuse_gap = histograms("elman_session_reuse_gap_seconds", "Between a session's chunks", gaps)
         self.model_load_seconds = gauge("elman_model_load_seconds", "Time that loading the model took", *MODEL)
         known = [(m, c) for m in METHODS for c in CODES]
         self._requests = Series(lambda key: self.requests.labels(*key), known)  # by method and code
@@ -193,7 +193,7 @@ class ModelMetrics:
         self.idle_before_eviction = m.idle_before_eviction.labels(*labels)
         self.reuse_gap = m.reuse_gap.labels(*labels)
         self.model_load_seconds = m.model_load_seconds.labels(*labels)
-        self.batches = BatchTally()
+        self.batches = BatchSizeStats()
         self._plans: Series[str, Counter] = Series(lambda name: m.plan_launches.labels(*labels, name))
         self._rejected = {reason: m.rejected_rows.labels(*labels, reason) for reason in REJECTED}
         self._ended = Series(lambda reason: m.sessions_ended.labels(*labels, reason), ENDED)

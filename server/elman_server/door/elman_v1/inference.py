@@ -25,7 +25,7 @@ from elman_server.engine.engine import Engine
 from elman_server.engine.worker import Worker
 from elman_server.errors import Draining, EngineFailed, InvalidInput, ServiceError
 from elman_server.exchange.frames import Frame, FramePart
-from elman_server.models.catalogue import Catalog
+from elman_server.models.catalogue import Catalogue
 
 
 class InferenceService(inference_pb2_grpc.InferenceServicer):
@@ -36,7 +36,7 @@ class InferenceService(inference_pb2_grpc.InferenceServicer):
         self._single_rows = single_rows
         self._door = door
         self._engine: Engine = door.engine
-        self._catalog: Catalog = door.catalog
+        self._catalogue: Catalogue = door.catalogue
         self._callers: Callers = door.callers
         self._streams: set[StepStream] = set()
 
@@ -46,9 +46,9 @@ class InferenceService(inference_pb2_grpc.InferenceServicer):
     ) -> inference_pb2.InferResponse:
         """See the contract."""
         self._door.check_open()
-        check_size(request.ByteSize(), self._catalog.limits.max_frame_bytes)
-        runtime = self._catalog.family(request.model).version(request.version)
-        worker = self._catalog.worker_of(runtime)
+        check_size(request.ByteSize(), self._catalogue.limits.max_frame_bytes)
+        runtime = self._catalogue.directory(request.model).version(request.version)
+        worker = self._catalogue.worker_of(runtime)
         call = InferCall(runtime.spec)
         frame = self._frame(request, worker, call, context)
         check_answer(frame, runtime.spec, None)
@@ -78,7 +78,7 @@ class InferenceService(inference_pb2_grpc.InferenceServicer):
             await abort(context, error)
         with self._callers.present(context.peer()) as caller:
             stream = StepStream(
-                context.call, self._engine, self._catalog, caller, door.instance, door.metrics, self._single_rows
+                context.call, self._engine, self._catalogue, caller, door.instance, door.metrics, self._single_rows
             )
             self._streams.add(stream)
             try:
@@ -106,7 +106,7 @@ class InferenceService(inference_pb2_grpc.InferenceServicer):
     def _frame(self, request: inference_pb2.InferRequest, worker: Worker, call: InferCall, context: Context) -> Frame:
         runtime, now = worker.runtime, self._engine.clock.now()
         lengths = read_lengths(request.lengths)
-        limit = self._catalog.limits.max_infer_steps
+        limit = self._catalogue.limits.max_infer_steps
         if runtime.spec.bidirectional and lengths[0] > limit:
             raise InvalidInput(
                 f"lengths: expected at most max_infer_steps, {limit}, on a bidirectional model, got {lengths[0]}"
@@ -122,7 +122,7 @@ class InferenceService(inference_pb2_grpc.InferenceServicer):
             want=read_want(request.return_output),
             want_state=request.return_state,
             deadline=now + min(timeout, math.inf if remaining is None else remaining),
-            asker=call,
+            sink=call,
             arrived=now,
             open_rows=len(lengths),
         )

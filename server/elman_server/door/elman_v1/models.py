@@ -6,7 +6,7 @@ from elman_server.door.door import Door, unary
 from elman_server.door.elman_v1.paging import page_size
 from elman_server.door.elman_v1.write import write_model
 from elman_server.errors import InvalidInput
-from elman_server.models.catalogue import Catalog
+from elman_server.models.catalogue import Catalogue
 from elman_server.models.versions import version_key
 
 MAX_TOKEN_LENGTH = 1024
@@ -17,7 +17,7 @@ class ModelsService(models_pb2_grpc.ModelsServicer):
 
     def __init__(self, door: Door) -> None:
         self._door = door
-        self._catalog: Catalog = door.catalog
+        self._catalogue: Catalogue = door.catalogue
 
     @unary
     async def ListModels(  # noqa: N802
@@ -25,7 +25,7 @@ class ModelsService(models_pb2_grpc.ModelsServicer):
     ) -> models_pb2.ListModelsResponse:
         """See the contract."""
         count = page_size(request.page_size)
-        runtimes = self._catalog.runtimes()
+        runtimes = self._catalogue.runtimes()
         if request.page_token:
             first = _read_token(request.page_token)  # of a model that may have been unloaded since
             runtimes = [r for r in runtimes if (r.spec.name, version_key(r.spec.version)) >= first]
@@ -39,7 +39,7 @@ class ModelsService(models_pb2_grpc.ModelsServicer):
         self, request: models_pb2.DescribeModelRequest, context: Context
     ) -> models_pb2.DescribeModelResponse:
         """See the contract."""
-        runtime = self._catalog.family(request.model).version(request.version)
+        runtime = self._catalogue.directory(request.model).version(request.version)
         return models_pb2.DescribeModelResponse(model=write_model(runtime))
 
     @unary
@@ -56,8 +56,8 @@ class ModelsService(models_pb2_grpc.ModelsServicer):
         self, request: models_pb2.UnloadModelRequest, context: Context
     ) -> models_pb2.UnloadModelResponse:
         """See the contract."""
-        family = self._catalog.family(request.model)
-        runtimes = [family.version(request.version)] if request.version else list(family.versions.values())
+        directory = self._catalogue.directory(request.model)
+        runtimes = [directory.version(request.version)] if request.version else list(directory.versions.values())
         infos = [write_model(runtime) for runtime in runtimes]
         await self._door.unload(runtimes)
         return models_pb2.UnloadModelResponse(models=infos)

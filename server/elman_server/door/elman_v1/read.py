@@ -15,7 +15,7 @@ from elman_models.layout import has_repeats
 from elman_models.spec import ModelSpec
 from elman_models.state import State
 from elman_server.errors import InvalidInput, LimitReached
-from elman_server.exchange.frames import Asker, Frame, Want
+from elman_server.exchange.frames import Frame, ResultSink, Want
 from elman_server.exchange.model_view import InputSpec
 
 I64 = NDArray[np.int64]
@@ -74,7 +74,7 @@ def read_handles(request: inference_pb2.StepRequest) -> NDArray[np.uint64]:
 
 
 def read_frame(
-    request: inference_pb2.StepRequest, handles: NDArray[np.uint64], spec: InputSpec, asker: Asker, now: float
+    request: inference_pb2.StepRequest, handles: NDArray[np.uint64], spec: InputSpec, sink: ResultSink, now: float
 ) -> Frame:
     """The frame of a model's input. `now` in seconds on the engine's clock.
 
@@ -91,7 +91,7 @@ def read_frame(
         want=read_want(request.return_output),
         want_state=request.return_state,
         deadline=now + read_timeout(request.timeout) if request.HasField("timeout") else math.inf,
-        asker=asker,
+        sink=sink,
         arrived=now,
         open_rows=len(handles),
     )

@@ -11,11 +11,11 @@ from elman_server.door.door import ANONYMOUS, Door, unary
 from elman_server.door.elman_v1.paging import page_size
 from elman_server.door.elman_v1.status import to_status
 from elman_server.door.elman_v1.write import write_session, write_tensors
-from elman_server.engine.session_calls import Closed, Lifecycle, SessionView
+from elman_server.engine.session_calls import Closed, SessionCalls, SessionView
 from elman_server.errors import InvalidInput, ServiceError
 from elman_server.exchange.session_ids import EXPECTED, MAX_ID_LENGTH, is_session_id
-from elman_server.models.catalogue import Catalog
-from elman_server.sessions.directory import Opened, OpenMode
+from elman_server.models.catalogue import Catalogue
+from elman_server.sessions.directory import OpenMode, OpenResult
 from elman_server.sessions.table import Owner
 
 T = TypeVar("T")
@@ -39,7 +39,7 @@ class SessionsService(sessions_pb2_grpc.SessionsServicer):
 
     def __init__(self, door: Door) -> None:
         self._door = door
-        self._catalog: Catalog = door.catalog
+        self._catalogue: Catalogue = door.catalogue
 
     @unary
     async def OpenSessions(  # noqa: N802
@@ -68,9 +68,9 @@ class SessionsService(sessions_pb2_grpc.SessionsServicer):
         self, request: sessions_pb2.CloseSessionsRequest, context: Context
     ) -> sessions_pb2.CloseSessionsResponse:
         """See the contract."""
-        family, ids = self._catalog.family(request.model), _ids(request.session_ids)
-        lifecycle = Lifecycle(family, self._door.engine.clock)
-        ask: Ask[Closed] = lambda done: lifecycle.close(ANONYMOUS, ids, done)  # noqa: E731
+        directory, ids = self._catalogue.directory(request.model), _ids(request.session_ids)
+        session_calls = SessionCalls(directory, self._door.engine.clock)
+        ask: Ask[Closed] = lambda done: session_calls.close(ANONYMOUS, ids, done)  # noqa: E731
         closed = await self._answered(ask)
         return sessions_pb2.CloseSessionsResponse(positions=closed.positions, errors=_errors(closed.errors))
 
@@ -79,9 +79,9 @@ class SessionsService(sessions_pb2_grpc.SessionsServicer):
         self, request: sessions_pb2.DescribeSessionRequest, context: Context
     ) -> sessions_pb2.DescribeSessionResponse:
         """See the contract."""
-        lifecycle = Lifecycle(self._catalog.family(request.model), self._door.engine.clock)
+        session_calls = SessionCalls(self._catalogue.directory(request.model), self._door.engine.clock)
         owner, with_state = Owner(ANONYMOUS, request.session_id), request.return_state
-        ask: Ask[SessionView] = lambda done: lifecycle.describe(owner, with_state, done)  # noqa: E731
+        ask: Ask[SessionView] = lambda done: session_calls.describe(owner, with_state, done)  # noqa: E731
         view = await self._answered(ask)
         response = sessions_pb2.DescribeSessionResponse(session=write_session(view))
         if view.state is not None:
@@ -94,18 +94,18 @@ class SessionsService(sessions_pb2_grpc.SessionsServicer):
         self, request: sessions_pb2.ListSessionsRequest, context: Context
     ) -> sessions_pb2.ListSessionsResponse:
         """See the contract."""
-        lifecycle = Lifecycle(self._catalog.family(request.model), self._door.engine.clock)
+        session_calls = SessionCalls(self._catalogue.directory(request.model), self._door.engine.clock)
         count = page_size(request.page_size)
-        views, token = await self._door.engine.call(lambda: lifecycle.page(ANONYMOUS, count, request.page_token))
+        views, token = await self._door.engine.call(lambda: session_calls.page(ANONYMOUS, count, request.page_token))
         return sessions_pb2.ListSessionsResponse(sessions=[write_session(v) for v in views], next_page_token=token)
 
     def _check(self, instance: str) -> None:
         self._door.check_open()
         self._door.check_instance(instance)
 
-    async def _open(self, model: str, ids: Sequence[str], mode: OpenMode, version: str) -> Opened:
-        family, clock = self._catalog.family(model), self._door.engine.clock
-        return await self._door.engine.call(lambda: family.open(ANONYMOUS, ids, mode, version, clock.now()))
+    async def _open(self, model: str, ids: Sequence[str], mode: OpenMode, version: str) -> OpenResult:
+        directory, clock = self._catalogue.directory(model), self._door.engine.clock
+        return await self._door.engine.call(lambda: directory.open(ANONYMOUS, ids, mode, version, clock.now()))
 
     async def _answered(self, ask: Ask[T]) -> T:
         # `ask` runs on the engine's thread and calls back there, perhaps some batches later.
@@ -113,13 +113,13 @@ class SessionsService(sessions_pb2_grpc.SessionsServicer):
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
 
         def done(result: T) -> None:
-            engine.delivery.call(lambda: None if future.done() else future.set_result(result))
+            engine.result_queue.call(lambda: None if future.done() else future.set_result(result))
 
         await engine.call(lambda: ask(done))
         return await future
 
-    def _fill(self, response: Attached, opened: Opened) -> Attached:
-        limits = self._catalog.limits
+    def _fill(self, response: Attached, opened: OpenResult) -> Attached:
+        limits = self._catalogue.limits
         response.server_instance = self._door.instance
         response.session_ids.extend(opened.ids)
         response.handles.extend(opened.handles)

@@ -20,7 +20,7 @@ from elman_server.errors import Draining, EngineFailed, InvalidInput, ReAttach, 
 from elman_server.exchange.answers import Answer, failure, refusal
 from elman_server.exchange.clock import Clock
 from elman_server.exchange.frames import Frame, FramePart
-from elman_server.models.catalogue import Catalog
+from elman_server.models.catalogue import Catalogue
 from elman_server.telemetry.metrics import Metrics
 
 
@@ -40,7 +40,7 @@ class StepStream(Stream[Reply]):
         self,
         call: Call,
         engine: Engine,
-        catalog: Catalog,
+        catalogue: Catalogue,
         caller: Caller,
         instance: str,
         metrics: Metrics,
@@ -53,14 +53,14 @@ class StepStream(Stream[Reply]):
         self._waits_for_idle = False
         self._is_idle = single_rows is None
         self._engine = engine
-        self._catalog = catalog
+        self._catalogue = catalogue
         self._instance = instance
         self._metrics = metrics
         self._clock: Clock = engine.clock
-        self._limits = catalog.limits
+        self._limits = catalogue.limits
         self._open = OpenFrames()
 
-    def deliver(self, frame: Frame, answer: Answer) -> None:
+    def on_result(self, frame: Frame, answer: Answer) -> None:
         """Queues an answer of the engine's."""
         if frame not in self._open:
             return  # the engine failed meanwhile, and so its caller was told
@@ -75,7 +75,7 @@ class StepStream(Stream[Reply]):
     def fail(self, error: EngineFailed) -> None:
         """Ends all rows that are open: the engine answers no more."""
         for frame, rows in self._open.left():
-            self.deliver(frame, failure(tuple((row, error) for row in rows)))
+            self.on_result(frame, failure(tuple((row, error) for row in rows)))
 
     def received(self, data: bytes) -> None:
         """Takes in a message that came among frames of one row and is none."""
@@ -141,10 +141,10 @@ class StepStream(Stream[Reply]):
 
     def _worker(self, handles: "np.ndarray[tuple[int], np.dtype[np.uint64]]") -> Worker | None:
         # The model that the handles are of; those of no model are stale, and found so by the engine.
-        numbers = self._catalog.key.models(handles)
+        numbers = self._catalogue.key.models(handles)
         if (numbers == numbers[0]).all():
-            return self._catalog.worker(int(numbers[0]))
-        workers = [w for w in map(self._catalog.worker, np.unique(numbers).tolist()) if w]
+            return self._catalogue.worker(int(numbers[0]))
+        workers = [w for w in map(self._catalogue.worker, np.unique(numbers).tolist()) if w]
         if len(workers) > 1:
             names = ", ".join(f"{w.runtime.spec.name} {w.runtime.spec.version}" for w in workers)
             raise InvalidInput(f"handles: expected all of one model version, got handles of {names}")
@@ -155,7 +155,7 @@ class StepStream(Stream[Reply]):
             "the handle is of no model that is loaded here: it was unloaded, or the handle is of another server "
             "process; attach again"
         )
-        errors = tuple((row, self._catalog.ended(handle) or error) for row, handle in enumerate(request.handles))
+        errors = tuple((row, self._catalogue.ended(handle) or error) for row, handle in enumerate(request.handles))
         self._refuse(request.frame_id, failure(errors), error, now)
 
     def _refuse(self, frame_id: int, answer: Answer, error: ServiceError, now: float) -> None:

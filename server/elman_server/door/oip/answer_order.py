@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class Turn(Generic[T]):
+class AnswerTurn(Generic[T]):
     """One request's place in its line, with the answers that wait there."""
 
     __slots__ = ("answers", "ended", "line")
@@ -18,27 +18,27 @@ class Turn(Generic[T]):
         self.ended = False
 
 
-class Turns(Generic[T]):
+class AnswerOrder(Generic[T]):
     """Lines by name; a request without a line is answered at once."""
 
     def __init__(self, send: Callable[[T], None], *, one_line: bool) -> None:
         """`one_line`: all requests stand in one, and so are answered in their order."""
         self._send = send
         self._one_line = one_line
-        self._lines: dict[str, deque[Turn[T]]] = {}
+        self._lines: dict[str, deque[AnswerTurn[T]]] = {}
 
-    def join(self, line: str) -> Turn[T]:
+    def join(self, line: str) -> AnswerTurn[T]:
         """The next place of a line; none where the name is empty."""
         if not line and not self._one_line:
-            return Turn(None)
-        turn: Turn[T] = Turn("" if self._one_line else line)
+            return AnswerTurn(None)
+        turn: AnswerTurn[T] = AnswerTurn("" if self._one_line else line)
         waiting = self._lines.get(turn.line or "")
         if waiting is None:
             waiting = self._lines[turn.line or ""] = deque()
         waiting.append(turn)
         return turn
 
-    def answer(self, turn: Turn[T], answer: T, *, final: bool) -> None:
+    def answer(self, turn: AnswerTurn[T], answer: T, *, final: bool) -> None:
         """Sends an answer now, or as soon as the requests before it have ended."""
         turn.ended = final
         if turn.line is None:

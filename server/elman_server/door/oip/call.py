@@ -22,7 +22,7 @@ class Call:
         charge.is_kept = True
         self._charge = charge
 
-    def deliver(self, frame: Frame, answer: Answer) -> None:
+    def on_result(self, frame: Frame, answer: Answer) -> None:
         """Takes a part; the last one settles the future."""
         part = self.inference.take(answer) if self.inference else None
         if part is not None and self._charge:

@@ -14,7 +14,7 @@ from elman_server.door.oip.targets import Target, Targets
 from elman_server.door.oip.tensors import initial_state, read_tensors
 from elman_server.errors import InvalidInput, ServiceError
 from elman_server.exchange.clock import Clock
-from elman_server.exchange.frames import Asker, Frame, Want
+from elman_server.exchange.frames import Frame, ResultSink, Want
 
 I64 = NDArray[np.int64]
 _NO_HANDLES = np.empty(0, np.uint64)
@@ -26,10 +26,10 @@ class Reader:
     def __init__(self, targets: Targets, clock: Clock) -> None:
         self._targets = targets
         self._clock = clock
-        self._max_bytes = targets.catalog.limits.max_frame_bytes
+        self._max_bytes = targets.catalogue.limits.max_frame_bytes
 
     def read(
-        self, request: ModelInferRequest, parameters: Parameters, asker: Asker, *, number: int = 0, now: float
+        self, request: ModelInferRequest, parameters: Parameters, sink: ResultSink, *, number: int = 0, now: float
     ) -> Inference:
         """The inference of a request whose parameters were read. `number` becomes the frame's; `now` in seconds on
         the engine's clock.
@@ -42,7 +42,7 @@ class Reader:
         """
         target = self._targets.find(request.model_name, request.model_version)
         try:
-            return self._read(request, parameters, target, asker, number, now)
+            return self._read(request, parameters, target, sink, number, now)
         except ServiceError:
             target.requests.count(self._clock.now() - now, failed=True)
             raise
@@ -52,7 +52,7 @@ class Reader:
         request: ModelInferRequest,
         parameters: Parameters,
         target: Target,
-        asker: Asker,
+        sink: ResultSink,
         number: int,
         now: float,
     ) -> Inference:
@@ -80,7 +80,7 @@ class Reader:
             want=parameters.want if "output" in names else Want.NONE,
             want_state=len(names) > ("output" in names),
             deadline=math.inf if seconds is None else now + seconds,
-            asker=asker,
+            sink=sink,
             arrived=now,
             open_rows=rows,
         )
@@ -131,7 +131,7 @@ def _check_answer(target: Target, parameters: Parameters, names: tuple[str, ...]
 
 
 def _check_sequence(target: Target, parameters: Parameters, rows: int, *, has_state: bool) -> None:
-    model = target.family.name
+    model = target.directory.name
     if not parameters.session_id:
         if parameters.start or parameters.end:
             raise InvalidInput(

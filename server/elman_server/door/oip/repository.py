@@ -18,7 +18,7 @@ class Repository:
 
     def __init__(self, door: Door) -> None:
         self._door = door
-        self._catalog = door.catalog
+        self._catalogue = door.catalogue
 
     async def index(self, *, ready_only: bool) -> list[pb.RepositoryIndexResponse.ModelIndex]:
         """Every bundle of the folder, by name and version.
@@ -27,7 +27,7 @@ class Repository:
             BrokenBundle: the folder cannot be read.
         """
         states = {} if ready_only else await asyncio.to_thread(self._bundles)
-        for runtime in self._catalog.runtimes():
+        for runtime in self._catalogue.runtimes():
             state = (UNAVAILABLE, "unloading") if runtime.unloading else (READY, "")
             states[runtime.spec.name, runtime.spec.version] = state
         return [
@@ -51,12 +51,12 @@ class Repository:
         Raises:
             UnknownModel: it is not loaded.
         """
-        await self._door.unload(list(self._catalog.family(name).versions.values()))
+        await self._door.unload(list(self._catalogue.directory(name).versions.values()))
 
     def _bundles(self) -> dict[tuple[str, str], tuple[str, str]]:
         states = {}
         try:
-            for path in find_bundles(self._catalog.folder):
+            for path in find_bundles(self._catalogue.folder):
                 try:
                     spec = read_spec(path)
                 except BundleError as error:
@@ -64,7 +64,7 @@ class Repository:
                 else:
                     twice = (spec.name, spec.version) in states
                     reason = f"several folders bear it, {path.name} is one" if twice else "unloaded"
-                    reason = self._catalog.failures.get(path, reason)
+                    reason = self._catalogue.failures.get(path, reason)
                     states[spec.name, spec.version] = (UNAVAILABLE, reason)
         except BundleError as error:
             raise BrokenBundle(str(error)) from error

@@ -36,14 +36,14 @@ class OpenInferenceService(UnsupportedCalls):
 
     def __init__(self, door: Door, *, strict_order: bool, optional_inputs: bool) -> None:
         super().__init__(door)
-        self._targets = Targets(door.catalog)
+        self._targets = Targets(door.catalogue)
         self._reader = Reader(self._targets, door.engine.clock)
         self._sequences = Sequences(door.engine, self._targets)
         self._repository = Repository(door)
         self._strict_order = strict_order
         self._optional_inputs = optional_inputs
         self._streams: set[InferStream] = set()
-        door.engine.chores.jobs.append(lambda _: self._targets.forget_unloaded())
+        door.engine.periodic_jobs.jobs.append(lambda _: self._targets.forget_unloaded())
 
     @unary
     async def ServerLive(self, request: pb.ServerLiveRequest, context: Context) -> pb.ServerLiveResponse:  # noqa: N802
@@ -91,10 +91,10 @@ class OpenInferenceService(UnsupportedCalls):
     ) -> pb.ModelStatisticsResponse:
         """Counts and durations of one version, all versions of a model, or all models."""
         if request.version or not request.name:
-            known = self._targets.catalog.runtimes()
+            known = self._targets.catalogue.runtimes()
             found = [self._targets.find(request.name, request.version).runtime] if request.name else known
         else:
-            found = list(self._targets.catalog.family(request.name).versions.values())
+            found = list(self._targets.catalogue.directory(request.name).versions.values())
         stats = [write_statistics(runtime, self._targets.of(runtime).requests) for runtime in found]
         return pb.ModelStatisticsResponse(model_stats=stats)
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 from elman_server.door.caller_limits import Caller
 from elman_server.door.context import Context
 from elman_server.door.door import Door
-from elman_server.door.oip.answer_order import Turn, Turns
+from elman_server.door.oip.answer_order import AnswerOrder, AnswerTurn
 from elman_server.door.oip.inference import Inference, Part
 from elman_server.door.oip.parameters import read_parameters
 from elman_server.door.oip.read import Reader
@@ -65,13 +65,13 @@ class InferStream(Stream[Reply]):
         self._sequences = sequences
         self._clock = door.engine.clock
         self._ends_on_error = dict(context.invocation_metadata()).get(END_ON_ERROR) == "true"
-        self._turns: Turns[Reply] = Turns(self._queue, one_line=strict_order)
-        self._open: dict[int, tuple[Inference, Turn[Reply]]] = {}  # by the frame's number
+        self._order: AnswerOrder[Reply] = AnswerOrder(self._queue, one_line=strict_order)
+        self._open: dict[int, tuple[Inference, AnswerTurn[Reply]]] = {}  # by the frame's number
         self._number = 0
         self._seconds = door.metrics.request_seconds.labels(METHOD)
         self._ok = door.metrics.requests.labels(METHOD, "OK")
 
-    def deliver(self, frame: Frame, answer: Answer) -> None:
+    def on_result(self, frame: Frame, answer: Answer) -> None:
         """Takes an answer of the engine's."""
         entry = self._open.get(frame.frame_id)
         if entry is None:
@@ -85,12 +85,12 @@ class InferStream(Stream[Reply]):
             self._caller.add(0, -frame.data.nbytes)
             self._count(part.error, frame.arrived, inference)
         self._caller.add(0, part.num_bytes)  # also while it waits for its turn
-        self._turns.answer(turn, Reply(inference.id, inference, part), final=part.final)
+        self._order.answer(turn, Reply(inference.id, inference, part), final=part.final)
 
     def fail(self, error: EngineFailed) -> None:
         """Ends all requests that are open: the engine answers no more."""
         for inference, _ in list(self._open.values()):
-            self.deliver(inference.frame, refusal(error))
+            self.on_result(inference.frame, refusal(error))
 
     def _accept(self, data: bytes) -> None:
         request = ModelInferRequest.FromString(data)
@@ -105,9 +105,9 @@ class InferStream(Stream[Reply]):
             self._count(error, now, None)
             self._caller.add(1, 0)
             reply = Reply(request.id, None, Part(error=error))
-            self._turns.answer(self._turns.join(line), reply, final=True)
+            self._order.answer(self._order.join(line), reply, final=True)
             return
-        self._open[self._number] = inference, self._turns.join(line)
+        self._open[self._number] = inference, self._order.join(line)
         self._caller.add(inference.frame.num_rows, inference.frame.data.nbytes)
         self._sequences.submit(inference)
 

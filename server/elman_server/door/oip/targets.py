@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from elman_server.door.oip.signature import Signature
 from elman_server.door.oip.statistics import Requests
 from elman_server.engine.worker import Worker
-from elman_server.models.catalogue import Catalog
+from elman_server.models.catalogue import Catalogue
 from elman_server.models.runtime import Runtime
-from elman_server.sessions.directory import Family
+from elman_server.sessions.directory import SessionDirectory
 
 
 @dataclass(slots=True, eq=False)
 class Target:
     """One model version with what this surface knows of it."""
 
-    family: Family
+    directory: SessionDirectory
     worker: Worker
     signature: Signature
     requests: Requests
@@ -36,8 +36,8 @@ class Target:
 class Targets:
     """By name and version as asked for. From any thread: each change is one operation on a dict."""
 
-    def __init__(self, catalog: Catalog) -> None:
-        self.catalog = catalog
+    def __init__(self, catalogue: Catalogue) -> None:
+        self.catalogue = catalogue
         self._targets: dict[tuple[str, str], Target] = {}
         self._requests: dict[Runtime, Requests] = {}
 
@@ -48,7 +48,7 @@ class Targets:
             UnknownModel: it is not loaded.
         """
         target = self._targets.get((name, version))
-        if target is None or target.family.versions is not target.versions:
+        if target is None or target.directory.versions is not target.versions:
             self._targets.pop((name, version), None)
             target = self._targets[(name, version)] = self._look_up(name, version)
         return target
@@ -64,17 +64,17 @@ class Targets:
     def forget_unloaded(self) -> None:
         """Lets go of models that are not loaded any more, and so of their weights."""
         for key, target in list(self._targets.items()):
-            if target.family.versions is not target.versions:
+            if target.directory.versions is not target.versions:
                 self._targets.pop(key, None)
-        for gone in set(self._requests) - set(self.catalog.runtimes()):
+        for gone in set(self._requests) - set(self.catalogue.runtimes()):
             self._requests.pop(gone, None)
 
     def _look_up(self, name: str, version: str) -> Target:
-        family = self.catalog.family(name)
-        versions = family.versions
-        runtime = family.version(version)
+        directory = self.catalogue.directory(name)
+        versions = directory.versions
+        runtime = directory.version(version)
         requests = self._requests.setdefault(runtime, Requests())
         signature = Signature.of(runtime.spec)
         num_bytes = 4 * (runtime.spec.output_size + runtime.spec.state_numel)
-        max_steps = self.catalog.limits.max_infer_steps if runtime.spec.bidirectional else None
-        return Target(family, self.catalog.worker_of(runtime), signature, requests, versions, max_steps, num_bytes)
+        max_steps = self.catalogue.limits.max_infer_steps if runtime.spec.bidirectional else None
+        return Target(directory, self.catalogue.worker_of(runtime), signature, requests, versions, max_steps, num_bytes)

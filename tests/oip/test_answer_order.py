@@ -1,11 +1,11 @@
 """Turns by hand."""
 
-from elman_server.door.oip.answer_order import Turns
+from elman_server.door.oip.answer_order import AnswerOrder
 
 
 def test_a_line_is_answered_in_its_order_and_lines_do_not_wait_for_each_other() -> None:
     sent: list[str] = []
-    turns = Turns(sent.append, one_line=False)
+    turns = AnswerOrder(sent.append, one_line=False)
     a, b, other = turns.join("line"), turns.join("line"), turns.join("other")
     turns.answer(b, "b", final=True)
     turns.answer(other, "other", final=True)
@@ -17,7 +17,7 @@ def test_a_line_is_answered_in_its_order_and_lines_do_not_wait_for_each_other() 
 
 def test_parts_that_waited_are_sent_before_those_that_come_later() -> None:
     sent: list[str] = []
-    turns = Turns(sent.append, one_line=False)
+    turns = AnswerOrder(sent.append, one_line=False)
     a, b, c = (turns.join("line") for _ in range(3))
     turns.answer(b, "b, a part", final=False)
     turns.answer(c, "c", final=True)
@@ -30,7 +30,7 @@ def test_parts_that_waited_are_sent_before_those_that_come_later() -> None:
 def test_requests_without_a_line_are_answered_at_once_unless_there_is_one_line_for_all() -> None:
     for one_line, expected in ((False, ["second", "first"]), (True, ["first", "second"])):
         sent: list[str] = []
-        turns = Turns(sent.append, one_line=one_line)
+        turns = AnswerOrder(sent.append, one_line=one_line)
         first, second = turns.join(""), turns.join("")
         turns.answer(second, "second", final=True)
         turns.answer(first, "first", final=True)

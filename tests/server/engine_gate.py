@@ -7,7 +7,7 @@ from typing import Any
 from served import Served
 
 
-class Turnstile:
+class EngineGate:
     """While it is closed the engine does nothing; what is handed to it is counted."""
 
     def __init__(self, served: Served) -> None:
@@ -17,7 +17,7 @@ class Turnstile:
         self._changed = asyncio.Condition()
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def __aenter__(self) -> "Turnstile":
+    async def __aenter__(self) -> "EngineGate":
         self._handed_over = [(name, getattr(self._engine, name)) for name in ("submit", "post", "soon")]
         held = asyncio.Event()
         loop = asyncio.get_running_loop()

@@ -8,7 +8,7 @@ from elman_server.engine.engine import Engine
 from elman_server.models.runtime import Runtime
 
 
-class Reins:
+class EngineStepper:
     """Used on the loop's thread; what it has the engine do is done on the engine's own."""
 
     def __init__(self, engine: Engine) -> None:
@@ -33,7 +33,7 @@ class Reins:
     async def empty(self, runtime: Runtime) -> None:
         """Returns when what was handed over before has been taken in, and nothing of it waits or runs; it runs free."""
         told = self._loop.create_future()
-        self._engine.post(lambda: self._engine.chores.when_empty(runtime, lambda: self._settle(told)))
+        self._engine.post(lambda: self._engine.periodic_jobs.on_drained(runtime, lambda: self._settle(told)))
         await told
 
     async def do(self, function: Callable[[], object]) -> None:
@@ -52,7 +52,7 @@ class Reins:
         def turn() -> None:
             self._engine._take_in()
             self._engine.step()
-            self._engine.chores.tell_empty()
+            self._engine.periodic_jobs.report_drained()
 
         await self.do(turn)
 
@@ -81,7 +81,7 @@ class Reins:
             function()
         except Exception as raised:  # noqa: BLE001 - it is told to whoever awaits
             error = raised
-        self._engine.delivery.flush()
+        self._engine.result_queue.flush()
         self._settle(done, error)
 
     def _settle(self, future: "asyncio.Future[None]", error: Exception | None = None) -> None:

@@ -32,7 +32,7 @@ class FrameWish:
     want: Want
     state: bool
     timeout: float
-    asker: int
+    sink: int
 
 
 ROWS = st.builds(
@@ -48,6 +48,6 @@ WISHES = st.builds(
     want=st.sampled_from(list(Want)),
     state=st.booleans(),
     timeout=st.sampled_from([math.inf] * 8 + [0.0, 3.0]),
-    asker=st.integers(0, 2),
+    sink=st.integers(0, 2),
 )
 FRAMES = st.lists(WISHES, min_size=1, max_size=3)

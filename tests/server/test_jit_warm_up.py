@@ -12,9 +12,9 @@ import numpy as np
 from stepped import Asked, Bench
 from toys import random_input, toy
 
-from elman_server.engine.jit_warm_up import rehearse
+from elman_server.engine.jit_warm_up import warm_up_jit
 
-rehearse()
+warm_up_jit()
 with event.install_recorder("numba:compile") as recorder:
     bench, asker = Bench(toy("lstm"), max_slice=2), Asked()
     opened = bench.open("a", "b")
