@@ -16,10 +16,11 @@ format: install  ## Formats everything that is written by hand.
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-lint: install  ## Style, types, and that the stubs are those of the contract.
+lint: install  ## Style, types, which room imports which, and that the stubs are those of the contract.
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy $(PACKAGES)
+	$(BIN)/lint-imports
 	PATH=$(BIN):$$PATH proto/check.sh
 
 test: install  ## Every test.

@@ -8,7 +8,7 @@ from forged import flipped
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elman_server.models.versions import version_key
+from elman_server.exchange.versions import version_key
 from elman_server.scheduling.chunks import Chunks
 from elman_server.sessions.handles import HandleKey, decipher, encipher, slots_of
 from elman_server.sessions.table import Sessions, find

@@ -7,15 +7,10 @@ from typing import Any
 
 import grpc
 
+from elman_server.call_errors import explain
 from elman_server.cli.command import fail
 from elman_server.config.server_config import ConnectionConfig
 from elman_server.config.settings import SettingsError, read_config
-
-_REFUSED = {
-    grpc.StatusCode.UNAVAILABLE: "no server answers",
-    grpc.StatusCode.UNIMPLEMENTED: "what answers there is no elman server",
-}
-"""What a person is told first where a code says more than its details do."""
 
 
 class Connection:
@@ -47,18 +42,6 @@ def connected(
             return fail(f"{settings.target}: {explain(error, settings.timeout_seconds)}")
 
     return run
-
-
-def explain(error: Any, timeout_seconds: float | None = None) -> str:
-    """What a call failed of, in one line without gRPC's own words."""
-    code, details = error.code(), " ".join((error.details() or "").split())
-    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-        return "no answer in time" if timeout_seconds is None else f"no answer within {timeout_seconds:g} s"
-    if code in _REFUSED:
-        # gRPC nests causes: the last is the one that means something, as "Connection refused".
-        cause = details.rpartition(": ")[2].rstrip("]")
-        return f"{_REFUSED[code]}{f' ({cause})' if cause else ''}"
-    return details or code.name
 
 
 @contextmanager

@@ -8,8 +8,8 @@ import numpy as np
 from elman_models.state import State
 from elman_server.errors import InvalidInput, ServiceError
 from elman_server.exchange.clock import Clock
+from elman_server.exchange.versions import version_key
 from elman_server.models.runtime import Runtime
-from elman_server.models.versions import version_key
 from elman_server.sessions.directory import SessionDirectory, SessionLocation
 from elman_server.sessions.table import Owner
 

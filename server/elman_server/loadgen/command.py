@@ -8,7 +8,7 @@ from pathlib import Path
 
 import grpc
 
-from elman_server.cli.connection import explain
+from elman_server.call_errors import explain
 from elman_server.loadgen.as_json import write_json
 from elman_server.loadgen.charts import charts
 from elman_server.loadgen.generator import run

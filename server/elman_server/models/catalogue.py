@@ -15,10 +15,10 @@ from elman_server.engine.engine import Engine
 from elman_server.engine.worker import Worker
 from elman_server.errors import BrokenBundle, LimitReached, ModelChanged, ServiceError, SessionExpired, UnknownModel
 from elman_server.exchange.detached import detached
+from elman_server.exchange.versions import version_key
 from elman_server.models.loading import Prepare
 from elman_server.models.remeasuring import Remeasuring
 from elman_server.models.runtime import Runtime
-from elman_server.models.versions import version_key
 from elman_server.sessions.directory import SessionDirectory
 from elman_server.sessions.handles import MAX_MODELS, HandleKey
 from elman_server.telemetry.metrics import Metrics

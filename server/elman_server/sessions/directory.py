@@ -19,8 +19,8 @@ from elman_server.errors import (
     UnknownSession,
 )
 from elman_server.exchange.clock import Clock
+from elman_server.exchange.versions import version_key
 from elman_server.models.runtime import Runtime
-from elman_server.models.versions import version_key
 from elman_server.sessions.handles import SLOT_BITS
 from elman_server.sessions.table import Owner
 from elman_server.sessions.tombstones import Tombstone, Tombstones

@@ -6,8 +6,8 @@ from elman_server.door.door import Door, unary
 from elman_server.door.elman_v1.paging import page_size
 from elman_server.door.elman_v1.write import write_model
 from elman_server.errors import InvalidInput
+from elman_server.exchange.versions import version_key
 from elman_server.models.catalogue import Catalogue
-from elman_server.models.versions import version_key
 
 MAX_TOKEN_LENGTH = 1024
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from elman_server.door.oip.signature import Signature, TensorSpec
 from elman_server.door.oip.stubs import grpc_service_pb2 as pb
 from elman_server.door.oip.targets import Target
+from elman_server.exchange.versions import version_key
 from elman_server.models.runtime import Runtime
-from elman_server.models.versions import version_key
 
 PLATFORM = "elman"
 NEVER_MICROSECONDS = (1 << 63) - 1
