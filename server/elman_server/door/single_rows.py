@@ -160,7 +160,7 @@ class SingleRows:
     def _take_groups(self, batch: "FrameBatch", columns: dict[str, NDArray[Any]], models: I64, now: float) -> None:
         for rows, kind in _groups(columns, models):
             worker = self._catalogue.worker(kind.model)
-            if worker is None or self.draining or not _has_room(kind, worker):
+            if worker is None or not (self._is_open and _has_room(kind, worker)):
                 good = np.zeros(len(rows), np.bool_)
             else:
                 good = self._good(columns, rows, kind, worker)
@@ -168,6 +168,10 @@ class SingleRows:
                 self._take_alone(batch, row, int(columns["call"][row]))
             if worker is not None and good.any():
                 self._submit(batch, columns, rows[good], kind, worker, now)
+
+    @property
+    def _is_open(self) -> bool:
+        return not self.draining and self._engine.failure is None
 
     def _good(self, columns: dict[str, NDArray[Any]], rows: I64, kind: _Kind, worker: Worker) -> Flags:
         # [n] frames with which nothing is wrong; the others are looked at one by one.
