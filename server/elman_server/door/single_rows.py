@@ -6,19 +6,25 @@ nearly always all, is one frame of the engine's; its answer goes back as columns
 
 import math
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from elman.v1 import tensor_pb2
 from elman_server.door.caller_limits import Caller
-from elman_server.door.elman_v1.read import MAX_ANSWER_BYTES
 from elman_server.door.elman_v1.status import code_of
 from elman_server.door.elman_v1.write import write_answer
+from elman_server.door.merged_frames import (
+    Columns,
+    Kind,
+    MergedFrame,
+    gathered,
+    groups,
+    has_room,
+    tensor_bytes,
+    want_of,
+)
 from elman_server.door.native import NativeCall, NativeTransport
 from elman_server.engine.engine import Engine
 from elman_server.engine.worker import Worker
@@ -47,52 +53,6 @@ class Stream(Protocol):
     def meet_bug(self, error: Exception) -> None:
         """Ends the stream: its frames met a bug."""
         ...
-
-
-@dataclass(slots=True, eq=False)
-class MergedFrame(Frame):
-    """One frame of the engine's, made of K frames of one row; K entries in each column."""
-
-    columns: "_Columns" = field(kw_only=True)
-
-    @property
-    def owners(self) -> U64:
-        """[K] the call of each row."""
-        return self.columns.calls
-
-    @property
-    def deadlines(self) -> F64:
-        """[K] each row's deadline."""
-        return self.columns.deadlines
-
-
-class _Columns(NamedTuple):
-    """Of the K frames that are one; K entries each."""
-
-    calls: U64
-    callers: I64
-    frame_ids: U64
-    deadlines: F64
-    """Seconds on the engine's clock."""
-    is_open: Flags
-    """Whose answer is not whole yet."""
-    row_bytes: int
-    """Of one row's input."""
-
-
-class _Kind(NamedTuple):
-    """What frames that go together have in common."""
-
-    model: int
-    length: int
-    return_output: int
-    return_state: int
-
-    @classmethod
-    def of(cls, key: I64) -> "_Kind":
-        """`key`: [4] these as numbers."""
-        model, length, return_output, return_state = key.tolist()
-        return cls(model, length, return_output, return_state)
 
 
 class SingleRows:
@@ -158,9 +118,9 @@ class SingleRows:
                     self.settle(self._callers[number])
 
     def _take_groups(self, batch: "FrameBatch", columns: dict[str, NDArray[Any]], models: I64, now: float) -> None:
-        for rows, kind in _groups(columns, models):
+        for rows, kind in groups(columns, models):
             worker = self._catalogue.worker(kind.model)
-            if worker is None or not (self._is_open and _has_room(kind, worker)):
+            if worker is None or not (self._is_open and has_room(kind, worker)):
                 good = np.zeros(len(rows), np.bool_)
             else:
                 good = self._good(columns, rows, kind, worker)
@@ -173,7 +133,7 @@ class SingleRows:
     def _is_open(self) -> bool:
         return not self.draining and self._engine.failure is None
 
-    def _good(self, columns: dict[str, NDArray[Any]], rows: I64, kind: _Kind, worker: Worker) -> Flags:
+    def _good(self, columns: dict[str, NDArray[Any]], rows: I64, kind: Kind, worker: Worker) -> Flags:
         # [n] frames with which nothing is wrong; the others are looked at one by one.
         spec, limits = worker.runtime.input, self._catalogue.limits
         good: Flags = columns["dtype"][rows] == spec.wire_dtype
@@ -192,7 +152,7 @@ class SingleRows:
             stream.received(batch.message(row))
 
     def _submit(
-        self, batch: "FrameBatch", columns: dict[str, NDArray[Any]], rows: I64, kind: _Kind, worker: Worker, now: float
+        self, batch: "FrameBatch", columns: dict[str, NDArray[Any]], rows: I64, kind: Kind, worker: Worker, now: float
     ) -> None:
         positions = columns["position"][rows]
         frame = MergedFrame(
@@ -200,14 +160,14 @@ class SingleRows:
             handles=columns["handle"][rows],
             lengths=columns["length"][rows],
             positions=positions,
-            data=_gathered(batch, rows, kind.length, worker),
-            want=_want(kind),
+            data=gathered(batch, rows, kind.length, worker),
+            want=want_of(kind),
             want_state=bool(kind.return_state),
             deadline=math.inf,  # each row has its own
             sink=self,
             arrived=now,
             open_rows=len(rows),
-            columns=_Columns(
+            columns=Columns(
                 calls=columns["call"][rows],
                 callers=columns["caller"][rows],
                 frame_ids=columns["frame_id"][rows],
@@ -253,7 +213,7 @@ class SingleRows:
         finished = np.isin(rows, answer.finished)
         positions = np.zeros(len(rows), np.int64)
         positions[finished] = answer.positions
-        num_bytes = _bytes_of(answer, finished, frame.want)
+        num_bytes = tensor_bytes(answer, finished, frame.want)
         calls, callers = frame.columns.calls[rows], frame.columns.callers[rows]
         self._charge(callers, np.zeros(len(rows), np.int64), num_bytes - finished * frame.columns.row_bytes)
         self._end(frame, rows[finished], "OK")
@@ -322,63 +282,3 @@ class SingleRows:
             self._count(number, -rows, -num_bytes)
             if number in self._callers:
                 self._forget_if_done(number)
-
-
-def _has_room(kind: _Kind, worker: Worker) -> bool:
-    """Whether one message holds an answer."""
-    runtime = worker.runtime
-    steps = {Want.ALL: min(kind.length, runtime.limits.max_slice), Want.LAST: 1, Want.NONE: 0}[_want(kind)]
-    states = runtime.spec.state_numel if kind.return_state else 0
-    return 4 * (steps * runtime.spec.output_size + states) <= MAX_ANSWER_BYTES
-
-
-def _want(kind: _Kind) -> Want:
-    return Want(kind.return_output or tensor_pb2.RETURN_ALL)
-
-
-def _groups(columns: dict[str, NDArray[Any]], models: I64) -> Iterator[tuple[I64, _Kind]]:
-    """The frames that go together: of one model, length and answer. Those of one session stay in their order."""
-    keys = np.stack(
-        [models, columns["length"], columns["return_output"], columns["return_state"].astype(np.int64)], axis=1
-    )
-    if (keys == keys[0]).all():
-        yield np.arange(len(keys)), _Kind.of(keys[0])
-        return
-    for turn in _order(columns["handle"]):
-        rows: dict[_Kind, list[int]] = {}
-        for row in turn.tolist():
-            rows.setdefault(_Kind.of(keys[row]), []).append(row)
-        for kind, mine in rows.items():
-            yield np.array(mine), kind
-
-
-def _order(handles: U64) -> Iterator[I64]:
-    """Frames by how many of the same session came before: they must not overtake each other."""
-    order = np.argsort(handles, kind="stable")
-    same = handles[order]
-    first = np.flatnonzero(np.r_[True, same[1:] != same[:-1]])
-    turn = np.empty(len(handles), np.int64)
-    turn[order] = np.arange(len(handles)) - np.repeat(first, np.diff(np.r_[first, len(handles)]))
-    for number in range(int(turn.max()) + 1):
-        yield np.flatnonzero(turn == number)
-
-
-def _gathered(batch: "FrameBatch", rows: I64, length: int, worker: Worker) -> NDArray[Any]:
-    """[length * K, *features] the frames' input, packed."""
-    spec = worker.runtime.input
-    raw = np.empty((len(rows), length * spec.num_bytes), np.uint8)
-    batch.gather(rows, raw)
-    data = raw.view(spec.dtype.newbyteorder("<")).reshape(len(rows), length, *spec.features)
-    return data.swapaxes(0, 1).reshape(length * len(rows), *spec.features)
-
-
-def _bytes_of(answer: Answer, finished: Flags, want: Want) -> I64:
-    """[n] bytes of each row's tensors."""
-    num_bytes = np.zeros(len(finished), np.int64)
-    if answer.output is not None:
-        row_bytes = answer.output.shape[1] * answer.output.itemsize
-        num_bytes += row_bytes * (finished if want is Want.LAST else answer.lengths)
-    for state in (answer.h_n, answer.c_n):
-        if state is not None and len(answer.finished):
-            num_bytes += finished * (state.nbytes // len(answer.finished))
-    return num_bytes

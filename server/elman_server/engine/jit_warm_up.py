@@ -1,4 +1,4 @@
-"""A rehearsal: one row of the smallest model through all rooms, so that no caller waits for anything to be compiled."""
+"""JIT warm-up: one row of the smallest model through all rooms, so that no caller waits for anything to be compiled."""
 
 import asyncio
 import logging

@@ -1,4 +1,5 @@
-"""The flight: launches under way beside the engine's thread, so that its bookkeeping overlaps with computing."""
+"""Batches in flight beside the engine's thread, so that its bookkeeping overlaps with computing: for devices that
+compute by themselves."""
 
 import queue
 import threading

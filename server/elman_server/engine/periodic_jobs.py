@@ -1,4 +1,4 @@
-"""Chores: what the engine does between two batches, now and then, and once nothing waits or runs for a runtime."""
+"""Periodic jobs: what the engine does between two batches, now and then, and once nothing waits or runs for a model."""
 
 from collections.abc import Callable
 

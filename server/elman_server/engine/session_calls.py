@@ -1,4 +1,4 @@
-"""Closing, describing and listing a family's sessions; on the engine's thread."""
+"""Closing, describing and listing a model's sessions; on the engine's thread."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field

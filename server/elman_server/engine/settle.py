@@ -1,4 +1,4 @@
-"""Settling: what a batch that ran does to the tables of its runtime, all in one go."""
+"""What a batch that ran does to the tables of its model, all in one go."""
 
 from typing import Any, NamedTuple
 

@@ -1,4 +1,4 @@
-"""Arrivals: the rows of frames that came together, on their way into the queues."""
+"""Taking in: the rows of frames that came together, on their way into the queues."""
 
 from collections.abc import Sequence
 from itertools import accumulate

@@ -1,4 +1,4 @@
-"""Pages: what one batch gave, from which the parts of each frame are cut."""
+"""A batch's result: its outputs, from which each frame's rows are selected."""
 
 from dataclasses import dataclass, replace
 from typing import Any

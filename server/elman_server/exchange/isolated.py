@@ -1,4 +1,4 @@
-"""A bug in one thing that is to be done is told, and does not keep the others from being done."""
+"""Fault isolation: a bug in one callback is logged, and does not keep the others from being called."""
 
 import logging
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Delivery: from the engine's thread to the event loop's, with one wake-up per engine step."""
+"""Results on their way from the engine's thread to the event loop's, with one wake-up per engine step."""
 
 import asyncio
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""The catalog: the models of a folder, loaded, found and unloaded."""
+"""The catalogue: the models of a folder, loaded, found and unloaded."""
 
 import asyncio
 import logging

@@ -1,4 +1,4 @@
-"""Preparation: from a bundle on disk to a stack that knows its fastest plans."""
+"""Loading: from a bundle on disk to a stack that knows its fastest plans."""
 
 import logging
 import threading

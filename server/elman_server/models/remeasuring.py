@@ -1,4 +1,4 @@
-"""Remeasuring: plans that were measured beside traffic are measured again once the server is quiet."""
+"""Plans that were measured beside traffic are measured again once the server is quiet."""
 
 import asyncio
 import logging

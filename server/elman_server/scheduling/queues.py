@@ -1,4 +1,4 @@
-"""Queues: every session's chunks in their order, and the line of sessions whose next chunk can run."""
+"""Every session's chunks in their order, and the queue of sessions whose next chunk can run."""
 
 from typing import Any
 

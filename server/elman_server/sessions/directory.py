@@ -1,4 +1,4 @@
-"""A family: a model name with its loaded versions, and the ids of the sessions that run on them."""
+"""The session directory: a model name with its loaded versions, and the ids of the sessions that run on them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

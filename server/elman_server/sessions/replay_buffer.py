@@ -1,4 +1,4 @@
-"""Held answers: the last chunks' outputs of every session, for callers that ask again."""
+"""The replay buffer: the last chunks' outputs of every session, for callers that ask again."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple

@@ -1,4 +1,4 @@
-"""The ring of held pages: numbered, within a limit of bytes, the oldest overwritten first."""
+"""The ring of results that are kept for replay: numbered, within a limit of bytes, the oldest overwritten first."""
 
 from collections import deque
 from collections.abc import Sequence

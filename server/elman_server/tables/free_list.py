@@ -1,4 +1,4 @@
-"""Free numbers: those of a table's records that stand for nothing."""
+"""A free list: the numbers of a table's records that stand for nothing."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -1,4 +1,4 @@
-"""Objects under numbers, each kept for as long as chunks refer to it."""
+"""Reference counts: objects under numbers, each kept for as long as chunks refer to it."""
 
 from collections.abc import ItemsView, Sequence
 from typing import Generic, TypeVar

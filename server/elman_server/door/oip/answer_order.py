@@ -1,4 +1,4 @@
-"""Turns: the answers of one sequence leave in the order of its requests, whatever the order of their coming."""
+"""The order of answers: those of one sequence leave in the order of its requests, in whatever order they come."""
 
 from collections import deque
 from collections.abc import Callable
