@@ -2,8 +2,8 @@
 
     python -m bench.before_after [--former COMMIT] [--rounds 5] [--seconds 2] [--cores 1|2]
 
-The former server runs from a worktree of its own, with the same packages installed. Both serve the same model, a load is
-sent to one and then to the other, and what is printed are medians of the rounds' ratios.
+The former server runs from a worktree of its own, with the same packages installed. Both serve the same model, a load
+is sent to one and then to the other, and what is printed are medians of the rounds' ratios.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from elman_server.loadgen.table import Table
 FORMER = "1fce25d"
 """The last server on grpcio's private core, whose batches ran on the event loop."""
 ROOT = Path(__file__).parents[1]
-SIXTEEN = Lengths("fixed", 16, 16)
+ONE, SIXTEEN = Lengths("fixed", 1, 1), Lengths("fixed", 16, 16)
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Case:
     sessions: int
     streams: int
     in_flight: int = 1
-    lengths: Lengths = Lengths("fixed", 1, 1)
+    lengths: Lengths = ONE
 
     def load(self, address: str, seconds: float) -> Load:
         """It, for one server."""
