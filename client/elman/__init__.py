@@ -36,12 +36,14 @@ from elman._errors import (
     UnknownSessionError,
     UnsupportedError,
 )
+from elman._ids import OpenMode
 from elman._info import Cell, EmbeddingInfo, HeadInfo, ModelInfo
 from elman._model import Model
 from elman._pool import SessionPool
 from elman._result import Returning, State, StepResult
 from elman._retry import Retry
 from elman._session import Session
+from elman._session_info import SessionInfo
 
 __all__ = [
     "AsyncClient",
@@ -64,6 +66,7 @@ __all__ = [
     "Model",
     "ModelInfo",
     "NotFoundError",
+    "OpenMode",
     "PositionError",
     "PredecessorFailedError",
     "Retry",
@@ -73,6 +76,7 @@ __all__ = [
     "Session",
     "SessionExistsError",
     "SessionExpiredError",
+    "SessionInfo",
     "SessionPool",
     "StaleHandleError",
     "State",

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Literal, overload
 
 from elman._async_pool import AsyncSessionPool
 from elman._async_session import AsyncSession
 from elman._cast import ArrayLike
+from elman._ids import OpenMode
 from elman._inference import InferOutput
 from elman._info import ModelInfo
 from elman._model_core import ModelCore
 from elman._opening import Opening
 from elman._result import Returning, State
+from elman._session_info import SessionInfo
 from elman.wire import Array
 
 
@@ -27,37 +29,59 @@ class AsyncModel:
         """What it takes and gives, as described when it was asked for."""
         return self._core.info
 
-    def session(self, id: str | None = None, *, new: bool = False) -> Opening[AsyncSession]:
+    def session(self, id: str | None = None, *, mode: OpenMode = "resume_or_new") -> Opening[AsyncSession]:
         """Opens a session: `async with model.session() as session`, or `await` it and close it by hand.
 
-        Without `id` a new one, which ends when it is closed. With `id` that one is resumed, or begun if it never
-        was; with `new` it is begun at position 0, even after it expired. Closing only lets go of it.
+        Without `id` a new one, which ends when it is closed. With `id` that one is resumed, or begun at position 0 if
+        it never was; `resumed` of the session says which. With mode "resume" an id without a session is an error; with
+        "new" the session begins at 0, even after it expired. Closing only lets go of it; `end` ends it.
 
-        Tried again after a cut, `new` takes a session at position 0 for the one that its lost try began. Where it
-        gives up (UnavailableError, DeadlineError) the session may have begun: go on without `new`.
+        Tried again after a cut, a session at position 0 is taken for the one that the lost try began. Where "new" gives
+        up (UnavailableError, DeadlineError) the session may have begun: go on with another mode.
 
-        Raises SessionExpiredError (an id that ended: it never silently begins at 0), SessionExistsError (`new`, and
-        the id lives: it is left alone), LimitReachedError, UnsupportedError (a bidirectional model), DeadlineError,
-        UnavailableError, AuthenticationError.
+        Raises SessionExpiredError (an id that ended: it never silently begins at 0), SessionExistsError ("new", and
+        the id lives: it is left alone), UnknownSessionError ("resume"), LimitReachedError, UnsupportedError (a
+        bidirectional model), DeadlineError, UnavailableError, AuthenticationError; InvalidInputError and TypeError for
+        what cannot be an id: 1 to 128 characters, no control characters.
         """
 
         async def opened() -> AsyncSession:
-            return AsyncSession(await self._core.session(id, new))
+            return AsyncSession(await self._core.session(id, mode))
 
         return Opening(opened)
 
     def sessions(
-        self, n: int | None = None, *, ids: Sequence[str] | None = None, new: bool = False
+        self, n: int | None = None, *, ids: Sequence[str] | None = None, mode: OpenMode = "resume_or_new"
     ) -> Opening[AsyncSessionPool]:
         """Opens `n` new sessions, or those called `ids`, to be stepped together. Otherwise as `session`.
 
-        Raises RowErrors where some ids cannot be opened; then none is.
+        Raises RowErrors where some ids cannot be opened; then none is, and none was begun.
         """
 
         async def opened() -> AsyncSessionPool:
-            return AsyncSessionPool(await self._core.sessions(n, ids, new))
+            return AsyncSessionPool(await self._core.sessions(n, ids, mode))
 
         return Opening(opened)
+
+    async def end_sessions(self, ids: Sequence[str]) -> None:
+        """Ends the sessions called `ids`, on whatever version of the model they run, and frees their slots.
+
+        Steps under way run first. Raises RowErrors where some do not exist or have ended already, by their place in
+        `ids`; the others are ended. Otherwise InvalidInputError, DeadlineError, UnavailableError, AuthenticationError.
+        """
+        await self._core.end_sessions(ids)
+
+    async def list_sessions(self) -> AsyncIterator[SessionInfo]:
+        """The caller's sessions on all versions of the model, in pages that are asked for as they are needed.
+
+        One that is open for as long as the listing lasts is listed exactly once. Raises UnknownModelError,
+        DeadlineError, UnavailableError, AuthenticationError.
+        """
+        token: str | None = ""
+        while token is not None:
+            sessions, token = await self._core.sessions_page(token)
+            for session in sessions:
+                yield session
 
     @overload
     async def infer(

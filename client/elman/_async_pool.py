@@ -37,6 +37,11 @@ class AsyncSessionPool:
         return self._core.info
 
     @property
+    def resumed(self) -> tuple[bool, ...]:
+        """Whether each existed when it was opened, at whatever position, by row; False: it began then, at 0."""
+        return self._core.resumed
+
+    @property
     def positions(self) -> tuple[int, ...]:
         """Time steps consumed, those under way included, by row."""
         return self._core.positions
@@ -102,8 +107,20 @@ class AsyncSessionPool:
         await await_answers(pending.futures, options.timeout_seconds)
         return pending.result()
 
+    async def end(self) -> None:
+        """Waits for steps under way, then ends the sessions on the server, whoever named them, and frees their slots.
+
+        Those that have ended already are as good. Raises ClosedError (it was closed: `Model.end_sessions` ends sessions
+        by id), DeadlineError, UnavailableError, AuthenticationError.
+        """
+        await self._core.end()
+
     async def close(self) -> None:
-        """Waits for steps under way, then ends the sessions if the server made their ids, else lets go of them."""
+        """Waits for steps under way, then ends the sessions if the server made their ids, else lets go of them.
+
+        Those that the caller named stay on the server, to be resumed, until they have idled for too long: `end` ends
+        them.
+        """
         await self._core.close()
 
     async def __aenter__(self) -> Self:

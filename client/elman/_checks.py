@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import operator
 import re
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, SupportsIndex, cast
 
 from elman._errors import InvalidInputError
 
@@ -37,6 +38,14 @@ def check_integer(name: str, value: object, least: int, most: int | None = None)
     if value < least or (most is not None and value > most):
         limits = f"at least {least}" if most is None else f"{least} to {most}"
         raise InvalidInputError(f"{name}: expected {limits}, got {value}")
+
+
+def check_count(name: str, value: object) -> int:
+    """A whole number of at least 1, NumPy's included. Raises TypeError, InvalidInputError."""
+    if isinstance(value, SupportsIndex) and not isinstance(value, bool):
+        value = operator.index(value)
+    check_integer(name, value, 1)
+    return cast("int", value)
 
 
 def check_metadata(metadata: object) -> None:

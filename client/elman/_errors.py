@@ -77,7 +77,7 @@ class UnknownSessionError(NotFoundError):
 
 
 class SessionExpiredError(NotFoundError):
-    """The session ended on the server: begin it anew, `model.session(id, new=True)`, and send its sequence again."""
+    """The session ended on the server: begin it anew, `model.session(id, mode="new")`, and send its sequence again."""
 
     @property
     def position(self) -> int | None:

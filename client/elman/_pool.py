@@ -39,6 +39,11 @@ class SessionPool:
         return self._core.info
 
     @property
+    def resumed(self) -> tuple[bool, ...]:
+        """Whether each existed when it was opened, at whatever position, by row; False: it began then, at 0."""
+        return self._core.resumed
+
+    @property
     def positions(self) -> tuple[int, ...]:
         """Time steps consumed, those under way included, by row."""
         return self._core.positions
@@ -104,8 +109,20 @@ class SessionPool:
         wait_answers(pending.futures, options.timeout_seconds)
         return pending.result()
 
+    def end(self) -> None:
+        """Waits for steps under way, then ends the sessions on the server, whoever named them, and frees their slots.
+
+        Those that have ended already are as good. Raises ClosedError (it was closed: `Model.end_sessions` ends sessions
+        by id), DeadlineError, UnavailableError, AuthenticationError.
+        """
+        self._thread.run(self._core.end())
+
     def close(self) -> None:
-        """Waits for steps under way, then ends the sessions if the server made their ids, else lets go of them."""
+        """Waits for steps under way, then ends the sessions if the server made their ids, else lets go of them.
+
+        Those that the caller named stay on the server, to be resumed, until they have idled for too long: `end` ends
+        them.
+        """
         self._thread.run(self._core.close())
 
     def __enter__(self) -> Self:

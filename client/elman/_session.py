@@ -41,6 +41,11 @@ class Session:
         return self._core.info
 
     @property
+    def resumed(self) -> bool:
+        """Whether it existed when it was opened, at whatever position; False: it began then, at position 0."""
+        return self._core.resumed
+
+    @property
     def position(self) -> int:
         """Time steps consumed, those under way included."""
         return self._core.position
@@ -104,8 +109,19 @@ class Session:
         """
         return self._thread.run(self._core.state())
 
+    def end(self) -> None:
+        """Waits for steps under way, then ends the session on the server, whoever named it, and frees its slot.
+
+        One that has ended already is as good. Raises ClosedError (it was closed: `Model.end_sessions` ends sessions by
+        id), DeadlineError, UnavailableError, AuthenticationError.
+        """
+        self._thread.run(self._core.end())
+
     def close(self) -> None:
-        """Waits for steps under way, then ends the session if the server made its id, else only lets go of it."""
+        """Waits for steps under way, then ends the session if the server made its id, else only lets go of it.
+
+        One that the caller named stays on the server, to be resumed, until it has idled for too long: `end` ends it.
+        """
         self._thread.run(self._core.close())
 
     def __enter__(self) -> Self:

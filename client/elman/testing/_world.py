@@ -18,6 +18,7 @@ class World:
 
     def __init__(self, models: dict[tuple[str, str], FakeModel], token: str | None) -> None:
         self.models = models
+        self.unloaded: dict[tuple[str, str], FakeModel] = {}
         self.token = token
         self.lock = threading.RLock()
         self.changed = threading.Condition(self.lock)
@@ -37,6 +38,17 @@ class World:
         if not keep_sessions:
             self.sessions = FakeSessions()
         self.sessions.detach_all()
+
+    def load(self, name: str, version: str) -> None:
+        """Brings back what was unloaded, all versions unless one is named."""
+        for key in [key for key in self.unloaded if key[0] == name and version in ("", key[1])]:
+            self.models[key] = self.unloaded.pop(key)
+
+    def unload(self, model: FakeModel) -> None:
+        """Ends the model's sessions, and no longer serves it."""
+        key = (model.name, model.version)
+        self.unloaded[key] = self.models.pop(key)
+        self.sessions.drain(model)
 
     def model(self, name: str, version: str) -> FakeModel:
         """A model; without a version the highest by name."""
