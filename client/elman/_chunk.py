@@ -35,6 +35,10 @@ class Chunk:
         self.begin = begin
         return begin + self.length
 
+    def begin_of(self, session: int) -> int:
+        """Where the chunk begins."""
+        return self.begin
+
     def is_void(self, table: SessionTable) -> bool:
         """Whether an earlier chunk of the session failed."""
         return table.epochs.item(self.session) != self.epoch

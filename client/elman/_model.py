@@ -116,12 +116,21 @@ class Model:
     ) -> tuple[InferOutput, State]:
         """Runs whole sequences without a session; the only way for bidirectional models.
 
-        `x` is one sequence [T, input_size] (ids [T] for a token model), or a list of K of any lengths. `h_0` is
-        [num_layers x directions, K, proj_size or hidden_size] and `c_0`, LSTM only, [num_layers x directions, K,
-        hidden_size]; None: zeros. Returns the output [T, output_size] ([output_size] with "last", None with "none"),
-        or a list of K of them for a list, and the states after the last steps.
+        `x` is one sequence [T, input_size] (ids [T] for a token model), a list of K of any lengths, or an array
+        [T, K, input_size] (ids [T, K]) of K of one length, as `sessions(K)` steps it. `h_0` is [num_layers x
+        directions, K, proj_size or hidden_size] and `c_0`, LSTM only, [num_layers x directions, K, hidden_size]; None:
+        zeros.
 
-        Raises InvalidInputError, LimitReachedError, DeadlineError, UnavailableError, ServerError.
+        Returns the output [T, output_size] ([output_size] with "last", None with "none"), a list of K of them for a
+        list, or [T, K, output_size] ([K, output_size]) for an array, and the states after the last steps. Of no
+        sequences (an empty list, K = 0) the outputs and states are empty.
+
+        What is more than the server takes at a time (`max_infer_rows`, `max_frame_bytes`) travels in several requests,
+        one after the other: by sequences, and within a sequence by steps, but for a bidirectional model, which takes
+        each sequence whole.
+
+        Raises InvalidInputError, LimitReachedError (a sequence that cannot be cut is too large), DeadlineError,
+        UnavailableError, AuthenticationError, ServerError.
         """
         options = self._core.context.options(returning, True, timeout)
         return self._thread.run(self._core.infer(x, h_0, c_0, options))

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from elman._cast import ArrayLike
 from elman._checks import check_count
 from elman._context import Context
 from elman._errors import InvalidInputError, RowErrors
 from elman._ids import OpenMode, check_id, check_ids, mode_code
-from elman._inference import InferOutput, infer_call
+from elman._infer_input import check_infer_input
+from elman._infer_limits import InferLimits
+from elman._inference import Inference, InferOutput
 from elman._info import ModelInfo
 from elman._listing import sessions_page
 from elman._opener import Opened
@@ -27,6 +29,7 @@ class ModelCore:
     def __init__(self, context: Context, info: ModelInfo, version: str) -> None:
         self.context = context
         self.info = info
+        self._infer_limits = InferLimits(context.max_data_bytes)
         self._version = version  # as the caller asked; empty: the highest, or that of a resumed session
 
     @classmethod
@@ -60,17 +63,16 @@ class ModelCore:
         return await sessions_page(self.context.transport, self.info.name, token)
 
     async def infer(
-        self, x: ArrayLike, h_0: ArrayLike | None, c_0: ArrayLike | None, options: StepOptions
+        self,
+        x: ArrayLike,
+        h_0: ArrayLike | None,
+        c_0: ArrayLike | None,
+        options: StepOptions,
+        tick: Callable[[int], object] = lambda _: None,
     ) -> tuple[InferOutput, State]:
-        """Runs whole sequences."""
-        call = infer_call(x, self.info, options, h_0, c_0)
-        if options.timeout_seconds is not None:
-            call.request.timeout.FromNanoseconds(int(options.timeout_seconds * 1e9))
-        transport = self.context.transport
-        response = await transport.call(
-            transport.inference.Infer, call.request, timeout_seconds=options.timeout_seconds
-        )
-        return call.result(response)
+        """Runs whole sequences; `tick` is told of steps as they are done."""
+        inference = Inference(check_infer_input(x, self.info), self.info, options, h_0, c_0)
+        return await inference.run(self.context.transport, self._infer_limits, tick)
 
     async def _open(self, count: int, ids: list[str] | None, mode: OpenMode) -> Opened:
         opener, code = self.context.opener, mode_code(mode)

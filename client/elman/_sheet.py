@@ -41,6 +41,10 @@ class Sheet:
         self.begins[row] = begin
         return begin + int(self.lengths[row])
 
+    def begin_of(self, session: int) -> int:
+        """Where the session's chunk begins."""
+        return int(self.begins[self.sessions == session][0])
+
     def is_void(self, table: SessionTable) -> bool:
         """Whether an earlier chunk of every session failed; rows of some are told apart in the frame."""
         return bool((table.epochs[self.sessions] != self.epochs).all())

@@ -49,9 +49,9 @@ class FakeSession:
             return self._again(begin, asked)
         if begin > self.position:
             raise self._ahead(begin, len(values))
-        if not np.isfinite(values).all():
+        if error := self.model.bad_value(values):
             self.failed_end = begin + len(values)
-            raise Refusal("INVALID_INPUT", "a value is not finite")
+            raise Refusal("INVALID_INPUT", error)
         outputs, self.state = self.model.run(values, self.state)
         self.position = self.failed_end = begin + len(values)
         self.held[begin] = Held(asked, outputs, self.state, self.position, self.model.is_lstm)
@@ -129,7 +129,9 @@ class FakeSessions:
 
     def of_handle(self, handle: int) -> FakeSession:
         """A session by handle; the last one of a session that expired is told so until the id begins anew."""
-        found = self._by_handle.get(handle) or Refusal("STALE_HANDLE", "attached elsewhere, or ended")
+        found = self._by_handle.get(handle) or Refusal(
+            "STALE_HANDLE", "the handle is stale: the session was attached elsewhere since, or ended"
+        )
         if isinstance(found, Refusal):
             raise found
         return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import uuid
+from dataclasses import dataclass
 
 import grpc
 
@@ -13,11 +14,25 @@ from elman.testing._refusal import Refusal
 from elman.testing._sessions import FakeSessions
 
 
+@dataclass(frozen=True)
+class Limits:
+    """Settings of the server."""
+
+    max_infer_rows: int = 1024
+    max_frame_bytes: int = 16 << 20
+
+
+DEFAULT_LIMITS = Limits()
+
+
 class World:
     """Models, sessions and faults; whoever touches them holds `lock`."""
 
-    def __init__(self, models: dict[tuple[str, str], FakeModel], token: str | None) -> None:
+    def __init__(
+        self, models: dict[tuple[str, str], FakeModel], token: str | None, limits: Limits = DEFAULT_LIMITS
+    ) -> None:
         self.models = models
+        self.limits = limits
         self.unloaded: dict[tuple[str, str], FakeModel] = {}
         self.token = token
         self.lock = threading.RLock()
@@ -49,6 +64,13 @@ class World:
         key = (model.name, model.version)
         self.unloaded[key] = self.models.pop(key)
         self.sessions.drain(model)
+
+    def check_size(self, num_bytes: int) -> None:
+        """Raises Refusal for a message that is too large."""
+        limit = self.limits.max_frame_bytes
+        if num_bytes > limit:
+            text = f"max_frame_bytes is {limit}, and the message has {num_bytes}"
+            raise Refusal("LIMIT_REACHED", text, limit="max_frame_bytes", value=limit)
 
     def model(self, name: str, version: str) -> FakeModel:
         """A model; without a version the highest by name."""
