@@ -12,6 +12,7 @@ from elman._ids import OpenMode
 from elman._inference import InferOutput
 from elman._info import ModelInfo
 from elman._model_core import ModelCore
+from elman._naming import model_repr
 from elman._opening import Opening
 from elman._result import Returning, State
 from elman._session_info import SessionInfo
@@ -23,6 +24,9 @@ class AsyncModel:
 
     def __init__(self, core: ModelCore) -> None:
         self._core = core
+
+    def __repr__(self) -> str:
+        return model_repr("AsyncModel", self._core.context, self._core.info)
 
     @property
     def info(self) -> ModelInfo:
@@ -92,6 +96,7 @@ class AsyncModel:
         c_0: ArrayLike | None = None,
         returning: Literal["all", "last"] = "all",
         timeout: float | None = None,
+        progress: bool = False,
     ) -> tuple[list[Array], State]: ...
     @overload
     async def infer(
@@ -102,6 +107,7 @@ class AsyncModel:
         c_0: ArrayLike | None = None,
         returning: Literal["all", "last"] = "all",
         timeout: float | None = None,
+        progress: bool = False,
     ) -> tuple[Array, State]: ...
     @overload
     async def infer(
@@ -112,6 +118,7 @@ class AsyncModel:
         c_0: ArrayLike | None = None,
         returning: Literal["none"],
         timeout: float | None = None,
+        progress: bool = False,
     ) -> tuple[None, State]: ...
     async def infer(
         self,
@@ -121,6 +128,7 @@ class AsyncModel:
         c_0: ArrayLike | None = None,
         returning: Returning = "all",
         timeout: float | None = None,
+        progress: bool = False,
     ) -> tuple[InferOutput, State]:
         """Runs whole sequences without a session; the only way for bidirectional models.
 
@@ -135,9 +143,9 @@ class AsyncModel:
 
         What is more than the server takes at a time (`max_infer_rows`, `max_frame_bytes`) travels in several requests,
         one after the other: by sequences, and within a sequence by steps, but for a bidirectional model, which takes
-        each sequence whole.
+        each sequence whole. With `progress` a bar shows how far it is (by tqdm, of the extra "elman[progress]").
 
         Raises InvalidInputError, LimitReachedError (a sequence that cannot be cut is too large), DeadlineError,
-        UnavailableError, AuthenticationError, ServerError.
+        UnavailableError, AuthenticationError, ServerError, MissingExtraError.
         """
-        return await self._core.infer(x, h_0, c_0, self._core.context.options(returning, True, timeout))
+        return await self._core.infer(x, h_0, c_0, self._core.context.options(returning, True, timeout, progress))

@@ -23,6 +23,11 @@ class Chunk:
         self.deadline = deadline
         self.begin = self.epoch = 0
 
+    @property
+    def num_steps(self) -> int:
+        """Time steps."""
+        return self.length
+
     def reserve(self, table: SessionTable) -> None:
         """Takes the session's next steps."""
         self.begin = table.begins.item(self.session)

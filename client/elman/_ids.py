@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Final, Literal, cast
 
+from elman._checks import check_text
 from elman._errors import InvalidInputError
 from elman.v1 import sessions_pb2
 
@@ -36,16 +37,14 @@ def mode_code(mode: object) -> sessions_pb2.OpenMode.ValueType:
 
 def check_id(name: str, value: object) -> str:
     """An id as the contract has them. Raises TypeError, InvalidInputError."""
-    if not isinstance(value, str):
-        raise TypeError(f"{name}: expected text, got {value!r}")
+    check_text(name, value)
+    value = str(value)
     length = len(value.removeprefix(_OPEN_INFERENCE))
     if not value or length > MAX_ID_LENGTH:
         raise InvalidInputError(f"{name}: expected 1 to {MAX_ID_LENGTH} characters, got {length}")
     if _CONTROL.search(value):
         raise InvalidInputError(f"{name}: expected no control characters, got {value!r}")
-    if any("\ud800" <= character <= "\udfff" for character in value):
-        raise InvalidInputError(f"{name}: expected text that UTF-8 can hold, got a lone surrogate in {value!r}")
-    return str(value)
+    return value
 
 
 def check_ids(value: object) -> list[str]:

@@ -18,6 +18,12 @@ class InferLimits:
         self.max_rows = _MAX_ROWS
         self.max_bytes = max_bytes
 
+    def within(self, max_bytes: int) -> InferLimits:
+        """These, and at most so many bytes."""
+        limits = InferLimits(min(self.max_bytes, max_bytes))
+        limits.max_rows = self.max_rows
+        return limits
+
     def lower(self, error: LimitReachedError, num_rows: int, num_bytes: int) -> None:
         """A request of so many rows and bytes was too large: learns from what the server said, else halves it."""
         told = error.details.metadata.get("value", "")

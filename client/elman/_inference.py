@@ -14,6 +14,7 @@ from elman._infer_limits import InferLimits
 from elman._infer_piece import Piece, Sizes
 from elman._info import ModelInfo
 from elman._packed import order_of, pack, unpack
+from elman._parts import part_steps
 from elman._result import State, return_code
 from elman._step import StepOptions
 from elman._transport import Transport
@@ -49,7 +50,7 @@ class Inference:
         Raises ElmanError; the sequences run or the call fails, none is left out.
         """
         deadline = Deadline.after(self._options.timeout_seconds)
-        pending = self._cut([self._all()] if self._x.sequences else [], limits)
+        pending = self._begin(limits)
         while pending:
             piece, *rest = pending
             try:
@@ -65,6 +66,14 @@ class Inference:
             tick(piece.num_steps)
             pending = rest
         return self._result()
+
+    def _begin(self, limits: InferLimits) -> list[Piece]:
+        if not self._x.sequences:
+            return []
+        whole = self._all()
+        if self._options.progress:
+            limits = limits.within(part_steps(whole.num_steps) * whole.sizes.step_bytes + whole.sizes.row_bytes)
+        return self._cut([whole], limits)
 
     def _cut(self, pieces: Sequence[Piece], limits: InferLimits) -> list[Piece]:
         may_cut_steps = not self._info.bidirectional  # there a state does not have all that was before

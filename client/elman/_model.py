@@ -11,6 +11,7 @@ from elman._inference import InferOutput
 from elman._info import ModelInfo
 from elman._loop_thread import LoopThread
 from elman._model_core import ModelCore
+from elman._naming import model_repr
 from elman._pool import SessionPool
 from elman._result import Returning, State
 from elman._session import Session
@@ -24,6 +25,9 @@ class Model:
     def __init__(self, core: ModelCore, thread: LoopThread) -> None:
         self._core = core
         self._thread = thread
+
+    def __repr__(self) -> str:
+        return model_repr("Model", self._core.context, self._core.info)
 
     @property
     def info(self) -> ModelInfo:
@@ -84,6 +88,7 @@ class Model:
         c_0: ArrayLike | None = None,
         returning: Literal["all", "last"] = "all",
         timeout: float | None = None,
+        progress: bool = False,
     ) -> tuple[list[Array], State]: ...
     @overload
     def infer(
@@ -94,6 +99,7 @@ class Model:
         c_0: ArrayLike | None = None,
         returning: Literal["all", "last"] = "all",
         timeout: float | None = None,
+        progress: bool = False,
     ) -> tuple[Array, State]: ...
     @overload
     def infer(
@@ -104,6 +110,7 @@ class Model:
         c_0: ArrayLike | None = None,
         returning: Literal["none"],
         timeout: float | None = None,
+        progress: bool = False,
     ) -> tuple[None, State]: ...
     def infer(
         self,
@@ -113,6 +120,7 @@ class Model:
         c_0: ArrayLike | None = None,
         returning: Returning = "all",
         timeout: float | None = None,
+        progress: bool = False,
     ) -> tuple[InferOutput, State]:
         """Runs whole sequences without a session; the only way for bidirectional models.
 
@@ -127,10 +135,10 @@ class Model:
 
         What is more than the server takes at a time (`max_infer_rows`, `max_frame_bytes`) travels in several requests,
         one after the other: by sequences, and within a sequence by steps, but for a bidirectional model, which takes
-        each sequence whole.
+        each sequence whole. With `progress` a bar shows how far it is (by tqdm, of the extra "elman[progress]").
 
         Raises InvalidInputError, LimitReachedError (a sequence that cannot be cut is too large), DeadlineError,
-        UnavailableError, AuthenticationError, ServerError.
+        UnavailableError, AuthenticationError, ServerError, MissingExtraError.
         """
-        options = self._core.context.options(returning, True, timeout)
+        options = self._core.context.options(returning, True, timeout, progress)
         return self._thread.run(self._core.infer(x, h_0, c_0, options))

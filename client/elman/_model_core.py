@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from elman._cast import ArrayLike
-from elman._checks import check_count
+from elman._checks import check_count, check_text
 from elman._context import Context
 from elman._errors import InvalidInputError, RowErrors
 from elman._ids import OpenMode, check_id, check_ids, mode_code
@@ -16,6 +16,7 @@ from elman._info import ModelInfo
 from elman._listing import sessions_page
 from elman._opener import Opened
 from elman._pool_core import PoolCore
+from elman._progress import progress_bar
 from elman._result import State
 from elman._session_core import SessionCore
 from elman._session_info import SessionInfo
@@ -34,7 +35,9 @@ class ModelCore:
 
     @classmethod
     async def describe(cls, context: Context, name: str, version: str) -> ModelCore:
-        """Asks the server."""
+        """Asks the server. Raises TypeError, ElmanError."""
+        check_text("name", name)
+        check_text("version", version)
         request = models_pb2.DescribeModelRequest(model=name, version=version)
         response = await context.transport.call(context.transport.models.DescribeModel, request)
         return cls(context, ModelInfo.from_proto(response.model), version)
@@ -68,11 +71,12 @@ class ModelCore:
         h_0: ArrayLike | None,
         c_0: ArrayLike | None,
         options: StepOptions,
-        tick: Callable[[int], object] = lambda _: None,
     ) -> tuple[InferOutput, State]:
-        """Runs whole sequences; `tick` is told of steps as they are done."""
-        inference = Inference(check_infer_input(x, self.info), self.info, options, h_0, c_0)
-        return await inference.run(self.context.transport, self._infer_limits, tick)
+        """Runs whole sequences. Raises ElmanError."""
+        checked = check_infer_input(x, self.info)
+        inference = Inference(checked, self.info, options, h_0, c_0)
+        with progress_bar(options.progress, int(checked.lengths.sum())) as tick:
+            return await inference.run(self.context.transport, self._infer_limits, tick)
 
     async def _open(self, count: int, ids: list[str] | None, mode: OpenMode) -> Opened:
         opener, code = self.context.opener, mode_code(mode)

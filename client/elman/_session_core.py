@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from elman._cast import ArrayLike
+from elman._checks import check_count
 from elman._open_sessions import OpenSessions
 from elman._result import State
 from elman._step import FutureT, PendingStep, StepOptions, begin_step
@@ -29,7 +30,9 @@ class SessionCore(OpenSessions):
         return self.positions[0]
 
     def window(self, max_in_flight: int | None) -> int:
-        """Chunks in flight at a time."""
+        """Chunks in flight at a time. Raises TypeError, InvalidInputError."""
+        if max_in_flight is not None:
+            max_in_flight = check_count("max_in_flight", max_in_flight)
         window: int = self.context.driver.table.windows[self.rows].item()
         return max(1, min(max_in_flight or window, window))
 

@@ -28,6 +28,11 @@ class Sheet:
         self.deadline = deadline
         self.begins = self.epochs = lengths  # until reserved
 
+    @property
+    def num_steps(self) -> int:
+        """Time steps of all rows."""
+        return int(self.lengths.sum())
+
     def reserve(self, table: SessionTable) -> None:
         """Takes the sessions' next steps."""
         self.begins = table.begins[self.sessions]

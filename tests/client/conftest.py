@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import numpy as np
 import pytest
-from any_server import AnyServer, Fake, Real, end_all
+from any_server import MAX_FRAME_BYTES, AnyServer, Fake, Real, end_all
 from hypothesis import settings
 
 import elman
@@ -47,13 +47,13 @@ def any_server(started_server: AnyServer) -> Iterator[AnyServer]:
 
 @pytest.fixture
 def any_client(any_server: AnyServer) -> Iterator[elman.Client]:
-    with elman.Client(any_server.address, timeout=60) as client:
+    with elman.Client(any_server.address, timeout=60, max_frame_bytes=MAX_FRAME_BYTES) as client:
         yield client
 
 
 @pytest.fixture
 async def any_aclient(any_server: AnyServer) -> AsyncIterator[elman.AsyncClient]:
-    async with elman.AsyncClient(any_server.address, timeout=60) as client:
+    async with elman.AsyncClient(any_server.address, timeout=60, max_frame_bytes=MAX_FRAME_BYTES) as client:
         yield client
 
 
