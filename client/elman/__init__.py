@@ -23,6 +23,7 @@ from elman._errors import (
     InvalidInputError,
     LimitReachedError,
     LoopError,
+    MissingExtraError,
     NotFoundError,
     PositionError,
     PredecessorFailedError,
@@ -36,12 +37,14 @@ from elman._errors import (
     UnknownSessionError,
     UnsupportedError,
 )
+from elman._ids import OpenMode
 from elman._info import Cell, EmbeddingInfo, HeadInfo, ModelInfo
 from elman._model import Model
 from elman._pool import SessionPool
 from elman._result import Returning, State, StepResult
 from elman._retry import Retry
 from elman._session import Session
+from elman._session_info import SessionInfo
 
 __all__ = [
     "AsyncClient",
@@ -61,9 +64,11 @@ __all__ = [
     "InvalidInputError",
     "LimitReachedError",
     "LoopError",
+    "MissingExtraError",
     "Model",
     "ModelInfo",
     "NotFoundError",
+    "OpenMode",
     "PositionError",
     "PredecessorFailedError",
     "Retry",
@@ -73,6 +78,7 @@ __all__ = [
     "Session",
     "SessionExistsError",
     "SessionExpiredError",
+    "SessionInfo",
     "SessionPool",
     "StaleHandleError",
     "State",

@@ -13,6 +13,7 @@ from elman._health import is_ready
 from elman._info import ModelInfo
 from elman._listing import list_models
 from elman._model_core import ModelCore
+from elman._naming import client_repr
 from elman._retry import Retry
 from elman._transport import Metadata, Options, Transport
 
@@ -67,6 +68,9 @@ class AsyncClient:
     async def close(self) -> None:
         """Closes the connection. Sessions stay on the server; steps under way fail with ClosedError."""
         await self._context.close()
+
+    def __repr__(self) -> str:
+        return client_repr("AsyncClient", self._context)
 
     async def __aenter__(self) -> Self:
         return self

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Literal, overload
 
 from elman._async_pool import AsyncSessionPool
 from elman._async_session import AsyncSession
 from elman._cast import ArrayLike
+from elman._ids import OpenMode
 from elman._inference import InferOutput
 from elman._info import ModelInfo
 from elman._model_core import ModelCore
+from elman._naming import model_repr
 from elman._opening import Opening
 from elman._result import Returning, State
+from elman._session_info import SessionInfo
 from elman.wire import Array
 
 
@@ -22,42 +25,67 @@ class AsyncModel:
     def __init__(self, core: ModelCore) -> None:
         self._core = core
 
+    def __repr__(self) -> str:
+        return model_repr("AsyncModel", self._core.context, self._core.info)
+
     @property
     def info(self) -> ModelInfo:
         """What it takes and gives, as described when it was asked for."""
         return self._core.info
 
-    def session(self, id: str | None = None, *, new: bool = False) -> Opening[AsyncSession]:
+    def session(self, id: str | None = None, *, mode: OpenMode = "resume_or_new") -> Opening[AsyncSession]:
         """Opens a session: `async with model.session() as session`, or `await` it and close it by hand.
 
-        Without `id` a new one, which ends when it is closed. With `id` that one is resumed, or begun if it never
-        was; with `new` it is begun at position 0, even after it expired. Closing only lets go of it.
+        Without `id` a new one, which ends when it is closed. With `id` that one is resumed, or begun at position 0 if
+        it never was; `resumed` of the session says which. With mode "resume" an id without a session is an error; with
+        "new" the session begins at 0, even after it expired. Closing only lets go of it; `end` ends it.
 
-        Tried again after a cut, `new` takes a session at position 0 for the one that its lost try began. Where it
-        gives up (UnavailableError, DeadlineError) the session may have begun: go on without `new`.
+        Tried again after a cut, a session at position 0 is taken for the one that the lost try began. Where "new" gives
+        up (UnavailableError, DeadlineError) the session may have begun: go on with another mode.
 
-        Raises SessionExpiredError (an id that ended: it never silently begins at 0), SessionExistsError (`new`, and
-        the id lives: it is left alone), LimitReachedError, UnsupportedError (a bidirectional model), DeadlineError,
-        UnavailableError, AuthenticationError.
+        Raises SessionExpiredError (an id that ended: it never silently begins at 0), SessionExistsError ("new", and
+        the id lives: it is left alone), UnknownSessionError ("resume"), LimitReachedError, UnsupportedError (a
+        bidirectional model), DeadlineError, UnavailableError, AuthenticationError; InvalidInputError and TypeError for
+        what cannot be an id: 1 to 128 characters, no control characters.
         """
 
         async def opened() -> AsyncSession:
-            return AsyncSession(await self._core.session(id, new))
+            return AsyncSession(await self._core.session(id, mode))
 
         return Opening(opened)
 
     def sessions(
-        self, n: int | None = None, *, ids: Sequence[str] | None = None, new: bool = False
+        self, n: int | None = None, *, ids: Sequence[str] | None = None, mode: OpenMode = "resume_or_new"
     ) -> Opening[AsyncSessionPool]:
         """Opens `n` new sessions, or those called `ids`, to be stepped together. Otherwise as `session`.
 
-        Raises RowErrors where some ids cannot be opened; then none is.
+        Raises RowErrors where some ids cannot be opened; then none is, and none was begun.
         """
 
         async def opened() -> AsyncSessionPool:
-            return AsyncSessionPool(await self._core.sessions(n, ids, new))
+            return AsyncSessionPool(await self._core.sessions(n, ids, mode))
 
         return Opening(opened)
+
+    async def end_sessions(self, ids: Sequence[str]) -> None:
+        """Ends the sessions called `ids`, on whatever version of the model they run, and frees their slots.
+
+        Steps under way run first. Raises RowErrors where some do not exist or have ended already, by their place in
+        `ids`; the others are ended. Otherwise InvalidInputError, DeadlineError, UnavailableError, AuthenticationError.
+        """
+        await self._core.end_sessions(ids)
+
+    async def list_sessions(self) -> AsyncIterator[SessionInfo]:
+        """The caller's sessions on all versions of the model, in pages that are asked for as they are needed.
+
+        One that is open for as long as the listing lasts is listed exactly once. Raises UnknownModelError,
+        DeadlineError, UnavailableError, AuthenticationError.
+        """
+        token: str | None = ""
+        while token is not None:
+            sessions, token = await self._core.sessions_page(token)
+            for session in sessions:
+                yield session
 
     @overload
     async def infer(
@@ -68,6 +96,7 @@ class AsyncModel:
         c_0: ArrayLike | None = None,
         returning: Literal["all", "last"] = "all",
         timeout: float | None = None,
+        progress: bool = False,
     ) -> tuple[list[Array], State]: ...
     @overload
     async def infer(
@@ -78,6 +107,7 @@ class AsyncModel:
         c_0: ArrayLike | None = None,
         returning: Literal["all", "last"] = "all",
         timeout: float | None = None,
+        progress: bool = False,
     ) -> tuple[Array, State]: ...
     @overload
     async def infer(
@@ -88,6 +118,7 @@ class AsyncModel:
         c_0: ArrayLike | None = None,
         returning: Literal["none"],
         timeout: float | None = None,
+        progress: bool = False,
     ) -> tuple[None, State]: ...
     async def infer(
         self,
@@ -97,14 +128,24 @@ class AsyncModel:
         c_0: ArrayLike | None = None,
         returning: Returning = "all",
         timeout: float | None = None,
+        progress: bool = False,
     ) -> tuple[InferOutput, State]:
         """Runs whole sequences without a session; the only way for bidirectional models.
 
-        `x` is one sequence [T, input_size] (ids [T] for a token model), or a list of K of any lengths. `h_0` is
-        [num_layers x directions, K, proj_size or hidden_size] and `c_0`, LSTM only, [num_layers x directions, K,
-        hidden_size]; None: zeros. Returns the output [T, output_size] ([output_size] with "last", None with "none"),
-        or a list of K of them for a list, and the states after the last steps.
+        `x` is one sequence [T, input_size] (ids [T] for a token model), a list of K of any lengths, or an array
+        [T, K, input_size] (ids [T, K]) of K of one length, as `sessions(K)` steps it. `h_0` is [num_layers x
+        directions, K, proj_size or hidden_size] and `c_0`, LSTM only, [num_layers x directions, K, hidden_size]; None:
+        zeros.
 
-        Raises InvalidInputError, LimitReachedError, DeadlineError, UnavailableError, ServerError.
+        Returns the output [T, output_size] ([output_size] with "last", None with "none"), a list of K of them for a
+        list, or [T, K, output_size] ([K, output_size]) for an array, and the states after the last steps. Of no
+        sequences (an empty list, K = 0) the outputs and states are empty.
+
+        What is more than the server takes at a time (`max_infer_rows`, `max_frame_bytes`) travels in several requests,
+        one after the other: by sequences, and within a sequence by steps, but for a bidirectional model, which takes
+        each sequence whole. With `progress` a bar shows how far it is (by tqdm, of the extra "elman[progress]").
+
+        Raises InvalidInputError, LimitReachedError (a sequence that cannot be cut is too large), DeadlineError,
+        UnavailableError, AuthenticationError, ServerError, MissingExtraError.
         """
-        return await self._core.infer(x, h_0, c_0, self._core.context.options(returning, True, timeout))
+        return await self._core.infer(x, h_0, c_0, self._core.context.options(returning, True, timeout, progress))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Literal, Self, overload
@@ -9,11 +10,13 @@ from typing import Literal, Self, overload
 from elman._cast import ArrayLike
 from elman._errors import ElmanError
 from elman._info import ModelInfo
+from elman._naming import pool_repr
 from elman._pool_core import PoolCore
-from elman._pool_step import PoolOutput
+from elman._pool_step import PendingPoolStep, PoolOutput
+from elman._progress import await_with_bar
 from elman._result import Returning, StepResult
 from elman._waiting import await_answers
-from elman._work import loop_future
+from elman._work import Answer, loop_future
 from elman.wire import Array
 
 
@@ -22,6 +25,9 @@ class AsyncSessionPool:
 
     def __init__(self, core: PoolCore) -> None:
         self._core = core
+
+    def __repr__(self) -> str:
+        return pool_repr("AsyncSessionPool", self._core)
 
     def __len__(self) -> int:
         return len(self._core.ids)
@@ -37,6 +43,11 @@ class AsyncSessionPool:
         return self._core.info
 
     @property
+    def resumed(self) -> tuple[bool, ...]:
+        """Whether each existed when it was opened, at whatever position, by row; False: it began then, at 0."""
+        return self._core.resumed
+
+    @property
     def positions(self) -> tuple[int, ...]:
         """Time steps consumed, those under way included, by row."""
         return self._core.positions
@@ -49,6 +60,7 @@ class AsyncSessionPool:
         rows: ArrayLike | None = None,
         returning: Literal["all", "last"] = "all",
         timeout: float | None = None,
+        progress: bool = False,
     ) -> list[Array]: ...
     @overload
     async def step(
@@ -58,6 +70,7 @@ class AsyncSessionPool:
         rows: ArrayLike | None = None,
         returning: Literal["all", "last"] = "all",
         timeout: float | None = None,
+        progress: bool = False,
     ) -> Array: ...
     @overload
     async def step(
@@ -67,6 +80,7 @@ class AsyncSessionPool:
         rows: ArrayLike | None = None,
         returning: Literal["none"],
         timeout: float | None = None,
+        progress: bool = False,
     ) -> None: ...
     @overload
     async def step(
@@ -77,6 +91,7 @@ class AsyncSessionPool:
         returning: Returning = "all",
         state: Literal[True],
         timeout: float | None = None,
+        progress: bool = False,
     ) -> StepResult[Array | list[Array] | None]: ...
     async def step(
         self,
@@ -86,24 +101,41 @@ class AsyncSessionPool:
         returning: Returning = "all",
         state: bool = False,
         timeout: float | None = None,
+        progress: bool = False,
     ) -> PoolOutput | StepResult[PoolOutput]:
         """Runs the next time steps of all n sessions, or of those in `rows` (distinct, in any order).
 
         `x` is [T, n, input_size], or one step [n, input_size] (ids [T, n] or [n] for a token model), or a list of
         n arrays [T_k, input_size] of any lengths. The output is [T, n, output_size], [n, output_size] for one step
-        or with `returning="last"`, or a list of n arrays for a list. With `state` a StepResult.
+        or with `returning="last"`, or a list of n arrays for a list. With `state` a StepResult. With `progress` a bar
+        shows how far it is (by tqdm, of the extra "elman[progress]").
 
         Raises RowErrors where some rows failed (the others are applied, and their outputs are with it), otherwise as
         `AsyncSession.step`.
         """
-        options = self._core.context.options(returning, state, timeout)
+        options = self._core.context.options(returning, state, timeout, progress)
         pending = self._core.prepare(x, rows, options, loop_future)
-        self._core.context.driver.submit_all(pending.works)
-        await await_answers(pending.futures, options.timeout_seconds)
+        if progress:
+            await await_with_bar(pending, self._submit)
+        else:
+            self._submit(pending)
+            await await_answers(pending.futures, options.timeout_seconds)
         return pending.result()
 
+    async def end(self) -> None:
+        """Waits for steps under way, then ends the sessions on the server, whoever named them, and frees their slots.
+
+        Those that have ended already are as good. Raises ClosedError (it was closed: `Model.end_sessions` ends sessions
+        by id), DeadlineError, UnavailableError, AuthenticationError.
+        """
+        await self._core.end()
+
     async def close(self) -> None:
-        """Waits for steps under way, then ends the sessions if the server made their ids, else lets go of them."""
+        """Waits for steps under way, then ends the sessions if the server made their ids, else lets go of them.
+
+        Those that the caller named stay on the server, to be resumed, until they have idled for too long: `end` ends
+        them.
+        """
         await self._core.close()
 
     async def __aenter__(self) -> Self:
@@ -117,3 +149,6 @@ class AsyncSessionPool:
         except ElmanError:
             if error is None:  # else what went wrong first is what the caller needs to see
                 raise
+
+    def _submit(self, pending: PendingPoolStep[asyncio.Future[Answer]]) -> None:
+        self._core.context.driver.submit_all(pending.works)

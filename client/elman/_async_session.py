@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from types import TracebackType
 from typing import Literal, Self, overload
@@ -10,12 +9,14 @@ from typing import Literal, Self, overload
 from elman._cast import ArrayLike
 from elman._errors import ElmanError
 from elman._info import ModelInfo
-from elman._pipeline import pipeline
+from elman._naming import session_repr
+from elman._pipeline import LoopStep, check_chunks, pipeline
+from elman._progress import await_with_bar
 from elman._result import Returning, State, StepResult
 from elman._session_core import SessionCore
-from elman._step import PendingStep, StepOptions
+from elman._step import StepOptions
 from elman._waiting import await_answers
-from elman._work import Answer, loop_future
+from elman._work import loop_future
 from elman.wire import Array
 
 
@@ -29,6 +30,9 @@ class AsyncSession:
     def __init__(self, core: SessionCore) -> None:
         self._core = core
 
+    def __repr__(self) -> str:
+        return session_repr("AsyncSession", self._core)
+
     @property
     def id(self) -> str:
         """Its durable name, by which it can be resumed until it expires."""
@@ -40,16 +44,28 @@ class AsyncSession:
         return self._core.info
 
     @property
+    def resumed(self) -> bool:
+        """Whether it existed when it was opened, at whatever position; False: it began then, at position 0."""
+        return self._core.resumed
+
+    @property
     def position(self) -> int:
         """Time steps consumed, those under way included."""
         return self._core.position
 
     @overload
     async def step(
-        self, x: ArrayLike, *, returning: Literal["all", "last"] = "all", timeout: float | None = None
+        self,
+        x: ArrayLike,
+        *,
+        returning: Literal["all", "last"] = "all",
+        timeout: float | None = None,
+        progress: bool = False,
     ) -> Array: ...
     @overload
-    async def step(self, x: ArrayLike, *, returning: Literal["none"], timeout: float | None = None) -> None: ...
+    async def step(
+        self, x: ArrayLike, *, returning: Literal["none"], timeout: float | None = None, progress: bool = False
+    ) -> None: ...
     @overload
     async def step(
         self,
@@ -58,26 +74,45 @@ class AsyncSession:
         returning: Literal["all", "last"] = "all",
         state: Literal[True],
         timeout: float | None = None,
+        progress: bool = False,
     ) -> StepResult[Array]: ...
     @overload
     async def step(
-        self, x: ArrayLike, *, returning: Literal["none"], state: Literal[True], timeout: float | None = None
+        self,
+        x: ArrayLike,
+        *,
+        returning: Literal["none"],
+        state: Literal[True],
+        timeout: float | None = None,
+        progress: bool = False,
     ) -> StepResult[None]: ...
     async def step(
-        self, x: ArrayLike, *, returning: Returning = "all", state: bool = False, timeout: float | None = None
+        self,
+        x: ArrayLike,
+        *,
+        returning: Returning = "all",
+        state: bool = False,
+        timeout: float | None = None,
+        progress: bool = False,
     ) -> Array | StepResult[Array] | StepResult[None] | None:
         """Runs the next time steps.
 
         `x` is [T, input_size], T >= 1, or one step [input_size]; for a token model ids [T], or one id. The output
         is [T, output_size], or [output_size] for one step or with `returning="last"`, or None with "none". With
-        `state` a StepResult of the output and the state after the last step. `timeout` is in seconds.
+        `state` a StepResult of the output and the state after the last step. `timeout` is in seconds. With `progress`
+        a bar shows how far it is (by tqdm, of the extra "elman[progress]").
 
         Raises InvalidInputError, SessionExpiredError, UnknownSessionError, StaleHandleError, PositionError,
         PredecessorFailedError, LimitReachedError, DeadlineError, UnavailableError, AuthenticationError,
-        ServerError, ClosedError.
+        ServerError, ClosedError, MissingExtraError; TypeError for options of the wrong type.
         """
-        pending = self._begin(x, self._core.context.options(returning, state, timeout))
-        await await_answers(pending.futures, pending.options.timeout_seconds)
+        options = self._core.context.options(returning, state, timeout, progress)
+        pending = self._core.prepare(x, options, loop_future)
+        if progress:
+            await await_with_bar(pending, self._submit)
+        else:
+            self._submit(pending)
+            await await_answers(pending.futures, options.timeout_seconds)
         return pending.result()  # type: ignore[return-value]  # `returning` decides, as the overloads say
 
     def stream(
@@ -93,7 +128,8 @@ class AsyncSession:
         Up to `max_in_flight` chunks (None: as many as the server holds answers for) are under way at a time, and
         that many are taken from `chunks` ahead of the outputs. Raises as `step`.
         """
-        options = self._core.context.options(returning, False, timeout)
+        options = self._core.context.stream_options(returning, timeout)
+        check_chunks(chunks, may_be_async=True)
         return pipeline(chunks, lambda x: self._begin(x, options), self._core.window(max_in_flight))
 
     async def state(self) -> State:
@@ -103,8 +139,19 @@ class AsyncSession:
         """
         return await self._core.state()
 
+    async def end(self) -> None:
+        """Waits for steps under way, then ends the session on the server, whoever named it, and frees its slot.
+
+        One that has ended already is as good. Raises ClosedError (it was closed: `Model.end_sessions` ends sessions by
+        id), DeadlineError, UnavailableError, AuthenticationError.
+        """
+        await self._core.end()
+
     async def close(self) -> None:
-        """Waits for steps under way, then ends the session if the server made its id, else only lets go of it."""
+        """Waits for steps under way, then ends the session if the server made its id, else only lets go of it.
+
+        One that the caller named stays on the server, to be resumed, until it has idled for too long: `end` ends it.
+        """
         await self._core.close()
 
     async def __aenter__(self) -> Self:
@@ -119,7 +166,10 @@ class AsyncSession:
             if error is None:  # else what went wrong first is what the caller needs to see
                 raise
 
-    def _begin(self, x: ArrayLike, options: StepOptions) -> PendingStep[asyncio.Future[Answer]]:
+    def _begin(self, x: ArrayLike, options: StepOptions) -> LoopStep:
         pending = self._core.prepare(x, options, loop_future)
-        self._core.context.driver.submit_all(pending.works)
+        self._submit(pending)
         return pending
+
+    def _submit(self, pending: LoopStep) -> None:
+        self._core.context.driver.submit_all(pending.works)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from elman._errors import ElmanError
+from elman._errors import ElmanError, ErrorDetails, PositionError
 from elman._outbox import Outbox
 from elman._packed import Index
 from elman._retry import NO_RETRY, is_cut
@@ -51,9 +51,26 @@ class Attacher:
                 raise
             return dict.fromkeys(numbers, error)  # the model is gone, say
         lost = {numbers[failed.index]: error_of_status(failed.status) for failed in response.errors}
+        lost |= {
+            number: problem
+            for number, position in zip(numbers, response.positions, strict=True)
+            if number not in lost and (problem := self._begun_again(number, position))
+        }
         good = [place for place, number in enumerate(numbers) if number not in lost]
         self._note(np.array(numbers, np.intp)[good], response, np.array(good, np.intp), connection)
         return lost
+
+    def _begun_again(self, number: int, position: int) -> PositionError | None:
+        """What is wrong where a session that is to ask where it goes on has less behind it than was applied here."""
+        applied = self._outbox.next_begin(number)
+        if not self._table.unsure[number] or position >= applied:
+            return None
+        metadata = {"position": str(position), "given": str(applied)}
+        return PositionError(
+            f"session {self._table.ids[number]!r} is at position {position} on the server, and was at {applied} here: "
+            "it ended there, and somebody began it again",
+            ErrorDetails(metadata=metadata),
+        )
 
     def _note(self, rows: Index, response: sessions_pb2.AttachSessionsResponse, places: Index, connection: int) -> None:
         table = self._table

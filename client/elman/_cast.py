@@ -24,9 +24,12 @@ def to_array(value: ArrayLike, dtype: np.dtype[Any], name: str) -> Array:
     array = value if type(value) is np.ndarray else _as_numpy(value, name)
     if array.dtype == dtype:
         return array.copy()
+    if not array.size and isinstance(value, list | tuple):  # which has no dtype
+        return array.astype(dtype)
     if array.dtype.kind not in ("biu" if dtype.kind == "i" else "biuf"):
         wanted = "integer token ids" if dtype.kind == "i" else "real numbers"
-        raise InvalidInputError(f"{name}: expected {wanted}, got dtype {array.dtype}")
+        given = f"dtype {array.dtype}" if array.ndim else f"{value!r:.100}"
+        raise InvalidInputError(f"{name}: expected {wanted}, got {given}")
     with np.errstate(over="ignore"):  # the server refuses what is not finite, and says where
         return array.astype(dtype, order="C")
 
@@ -50,13 +53,13 @@ def ragged_items(value: ArrayLike) -> Sequence[ArrayLike] | None:
 
 
 def _as_numpy(value: ArrayLike, name: str) -> Array:
-    if hasattr(value, "detach") and hasattr(value, "cpu"):  # torch, without importing it: any device, any dtype
-        value = value.detach().cpu()
-        if str(value.dtype) == "torch.bfloat16":  # unknown to NumPy
-            value = value.float()
     try:
+        if hasattr(value, "detach") and hasattr(value, "cpu"):  # torch, without importing it: any device, any dtype
+            value = value.detach().cpu()
+            if str(value.dtype) == "torch.bfloat16":  # unknown to NumPy
+                value = value.float()
         array: Array = np.asarray(value)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError, RuntimeError) as error:  # ragged, sparse, on no device
         raise InvalidInputError(f"{name}: expected an array of numbers: {error}") from error
     return array
 

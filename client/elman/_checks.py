@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+import operator
 import re
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, SupportsIndex, cast
+
+import numpy as np
 
 from elman._errors import InvalidInputError
 
@@ -37,6 +40,28 @@ def check_integer(name: str, value: object, least: int, most: int | None = None)
     if value < least or (most is not None and value > most):
         limits = f"at least {least}" if most is None else f"{least} to {most}"
         raise InvalidInputError(f"{name}: expected {limits}, got {value}")
+
+
+def check_switch(name: str, value: object) -> None:
+    """True or False, NumPy's included. Raises TypeError."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name}: expected True or False, got {value!r}")
+
+
+def check_text(name: str, value: object) -> None:
+    """Text that UTF-8 can hold. Raises TypeError, InvalidInputError."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name}: expected text, got {value!r}")
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        raise InvalidInputError(f"{name}: expected text that UTF-8 can hold, got a lone surrogate in {value!r}")
+
+
+def check_count(name: str, value: object) -> int:
+    """A whole number of at least 1, NumPy's included. Raises TypeError, InvalidInputError."""
+    if isinstance(value, SupportsIndex) and not isinstance(value, bool):
+        value = operator.index(value)
+    check_integer(name, value, 1)
+    return cast("int", value)
 
 
 def check_metadata(metadata: object) -> None:

@@ -23,6 +23,11 @@ class Chunk:
         self.deadline = deadline
         self.begin = self.epoch = 0
 
+    @property
+    def num_steps(self) -> int:
+        """Time steps."""
+        return self.length
+
     def reserve(self, table: SessionTable) -> None:
         """Takes the session's next steps."""
         self.begin = table.begins.item(self.session)
@@ -34,6 +39,10 @@ class Chunk:
         """Begins at `begin` after all; returns where it ends."""
         self.begin = begin
         return begin + self.length
+
+    def begin_of(self, session: int) -> int:
+        """Where the chunk begins."""
+        return self.begin
 
     def is_void(self, table: SessionTable) -> bool:
         """Whether an earlier chunk of the session failed."""

@@ -15,6 +15,7 @@ from elman._listing import list_models
 from elman._loop_thread import LoopThread
 from elman._model import Model
 from elman._model_core import ModelCore
+from elman._naming import client_repr
 from elman._retry import Retry
 from elman._transport import Metadata, Options, Transport
 
@@ -61,6 +62,9 @@ class Client:
     def close(self) -> None:
         """Closes the connection. Sessions stay on the server; steps under way fail with ClosedError."""
         self._thread.stop(self._context.close())
+
+    def __repr__(self) -> str:
+        return client_repr("Client", self._context)
 
     def __enter__(self) -> Self:
         return self

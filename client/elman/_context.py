@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from elman._checks import check_integer, check_timeout
+from elman._checks import check_integer, check_switch, check_timeout
 from elman._driver import Driver
+from elman._errors import InvalidInputError
 from elman._fork_guard import FORK_GUARD
 from elman._loop_thread import LoopThread
 from elman._opener import Opener
+from elman._result import return_code
 from elman._step import StepOptions
 from elman._transport import MAX_MESSAGE_BYTES, Transport
 
@@ -29,10 +31,21 @@ class Context:
         if thread is not None:
             FORK_GUARD.watch(self)
 
-    def options(self, returning: str, state: bool, timeout: float | None) -> StepOptions:
-        """A step's options with the client's defaults."""
+    def options(self, returning: str, state: bool, timeout: float | None, progress: bool = False) -> StepOptions:
+        """A step's options with the client's defaults. Raises TypeError, InvalidInputError."""
         check_timeout("timeout", timeout)
-        return StepOptions(returning, state, self.transport.timeout_seconds if timeout is None else timeout)
+        check_switch("state", state)
+        check_switch("progress", progress)
+        return_code(returning)
+        seconds = self.transport.timeout_seconds if timeout is None else timeout
+        return StepOptions(returning, bool(state), seconds, progress)
+
+    def stream_options(self, returning: str, timeout: float | None) -> StepOptions:
+        """Those of a stream's chunks, whose outputs are its items. Raises TypeError, InvalidInputError."""
+        options = self.options(returning, False, timeout)
+        if returning == "none":
+            raise InvalidInputError("returning: expected all or last of a stream, got 'none'")
+        return options
 
     def suspend(self) -> None:
         """Lets go of the connection for a fork, from another thread than the loop's, and waits until that is done."""

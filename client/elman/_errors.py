@@ -17,6 +17,7 @@ ElmanError
 ├── AuthenticationError      missing or wrong credentials
 ├── ServerError              the server failed: a bug or a broken device there
 ├── ClosedError              the client or the session was closed
+├── MissingExtraError        what was asked for needs an extra of this package (also an ImportError)
 ├── LoopError                an AsyncClient used in another event loop than its own (also a RuntimeError)
 ├── ForkError                a client inherited by a fork, or made where gRPC cannot work (also a RuntimeError)
 └── RowErrors                rows of one pool step failed: .errors by row, .output of the good ones
@@ -77,7 +78,7 @@ class UnknownSessionError(NotFoundError):
 
 
 class SessionExpiredError(NotFoundError):
-    """The session ended on the server: begin it anew, `model.session(id, new=True)`, and send its sequence again."""
+    """The session ended on the server: begin it anew, `model.session(id, mode="new")`, and send its sequence again."""
 
     @property
     def position(self) -> int | None:
@@ -163,6 +164,10 @@ class ServerError(ElmanError):
 
 class ClosedError(ElmanError):
     """The client or the session was closed."""
+
+
+class MissingExtraError(ElmanError, ImportError):
+    """What was asked for needs an extra of this package that is not installed; the message names it."""
 
 
 class LoopError(ElmanError, RuntimeError):

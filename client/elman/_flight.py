@@ -138,10 +138,21 @@ class Flight:
             self._table.in_flight[session] -= 1
             self._table.pending[session] -= 1
             self._table.fail(session, frame.begins.item(row), frame.epochs.item(row), error)
-            frame.fail(row, error)
+            frame.fail(row, _in_words(error, self._table.ids[session]))
         self._note_ended(frame.sessions[rows].tolist())
         self._forget(frame)
 
     def _forget(self, frame: Frame) -> None:
         if not frame.num_open:
             self._frames.pop(frame.number, None)
+
+
+def _in_words(error: ElmanError, session_id: str) -> ElmanError:
+    """The server speaks of handles, and a caller knows ids."""
+    if error.details.reason != "STALE_HANDLE":
+        return error
+    return StaleHandleError(
+        f"session {session_id!r} was opened by another client since, or it ended: "
+        f'model.session({session_id!r}, mode="resume") takes it back',
+        error.details,
+    )

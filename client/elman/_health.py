@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from elman._checks import check_text
 from elman._errors import ClosedError, ElmanError, ForkError, LoopError
 from elman._retry import NO_RETRY
 from elman._transport import Transport
@@ -14,7 +15,8 @@ _TIMEOUT_SECONDS: Final = 5.0
 
 
 async def is_ready(transport: Transport, service: str) -> bool:
-    """Whether `service` (empty: the server) says SERVING."""
+    """Whether `service` (empty: the server) says SERVING. Raises TypeError, InvalidInputError."""
+    check_text("model", service)
     method = transport.channel.unary_unary(_METHOD, request_serializer=_request, response_deserializer=bytes)
     try:
         answer = await transport.call(method, service, timeout_seconds=_timeout_seconds(transport), retry=NO_RETRY)

@@ -1,107 +1,158 @@
-"""Whole sequences without a session: arrays to a request, a response to arrays."""
+"""Whole sequences without a session: cut into requests as the limits ask, and put together again."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from elman._cast import ArrayLike, ragged_items, to_array, to_sequence
-from elman._errors import InvalidInputError
+from elman._cast import ArrayLike, to_array
+from elman._deadline import Deadline
+from elman._errors import ElmanError, InvalidInputError, LimitReachedError
+from elman._infer_input import InferInput
+from elman._infer_limits import InferLimits
+from elman._infer_piece import Piece, Sizes
 from elman._info import ModelInfo
-from elman._packed import Index, order_of, pack, undo, unpack
+from elman._packed import order_of, pack, unpack
+from elman._parts import part_steps
 from elman._result import State, return_code
 from elman._step import StepOptions
+from elman._transport import Transport
 from elman.v1 import inference_pb2
 from elman.wire import Array, from_tensor, to_tensor
 
 InferOutput = Array | list[Array] | None
 
 
-@dataclass(frozen=True)
-class InferCall:
-    """A request, and how to read its response."""
+class Inference:
+    """One call of the caller's, which may be several of the server's, one after the other."""
 
-    request: inference_pb2.InferRequest
-    lengths: Index  # [K], non-increasing
-    order: Index | None  # how the caller's sequences were sorted
-    is_list: bool
-    returning: str
+    def __init__(
+        self, x: InferInput, info: ModelInfo, options: StepOptions, h_0: ArrayLike | None, c_0: ArrayLike | None
+    ) -> None:
+        """Raises InvalidInputError."""
+        self._x = x
+        self._info = info
+        self._options = options
+        self._returning = return_code(options.returning)
+        self._has_state = h_0 is not None
+        num_rows = len(x.sequences)
+        self._h = np.zeros((info.state_layers, num_rows, info.state_size), info.output_dtype)
+        self._c = np.zeros((info.state_layers, num_rows, info.hidden_size), info.output_dtype)
+        self._set_initial_state(h_0, c_0)
+        self._outputs: list[list[Array]] = [[] for _ in x.sequences]
 
-    def result(self, response: inference_pb2.InferResponse) -> tuple[InferOutput, State]:
-        """Outputs in the caller's form and order, and the states."""
-        h_n = self._state(from_tensor(response.h_n, name="h_n"))
-        c_n = self._state(from_tensor(response.c_n, name="c_n")) if response.HasField("c_n") else None
-        lengths = np.array(undo(self.order, self.lengths.tolist()))
-        state = State(h_n, c_n, tuple(lengths.tolist()))
-        if self.returning == "none":
-            return None, state
+    async def run(
+        self, transport: Transport, limits: InferLimits, tick: Callable[[int], object]
+    ) -> tuple[InferOutput, State]:
+        """Outputs in the form of the input, and the states; `tick` is told of steps as they are done.
+
+        Raises ElmanError; the sequences run or the call fails, none is left out.
+        """
+        deadline = Deadline.after(self._options.timeout_seconds)
+        pending = self._begin(limits)
+        while pending:
+            piece, *rest = pending
+            try:
+                await self._run(piece, transport, deadline)
+            except LimitReachedError as error:
+                if error.retry_after_seconds is not None:
+                    raise
+                limits.lower(error, len(piece.rows), piece.num_bytes)
+                pending = self._cut(pending, limits)
+                if pending[0].num_steps == piece.num_steps:
+                    raise self._too_large(piece, error) from error
+                continue
+            tick(piece.num_steps)
+            pending = rest
+        return self._result()
+
+    def _begin(self, limits: InferLimits) -> list[Piece]:
+        if not self._x.sequences:
+            return []
+        whole = self._all()
+        if self._options.progress:
+            limits = limits.within(part_steps(whole.num_steps) * whole.sizes.step_bytes + whole.sizes.row_bytes)
+        return self._cut([whole], limits)
+
+    def _cut(self, pieces: Sequence[Piece], limits: InferLimits) -> list[Piece]:
+        may_cut_steps = not self._info.bidirectional  # there a state does not have all that was before
+        return [part for piece in pieces for part in piece.cut(limits, may_cut_steps)]
+
+    def _all(self) -> Piece:
+        lengths = self._x.lengths
+        order = order_of(lengths)
+        rows = np.arange(len(lengths)) if order is None else order
+        lengths = lengths[rows]
+        return Piece(rows, lengths, 0, int(lengths[0]), Sizes.of(self._info, self._options.returning))
+
+    async def _run(self, piece: Piece, transport: Transport, deadline: Deadline) -> None:
+        request, lengths = self._request(piece)
+        left_seconds = deadline.left_seconds()
+        if left_seconds is not None:
+            request.timeout.FromNanoseconds(int(left_seconds * 1e9))
+        response = await transport.call(transport.inference.Infer, request, deadline=deadline)
+        self._h[:, piece.rows] = from_tensor(response.h_n, name="h_n")
+        if response.HasField("c_n"):
+            self._c[:, piece.rows] = from_tensor(response.c_n, name="c_n")
+        if not response.HasField("output"):
+            return
         output = from_tensor(response.output, name="output")
-        rows = unpack(output, self.lengths) if self.returning == "all" else [row.copy() for row in output]
-        outputs = undo(self.order, rows)
-        return (outputs if self.is_list else outputs[0]), state
+        rows = unpack(output, lengths) if self._options.returning == "all" else [row.copy() for row in output]
+        for row, values in zip(piece.rows.tolist(), rows, strict=True):
+            self._outputs[row].append(values)
 
-    def _state(self, state: Array) -> Array:
-        if self.order is None:
-            return state.copy()
-        unsorted = np.empty_like(state)
-        unsorted[:, self.order] = state
-        return unsorted
+    def _request(self, piece: Piece) -> tuple[inference_pb2.InferRequest, Array]:
+        info, rows = self._info, piece.rows
+        sequences = [self._x.sequences[row][piece.begin : piece.end] for row in rows.tolist()]
+        lengths = np.array([len(sequence) for sequence in sequences], np.intp)
+        is_needed = self._options.returning == "all" or piece.is_last
+        request = inference_pb2.InferRequest(
+            model=info.name,
+            version=info.version,
+            lengths=lengths.tolist(),
+            input=to_tensor(pack(sequences, lengths), info.input_wire_dtype),
+            return_output=self._returning if is_needed else return_code("none"),
+            return_state=True,
+        )
+        if self._has_state or piece.begin:
+            request.h_0.CopyFrom(to_tensor(self._h[:, rows], info.output_wire_dtype))
+            if info.has_cell_state:
+                request.c_0.CopyFrom(to_tensor(self._c[:, rows], info.output_wire_dtype))
+        return request, lengths
 
+    def _result(self) -> tuple[InferOutput, State]:
+        state = State(self._h, self._c if self._info.has_cell_state else None, tuple(self._x.lengths.tolist()))
+        if self._options.returning == "none":
+            return None, state
+        outputs = [parts[0] if len(parts) == 1 else np.concatenate(parts) for parts in self._outputs]
+        return self._x.joined(outputs, self._info, self._options.returning == "last"), state
 
-def infer_call(
-    x: ArrayLike,
-    info: ModelInfo,
-    options: StepOptions,
-    h_0: ArrayLike | None,
-    c_0: ArrayLike | None,
-) -> InferCall:
-    """One sequence [T, *features], or a list of K of any lengths. Raises InvalidInputError."""
-    items = ragged_items(x)
-    is_list = items is not None
-    sequences = [_sequence(item, info, f"x[{row}]") for row, item in enumerate(items or ())] or [_sequence(x, info)]
-    lengths = np.array([len(sequence) for sequence in sequences], np.intp)
-    order = order_of(lengths)
-    if order is not None:
-        lengths = lengths[order]
-        sequences = [sequences[row] for row in order]
-    request = inference_pb2.InferRequest(
-        model=info.name,
-        version=info.version,
-        lengths=lengths.tolist(),
-        input=to_tensor(pack(sequences, lengths), info.input_wire_dtype),
-        return_output=return_code(options.returning),
-        return_state=True,
-    )
-    _set_state(request, info, order, h_0, c_0)
-    return InferCall(request, lengths, order, is_list, options.returning)
+    def _set_initial_state(self, h_0: ArrayLike | None, c_0: ArrayLike | None) -> None:
+        info = self._info
+        if c_0 is not None and not info.has_cell_state:
+            raise InvalidInputError(
+                f"c_0: expected None, since model {info.name!r} is a {info.cell} without c, got one"
+            )
+        if h_0 is not None:
+            self._h[...] = self._checked(h_0, "h_0", self._h.shape)
+        if c_0 is not None:
+            self._c[...] = self._checked(c_0, "c_0", self._c.shape)
+        if info.has_cell_state and (h_0 is None) != (c_0 is None):
+            missing, given = ("h_0", "c_0") if h_0 is None else ("c_0", "h_0")
+            raise InvalidInputError(f"{missing}: expected h_0 and c_0 together or none of them, got {given} alone")
 
+    def _checked(self, value: ArrayLike, name: str, shape: tuple[int, ...]) -> Array:
+        state = to_array(value, self._info.output_dtype, name)
+        if state.shape != shape:
+            raise InvalidInputError(f"{name}: expected {list(shape)}, got {list(state.shape)}")
+        return state
 
-def _sequence(value: ArrayLike, info: ModelInfo, name: str = "x") -> Array:
-    sequence, is_single = to_sequence(value, info, None, name)
-    if is_single:
-        raise InvalidInputError(f"{name}: expected a sequence with a T axis, got one step {list(sequence.shape[1:])}")
-    return sequence
-
-
-def _set_state(
-    request: inference_pb2.InferRequest,
-    info: ModelInfo,
-    order: Index | None,
-    h_0: ArrayLike | None,
-    c_0: ArrayLike | None,
-) -> None:
-    num_rows = len(request.lengths)
-    if h_0 is not None:
-        state = _checked(h_0, "h_0", info, (info.state_layers, num_rows, info.state_size))
-        request.h_0.CopyFrom(to_tensor(state if order is None else state[:, order], info.output_wire_dtype))
-    if c_0 is not None:
-        state = _checked(c_0, "c_0", info, (info.state_layers, num_rows, info.hidden_size))
-        request.c_0.CopyFrom(to_tensor(state if order is None else state[:, order], info.output_wire_dtype))
-
-
-def _checked(value: ArrayLike, name: str, info: ModelInfo, shape: tuple[int, ...]) -> Array:
-    state = to_array(value, info.output_dtype, name)
-    if state.shape != shape:
-        raise InvalidInputError(f"{name}: expected {list(shape)}, got {list(state.shape)}")
-    return state
+    def _too_large(self, piece: Piece, error: ElmanError) -> LimitReachedError:
+        row, length = int(piece.rows[0]), int(piece.lengths[0])
+        if self._info.bidirectional:
+            remedy = "a bidirectional model takes a sequence whole: raise the server's limit, or send shorter ones"
+        else:
+            remedy = "not even one step of it fits: raise the server's limit"
+        what = f"sequence {row} of x, of {length} steps and {piece.num_bytes} bytes, is too large for one request"
+        return LimitReachedError(f"{what} ({error}); {remedy}", error.details)

@@ -1,10 +1,13 @@
-"""Pages through the loaded models."""
+"""Pages through the loaded models, and through a model's sessions."""
 
 from __future__ import annotations
 
 from elman._info import ModelInfo
+from elman._session_info import SessionInfo
 from elman._transport import Transport
-from elman.v1 import models_pb2
+from elman.v1 import models_pb2, sessions_pb2
+
+_PAGE_SIZE = 1000
 
 
 async def list_models(transport: Transport) -> list[ModelInfo]:
@@ -19,3 +22,10 @@ async def list_models(transport: Transport) -> list[ModelInfo]:
         token = response.next_page_token
         if not token:
             return models
+
+
+async def sessions_page(transport: Transport, model: str, token: str) -> tuple[list[SessionInfo], str | None]:
+    """The page that `token` (empty: the first) stands for, and the next one's token (None: it was the last)."""
+    request = sessions_pb2.ListSessionsRequest(model=model, page_size=_PAGE_SIZE, page_token=token)
+    response = await transport.call(transport.sessions.ListSessions, request)
+    return [SessionInfo.from_proto(session) for session in response.sessions], response.next_page_token or None

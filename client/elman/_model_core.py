@@ -5,14 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from elman._cast import ArrayLike
+from elman._checks import check_count, check_text
 from elman._context import Context
-from elman._errors import InvalidInputError
-from elman._inference import InferOutput, infer_call
+from elman._errors import InvalidInputError, RowErrors
+from elman._ids import OpenMode, check_id, check_ids, mode_code
+from elman._infer_input import check_infer_input
+from elman._infer_limits import InferLimits
+from elman._inference import Inference, InferOutput
 from elman._info import ModelInfo
+from elman._listing import sessions_page
 from elman._opener import Opened
 from elman._pool_core import PoolCore
+from elman._progress import progress_bar
 from elman._result import State
 from elman._session_core import SessionCore
+from elman._session_info import SessionInfo
 from elman._step import StepOptions
 from elman.v1 import models_pb2
 
@@ -23,47 +30,61 @@ class ModelCore:
     def __init__(self, context: Context, info: ModelInfo, version: str) -> None:
         self.context = context
         self.info = info
+        self._infer_limits = InferLimits(context.max_data_bytes)
         self._version = version  # as the caller asked; empty: the highest, or that of a resumed session
 
     @classmethod
     async def describe(cls, context: Context, name: str, version: str) -> ModelCore:
-        """Asks the server."""
+        """Asks the server. Raises TypeError, ElmanError."""
+        check_text("name", name)
+        check_text("version", version)
         request = models_pb2.DescribeModelRequest(model=name, version=version)
         response = await context.transport.call(context.transport.models.DescribeModel, request)
         return cls(context, ModelInfo.from_proto(response.model), version)
 
-    async def session(self, session_id: str | None, is_new: bool) -> SessionCore:
-        """Opens one session."""
-        opened = await self._open(1, None if session_id is None else [session_id], is_new)
+    async def session(self, session_id: str | None, mode: OpenMode) -> SessionCore:
+        """Opens one session. Raises TypeError, ElmanError."""
+        ids = None if session_id is None else [check_id("id", session_id)]
+        opened = await self._open(1, ids, mode)
         return SessionCore(self.context, await self._info_of(opened), opened)
 
-    async def sessions(self, count: int | None, ids: Sequence[str] | None, is_new: bool) -> PoolCore:
-        """Opens `count` new sessions, or those of `ids`."""
+    async def sessions(self, count: int | None, ids: Sequence[str] | None, mode: OpenMode) -> PoolCore:
+        """Opens `count` new sessions, or those of `ids`. Raises TypeError, ElmanError."""
         if (count is None) == (ids is None):
             raise InvalidInputError("sessions: expected a number of sessions or their ids, one of the two")
-        if (count or 0) < 1 and not ids:
-            raise InvalidInputError("sessions: expected at least one session")
-        opened = await self._open(count or 0, None if ids is None else list(ids), is_new)
+        checked = None if ids is None else check_ids(ids)
+        opened = await self._open(1 if count is None else check_count("n", count), checked, mode)
         return PoolCore(self.context, await self._info_of(opened), opened)
 
-    async def infer(
-        self, x: ArrayLike, h_0: ArrayLike | None, c_0: ArrayLike | None, options: StepOptions
-    ) -> tuple[InferOutput, State]:
-        """Runs whole sequences."""
-        call = infer_call(x, self.info, options, h_0, c_0)
-        if options.timeout_seconds is not None:
-            call.request.timeout.FromNanoseconds(int(options.timeout_seconds * 1e9))
-        transport = self.context.transport
-        response = await transport.call(
-            transport.inference.Infer, call.request, timeout_seconds=options.timeout_seconds
-        )
-        return call.result(response)
+    async def end_sessions(self, ids: Sequence[str]) -> None:
+        """Ends sessions by id. Raises TypeError, RowErrors, ElmanError."""
+        if errors := await self.context.opener.end_ids(self.info.name, check_ids(ids)):
+            raise RowErrors(errors)
 
-    async def _open(self, count: int, ids: list[str] | None, is_new: bool) -> Opened:
-        opener = self.context.opener
-        if ids is None:
-            return await opener.open_new(self.info, count)
-        return await opener.open_named(self.info.name, self._version, ids, is_new)
+    async def sessions_page(self, token: str) -> tuple[list[SessionInfo], str | None]:
+        """One page of the model's sessions, and the next one's token, None after the last."""
+        return await sessions_page(self.context.transport, self.info.name, token)
+
+    async def infer(
+        self,
+        x: ArrayLike,
+        h_0: ArrayLike | None,
+        c_0: ArrayLike | None,
+        options: StepOptions,
+    ) -> tuple[InferOutput, State]:
+        """Runs whole sequences. Raises ElmanError."""
+        checked = check_infer_input(x, self.info)
+        inference = Inference(checked, self.info, options, h_0, c_0)
+        with progress_bar(options.progress, int(checked.lengths.sum())) as tick:
+            return await inference.run(self.context.transport, self._infer_limits, tick)
+
+    async def _open(self, count: int, ids: list[str] | None, mode: OpenMode) -> Opened:
+        opener, code = self.context.opener, mode_code(mode)
+        if ids is not None:
+            return await opener.open_named(self.info.name, self._version, ids, code)
+        if mode == "resume":
+            raise InvalidInputError("mode: expected an id to resume; without one a session is new")
+        return await opener.open_new(self.info, count)
 
     async def _info_of(self, opened: Opened) -> ModelInfo:
         """A resumed session may run on another version than the one described."""

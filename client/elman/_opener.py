@@ -1,4 +1,4 @@
-"""Opens and closes sessions, in batches."""
+"""Opens, ends and lets go of sessions, in batches."""
 
 from __future__ import annotations
 
@@ -9,7 +9,14 @@ import numpy as np
 
 from elman._deadline import Deadline
 from elman._driver import Driver
-from elman._errors import ElmanError, NotFoundError, RowErrors, SessionExistsError, UnsupportedError
+from elman._errors import (
+    ElmanError,
+    NotFoundError,
+    RowErrors,
+    SessionExistsError,
+    UnknownSessionError,
+    UnsupportedError,
+)
 from elman._info import ModelInfo
 from elman._packed import Index
 from elman._result import State
@@ -28,7 +35,8 @@ class Opened:
     rows: Index  # numbers in the table
     ids: list[str]
     version: str
-    is_named: bool  # under ids that the caller chose: detached, not closed
+    resumed: list[bool]  # whether each existed before
+    is_named: bool  # under ids that the caller chose: kept when they are closed
 
 
 class Opener:
@@ -51,9 +59,10 @@ class Opener:
             is_named=False,
         )
 
-    async def open_named(self, model: str, version: str, ids: Sequence[str], is_new: bool) -> Opened:
-        """Resumes or begins the caller's own sessions; begins all of them where they are to be new."""
-        mode = sessions_pb2.OPEN_MODE_NEW if is_new else sessions_pb2.OPEN_MODE_RESUME_OR_NEW
+    async def open_named(
+        self, model: str, version: str, ids: Sequence[str], mode: sessions_pb2.OpenMode.ValueType
+    ) -> Opened:
+        """Resumes or begins the caller's own sessions."""
         return await self._open(
             [
                 sessions_pb2.OpenSessionsRequest(
@@ -74,38 +83,60 @@ class Opener:
         c_n = from_tensor(response.c_n, name="c_n").copy() if response.HasField("c_n") else None
         return State(from_tensor(response.h_n, name="h_n").copy(), c_n, response.session.position)
 
+    async def close(self, model: str, opened: Opened) -> None:
+        """Ends sessions whose ids the server made; lets go of the caller's own."""
+        if opened.is_named:
+            self._driver.table.release(opened.rows)
+        else:
+            await self.end(model, opened)
+
     async def end(self, model: str, opened: Opened) -> None:
-        """Closes sessions whose ids the server made; forgets the caller's own."""
+        """Ends sessions; what has ended already is as good."""
         self._driver.table.release(opened.rows)
-        if not opened.is_named:
-            await self._close(model, opened.ids)
+        for error in (await self.end_ids(model, opened.ids)).values():
+            if not isinstance(error, NotFoundError):
+                raise error
+
+    async def end_ids(self, model: str, ids: Sequence[str]) -> dict[int, ElmanError]:
+        """Ends sessions by id; returns what failed, by place."""
+        deadline = self._transport.deadline()
+        errors: dict[int, ElmanError] = {}
+        for first in range(0, len(ids), _BATCH):
+            cuts: list[ElmanError] = []
+            request = sessions_pb2.CloseSessionsRequest(model=model, session_ids=ids[first : first + _BATCH])
+            method = self._transport.sessions.CloseSessions
+            response = await self._transport.call(method, request, deadline=deadline, on_cut=cuts.append)
+            for failed in response.errors:
+                error = error_of_status(failed.status)
+                if not (cuts and isinstance(error, UnknownSessionError)):  # else the try that was cut ended it
+                    errors[first + failed.index] = error
+        return errors
 
     async def _open(self, requests: list[sessions_pb2.OpenSessionsRequest], is_named: bool) -> Opened:
-        rows: list[Index] = []
-        ids: list[str] = []
-        versions: set[str] = set()
+        model, deadline = requests[0].model, self._transport.deadline()
+        opened = Opened(np.empty(0, np.intp), [], "", [], is_named)
+        begun: list[str] = []
         errors: dict[int, ElmanError] = {}
-        deadline = self._transport.deadline()
+        versions: set[str] = set()
         for request in requests:
-            response, failed = await self._ask(request, deadline)
-            first = sum(map(len, rows)) + len(errors)
+            response, failed, was_cut = await self._ask(request, deadline)
+            first = len(opened.ids) + len(errors)
             errors |= {first + place: error for place, error in failed.items()}
             good = [place for place in range(len(response.handles)) if place not in failed]
-            rows.append(self._add(request.model, response, good))
-            ids += [response.session_ids[place] for place in good]
+            begun += [response.session_ids[place] for place in good if not response.resumed[place]]
             versions |= {response.versions[place] for place in good}
-        opened = Opened(np.concatenate(rows), ids, next(iter(versions), ""), is_named)
+            opened = self._with(opened, model, response, good, was_cut)
         if errors or len(versions) > 1:
-            # What this very call began is ended even where the caller named it: else it could not be asked for again.
-            is_kept = requests[0].mode != sessions_pb2.OPEN_MODE_NEW
-            await self.end(requests[0].model, replace(opened, is_named=is_kept))
+            # What this very call began is ended even where the caller named it: nothing is open where it fails.
+            self._driver.table.release(opened.rows)
+            await self.end_ids(model, begun)
             raise _failure(errors, versions)
         return opened
 
     async def _ask(
         self, request: sessions_pb2.OpenSessionsRequest, deadline: Deadline
-    ) -> tuple[sessions_pb2.OpenSessionsResponse, dict[int, ElmanError]]:
-        """One batch: the answer, and what failed by its place in it."""
+    ) -> tuple[sessions_pb2.OpenSessionsResponse, dict[int, ElmanError], bool]:
+        """One batch: the answer, what failed by its place in it, and whether a try of it was cut."""
         cuts: list[ElmanError] = []
         response = await self._transport.call(
             self._transport.sessions.OpenSessions, request, deadline=deadline, on_cut=cuts.append
@@ -113,7 +144,7 @@ class Opener:
         failed = _failed(response)
         if cuts and request.mode == sessions_pb2.OPEN_MODE_NEW:
             await self._resume_begun(request, response, failed, deadline)
-        return response, failed
+        return response, failed, bool(cuts)
 
     async def _resume_begun(
         self,
@@ -149,23 +180,32 @@ class Opener:
                 response.positions[place] = 0
                 response.versions[place] = resumed.versions[number]
 
-    def _add(self, model: str, response: sessions_pb2.OpenSessionsResponse, places: list[int]) -> Index:
+    def _with(
+        self,
+        opened: Opened,
+        model: str,
+        response: sessions_pb2.OpenSessionsResponse,
+        places: list[int],
+        was_cut: bool,
+    ) -> Opened:
+        """What was opened before, and of the answer those at `places`, which the table knows from now on."""
         table = self._driver.table
-        rows = table.add(model, [response.session_ids[place] for place in places], response.replay_chunks)
-        table.begins[rows] = np.array(response.positions, np.int64)[places]
+        ids = [response.session_ids[place] for place in places]
+        rows = table.add(model, ids, response.replay_chunks)
+        positions = np.array(response.positions, np.int64)[places]
+        table.begins[rows] = positions
         handles = np.array(response.handles, np.uint64)[places]
         table.attach(rows, handles, table.server_number(response.server_instance), self._driver.connection)
-        return rows
-
-    async def _close(self, model: str, ids: list[str]) -> None:
-        deadline = self._transport.deadline()
-        for first in range(0, len(ids), _BATCH):
-            request = sessions_pb2.CloseSessionsRequest(model=model, session_ids=ids[first : first + _BATCH])
-            response = await self._transport.call(self._transport.sessions.CloseSessions, request, deadline=deadline)
-            for failed in response.errors:
-                error = error_of_status(failed.status)
-                if not isinstance(error, NotFoundError):  # gone already is as good
-                    raise error
+        resumed = [response.resumed[place] for place in places]
+        if was_cut:  # an untouched one was begun by the try whose answer was lost
+            resumed = [one and position > 0 for one, position in zip(resumed, positions.tolist(), strict=True)]
+        return replace(
+            opened,
+            rows=np.concatenate((opened.rows, rows)),
+            ids=opened.ids + ids,
+            version=next((response.versions[place] for place in places), opened.version),
+            resumed=opened.resumed + resumed,
+        )
 
 
 def _failed(response: sessions_pb2.OpenSessionsResponse) -> dict[int, ElmanError]:

@@ -66,6 +66,13 @@ class Outbox:
         self._ready |= has_to_attach
         return gathering.frames(self._numbers), gathering.strangers
 
+    def next_begin(self, session: int) -> int:
+        """Where the first chunk that waits for the session begins, or else its next one: all before was applied."""
+        for work in self._of_session(session):
+            if not work.is_void(self._table):
+                return work.begin_of(session)
+        return self._table.begins.item(session)
+
     def rebase(self, session: int, begin: int) -> None:
         """The session turned out to be at `begin`: what waits for it goes on from there."""
         for work in self._of_session(session):

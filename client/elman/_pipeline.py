@@ -21,6 +21,15 @@ ThreadStep = PendingStep[concurrent.futures.Future[Answer]]
 StepT = TypeVar("StepT")
 
 
+def check_chunks(chunks: object, *, may_be_async: bool) -> None:
+    """Raises TypeError for what cannot be gone through."""
+    is_async = isinstance(chunks, AsyncIterable)
+    if not (is_async and may_be_async) and not isinstance(chunks, Iterable) and not hasattr(chunks, "__getitem__"):
+        kind = "an iterable or asynchronous iterable" if may_be_async else "an iterable"
+        hint = "; elman.AsyncClient's sessions take asynchronous ones" if is_async else ""
+        raise TypeError(f"chunks: expected {kind} of chunks, got {chunks!r}{hint}")
+
+
 async def pipeline(
     chunks: Iterable[ArrayLike] | AsyncIterable[ArrayLike], begin: Callable[[ArrayLike], LoopStep], window: int
 ) -> AsyncIterator[Array]:

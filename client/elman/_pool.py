@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Literal, Self, overload
@@ -10,11 +11,13 @@ from elman._cast import ArrayLike
 from elman._errors import ElmanError
 from elman._info import ModelInfo
 from elman._loop_thread import LoopThread
+from elman._naming import pool_repr
 from elman._pool_core import PoolCore
-from elman._pool_step import PoolOutput
+from elman._pool_step import PendingPoolStep, PoolOutput
+from elman._progress import wait_with_bar
 from elman._result import Returning, StepResult
 from elman._waiting import wait_answers
-from elman._work import thread_future
+from elman._work import Answer, thread_future
 from elman.wire import Array
 
 
@@ -24,6 +27,9 @@ class SessionPool:
     def __init__(self, core: PoolCore, thread: LoopThread) -> None:
         self._core = core
         self._thread = thread
+
+    def __repr__(self) -> str:
+        return pool_repr("SessionPool", self._core)
 
     def __len__(self) -> int:
         return len(self._core.ids)
@@ -39,6 +45,11 @@ class SessionPool:
         return self._core.info
 
     @property
+    def resumed(self) -> tuple[bool, ...]:
+        """Whether each existed when it was opened, at whatever position, by row; False: it began then, at 0."""
+        return self._core.resumed
+
+    @property
     def positions(self) -> tuple[int, ...]:
         """Time steps consumed, those under way included, by row."""
         return self._core.positions
@@ -51,6 +62,7 @@ class SessionPool:
         rows: ArrayLike | None = None,
         returning: Literal["all", "last"] = "all",
         timeout: float | None = None,
+        progress: bool = False,
     ) -> list[Array]: ...
     @overload
     def step(
@@ -60,6 +72,7 @@ class SessionPool:
         rows: ArrayLike | None = None,
         returning: Literal["all", "last"] = "all",
         timeout: float | None = None,
+        progress: bool = False,
     ) -> Array: ...
     @overload
     def step(
@@ -69,6 +82,7 @@ class SessionPool:
         rows: ArrayLike | None = None,
         returning: Literal["none"],
         timeout: float | None = None,
+        progress: bool = False,
     ) -> None: ...
     @overload
     def step(
@@ -79,6 +93,7 @@ class SessionPool:
         returning: Returning = "all",
         state: Literal[True],
         timeout: float | None = None,
+        progress: bool = False,
     ) -> StepResult[Array | list[Array] | None]: ...
     def step(
         self,
@@ -88,24 +103,41 @@ class SessionPool:
         returning: Returning = "all",
         state: bool = False,
         timeout: float | None = None,
+        progress: bool = False,
     ) -> PoolOutput | StepResult[PoolOutput]:
         """Runs the next time steps of all n sessions, or of those in `rows` (distinct, in any order).
 
         `x` is [T, n, input_size], or one step [n, input_size] (ids [T, n] or [n] for a token model), or a list of
         n arrays [T_k, input_size] of any lengths. The output is [T, n, output_size], [n, output_size] for one step
-        or with `returning="last"`, or a list of n arrays for a list. With `state` a StepResult.
+        or with `returning="last"`, or a list of n arrays for a list. With `state` a StepResult. With `progress` a bar
+        shows how far it is (by tqdm, of the extra "elman[progress]").
 
         Raises RowErrors where some rows failed (the others are applied, and their outputs are with it), otherwise as
         `Session.step`.
         """
-        options = self._core.context.options(returning, state, timeout)
+        options = self._core.context.options(returning, state, timeout, progress)
         pending = self._core.prepare(x, rows, options, thread_future)
-        self._thread.post(self._core.context.driver.submit_all, pending.works)
-        wait_answers(pending.futures, options.timeout_seconds)
+        if progress:
+            wait_with_bar(pending, self._submit)
+        else:
+            self._submit(pending)
+            wait_answers(pending.futures, options.timeout_seconds)
         return pending.result()
 
+    def end(self) -> None:
+        """Waits for steps under way, then ends the sessions on the server, whoever named them, and frees their slots.
+
+        Those that have ended already are as good. Raises ClosedError (it was closed: `Model.end_sessions` ends sessions
+        by id), DeadlineError, UnavailableError, AuthenticationError.
+        """
+        self._thread.run(self._core.end())
+
     def close(self) -> None:
-        """Waits for steps under way, then ends the sessions if the server made their ids, else lets go of them."""
+        """Waits for steps under way, then ends the sessions if the server made their ids, else lets go of them.
+
+        Those that the caller named stay on the server, to be resumed, until they have idled for too long: `end` ends
+        them.
+        """
         self._thread.run(self._core.close())
 
     def __enter__(self) -> Self:
@@ -119,3 +151,6 @@ class SessionPool:
         except ElmanError:
             if error is None:  # else what went wrong first is what the caller needs to see
                 raise
+
+    def _submit(self, pending: PendingPoolStep[concurrent.futures.Future[Answer]]) -> None:
+        self._thread.post(self._core.context.driver.submit_all, pending.works)

@@ -15,6 +15,7 @@ from elman._errors import ElmanError, InvalidInputError, RowErrors
 from elman._gathering import MAX_FRAME_ROWS
 from elman._info import ModelInfo
 from elman._packed import Index, order_of, pack, unpack
+from elman._parts import MIN_PART_STEPS, part_steps
 from elman._result import State, StepResult
 from elman._sheet import Sheet, even_lengths
 from elman._step import FutureT, StepOptions, frame_key, max_steps
@@ -154,7 +155,10 @@ def begin_pool_step(
     key = frame_key(info, options)
     deadline = Deadline.after(options.timeout_seconds)
     pieces, works, futures = [], [], []
-    for piece, lengths, packed in _cut(values, max_steps(info, options, max_bytes)):
+    budget = max_steps(info, options, max_bytes)
+    if options.progress:  # at least some steps of each row
+        budget = min(budget, max(part_steps(int(values.lengths.sum())), MIN_PART_STEPS * len(values.lengths)))
+    for piece, lengths, packed in _cut(values, budget):
         future = make_future()
         pieces.append(piece)
         futures.append(future)

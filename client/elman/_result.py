@@ -42,8 +42,10 @@ class StepResult(NamedTuple, Generic[OutputT]):
 
 
 def return_code(returning: str) -> tensor_pb2.Return.ValueType:
-    """The contract's word for "all", "last" or "none"; InvalidInputError for any other."""
-    try:
-        return _RETURNS[returning]
-    except KeyError:
-        raise InvalidInputError(f"returning: expected one of {', '.join(_RETURNS)}, got {returning!r}") from None
+    """The contract's word for "all", "last" or "none". Raises TypeError, InvalidInputError."""
+    expected = f"returning: expected one of {', '.join(_RETURNS)}, got {returning!r}"
+    if not isinstance(returning, str):
+        raise TypeError(expected)
+    if returning not in _RETURNS:
+        raise InvalidInputError(expected)
+    return _RETURNS[returning]

@@ -93,6 +93,9 @@ def is_cut(error: ElmanError) -> bool:
 
 def given_up(error: ElmanError) -> ElmanError:
     """The error to raise when retries are spent: a cut is told as such, however a proxy made it look."""
+    if error.details.reason == "RE_ATTACH":
+        text = "the connection reaches another server process than the one that has the sessions: open them again"
+        return UnavailableError(text, error.details)
     if is_cut(error) and not isinstance(error, UnavailableError):
         return UnavailableError(str(error), error.details)
     return error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Literal, Self, overload
@@ -11,12 +10,14 @@ from elman._cast import ArrayLike
 from elman._errors import ElmanError
 from elman._info import ModelInfo
 from elman._loop_thread import LoopThread
-from elman._pipeline import thread_pipeline
+from elman._naming import session_repr
+from elman._pipeline import ThreadStep, check_chunks, thread_pipeline
+from elman._progress import wait_with_bar
 from elman._result import Returning, State, StepResult
 from elman._session_core import SessionCore
-from elman._step import PendingStep, StepOptions
+from elman._step import StepOptions
 from elman._waiting import wait_answers
-from elman._work import Answer, thread_future
+from elman._work import thread_future
 from elman.wire import Array
 
 
@@ -30,6 +31,9 @@ class Session:
         self._core = core
         self._thread = thread
 
+    def __repr__(self) -> str:
+        return session_repr("Session", self._core)
+
     @property
     def id(self) -> str:
         """Its durable name, by which it can be resumed until it expires."""
@@ -41,16 +45,28 @@ class Session:
         return self._core.info
 
     @property
+    def resumed(self) -> bool:
+        """Whether it existed when it was opened, at whatever position; False: it began then, at position 0."""
+        return self._core.resumed
+
+    @property
     def position(self) -> int:
         """Time steps consumed, those under way included."""
         return self._core.position
 
     @overload
     def step(
-        self, x: ArrayLike, *, returning: Literal["all", "last"] = "all", timeout: float | None = None
+        self,
+        x: ArrayLike,
+        *,
+        returning: Literal["all", "last"] = "all",
+        timeout: float | None = None,
+        progress: bool = False,
     ) -> Array: ...
     @overload
-    def step(self, x: ArrayLike, *, returning: Literal["none"], timeout: float | None = None) -> None: ...
+    def step(
+        self, x: ArrayLike, *, returning: Literal["none"], timeout: float | None = None, progress: bool = False
+    ) -> None: ...
     @overload
     def step(
         self,
@@ -59,26 +75,45 @@ class Session:
         returning: Literal["all", "last"] = "all",
         state: Literal[True],
         timeout: float | None = None,
+        progress: bool = False,
     ) -> StepResult[Array]: ...
     @overload
     def step(
-        self, x: ArrayLike, *, returning: Literal["none"], state: Literal[True], timeout: float | None = None
+        self,
+        x: ArrayLike,
+        *,
+        returning: Literal["none"],
+        state: Literal[True],
+        timeout: float | None = None,
+        progress: bool = False,
     ) -> StepResult[None]: ...
     def step(
-        self, x: ArrayLike, *, returning: Returning = "all", state: bool = False, timeout: float | None = None
+        self,
+        x: ArrayLike,
+        *,
+        returning: Returning = "all",
+        state: bool = False,
+        timeout: float | None = None,
+        progress: bool = False,
     ) -> Array | StepResult[Array] | StepResult[None] | None:
         """Runs the next time steps.
 
         `x` is [T, input_size], T >= 1, or one step [input_size]; for a token model ids [T], or one id. The output
         is [T, output_size], or [output_size] for one step or with `returning="last"`, or None with "none". With
-        `state` a StepResult of the output and the state after the last step. `timeout` is in seconds.
+        `state` a StepResult of the output and the state after the last step. `timeout` is in seconds. With `progress`
+        a bar shows how far it is (by tqdm, of the extra "elman[progress]").
 
         Raises InvalidInputError, SessionExpiredError, UnknownSessionError, StaleHandleError, PositionError,
         PredecessorFailedError, LimitReachedError, DeadlineError, UnavailableError, AuthenticationError,
-        ServerError, ClosedError.
+        ServerError, ClosedError, MissingExtraError; TypeError for options of the wrong type.
         """
-        pending = self._begin(x, self._core.context.options(returning, state, timeout))
-        wait_answers(pending.futures, pending.options.timeout_seconds)
+        options = self._core.context.options(returning, state, timeout, progress)
+        pending = self._core.prepare(x, options, thread_future)
+        if progress:
+            wait_with_bar(pending, self._submit)
+        else:
+            self._submit(pending)
+            wait_answers(pending.futures, options.timeout_seconds)
         return pending.result()  # type: ignore[return-value]  # `returning` decides, as the overloads say
 
     def stream(
@@ -94,7 +129,8 @@ class Session:
         Up to `max_in_flight` chunks (None: as many as the server holds answers for) are under way at a time, and
         that many are taken from `chunks` ahead of the outputs. Raises as `step`.
         """
-        options = self._core.context.options(returning, False, timeout)
+        options = self._core.context.stream_options(returning, timeout)
+        check_chunks(chunks, may_be_async=False)
         return thread_pipeline(chunks, lambda x: self._begin(x, options), self._core.window(max_in_flight))
 
     def state(self) -> State:
@@ -104,8 +140,19 @@ class Session:
         """
         return self._thread.run(self._core.state())
 
+    def end(self) -> None:
+        """Waits for steps under way, then ends the session on the server, whoever named it, and frees its slot.
+
+        One that has ended already is as good. Raises ClosedError (it was closed: `Model.end_sessions` ends sessions by
+        id), DeadlineError, UnavailableError, AuthenticationError.
+        """
+        self._thread.run(self._core.end())
+
     def close(self) -> None:
-        """Waits for steps under way, then ends the session if the server made its id, else only lets go of it."""
+        """Waits for steps under way, then ends the session if the server made its id, else only lets go of it.
+
+        One that the caller named stays on the server, to be resumed, until it has idled for too long: `end` ends it.
+        """
         self._thread.run(self._core.close())
 
     def __enter__(self) -> Self:
@@ -120,7 +167,10 @@ class Session:
             if error is None:  # else what went wrong first is what the caller needs to see
                 raise
 
-    def _begin(self, x: ArrayLike, options: StepOptions) -> PendingStep[concurrent.futures.Future[Answer]]:
+    def _begin(self, x: ArrayLike, options: StepOptions) -> ThreadStep:
         pending = self._core.prepare(x, options, thread_future)
-        self._thread.post(self._core.context.driver.submit_all, pending.works)
+        self._submit(pending)
         return pending
+
+    def _submit(self, pending: ThreadStep) -> None:
+        self._thread.post(self._core.context.driver.submit_all, pending.works)

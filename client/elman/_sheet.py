@@ -28,6 +28,11 @@ class Sheet:
         self.deadline = deadline
         self.begins = self.epochs = lengths  # until reserved
 
+    @property
+    def num_steps(self) -> int:
+        """Time steps of all rows."""
+        return int(self.lengths.sum())
+
     def reserve(self, table: SessionTable) -> None:
         """Takes the sessions' next steps."""
         self.begins = table.begins[self.sessions]
@@ -40,6 +45,10 @@ class Sheet:
         row = int(np.flatnonzero(self.sessions == session)[0])
         self.begins[row] = begin
         return begin + int(self.lengths[row])
+
+    def begin_of(self, session: int) -> int:
+        """Where the session's chunk begins."""
+        return int(self.begins[self.sessions == session][0])
 
     def is_void(self, table: SessionTable) -> bool:
         """Whether an earlier chunk of every session failed; rows of some are told apart in the frame."""

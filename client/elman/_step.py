@@ -14,6 +14,7 @@ from elman._cast import ArrayLike, to_sequence
 from elman._chunk import Chunk
 from elman._deadline import Deadline
 from elman._info import ModelInfo
+from elman._parts import part_steps
 from elman._result import State, StepResult, return_code
 from elman._work import Answer, AnswerFuture, FrameKey
 from elman.v1 import tensor_pb2
@@ -29,6 +30,7 @@ class StepOptions:
     returning: str
     state: bool
     timeout_seconds: float | None
+    progress: bool = False  # whether it is to be cut so that a bar moves
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,8 @@ def begin_step(
     values, is_single = to_sequence(x, info, None)
     key = frame_key(info, options)
     size = max_steps(info, options, max_bytes)
+    if options.progress:
+        size = min(size, part_steps(len(values)))
     deadline = Deadline.after(options.timeout_seconds)
     if len(values) <= size:
         future = make_future()

@@ -78,6 +78,11 @@ class Transport:
         self._quiet = asyncio.Event()
 
     @property
+    def is_closed(self) -> bool:
+        """Whether it was closed."""
+        return self._closed.is_set()
+
+    @property
     def models(self) -> models_pb2_grpc.ModelsAsyncStub:
         """Stub of the models' service."""
         return models_pb2_grpc.ModelsStub(self.channel)

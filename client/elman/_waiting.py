@@ -21,7 +21,7 @@ async def await_answers(futures: Sequence[asyncio.Future[Answer]], timeout_secon
             for future in futures:
                 await future
     except TimeoutError:
-        raise _given_up(timeout_seconds) from None
+        raise given_up(timeout_seconds) from None
 
 
 def wait_answers(futures: Sequence[concurrent.futures.Future[Answer]], timeout_seconds: float | None) -> None:
@@ -30,10 +30,11 @@ def wait_answers(futures: Sequence[concurrent.futures.Future[Answer]], timeout_s
         try:
             futures[0].result(timeout_seconds)
         except TimeoutError:
-            raise _given_up(timeout_seconds) from None
+            raise given_up(timeout_seconds) from None
     elif concurrent.futures.wait(futures, timeout_seconds).not_done:
-        raise _given_up(timeout_seconds)
+        raise given_up(timeout_seconds)
 
 
-def _given_up(timeout_seconds: float | None) -> DeadlineError:
+def given_up(timeout_seconds: float | None) -> DeadlineError:
+    """What a caller is told that waits no longer."""
     return DeadlineError(f"no answer within {timeout_seconds or 0:g} s; the step may still be applied")

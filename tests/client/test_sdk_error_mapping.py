@@ -26,6 +26,8 @@ TABLE = [
     ("RE_ATTACH", "ABORTED", elman.UnavailableError),
     ("NO_SESSIONS", "FAILED_PRECONDITION", elman.UnsupportedError),
     ("BROKEN_BUNDLE", "FAILED_PRECONDITION", elman.UnsupportedError),
+    ("MODEL_CHANGED", "FAILED_PRECONDITION", elman.UnsupportedError),
+    ("LOADING", "UNAVAILABLE", elman.UnavailableError),
     ("LIMIT_REACHED", "RESOURCE_EXHAUSTED", elman.LimitReachedError),
     ("DEADLINE_PASSED", "DEADLINE_EXCEEDED", elman.DeadlineError),
     ("DRAINING", "UNAVAILABLE", elman.UnavailableError),

@@ -52,7 +52,7 @@ def test_an_id_that_expired_begins_at_0_where_it_is_to_be_new(client, server):
     model = client.model("sum")
     with pytest.raises(elman.SessionExpiredError):
         model.session(id="user-1")
-    with model.session(id="user-1", new=True) as session:
+    with model.session(id="user-1", mode="new") as session:
         assert (session.id, session.position) == ("user-1", 0)
         assert np.array_equal(session.step(X), leaky_sum(X))
     with model.session(id="user-1") as session:
@@ -61,7 +61,7 @@ def test_an_id_that_expired_begins_at_0_where_it_is_to_be_new(client, server):
 
 async def test_ids_that_expired_and_others_begin_at_0_together(aclient, client, server):
     leave(client, server, "a", "c", is_expired=True)
-    async with (await aclient.model("sum")).sessions(ids=["a", "b", "c"], new=True) as pool:
+    async with (await aclient.model("sum")).sessions(ids=["a", "b", "c"], mode="new") as pool:
         assert pool.positions == (0, 0, 0)
         assert np.array_equal(await pool.step(X[:, np.newaxis].repeat(3, 1)), leaky_sum(X)[:, np.newaxis].repeat(3, 1))
     assert server.session_ids() == ["a", "b", "c"]
@@ -70,10 +70,10 @@ async def test_ids_that_expired_and_others_begin_at_0_together(aclient, client, 
 @pytest.mark.parametrize("steps", [0, 2])
 async def test_an_id_that_lives_is_told_and_its_session_left_alone(aclient, steps):
     model = await aclient.model("sum")
-    async with model.session(id="user-1", new=True) as session:
+    async with model.session(id="user-1", mode="new") as session:
         outputs = [await session.step(x) for x in X[:steps]]
         with pytest.raises(elman.SessionExistsError) as caught:
-            await model.session(id="user-1", new=True)
+            await model.session(id="user-1", mode="new")
         assert caught.value.position == steps
         outputs += [await session.step(x) for x in X[steps:]]
         assert np.array_equal(outputs, leaky_sum(X))
@@ -83,17 +83,17 @@ def test_where_some_ids_live_they_are_told_and_no_other_is_left_behind(client, s
     leave(client, server, "b")
     model = client.model("sum")
     with pytest.raises(elman.RowErrors) as caught:
-        model.sessions(ids=["a", "b", "c"], new=True)
+        model.sessions(ids=["a", "b", "c"], mode="new")
     assert {row: type(error) for row, error in caught.value.errors.items()} == {1: elman.SessionExistsError}
     assert server.session_ids() == ["b"]
     assert server.position("b") == 3
-    with model.sessions(ids=["a", "c"], new=True) as pool:
+    with model.sessions(ids=["a", "c"], mode="new") as pool:
         assert pool.positions == (0, 0)
 
 
 def test_without_ids_all_are_new_anyway(client, server):
     model = client.model("sum")
-    with model.session(new=True) as session, model.sessions(2, new=True) as pool:
+    with model.session(mode="new") as session, model.sessions(2, mode="new") as pool:
         assert server.session_ids() == sorted([session.id, *pool.ids])
     assert server.session_ids() == []
 
@@ -112,7 +112,7 @@ async def test_what_was_begun_before_a_cut_is_the_callers_own(aclient, client, s
     leave(client, server, "b", is_expired=True)
     model = await aclient.model("sum")
     openings.extend(fates)
-    async with model.sessions(ids=["a", "b", "c"], new=True) as pool:
+    async with model.sessions(ids=["a", "b", "c"], mode="new") as pool:
         assert not openings
         assert pool.positions == (0, 0, 0)
         for step, row in ((0, 1), (1, 1), (0, 2), (2, 1), (0, 0)):  # each id is on its own row
@@ -122,7 +122,7 @@ async def test_what_was_begun_before_a_cut_is_the_callers_own(aclient, client, s
 
 async def test_the_session_begun_before_a_cut_goes_on_with_its_one_caller(aclient, server, openings):
     openings.append(UNANSWERED)
-    async with (await aclient.model("sum")).session(id="user-1", new=True) as session:
+    async with (await aclient.model("sum")).session(id="user-1", mode="new") as session:
         assert np.array_equal(await session.step(X), leaky_sum(X))
     assert server.session_ids() == ["user-1"]
 
@@ -133,7 +133,7 @@ def test_what_lives_is_left_alone_after_a_cut_too_and_what_was_begun_before_it_i
         outputs = [session.step(X[0])]
         openings.append(UNANSWERED)
         with pytest.raises(elman.RowErrors) as caught:
-            model.sessions(ids=["a", "b", "c"], new=True)
+            model.sessions(ids=["a", "b", "c"], mode="new")
         assert not openings
         assert [(row, error.position) for row, error in caught.value.errors.items()] == [(1, 1)]
         outputs += [session.step(x) for x in X[1:]]  # with the handle that it had
@@ -145,7 +145,7 @@ async def test_what_somebody_steps_before_it_is_resumed_is_not_taken(aclient, cl
     model = await aclient.model("sum")
     openings.extend([UNANSWERED, ANSWERED, lambda: leave(client, server, "user-1")])
     with pytest.raises(elman.SessionExistsError):
-        await model.session(id="user-1", new=True)
+        await model.session(id="user-1", mode="new")
     assert not openings
     assert server.position("user-1") == 3
 
@@ -154,7 +154,7 @@ async def test_what_ends_before_it_is_resumed_is_told_so(aclient, server, openin
     model = await aclient.model("sum")
     openings.extend([UNANSWERED, ANSWERED, lambda: server.expire("user-1")])
     with pytest.raises(elman.SessionExpiredError):
-        await model.session(id="user-1", new=True)
+        await model.session(id="user-1", mode="new")
     assert not openings
 
 
@@ -163,8 +163,8 @@ def test_what_may_have_begun_when_the_retries_were_spent_is_resumed(address, ser
         model = client.model("sum")
         openings.append(UNANSWERED)
         with pytest.raises(elman.UnavailableError):
-            model.session(id="user-1", new=True)
+            model.session(id="user-1", mode="new")
         with pytest.raises(elman.SessionExistsError):
-            model.session(id="user-1", new=True)
+            model.session(id="user-1", mode="new")
         with model.session(id="user-1") as session:
             assert session.position == 0

@@ -41,10 +41,10 @@ async def test_an_expired_id_begins_anew_at_0_where_that_is_asked_for_and_one_th
         await served.expire()
         with pytest.raises(elman.SessionExpiredError):
             await model.session(id="gone")
-        async with model.session(id="gone", new=True) as session:
+        async with model.session(id="gone", mode="new") as session:
             for position in (0, 3):
                 with pytest.raises(elman.SessionExistsError) as caught:
-                    await model.session(id="gone", new=True)
+                    await model.session(id="gone", mode="new")
                 assert caught.value.position == session.position == position
                 output = await session.step(X)
                 if position == 0:

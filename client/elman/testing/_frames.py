@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from elman._packed import Index, enumerate_packed
-from elman.testing._model import Values
+from elman.testing._model import FakeModel, Values
 from elman.testing._refusal import Refusal
 from elman.testing._sessions import FakeSessions, Held
 from elman.v1 import inference_pb2, tensor_pb2
@@ -22,10 +22,27 @@ def check(request: inference_pb2.StepRequest) -> npt.NDArray[np.generic]:
     lengths = list(request.lengths)
     if len(lengths) != len(request.handles) or (request.positions and len(request.positions) != len(lengths)):
         raise Refusal("INVALID_INPUT", "handles, lengths and positions differ in number")
-    if not lengths or min(lengths) < 1 or lengths != sorted(lengths, reverse=True):
-        raise Refusal("INVALID_INPUT", "lengths must be at least 1 and not increase")
     if len(set(request.handles)) != len(lengths):
         raise Refusal("INVALID_INPUT", "a handle is repeated")
+    return _input(request, lengths)
+
+
+def check_infer(request: inference_pb2.InferRequest, model: FakeModel) -> npt.NDArray[np.generic]:
+    """The input of whole sequences that is well formed. Raises Refusal."""
+    values = _input(request, list(request.lengths))
+    if values.shape[1:] != model.features or request.input.dtype != model.dtype:
+        raise Refusal("INVALID_INPUT", f"input: expected features {list(model.features)}")
+    error = model.bad_value(values)
+    if error:
+        raise Refusal("INVALID_INPUT", error)
+    return values
+
+
+def _input(
+    request: inference_pb2.StepRequest | inference_pb2.InferRequest, lengths: list[int]
+) -> npt.NDArray[np.generic]:
+    if not lengths or min(lengths) < 1 or lengths != sorted(lengths, reverse=True):
+        raise Refusal("INVALID_INPUT", "lengths must be at least 1 and not increase")
     try:
         values = from_tensor(request.input, name="input")
     except WireError as error:

@@ -18,7 +18,7 @@ from elman.testing._model import Values
 from elman.testing._refusal import Refusal
 from elman.testing._world import World
 from elman.v1 import inference_pb2, inference_pb2_grpc, tensor_pb2
-from elman.wire import WireError, from_tensor, to_tensor
+from elman.wire import from_tensor, to_tensor
 
 
 class FakeInference(inference_pb2_grpc.InferenceServicer):
@@ -83,6 +83,7 @@ class FakeInference(inference_pb2_grpc.InferenceServicer):
                     raise Refusal("RE_ATTACH", "attach again", server_instance=instance)
                 if faults.refuse_now():
                     raise Refusal("LIMIT_REACHED", "queue is full", faults.refusal_retry_seconds, limit="queue_rows")
+                self._world.check_size(request.ByteSize())
                 values = frames.check(request)
             except Refusal as refusal:
                 return [inference_pb2.StepResponse(frame_id=request.frame_id, frame_error=refusal.status)]
@@ -90,14 +91,14 @@ class FakeInference(inference_pb2_grpc.InferenceServicer):
             return list(frames.results(request, answers, errors, faults.max_slice))
 
     def _infer(self, request: inference_pb2.InferRequest) -> inference_pb2.InferResponse:
+        self._world.check_size(request.ByteSize())
         model = self._world.model(request.model, request.version)
         lengths = np.array(request.lengths, np.intp)
-        try:
-            values = from_tensor(request.input, name="input")
-        except WireError as error:
-            raise Refusal("INVALID_INPUT", str(error)) from None
-        if len(values) != lengths.sum():
-            raise Refusal("INVALID_INPUT", f"input: expected {lengths.sum()} steps, got {len(values)}")
+        values = frames.check_infer(request, model)
+        limit = self._world.limits.max_infer_rows
+        if len(lengths) > limit:
+            text = f"max_infer_rows is {limit}: 0 wait and {len(lengths)} came"
+            raise Refusal("LIMIT_REACHED", text, limit="max_infer_rows", value=limit)
         state = np.zeros((len(lengths), model.state_size), np.float32)
         if request.HasField("h_0"):
             state = from_tensor(request.h_0, name="h_0")[0]

@@ -65,6 +65,13 @@ class FakeModel:
         """Element type of the input."""
         return tensor_pb2.DATA_TYPE_I64 if self.num_embeddings else tensor_pb2.DATA_TYPE_F32
 
+    def bad_value(self, values: npt.NDArray[np.generic]) -> str:
+        """What is wrong with an input's values; empty if nothing is."""
+        if self.num_embeddings:
+            is_good = np.all((values.astype(np.int64) >= 0) & (values.astype(np.int64) < self.num_embeddings))
+            return "" if is_good else f"token ids are in [0, {self.num_embeddings}), and one that came is not"
+        return "" if np.isfinite(values.astype(np.float64)).all() else "a value is NaN or infinite"
+
     def run(self, values: npt.NDArray[np.generic], state: Values) -> tuple[Values, Values]:
         """`values` [T, *features] from `state` [state_size]: outputs [T, num_outputs] and the state after them."""
         outputs = np.empty((len(values), self.num_outputs), np.float32)

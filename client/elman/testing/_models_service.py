@@ -34,13 +34,13 @@ class FakeModels(models_pb2_grpc.ModelsServicer):
     def LoadModel(
         self, request: models_pb2.LoadModelRequest, context: grpc.ServicerContext
     ) -> models_pb2.LoadModelResponse:
-        """A model that is loaded already is left as it is; there is no folder to load others from."""
+        """A model that is loaded already is left as it is; one that was unloaded comes back without its sessions."""
         return answer(self._world, context, self._load, request)
 
     def UnloadModel(
         self, request: models_pb2.UnloadModelRequest, context: grpc.ServicerContext
     ) -> models_pb2.UnloadModelResponse:
-        """Forgets a model."""
+        """Ends a model's sessions, and forgets it until it is loaded again."""
         return answer(self._world, context, self._unload, request)
 
     def _list(self, request: models_pb2.ListModelsRequest) -> models_pb2.ListModelsResponse:
@@ -55,9 +55,10 @@ class FakeModels(models_pb2_grpc.ModelsServicer):
         return models_pb2.DescribeModelResponse(model=self._world.model(request.model, request.version).info())
 
     def _load(self, request: models_pb2.LoadModelRequest) -> models_pb2.LoadModelResponse:
+        self._world.load(request.model, request.version)
         return models_pb2.LoadModelResponse(models=[self._world.model(request.model, request.version).info()])
 
     def _unload(self, request: models_pb2.UnloadModelRequest) -> models_pb2.UnloadModelResponse:
         model = self._world.model(request.model, request.version)
-        del self._world.models[model.name, model.version]
+        self._world.unload(model)
         return models_pb2.UnloadModelResponse(models=[model.info()])

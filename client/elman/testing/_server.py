@@ -12,7 +12,7 @@ import grpc
 from elman.testing._faults import Faults
 from elman.testing._model import FakeModel
 from elman.testing._services import add_services
-from elman.testing._world import World
+from elman.testing._world import Limits, World
 
 _HOST = "127.0.0.1"
 _WAIT_SECONDS = 30.0
@@ -21,9 +21,17 @@ _WAIT_SECONDS = 30.0
 class FakeServer:
     """`with FakeServer(models) as address:` listens on a free loopback port until the block ends."""
 
-    def __init__(self, models: Sequence[FakeModel] = (FakeModel(),), *, token: str | None = None) -> None:
-        """`token`: the bearer token that calls must carry."""
-        self._world = World({(model.name, model.version): model for model in models}, token)
+    def __init__(
+        self,
+        models: Sequence[FakeModel] = (FakeModel(),),
+        *,
+        token: str | None = None,
+        max_infer_rows: int = 1024,
+        max_frame_bytes: int = 16 << 20,
+    ) -> None:
+        """`token`: the bearer token that calls must carry; the others are the server's settings of these names."""
+        by_key = {(model.name, model.version): model for model in models}
+        self._world = World(by_key, token, Limits(max_infer_rows, max_frame_bytes))
         self._server: grpc.Server | None = None
         self._port = 0
 

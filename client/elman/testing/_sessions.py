@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from elman.testing._model import FakeModel, Values
 from elman.testing._refusal import Refusal
 
 REPLAY_CHUNKS = 8
+IDLE_TIMEOUT = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,9 @@ class FakeSession:
     id: str
     model: FakeModel
     state: Values
+    number: int  # in the order in which they began
+    create_time: datetime = field(default_factory=lambda: datetime.now(UTC))
+    use_time: datetime = field(default_factory=lambda: datetime.now(UTC))
     handle: int = 0
     position: int = 0
     failed_end: int = 0  # where the chunks end that failed since the last good one
@@ -40,13 +44,14 @@ class FakeSession:
 
     def step(self, begin: int, values: Values, asked: tuple[int, int, bool]) -> Held:
         """Applies a chunk, or answers it again."""
+        self.use_time = datetime.now(UTC)
         if begin < self.position:
             return self._again(begin, asked)
         if begin > self.position:
             raise self._ahead(begin, len(values))
-        if not np.isfinite(values).all():
+        if error := self.model.bad_value(values):
             self.failed_end = begin + len(values)
-            raise Refusal("INVALID_INPUT", "a value is not finite")
+            raise Refusal("INVALID_INPUT", error)
         outputs, self.state = self.model.run(values, self.state)
         self.position = self.failed_end = begin + len(values)
         self.held[begin] = Held(asked, outputs, self.state, self.position, self.model.is_lstm)
@@ -76,6 +81,7 @@ class FakeSessions:
         self._tombstones: dict[tuple[str, str], tuple[int, Refusal]] = {}  # the last handle; what its holder is told
         self._handles = itertools.count(1)
         self._ids = itertools.count(1)
+        self._numbers = itertools.count(1)
 
     def new_id(self) -> str:
         """An id of the server's making."""
@@ -90,16 +96,23 @@ class FakeSessions:
         elif key in self._tombstones and may_exist:
             raise self._tombstones[key][1]
         elif not may_begin:
-            raise Refusal("UNKNOWN_SESSION", model=model.name, session_id=session_id)
+            raise _unknown(model.name, session_id)
         elif sum(session.model is model for session in self._by_id.values()) >= model.max_sessions:
             raise Refusal("LIMIT_REACHED", retry_after_seconds=0.01, limit="max_sessions", value=model.max_sessions)
         else:
-            self._begin(key, FakeSession(session_id, model, np.zeros(model.state_size, np.float32)))
+            self._begin(
+                key, FakeSession(session_id, model, np.zeros(model.state_size, np.float32), next(self._numbers))
+            )
         return self.attach(model.name, session_id)
+
+    def has(self, model: str, session_id: str) -> bool:
+        """Whether there is such a session."""
+        return (model, session_id) in self._by_id
 
     def attach(self, model: str, session_id: str) -> FakeSession:
         """A new handle; the one before becomes stale."""
         session = self.get(model, session_id)
+        session.use_time = datetime.now(UTC)
         self._by_handle.pop(session.handle, None)
         session.handle = next(self._handles)
         self._by_handle[session.handle] = session
@@ -111,12 +124,14 @@ class FakeSessions:
         if key in self._tombstones:
             raise self._tombstones[key][1]
         if key not in self._by_id:
-            raise Refusal("UNKNOWN_SESSION", f"no session {session_id!r}", model=model, session_id=session_id)
+            raise _unknown(model, session_id)
         return self._by_id[key]
 
     def of_handle(self, handle: int) -> FakeSession:
         """A session by handle; the last one of a session that expired is told so until the id begins anew."""
-        found = self._by_handle.get(handle) or Refusal("STALE_HANDLE", "attached elsewhere, or ended")
+        found = self._by_handle.get(handle) or Refusal(
+            "STALE_HANDLE", "the handle is stale: the session was attached elsewhere since, or ended"
+        )
         if isinstance(found, Refusal):
             raise found
         return found
@@ -130,15 +145,24 @@ class FakeSessions:
 
     def expire(self, model: str, session_id: str) -> None:
         """Ends a session as if it had idled for too long; it is remembered."""
-        session = self.end(model, session_id)
+        self._bury(self.end(model, session_id), "expired", "was expired")
+
+    def drain(self, model: FakeModel) -> None:
+        """Ends the sessions of a model that is unloaded; they are remembered."""
+        for session in self.of_model(model.name):
+            if session.model is model:
+                self._bury(self.end(model.name, session.id), "drained", "ended, as its model was unloaded,")
+
+    def _bury(self, session: FakeSession, cause: str, what: str) -> None:
+        model, session_id = session.model.name, session.id
         now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         told = Refusal(
             "SESSION_EXPIRED",
-            f"session {session_id!r} was expired at {now}, at position {session.position}; "
+            f"session {session_id!r} {what} at {now}, at position {session.position}; "
             "open it as NEW and send its sequence again from the start",
             position=session.position,
             end_time=now,
-            cause="expired",
+            cause=cause,
         )
         self._tombstones[model, session_id] = session.handle, told
         self._by_handle[session.handle] = told
@@ -151,7 +175,17 @@ class FakeSessions:
         """By id."""
         return sorted((one for (name, _), one in self._by_id.items() if name == model), key=lambda one: one.id)
 
+    def after(self, model: str, number: int) -> list[FakeSession]:
+        """Those that began after a number, in order."""
+        return sorted((one for one in self.of_model(model) if one.number > number), key=lambda one: one.number)
+
     def _begin(self, key: tuple[str, str], session: FakeSession) -> None:
         if key in self._tombstones:
             self._by_handle.pop(self._tombstones.pop(key)[0], None)
         self._by_id[key] = session
+
+
+def _unknown(model: str, session_id: str) -> Refusal:
+    return Refusal(
+        "UNKNOWN_SESSION", f"model {model!r} has no session {session_id!r}", model=model, session_id=session_id
+    )

@@ -4,21 +4,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 import grpc
 import numpy as np
 
+from elman._errors import InvalidInputError
+from elman._ids import check_id
 from elman.testing._door import answer
-from elman.testing._model import FakeModel
 from elman.testing._refusal import Refusal
-from elman.testing._sessions import REPLAY_CHUNKS, FakeSession
+from elman.testing._sessions import IDLE_TIMEOUT, REPLAY_CHUNKS, FakeSession
 from elman.testing._world import World
 from elman.v1 import sessions_pb2, sessions_pb2_grpc
 from elman.wire import to_tensor
 
 OpenedT = TypeVar("OpenedT", sessions_pb2.OpenSessionsResponse, sessions_pb2.AttachSessionsResponse)
+_DEFAULT_PAGE = 100
+_MAX_PAGE = 1000
+_MAX_IDS = 65536
 _EXISTING = (sessions_pb2.OPEN_MODE_RESUME, sessions_pb2.OPEN_MODE_RESUME_OR_NEW)
 
 
@@ -55,28 +59,40 @@ class FakeSessionsService(sessions_pb2_grpc.SessionsServicer):
     def ListSessions(
         self, request: sessions_pb2.ListSessionsRequest, context: grpc.ServicerContext
     ) -> sessions_pb2.ListSessionsResponse:
-        """All sessions of a model, in one page."""
+        """The sessions of a model, in pages."""
         return answer(self._world, context, self._list, request)
 
     def _open(self, request: sessions_pb2.OpenSessionsRequest) -> sessions_pb2.OpenSessionsResponse:
+        ids = self._ids_to_open(request)
         model = self._world.model(request.model, request.version)
         if model.is_bidirectional:
             raise Refusal("NO_SESSIONS", "a bidirectional model keeps no sessions", model=model.name)
-        if bool(request.session_ids) == bool(request.count):
-            raise Refusal("INVALID_INPUT", "expected ids or a count, one of the two")
-        ids = list(request.session_ids) or [self._world.sessions.new_id() for _ in range(request.count)]
         may_exist, may_begin = request.mode in _EXISTING, request.mode != sessions_pb2.OPEN_MODE_RESUME
 
         def open_one(session_id: str) -> FakeSession:
             return self._world.sessions.open(model, session_id, may_exist, may_begin)
 
-        return self._each(sessions_pb2.OpenSessionsResponse(), ids, open_one)
+        resumed = [self._world.sessions.has(model.name, session_id) for session_id in ids]
+        response = self._each(sessions_pb2.OpenSessionsResponse(), ids, open_one)
+        failed = {error.index for error in response.errors}
+        response.resumed.extend(one and index not in failed for index, one in enumerate(resumed))
+        return response
+
+    def _ids_to_open(self, request: sessions_pb2.OpenSessionsRequest) -> list[str]:
+        if not request.count:
+            return _ids(request.session_ids)
+        if request.session_ids:
+            raise Refusal("INVALID_INPUT", "expected session_ids or count, got both")
+        if request.mode in _EXISTING:
+            raise Refusal("INVALID_INPUT", "count: makes new sessions, and the mode is not NEW")
+        return [self._world.sessions.new_id() for _ in range(request.count)]
 
     def _attach(self, request: sessions_pb2.AttachSessionsRequest) -> sessions_pb2.AttachSessionsResponse:
         def attach_one(session_id: str) -> FakeSession:
             return self._world.sessions.attach(request.model, session_id)
 
-        return self._each(sessions_pb2.AttachSessionsResponse(), request.session_ids, attach_one)
+        self._world.model(request.model, "")
+        return self._each(sessions_pb2.AttachSessionsResponse(), _ids(request.session_ids), attach_one)
 
     def _each(self, response: OpenedT, ids: Iterable[str], open_one: Callable[[str], FakeSession]) -> OpenedT:
         response.server_instance = self._world.instance
@@ -95,8 +111,9 @@ class FakeSessionsService(sessions_pb2_grpc.SessionsServicer):
         return response
 
     def _close(self, request: sessions_pb2.CloseSessionsRequest) -> sessions_pb2.CloseSessionsResponse:
+        self._world.model(request.model, "")
         response = sessions_pb2.CloseSessionsResponse()
-        for index, session_id in enumerate(request.session_ids):
+        for index, session_id in enumerate(_ids(request.session_ids)):
             position = 0
             try:
                 position = self._world.sessions.end(request.model, session_id).position
@@ -106,8 +123,9 @@ class FakeSessionsService(sessions_pb2_grpc.SessionsServicer):
         return response
 
     def _describe(self, request: sessions_pb2.DescribeSessionRequest) -> sessions_pb2.DescribeSessionResponse:
+        self._world.model(request.model, "")
         session = self._world.sessions.get(request.model, request.session_id)
-        response = sessions_pb2.DescribeSessionResponse(session=_info(session, session.model))
+        response = sessions_pb2.DescribeSessionResponse(session=_info(session))
         if request.return_state:
             h_n = session.state.reshape(1, 1, -1)
             response.h_n.CopyFrom(to_tensor(h_n))
@@ -116,17 +134,44 @@ class FakeSessionsService(sessions_pb2_grpc.SessionsServicer):
         return response
 
     def _list(self, request: sessions_pb2.ListSessionsRequest) -> sessions_pb2.ListSessionsResponse:
-        model = self._world.model(request.model, "")
-        return sessions_pb2.ListSessionsResponse(
-            sessions=[_info(session, model) for session in self._world.sessions.of_model(request.model)]
-        )
+        self._world.model(request.model, "")
+        if request.page_size < 0:
+            raise Refusal("INVALID_INPUT", f"page_size: expected at least 0, got {request.page_size}")
+        size = min(request.page_size or _DEFAULT_PAGE, _MAX_PAGE)
+        sessions = self._world.sessions.after(request.model, _number(request.page_token))
+        token = str(sessions[size - 1].number) if len(sessions) > size else ""
+        infos = [_info(session) for session in sessions[:size]]
+        return sessions_pb2.ListSessionsResponse(sessions=infos, next_page_token=token)
 
 
-def _info(session: FakeSession, model: FakeModel) -> sessions_pb2.SessionInfo:
-    return sessions_pb2.SessionInfo(
-        model=model.name,
+def _number(token: str) -> int:
+    if token and not token.isdecimal():
+        raise Refusal("INVALID_INPUT", f"page_token: expected one that this server gave, got {token!r}")
+    return int(token or 0)
+
+
+def _ids(field: Sequence[str]) -> list[str]:
+    if not 1 <= len(field) <= _MAX_IDS:
+        raise Refusal("INVALID_INPUT", f"session_ids: expected 1 to {_MAX_IDS}, got {len(field)}")
+    for session_id in field:
+        try:
+            check_id("session_ids", session_id)
+        except InvalidInputError as error:
+            raise Refusal("INVALID_INPUT", str(error)) from None
+    if len(set(field)) < len(field):
+        raise Refusal("INVALID_INPUT", "session_ids: each may stand once, and one is repeated")
+    return list(field)
+
+
+def _info(session: FakeSession) -> sessions_pb2.SessionInfo:
+    info = sessions_pb2.SessionInfo(
+        model=session.model.name,
         version=session.model.version,
         session_id=session.id,
         position=session.position,
         admitted=session.position,
     )
+    info.create_time.FromDatetime(session.create_time)
+    info.use_time.FromDatetime(session.use_time)
+    info.expire_time.FromDatetime(session.use_time + IDLE_TIMEOUT)
+    return info

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import uuid
+from dataclasses import dataclass
 
 import grpc
 
@@ -13,11 +14,26 @@ from elman.testing._refusal import Refusal
 from elman.testing._sessions import FakeSessions
 
 
+@dataclass(frozen=True)
+class Limits:
+    """Settings of the server."""
+
+    max_infer_rows: int = 1024
+    max_frame_bytes: int = 16 << 20
+
+
+DEFAULT_LIMITS = Limits()
+
+
 class World:
     """Models, sessions and faults; whoever touches them holds `lock`."""
 
-    def __init__(self, models: dict[tuple[str, str], FakeModel], token: str | None) -> None:
+    def __init__(
+        self, models: dict[tuple[str, str], FakeModel], token: str | None, limits: Limits = DEFAULT_LIMITS
+    ) -> None:
         self.models = models
+        self.limits = limits
+        self.unloaded: dict[tuple[str, str], FakeModel] = {}
         self.token = token
         self.lock = threading.RLock()
         self.changed = threading.Condition(self.lock)
@@ -37,6 +53,24 @@ class World:
         if not keep_sessions:
             self.sessions = FakeSessions()
         self.sessions.detach_all()
+
+    def load(self, name: str, version: str) -> None:
+        """Brings back what was unloaded, all versions unless one is named."""
+        for key in [key for key in self.unloaded if key[0] == name and version in ("", key[1])]:
+            self.models[key] = self.unloaded.pop(key)
+
+    def unload(self, model: FakeModel) -> None:
+        """Ends the model's sessions, and no longer serves it."""
+        key = (model.name, model.version)
+        self.unloaded[key] = self.models.pop(key)
+        self.sessions.drain(model)
+
+    def check_size(self, num_bytes: int) -> None:
+        """Raises Refusal for a message that is too large."""
+        limit = self.limits.max_frame_bytes
+        if num_bytes > limit:
+            text = f"max_frame_bytes is {limit}, and the message has {num_bytes}"
+            raise Refusal("LIMIT_REACHED", text, limit="max_frame_bytes", value=limit)
 
     def model(self, name: str, version: str) -> FakeModel:
         """A model; without a version the highest by name."""

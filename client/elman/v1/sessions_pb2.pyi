@@ -130,6 +130,7 @@ class OpenSessionsResponse(message.Message):
     REPLAY_CHUNKS_FIELD_NUMBER: builtins.int
     IDLE_TIMEOUT_FIELD_NUMBER: builtins.int
     VERSIONS_FIELD_NUMBER: builtins.int
+    RESUMED_FIELD_NUMBER: builtins.int
     server_instance: builtins.str
     """Random per server process: handles are good there only."""
     replay_chunks: builtins.int
@@ -156,6 +157,10 @@ class OpenSessionsResponse(message.Message):
     def versions(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
         """The version that each session runs on; empty where `errors` has the index."""
 
+    @builtins.property
+    def resumed(self) -> containers.RepeatedScalarFieldContainer[builtins.bool]:
+        """Whether each session existed already, at whatever position; false where it was begun, or `errors` has the index."""
+
     def __init__(
         self,
         *,
@@ -167,10 +172,11 @@ class OpenSessionsResponse(message.Message):
         replay_chunks: builtins.int = ...,
         idle_timeout: duration_pb2.Duration | None = ...,
         versions: abc.Iterable[builtins.str] | None = ...,
+        resumed: abc.Iterable[builtins.bool] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["idle_timeout", b"idle_timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["errors", b"errors", "handles", b"handles", "idle_timeout", b"idle_timeout", "positions", b"positions", "replay_chunks", b"replay_chunks", "server_instance", b"server_instance", "session_ids", b"session_ids", "versions", b"versions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["errors", b"errors", "handles", b"handles", "idle_timeout", b"idle_timeout", "positions", b"positions", "replay_chunks", b"replay_chunks", "resumed", b"resumed", "server_instance", b"server_instance", "session_ids", b"session_ids", "versions", b"versions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -202,7 +208,7 @@ class AttachSessionsRequest(message.Message):
 
 @typing.final
 class AttachSessionsResponse(message.Message):
-    """As OpenSessionsResponse."""
+    """As OpenSessionsResponse; all of them existed."""
 
     DESCRIPTOR: descriptor.Descriptor
 

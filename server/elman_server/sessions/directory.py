@@ -54,6 +54,7 @@ class OpenResult:
     handles: list[int]
     positions: list[int]
     versions: list[str]
+    resumed: list[bool]
     errors: dict[int, ServiceError] = field(default_factory=dict)
 
 
@@ -127,7 +128,7 @@ class SessionDirectory:
                 "keeps no sessions; use Infer",
                 metadata={"model": self.name},
             )
-        opened = OpenResult(ids, [0] * len(ids), [0] * len(ids), [""] * len(ids))
+        opened = OpenResult(ids, [0] * len(ids), [0] * len(ids), [""] * len(ids), [False] * len(ids))
         begin: list[int] = []
         resume: dict[Runtime, list[tuple[int, int]]] = {}
         for index, session_id in enumerate(ids):
@@ -137,6 +138,7 @@ class SessionDirectory:
                 opened.errors[index] = error
             else:
                 if place:
+                    opened.resumed[index] = True
                     resume.setdefault(place.runtime, []).append((index, place.slot))
                 else:
                     begin.append(index)

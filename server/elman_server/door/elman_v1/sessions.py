@@ -52,7 +52,7 @@ class SessionsService(sessions_pb2_grpc.SessionsServicer):
             raise InvalidInput(f"mode: expected one of 0 to 3, got {request.mode}")
         ids = _ids_to_open(request)
         opened = await self._open(request.model, ids, mode, request.version)
-        return self._fill(sessions_pb2.OpenSessionsResponse(), opened)
+        return self._fill(sessions_pb2.OpenSessionsResponse(resumed=opened.resumed), opened)
 
     @unary
     async def AttachSessions(  # noqa: N802

@@ -1,0 +1,88 @@
+"""What a caller gives to `infer`: one sequence, a list of them, or an array of sequences of one length."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import cast
+
+import numpy as np
+
+from elman._cast import ArrayLike, to_array, to_sequence
+from elman._errors import InvalidInputError
+from elman._info import ModelInfo
+from elman._packed import Index
+from elman.wire import Array
+
+
+class Form(Enum):
+    """How the sequences came, and so how their outputs go."""
+
+    SINGLE = 0  # [T, *features]
+    LIST = 1  # K of [T_k, *features]
+    EVEN = 2  # [T, K, *features]
+
+
+@dataclass(frozen=True)
+class InferInput:
+    """Checked and cast."""
+
+    form: Form
+    sequences: list[Array]  # K of [T_k, *features]
+    even_steps: int = 0  # T, if even: there may be no sequence
+
+    @property
+    def lengths(self) -> Index:
+        """[K] steps of each."""
+        return np.array([len(sequence) for sequence in self.sequences], np.intp)
+
+    def joined(self, outputs: list[Array], info: ModelInfo, is_last: bool) -> Array | list[Array]:
+        """The outputs [T_k, output_size], or [output_size] of the last steps, in the form of the input."""
+        if self.form is Form.SINGLE:
+            return outputs[0]
+        if self.form is Form.LIST:
+            return outputs
+        if outputs:
+            return np.stack(outputs, axis=0 if is_last else 1)
+        shape = (0, info.output_size) if is_last else (self.even_steps, 0, info.output_size)
+        return np.empty(shape, info.output_dtype)
+
+
+def check_infer_input(x: ArrayLike, info: ModelInfo) -> InferInput:
+    """A list is of sequences where its items have a T axis, else one sequence of its items; an array says by its axes.
+
+    Raises InvalidInputError.
+    """
+    num_axes = 1 + len(info.input_features)
+    if isinstance(x, list | tuple):
+        if not x or _depth(x) > num_axes:
+            return InferInput(Form.LIST, [_sequence(item, info, f"x[{row}]") for row, item in enumerate(x)])
+        return InferInput(Form.SINGLE, [_sequence(x, info)])
+    if len(getattr(x, "shape", ())) != num_axes + 1:
+        return InferInput(Form.SINGLE, [_sequence(x, info)])
+    values = to_array(x, info.input_dtype, "x")
+    if not len(values) or values.shape[2:] != info.input_features:
+        axes = ", ".join(["T", "K", *map(str, info.input_features)])
+        raise InvalidInputError(
+            f"x: model {info.name!r} expects [{axes}] with T >= 1 for K sequences of one length; "
+            f"got {list(values.shape)}"
+        )
+    return InferInput(Form.EVEN, [values[:, row] for row in range(values.shape[1])], len(values))
+
+
+def _depth(value: ArrayLike) -> int:
+    """Axes of what nested lists and arrays hold, as far as the first items tell."""
+    depth = 0
+    while isinstance(value, list | tuple):
+        depth += 1
+        if not value:
+            return depth
+        value = value[0]
+    return depth + len(cast("tuple[int, ...]", getattr(value, "shape", ())))
+
+
+def _sequence(value: ArrayLike, info: ModelInfo, name: str = "x") -> Array:
+    sequence, is_single = to_sequence(value, info, None, name)
+    if is_single:
+        raise InvalidInputError(f"{name}: expected a sequence with a T axis, got one step {list(sequence.shape[1:])}")
+    return sequence
