@@ -1,7 +1,8 @@
 """In a CI nothing is skipped for want of a tool: what cannot run there would never fail there."""
 
+import logging
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -39,3 +40,14 @@ def pytest_make_collect_report(
     report = yield
     fail_if_skipped(report, collector.path)
     return report
+
+
+@pytest.fixture(autouse=True)
+def _logging_is_as_before() -> Iterator[None]:
+    """A command that a test has run in this process sets up the log of the process: not for the tests after it."""
+    loggers = [logging.getLogger(name) for name in (None, "elman_server", "elman_models")]
+    levels, handlers = [logger.level for logger in loggers], list(loggers[0].handlers)
+    yield
+    loggers[0].handlers[:] = [handler for handler in loggers[0].handlers if handler in handlers]
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)

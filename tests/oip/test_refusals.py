@@ -62,7 +62,7 @@ REFUSED: dict[str, tuple[Any, str, str]] = {
     "position without an id": (request("gru", X, position=1), "INVALID_ARGUMENT", "sequence_id"),
     "start that is a number": (request("gru", X, sequence_id=1, sequence_start=1), "INVALID_ARGUMENT", "bool_param"),
     "id that is a flag": (request("gru", X, sequence_id=True), "INVALID_ARGUMENT", "int64_param or string_param"),
-    "id too long": (request("gru", X, sequence_id="x" * 129), "INVALID_ARGUMENT", "at most 128"),
+    "id too long": (request("gru", X, sequence_id="x" * 129), "INVALID_ARGUMENT", "1 to 128 characters"),
     "timeout that is a text": (request("gru", X, timeout="1s"), "INVALID_ARGUMENT", "int64_param"),
     "negative position": (request("gru", X, sequence_id=1, position=-1), "INVALID_ARGUMENT", "position"),
     "unknown return": (request("gru", X, return_="some"), "INVALID_ARGUMENT", "all, last, none"),

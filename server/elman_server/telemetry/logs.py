@@ -31,11 +31,16 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(fields, ensure_ascii=False)
 
 
-class StandardErrorHandler(logging.StreamHandler):  # type: ignore[type-arg]
-    """Writes to whatever the standard error is then."""
+class StandardErrorHandler(logging.Handler):
+    """Writes to whatever the standard error is when a record comes."""
 
-    def __init__(self) -> None:
-        super().__init__(sys.stderr)
+    def emit(self, record: logging.LogRecord) -> None:
+        """Writes one record and a line's end."""
+        try:
+            sys.stderr.write(f"{self.format(record)}\n")
+            sys.stderr.flush()
+        except Exception:  # noqa: BLE001 - as the handlers that come with Python: logging ends nothing
+            self.handleError(record)
 
 
 FORMATTERS: dict[str, Callable[[], logging.Formatter]] = {
