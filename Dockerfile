@@ -67,8 +67,9 @@ RUN python3 -m venv /build/pip && python3 -m venv --without-pip /opt/elman && \
 # Python's headers come with an image of Python's own; where Python is Debian's, they are a package.
 # hadolint ignore=DL3008
 RUN apt-get update && \
-    { [ -e "$(python3 -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h" ] || headers=python3-dev; } && \
-    apt-get install --yes --no-install-recommends g++ pkg-config libgrpc++-dev libprotobuf-dev $headers && \
+    apt-get install --yes --no-install-recommends g++ pkg-config libgrpc++-dev libprotobuf-dev && \
+    { [ -e "$(python3 -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h" ] || \
+        apt-get install --yes --no-install-recommends python3-dev; } && \
     rm -rf /var/lib/apt/lists/*
 COPY constraints.txt ./
 COPY server/native/ native/
@@ -78,8 +79,8 @@ RUN --mount=type=secret,id=pip_conf,target=/etc/pip.conf \
     PIP_CONSTRAINT=/build/constraints.txt pip/bin/pip --python /opt/elman/bin/python install --root /native \
         --no-deps --find-links /wheels --no-warn-script-location ./native && \
     mkdir -p /native/usr/local/lib && \
-    ldd /native/opt/elman/lib/python3*/site-packages/elman_native/*.so | awk '$3 ~ /^\// { print $3 }' | \
-    while read -r library; do \
+    ldd /native/opt/elman/lib/python3*/site-packages/elman_native/*.so > libraries && \
+    for library in $(awk '$3 ~ /^\// { print $3 }' libraries); do \
         grep -qx "$(basename "$library")" in-base || cp --dereference "$library" /native/usr/local/lib/; \
     done
 
