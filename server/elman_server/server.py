@@ -99,7 +99,7 @@ class Server:
         self._grpc = RpcServer(transport)
         single_rows = None
         if isinstance(transport, NativeTransport):
-            single_rows = SingleRows(transport, self._engine, self.catalogue, self.metrics)
+            single_rows = SingleRows(transport, self._engine, self.catalogue, self.metrics, self.door.callers)
         self._inference = InferenceService(self.door, single_rows)
         self._scraped: tuple[WSGIServer, threading.Thread] | None = None
         self._listener = Listener(config.listen, config.socket_permissions)

@@ -323,7 +323,7 @@ async def test_a_door_that_stops_with_frames_on_their_way_tells_the_end_of_every
         for _ in range(20):
             await stream.write(frame().SerializeToString())
     await raw.until(lambda: raw.num_come() == 32 * 20)
-    raw.door.set_room(raw.caller, 0)  # so that what is written is told at once
+    raw.door.set_room(raw.caller, 0, 0)  # so that what is written is told at once
     stopping = asyncio.create_task(asyncio.to_thread(raw.door.stop, 0.0))
     for batch in raw.batches():
         for call in batch.columns()["call"].tolist():

@@ -92,7 +92,7 @@ async def _answered(lengths: Any, finished: Any, kind: str, with_state: bool) ->
     starts, positions = RNG.integers(0, 2, n), RNG.integers(0, 1 << 40, n)
     output = RNG.standard_normal((int(lengths.sum()) if kind == "all" else f, 2), np.float32)
     h_n, c_n = (RNG.standard_normal((3, f, size), np.float32) for size in (2, 4))
-    raw.door.set_room(raw.caller, 0)  # so that what is written is told at once
+    raw.door.set_room(raw.caller, 0, 0)  # so that what is written is told at once
     raw.door.answer(
         call=np.array([call for _, call in streams], np.uint64),
         caller=np.full(n, raw.caller),
@@ -138,13 +138,13 @@ async def test_no_more_is_read_from_a_caller_than_it_has_room_for(raw: RawDoor) 
     stream, _ = await raw.stream()
     await stream.write(frame().SerializeToString())
     await raw.until(lambda: raw.num_come() == 1)
-    raw.door.set_room(raw.caller, 2)
+    raw.door.set_room(raw.caller, 2, 1)
     for _ in range(5):
         await stream.write(frame().SerializeToString())
     other = raw.channel.stream_stream(STEP)()  # what comes after it has come after those
     await raw.until(lambda: sum(kind == OPENED for _, kind, _ in raw.events) == 2)
     assert raw.num_come() == 3
-    raw.door.set_room(raw.caller, 100)
+    raw.door.set_room(raw.caller, 100, 2)
     await raw.until(lambda: raw.num_come() == 6)
     other.cancel()
 

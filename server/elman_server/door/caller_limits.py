@@ -91,6 +91,8 @@ class Callers:
         self._num_active = 0  # callers that have rows
         self.waiting = Waiting()
         """Those whose streams wait for room."""
+        self.on_gone: Callable[[Caller], None] | None = None
+        """Called with each caller that is gone."""
         self.max_rows = self.max_bytes = 0
         """At which a caller is full."""
         self._share()
@@ -136,6 +138,8 @@ class Callers:
         """Lets go of a caller that is gone."""
         if self._callers.get(caller.name) is caller:
             del self._callers[caller.name]
+            if self.on_gone:
+                self.on_gone(caller)
 
     def count_active(self, more: int) -> None:
         """A caller has rows now, or (negative) has none any more, which leaves more for the others."""

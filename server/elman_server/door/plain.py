@@ -1,14 +1,14 @@
 """The plain door: the same by `grpc.aio`'s public interface, for where the native one cannot be built. Slower."""
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Coroutine, Sequence
-from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 
 from elman_server.door.call import Call, Metadata, Received, Sent
+
+T = TypeVar("T")
 
 
 class PlainCall:
@@ -24,8 +24,8 @@ class PlainCall:
         self._loop = asyncio.get_running_loop()
         self._is_finished = False
         self._ending: asyncio.Future[tuple[grpc.StatusCode, str, Metadata, bytes | None]] = self._loop.create_future()
-        self._reading: asyncio.Task[None] | None = None
-        self._writing: asyncio.Task[None] | None = None
+        self._reading: asyncio.Task[bytes | None] | None = None
+        self._writing: asyncio.Task[bool] | None = None
 
     def peer(self) -> str:
         """The caller's address."""
@@ -38,17 +38,17 @@ class PlainCall:
 
     def receive(self, then: Received) -> None:
         """Reads one more message."""
-        self._reading = self._run(self._receive(then), partial(then, None))
+        self._reading = self._run(self._read(), then, None)
 
     def send(self, message: bytes, then: Sent) -> None:
         """Writes a message."""
-        self._writing = self._run(self._send(message, then), partial(then, False))
+        self._writing = self._run(self._write(message), then, False)
 
     def finish(
         self, code: grpc.StatusCode, details: str = "", trailing: Metadata = (), message: bytes | None = None
     ) -> None:
         """Ends the call, with a last message or without; does nothing if it has ended."""
-        if not (self.is_over or self._is_finished):
+        if not (self.is_over or self._is_finished or self._ending.done()):
             self._is_finished = True
             self._ending.set_result((code, details, trailing, message))
 
@@ -76,26 +76,28 @@ class PlainCall:
         if on_cancel and not self._is_finished:
             on_cancel()
 
-    def _run(self, coroutine: Coroutine[Any, Any, None], instead: Callable[[], None]) -> asyncio.Task[None] | None:
+    def _run(self, coroutine: Coroutine[Any, Any, T], then: Callable[[T], None], instead: T) -> asyncio.Task[T] | None:
+        # Whatever becomes of it, `then` is called: with `instead` where it fails, is cancelled or cannot begin.
         if self.is_over or self._is_finished:
             coroutine.close()
-            self._loop.call_soon(instead)
+            self._loop.call_soon(then, instead)
             return None
-        return self._loop.create_task(coroutine)
 
-    async def _receive(self, then: Received) -> None:
-        message: bytes | None = None
-        with contextlib.suppress(grpc.aio.AbortError, grpc.aio.UsageError, asyncio.CancelledError):
-            read = await self._context.read()
-            message = None if read is grpc.aio.EOF else read
-        then(message)
+        def done(task: asyncio.Task[T]) -> None:
+            has_failed = task.cancelled() or task.exception() is not None
+            then(instead if has_failed else task.result())
 
-    async def _send(self, message: bytes, then: Sent) -> None:
-        has_sent = False
-        with contextlib.suppress(grpc.aio.AbortError, grpc.aio.UsageError, asyncio.CancelledError):
-            await self._context.write(message)
-            has_sent = True
-        then(has_sent)
+        task = self._loop.create_task(coroutine)
+        task.add_done_callback(done)
+        return task
+
+    async def _read(self) -> bytes | None:
+        read = await self._context.read()
+        return None if read is grpc.aio.EOF else read
+
+    async def _write(self, message: bytes) -> bool:
+        await self._context.write(message)
+        return True
 
 
 class PlainTransport(grpc.GenericRpcHandler):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from elman_server.door.caller_limits import Caller
+from elman_server.door.caller_limits import Caller, Callers
 from elman_server.door.elman_v1.status import code_of
 from elman_server.door.elman_v1.write import write_answer
 from elman_server.door.merged_frames import (
@@ -28,7 +28,7 @@ from elman_server.door.merged_frames import (
 from elman_server.door.native import NativeCall, NativeTransport
 from elman_server.engine.engine import Engine
 from elman_server.engine.worker import Worker
-from elman_server.errors import ServiceError
+from elman_server.errors import LimitReached, ServiceError
 from elman_server.exchange.answers import Answer, failure, refusal
 from elman_server.exchange.frames import Frame, FramePart, Want
 from elman_server.models.catalogue import Catalogue
@@ -58,7 +58,9 @@ class Stream(Protocol):
 class SingleRows:
     """Between the native door's columns and the engine; on the event loop's thread."""
 
-    def __init__(self, transport: NativeTransport, engine: Engine, catalogue: Catalogue, metrics: Metrics) -> None:
+    def __init__(
+        self, transport: NativeTransport, engine: Engine, catalogue: Catalogue, metrics: Metrics, callers: Callers
+    ) -> None:
         self._door = transport.door
         self._engine = engine
         self._catalogue = catalogue
@@ -66,11 +68,11 @@ class SingleRows:
         self._streams: dict[int, Stream] = {}  # by call
         self._callers: dict[int, Caller] = {}  # by number
         self._numbers: dict[Caller, int] = {}
-        self._joined: Counter[int] = Counter()  # streams by caller
         self._full: set[int] = set()  # callers that are read no further
         self._open: set[MergedFrame] = set()
         self.draining = False
         """Whether what comes is refused, stream by stream."""
+        callers.on_gone = self._forget
         transport.on_frames = self._take
         transport.on_sent = self._sent
 
@@ -81,7 +83,6 @@ class SingleRows:
             number = self._numbers[caller] = self._door.add_caller(caller.room)
             self._callers[number] = caller
         self._streams[call.number] = stream
-        self._joined[number] += 1
         self._door.begin_frames(call.number, number)
 
     def leave(self, call: NativeCall, caller: Caller) -> None:
@@ -92,15 +93,15 @@ class SingleRows:
             FramePart(frame, np.flatnonzero(frame.columns.is_open & (frame.columns.calls == call.number)))
             for frame in self._open
         ]
-        self._engine.cancel([part for part in parts if part.rows is not None and len(part.rows)])
-        number = self._numbers[caller]
-        self._joined[number] -= 1
-        self._forget_if_done(number)
+        mine = [part for part in parts if part.rows is not None and len(part.rows)]
+        if mine:
+            self._engine.cancel(mine)
 
-    def _forget_if_done(self, number: int) -> None:
-        caller = self._callers[number]
-        if not (self._joined[number] or caller.rows):
-            del self._callers[number], self._numbers[caller], self._joined[number]
+    def _forget(self, caller: Caller) -> None:
+        # It is gone, and nothing of it is open.
+        number = self._numbers.pop(caller, None)
+        if number is not None:
+            del self._callers[number]
             self._full.discard(number)
             self._door.remove_caller(number)
 
@@ -112,10 +113,12 @@ class SingleRows:
         now = self._engine.clock.now()
         try:
             self._take_groups(batch, columns, models, now)
+        except Exception as error:  # noqa: BLE001 - it ends the streams, and is told there
+            self._end_by(error, columns["call"])
         finally:
-            for number in np.unique(columns["caller"]).tolist():
+            for number, num_taken in Counter(columns["caller"].tolist()).items():
                 if number in self._callers:
-                    self.settle(self._callers[number])
+                    self.settle(self._callers[number], num_taken)
 
     def _take_groups(self, batch: "FrameBatch", columns: dict[str, NDArray[Any]], models: I64, now: float) -> None:
         for rows, kind in groups(columns, models):
@@ -143,6 +146,8 @@ class SingleRows:
         good &= columns["dim_0"][rows] == kind.length
         if spec.features:
             good &= columns["dim_1"][rows] == spec.features[0]
+        # What came before its stream was ended is not run.
+        good &= np.array([call in self._streams for call in columns["call"][rows].tolist()])
         return good
 
     def _take_alone(self, batch: "FrameBatch", row: int, call: int) -> None:
@@ -186,6 +191,8 @@ class SingleRows:
     def on_result(self, frame: Frame, answer: Answer) -> None:
         """Sends each row of an answer of the engine's to its stream."""
         merged = cast(MergedFrame, frame)
+        if merged not in self._open:  # it was ended with the engine
+            return
         try:
             self._deliver(merged, answer)
         except Exception as error:  # noqa: BLE001 - it ends the streams, and is told there
@@ -201,10 +208,12 @@ class SingleRows:
         if answer.frame_error is not None:
             for row in np.flatnonzero(frame.columns.is_open).tolist():
                 self._refuse(frame, row, refusal(answer.frame_error), answer.frame_error)
-        for row, error in answer.errors:
-            self._refuse(frame, row, failure(((0, error),)), error)
         if len(answer.lengths):
             self._answer(frame, answer)
+        for row, error in answer.errors:
+            # What no queue had room for is a frame refused, as it is where a frame comes alone.
+            is_whole = isinstance(error, LimitReached)
+            self._refuse(frame, row, refusal(error) if is_whole else failure(((0, error),)), error)
         if not frame.open_rows:
             self._open.discard(frame)
 
@@ -216,7 +225,6 @@ class SingleRows:
         num_bytes = tensor_bytes(answer, finished, frame.want)
         calls, callers = frame.columns.calls[rows], frame.columns.callers[rows]
         self._charge(callers, np.zeros(len(rows), np.int64), num_bytes - finished * frame.columns.row_bytes)
-        self._end(frame, rows[finished], "OK")
         self._door.answer(
             call=calls,
             caller=callers,
@@ -231,6 +239,7 @@ class SingleRows:
             h_n=answer.h_n,
             c_n=answer.c_n,
         )
+        self._end(frame, rows[finished], "OK")
 
     def _refuse(self, frame: MergedFrame, row: int, answer: Answer, error: ServiceError) -> None:
         columns = frame.columns
@@ -241,7 +250,11 @@ class SingleRows:
         self._door.answer_frame(call, caller, message, 1, 0)
 
     def _fail(self, frame: MergedFrame, error: Exception) -> None:
-        for call in np.unique(frame.columns.calls[frame.columns.is_open]).tolist():
+        self._end_by(error, frame.columns.calls[frame.columns.is_open])
+        self._open.discard(frame)
+
+    def _end_by(self, error: Exception, calls: U64) -> None:
+        for call in np.unique(calls).tolist():
             stream = self._streams.get(call)
             if stream is not None:
                 stream.meet_bug(error)
@@ -264,10 +277,12 @@ class SingleRows:
             return
         caller.add(rows, num_bytes)
 
-    def settle(self, caller: Caller) -> None:
-        """Has the door read as much more of the caller as it has room for."""
-        number, room = self._numbers[caller], caller.room
-        self._door.set_room(number, room)
+    def settle(self, caller: Caller, num_taken: int = 0) -> None:
+        """Has the door read as much more of the caller as it has room for; so many messages more were taken in."""
+        number, room = self._numbers.get(caller), caller.room
+        if number is None:  # it is gone
+            return
+        self._door.set_room(number, room, num_taken)
         if not room and number not in self._full:
             self._full.add(number)
             caller.when_room(partial(self._read_on, number, caller))
@@ -280,5 +295,3 @@ class SingleRows:
     def _sent(self, sent: list[tuple[int, int, int]]) -> None:
         for number, rows, num_bytes in sent:
             self._count(number, -rows, -num_bytes)
-            if number in self._callers:
-                self._forget_if_done(number)

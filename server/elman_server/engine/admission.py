@@ -1,5 +1,6 @@
 """Admission: frames become queued chunks, all of those that arrived together in one go."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -70,6 +71,13 @@ class Admission:
             ("max_queue_bytes", limits.max_queue_bytes, runtime.queue_bytes + bytes_before, num_bytes),
         )
 
+    def _free_rows(self, row_bytes: int, rows_before: int, bytes_before: int) -> int:
+        # How many more of that size may wait.
+        runtime, limits = self._runtime, self._runtime.limits
+        by_rows = limits.max_queue_rows - runtime.queue_rows - rows_before
+        by_bytes = (limits.max_queue_bytes - runtime.queue_bytes - bytes_before) // max(1, row_bytes)
+        return max(0, min(by_rows, by_bytes))
+
     def _groups(self, frames: list[Frame]) -> list[list[Frame]]:
         # Frames go together unless one has chunks longer than a slice: their data outlives that of the others.
         if len(frames) > 1 and any(frame.longest > self._runtime.limits.max_slice for frame in frames):
@@ -83,10 +91,14 @@ class Admission:
             self._runtime.metrics.reject(error.reason, frames[index].num_rows)
             self._result_queue.refuse(frames[index], error)
         barred = None if self._good_values(arrivals.data).all() else self._barred(frames)
+        crowded = self._crowded(arrivals)
+        if crowded:
+            barred = np.zeros(len(arrivals.lengths), np.bool_) if barred is None else barred
+            barred[list(crowded)] = True
         rows = self._take_in(arrivals, barred)
         if rows.num_taken < len(rows.outcome):
             for r in np.flatnonzero(rows.outcome > REFUSED).tolist():
-                self._answer_odd(arrivals, rows, r)
+                self._answer_odd(arrivals, rows, r, crowded)
 
     def _take_in(self, arrivals: Arrivals, barred: Flags | None) -> Rows:
         block, arrivals.table["at"] = self._runtime.inputs.add(arrivals.data, arrivals.frames)
@@ -101,6 +113,8 @@ class Admission:
             error: ServiceError | None
             if self._runtime.unloading:
                 error = Draining(f"model {self._runtime.spec.name!r} is being unloaded")
+            elif frame.owners is not None:  # its rows are refused one by one
+                error = None
             else:
                 error = self.check_room(frame.num_rows, frame.num_bytes, rows, num_bytes)
             if error:
@@ -108,6 +122,24 @@ class Admission:
             else:
                 rows, num_bytes = rows + frame.num_rows, num_bytes + frame.num_bytes
         return refused
+
+    def _crowded(self, arrivals: Arrivals) -> dict[int, LimitReached]:
+        # Rows of merged frames that the queue has no room for, of all; those before them have it.
+        if self.check_room(len(arrivals.lengths), arrivals.data.nbytes) is None:
+            return {}
+        crowded: dict[int, LimitReached] = {}
+        rows = num_bytes = 0
+        refused, ends = arrivals.table["refused"].tolist(), arrivals.table["end"].tolist()
+        for frame, is_refused, end in zip(arrivals.frames, refused, ends, strict=True):
+            count = 0 if is_refused else frame.num_rows
+            row_bytes = frame.num_bytes // frame.num_rows
+            if frame.owners is not None:
+                count = min(count, self._free_rows(row_bytes, rows, num_bytes))
+                error = self.check_room(1, row_bytes, rows + count, num_bytes + count * row_bytes)
+                if error and not is_refused:
+                    crowded |= dict.fromkeys(range(end - frame.num_rows + count, end), error)
+            rows, num_bytes = rows + count, num_bytes + count * row_bytes
+        return crowded
 
     def _barred(self, frames: list[Frame]) -> Flags:
         # [R] rows with values that must not be run.
@@ -122,13 +154,14 @@ class Admission:
             return np.ones(1, np.bool_)
         return np.isfinite(data)
 
-    def _answer_odd(self, arrivals: Arrivals, rows: Rows, r: int) -> None:
+    def _answer_odd(self, arrivals: Arrivals, rows: Rows, r: int, crowded: Mapping[int, LimitReached]) -> None:
         frame, row = arrivals.frame_of(r)
         try:
             if rows.outcome[r] == STALE:
                 raise self._stale(int(frame.handles[row]))
             if rows.outcome[r] == INVALID:
-                raise InvalidInput(self._bad_value(row))
+                # Merged rows are frames of one row to those who sent them.
+                raise crowded.get(r) or InvalidInput(self._bad_value(row if frame.owners is None else 0))
             self._repeats.answer(frame, row, int(rows.slots[r]), int(rows.begins[r]), int(rows.admitted[r]))
         except ServiceError as error:
             self._runtime.metrics.reject(error.reason)

@@ -223,7 +223,7 @@ class Engine:
         )
 
     def _is_for_loop(self, launch: Launch) -> bool:
-        messages = len(launch.worker.runtime.frames.items())
+        messages = sum(1 if f.owners is None else f.num_rows for _, f in launch.worker.runtime.frames.items())
         quick = min(QUICK_SECONDS + messages * MESSAGE_SECONDS, MAX_LOOP_SECONDS)
         return self._may_run_on_loop and launch.expected_seconds <= quick
 

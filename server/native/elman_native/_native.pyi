@@ -128,5 +128,6 @@ class Door:
     def remove_caller(self, caller: int) -> None:
         """It has no calls any more."""
 
-    def set_room(self, caller: int, room: int) -> None:
-        """How many messages of its calls may be read from now on. With 0, what is written to it wakes the loop."""
+    def set_room(self, caller: int, room: int, num_taken: int) -> None:
+        """`num_taken` more messages of its calls are taken in, and `room` more may come: read, and not taken in yet.
+        With 0, what is written to it wakes the loop."""

@@ -100,14 +100,13 @@ void Call::OnReadDone(bool ok) {
     door_->events().Push({number_, EventKind::kReadAll});
     return;
   }
+  if (reads_on) caller_->Count();  // before Python can have taken it in
   if (!reads_on || !PushIfSingleRow(&message)) {
     Event event{number_, EventKind::kReceived};
     event.message = std::move(message);
     door_->events().Push(std::move(event));
   }
-  if (!reads_on) return;
-  caller_->Count();
-  ReadOn();
+  if (reads_on) ReadOn();
 }
 
 void Call::OnWriteDone(bool ok) {

@@ -6,25 +6,27 @@ namespace elman {
 
 bool Caller::IsFull() {
   std::lock_guard<std::mutex> lock(mutex_);
-  return room_ <= 0;
+  return waiting_ >= room_;
 }
 
 void Caller::Count() {
   std::lock_guard<std::mutex> lock(mutex_);
-  --room_;
+  ++waiting_;
 }
 
 bool Caller::PauseIfFull(const std::shared_ptr<Call>& call) {
   std::lock_guard<std::mutex> lock(mutex_);
-  if (room_ <= 0) paused_.push_back(call);
-  return room_ <= 0;
+  const bool is_full = waiting_ >= room_;
+  if (is_full) paused_.push_back(call);
+  return is_full;
 }
 
-std::vector<std::weak_ptr<Call>> Caller::SetRoom(int64_t room) {
+std::vector<std::weak_ptr<Call>> Caller::SetRoom(int64_t room, int64_t num_taken) {
   std::lock_guard<std::mutex> lock(mutex_);
   room_ = room;
+  waiting_ -= num_taken;
   std::vector<std::weak_ptr<Call>> paused;
-  if (room_ > 0) paused.swap(paused_);
+  if (waiting_ < room_) paused.swap(paused_);
   return paused;
 }
 

@@ -164,6 +164,7 @@ void AnswerFrame(Door& door, uint64_t number, int64_t caller, const py::bytes& m
     call->Answer({BufferOf(message), false, num_rows, num_bytes});
   } else {
     door.callers().AddSent(caller, num_rows, num_bytes);
+    door.events().Wake();  // no event of the call's follows
   }
 }
 
@@ -257,10 +258,10 @@ void Answer(Door& door, const Array<uint64_t>& call, const Array<int64_t>& calle
   SendAnswers(&door, c);
 }
 
-void SetRoom(Door& door, int64_t number, int64_t room) {
+void SetRoom(Door& door, int64_t number, int64_t room, int64_t num_taken) {
   const auto caller = door.callers().Find(number);
   if (!caller) return;
-  for (const auto& paused : caller->SetRoom(room)) {
+  for (const auto& paused : caller->SetRoom(room, num_taken)) {
     if (const auto call = paused.lock()) call->ReadOn();
   }
   // What was written before it was full woke nobody, and is perhaps what makes room.
@@ -305,5 +306,5 @@ PYBIND11_MODULE(_native, module) {
           "add_caller", [](Door& door, int64_t room) { return door.callers().Add(room)->number(); }, py::arg("room"))
       .def(
           "remove_caller", [](Door& door, int64_t number) { door.callers().Remove(number); }, py::arg("caller"))
-      .def("set_room", &elman::SetRoom, py::arg("caller"), py::arg("room"), release);
+      .def("set_room", &elman::SetRoom, py::arg("caller"), py::arg("room"), py::arg("num_taken"), release);
 }

@@ -88,13 +88,16 @@ class StepStream(Stream[Reply]):
     def _read_on(self) -> None:
         if self._single_rows is None:
             super()._read_on()
-        elif self._joined:
-            self._single_rows.settle(self._caller)
-        else:
+        elif not self._joined:  # else the door reads on by itself
             self._joined = True
             call = cast(NativeCall, self._call)
-            call.receive_all(self._received)
+            call.receive_all(self._received_among)
             self._single_rows.join(call, self, self._caller)
+
+    def _received_among(self, data: bytes | None) -> None:
+        self._received(data)
+        if self._single_rows and data is not None:
+            self._single_rows.settle(self._caller, num_taken=1)
 
     def _end_if_done(self) -> None:
         if not (self._is_idle or self._waits_for_idle) and (self._read_all or self.draining):
