@@ -57,6 +57,33 @@ RUN pip/bin/pip --python /opt/elman/bin/python install --root /packages --no-ind
         ./models ./client ./server
 
 
+# The native door. The compiler stays behind here; /native has the extension, and the libraries that it takes and the
+# base image lacks. Without this stage's line in the last one the server runs all the same, with its plain door.
+FROM ${PYTHON_IMAGE} AS native
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
+WORKDIR /build
+RUN python3 -m venv /build/pip && python3 -m venv --without-pip /opt/elman && \
+    find /lib/*-linux-gnu /usr/lib/*-linux-gnu -name '*.so*' -printf '%f\n' > in-base
+# Python's headers come with an image of Python's own; where Python is Debian's, they are a package.
+# hadolint ignore=DL3008
+RUN apt-get update && \
+    { [ -e "$(python3 -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h" ] || headers=python3-dev; } && \
+    apt-get install --yes --no-install-recommends g++ pkg-config libgrpc++-dev libprotobuf-dev $headers && \
+    rm -rf /var/lib/apt/lists/*
+COPY constraints.txt ./
+COPY server/native/ native/
+RUN --mount=type=secret,id=pip_conf,target=/etc/pip.conf \
+    --mount=type=secret,id=ca_bundle,target=/etc/ssl/certs/ca-certificates.crt \
+    --mount=type=bind,source=deploy/wheels,target=/wheels \
+    PIP_CONSTRAINT=/build/constraints.txt pip/bin/pip --python /opt/elman/bin/python install --root /native \
+        --no-deps --find-links /wheels --no-warn-script-location ./native && \
+    mkdir -p /native/usr/local/lib && \
+    ldd /native/opt/elman/lib/python3*/site-packages/elman_native/*.so | awk '$3 ~ /^\// { print $3 }' | \
+    while read -r library; do \
+        grep -qx "$(basename "$library")" in-base || cp --dereference "$library" /native/usr/local/lib/; \
+    done
+
+
 FROM ${PYTHON_IMAGE}
 LABEL org.opencontainers.image.title="elman" \
       org.opencontainers.image.description="gRPC inference server for stacked recurrent networks" \
@@ -68,6 +95,8 @@ RUN useradd --no-log-init --no-create-home --home-dir /tmp --shell /usr/sbin/nol
         /usr/local/lib/python3*/site-packages/pip* /usr/local/lib/python3*/site-packages/setuptools* \
         /usr/local/lib/python3*/site-packages/wheel*
 COPY --from=dependencies /opt/elman /opt/elman
+COPY --from=native /native /
+RUN ldconfig
 COPY --from=packages /packages /
 COPY models/bundles /models
 

@@ -3,27 +3,39 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 PACKAGES = models/elman_models client/elman server/elman_server bench examples/demo.py
 INSTALLED = $(VENV)/.installed
+# Made where the native door is; without what it takes to build it, asked for anew each time.
+NATIVE = $(VENV)/.native
+NATIVE_SOURCES = $(shell find server/native -type f)
 
-.PHONY: install format lint test bench proto demo serve containers clean
+.PHONY: install format lint test native-asan bench proto demo serve containers clean
 
-install: $(INSTALLED)
+install: $(INSTALLED) $(NATIVE)
 
 $(INSTALLED): install.sh constraints.txt requirements-dev.txt models/pyproject.toml client/pyproject.toml server/pyproject.toml
 	VENV=$(VENV) ./install.sh
 	@touch $@
 
+$(NATIVE): $(INSTALLED) $(NATIVE_SOURCES)
+	VENV=$(VENV) server/native/install.sh
+
 format: install  ## Formats everything that is written by hand.
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+	$(BIN)/clang-format -i server/native/src/*
 
-lint: install  ## Style, types, and that the stubs are those of the contract.
+lint: install  ## Style, types, which room imports which, and that the stubs are those of the contract.
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/clang-format --dry-run --Werror server/native/src/*
 	$(BIN)/mypy $(PACKAGES)
+	$(BIN)/lint-imports
 	PATH=$(BIN):$$PATH proto/check.sh
 
 test: install  ## Every test.
 	$(BIN)/python -m pytest
+
+native-asan: install  ## The native door's tests under the address and undefined-behaviour sanitizers, then under the thread sanitizer.
+	VENV=$(VENV) server/native/sanitize.sh
 
 bench: install  ## The short benchmark: minutes.
 	$(BIN)/python -m bench

@@ -14,9 +14,9 @@ from bench.median import median
 from bench.progress import rounds
 from bench.result import Figure, Result
 from bench.serving import Served, serve, serve_module
-from elman_server.bench.load import Load
-from elman_server.bench.plot import Line, Plot
-from elman_server.bench.table import Table
+from elman_server.loadgen.load import Load
+from elman_server.loadgen.plot import Line, Plot
+from elman_server.loadgen.table import Table
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import grpc
 from bench.bare_server import serve_bare
 from bench.echo import GREETING, answer_of
 from bench.kernel import Kernel
-from elman_server.bench.event_loop import loop_factory
+from elman_server.loadgen.event_loop import loop_factory
 
 MAX_ROWS = 4096
 

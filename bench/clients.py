@@ -8,10 +8,10 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from typing import ParamSpec, TypeVar
 
-from elman_server.bench import generator
-from elman_server.bench.load import Load
-from elman_server.bench.outcome import Outcome
-from elman_server.bench.reading import Probe
+from elman_server.loadgen import generator
+from elman_server.loadgen.load import Load
+from elman_server.loadgen.outcome import Outcome
+from elman_server.loadgen.reading import Probe
 
 P = ParamSpec("P")
 T = TypeVar("T")

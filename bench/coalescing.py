@@ -20,7 +20,7 @@ from bench.result import Bar, Figure, Result
 from bench.serving import Served, serve
 from elman import wire
 from elman.v1 import inference_pb2, inference_pb2_grpc
-from elman_server.bench.generator import run_loop
+from elman_server.loadgen.generator import run_loop
 
 
 @dataclass(frozen=True)

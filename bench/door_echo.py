@@ -10,8 +10,8 @@ import asyncio
 from bench.bare_server import serve_bare_on_door
 from bench.echo import GREETING, answer_of, main
 from elman.v1 import inference_pb2
-from elman_server.rpc.call import Call
-from elman_server.rpc.context import Context
+from elman_server.door.call import Call
+from elman_server.door.context import Context
 
 
 class DoorEcho:
@@ -26,7 +26,7 @@ class DoorEcho:
 
 
 class EchoStream:
-    """Reads, writes, and so on: reading on before the answer is sent, as `elman_server.stream` does, costs as much."""
+    """Reads, writes, and so on: reading on before the answer is sent, as the server's streams do, costs as much."""
 
     def __init__(self, call: Call, answer: inference_pb2.StepResponse) -> None:
         self._call = call

@@ -16,7 +16,7 @@ import numpy as np
 from bench.bare_server import Step, serve_bare
 from elman import wire
 from elman.v1 import inference_pb2
-from elman_server.bench.event_loop import loop_factory
+from elman_server.loadgen.event_loop import loop_factory
 
 GREETING = inference_pb2.StepResponse(server_instance="echo")
 

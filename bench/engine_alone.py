@@ -9,16 +9,16 @@ from typing import Any, cast
 import numpy as np
 
 from elman_models.stack import Stack
-from elman_server.answers import Answer
-from elman_server.clock import Clock
-from elman_server.config import Limits
-from elman_server.engine import Engine
-from elman_server.frames import Frame, Want
-from elman_server.handles import HandleKey
-from elman_server.metrics import Metrics
-from elman_server.runtime import Runtime
-from elman_server.tombstones import Tombstones
-from elman_server.worker import Worker
+from elman_server.config.server_config import Limits
+from elman_server.engine.engine import Engine
+from elman_server.engine.worker import Worker
+from elman_server.exchange.answers import Answer
+from elman_server.exchange.clock import Clock
+from elman_server.exchange.frames import Frame, Want
+from elman_server.models.runtime import Runtime
+from elman_server.sessions.handles import HandleKey
+from elman_server.sessions.tombstones import Tombstones
+from elman_server.telemetry.metrics import Metrics
 
 WARM_UP = 20
 """Frames before the clock runs."""
@@ -32,7 +32,7 @@ class EngineAlone:
         metrics = Metrics().of(stack.spec.name, stack.spec.version)
         runtime = Runtime(stack, 1, HandleKey(), Limits(), Tombstones(1), metrics)
         self._engine = Engine(cast(asyncio.AbstractEventLoop, _NoLoop()), Clock(), on_loop=False)
-        self._worker = Worker(runtime, self._engine.delivery)
+        self._worker = Worker(runtime, self._engine.result_queue)
         self._engine.add(self._worker)
         slots = runtime.sessions.take(sessions, 0.0)
         runtime.sessions.own(slots, "", list(map(str, slots.tolist())))
@@ -62,7 +62,7 @@ class EngineAlone:
             want=Want.ALL,
             want_state=False,
             deadline=math.inf,
-            asker=_Nobody(),
+            sink=_Nobody(),
             arrived=self._engine.clock.now(),
         )
         self._worker.admission.admit([frame])
@@ -74,4 +74,4 @@ class _NoLoop:
 
 
 class _Nobody:
-    def deliver(self, frame: Frame, answer: Answer) -> None: ...
+    def on_result(self, frame: Frame, answer: Answer) -> None: ...

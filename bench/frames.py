@@ -17,8 +17,8 @@ from bench.median import median
 from bench.progress import rounds
 from bench.result import Bar, Figure, Result
 from bench.serving import Served, serve
-from elman_server.bench.generator import run_loop
-from elman_server.bench.load import Load
+from elman_server.loadgen.generator import run_loop
+from elman_server.loadgen.load import Load
 
 BARS = {"float32": 0.8, "bfloat16": 0.6}
 

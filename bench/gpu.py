@@ -26,7 +26,7 @@ from elman_models.plans.measure import Effort, interleaved, stopwatch
 from elman_models.plans.table import Shape
 from elman_models.plans.warm_up import sample
 from elman_models.plans.workshop import Workshop
-from elman_server.bench.machine import date_now
+from elman_server.loadgen.machine import date_now
 
 CUDA = torch.device("cuda")
 BARE = "torch.nn"

@@ -19,8 +19,8 @@ from bench.bundles import NAME, write_model
 from bench.clients import clients
 from bench.effort import SHORT
 from bench.serving import serve
-from elman_server.bench.load import Load
-from elman_server.bench.table import Table
+from elman_server.loadgen.load import Load
+from elman_server.loadgen.table import Table
 
 SAMPLES_PER_SECOND = 200
 OWN = re.compile(r"(\w+) \((?:.*/)?((?:elman_server|elman_models|elman)/[\w/]+\.py)")

@@ -13,9 +13,9 @@ from bench.progress import rounds, say
 from bench.result import Bar, Figure, Result
 from bench.serving import Served, serve
 from elman.v1 import sessions_pb2, sessions_pb2_grpc
-from elman_server.bench.connection import MAX_IDS, Connection
-from elman_server.bench.generator import run_loop
-from elman_server.bench.load import Load
+from elman_server.loadgen.connection import MAX_IDS, Connection
+from elman_server.loadgen.generator import run_loop
+from elman_server.loadgen.load import Load
 
 
 @dataclass(frozen=True)

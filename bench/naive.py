@@ -17,7 +17,7 @@ import torch
 from bench.bare_server import serve_bare
 from elman.v1 import inference_pb2, tensor_pb2
 from elman_models import find_bundles, read_spec, read_weights
-from elman_server.bench.event_loop import loop_factory
+from elman_server.loadgen.event_loop import loop_factory
 
 Hx = tuple[torch.Tensor, torch.Tensor]
 

@@ -9,10 +9,10 @@ from bench.effort import Effort
 from bench.progress import say
 from bench.result import Bar, Figure, Result
 from bench.serving import Served, serve
-from elman_server.bench.lengths import Lengths
-from elman_server.bench.load import Load
-from elman_server.bench.outcome import Outcome
-from elman_server.bench.reading import Reading
+from elman_server.loadgen.lengths import Lengths
+from elman_server.loadgen.load import Load
+from elman_server.loadgen.outcome import Outcome
+from elman_server.loadgen.reading import Reading
 
 DISTRIBUTIONS = ("uniform:1:16", "geometric:8", "uniform:1:100")
 STREAMS = 4

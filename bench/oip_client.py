@@ -10,7 +10,7 @@ import numpy as np
 
 from elman import wire
 from elman.v1 import inference_pb2, sessions_pb2, sessions_pb2_grpc
-from elman_server.oip.stubs import grpc_service_pb2 as pb
+from elman_server.door.oip.stubs import grpc_service_pb2 as pb
 
 Key = Callable[[bytes], int]
 """Which sequence a response answers; -1: none. Raises RuntimeError for an error."""

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from elman_server.bench.reading import Probe, cpu_seconds_of
+from elman_server.loadgen.reading import Probe, cpu_seconds_of
 
 STOP_SECONDS = 60
 ADDRESS = re.compile(r" on (127\.0\.0\.1:\d+)")
@@ -44,21 +44,25 @@ class Served:
 
 
 @contextmanager
-def serve(models: Path, *options: str, cores: set[int] | None = None) -> Iterator[Served]:
-    """`elman-server serve` on free ports."""
+def serve(models: Path, *options: str, cores: set[int] | None = None, source: Path | None = None) -> Iterator[Served]:
+    """`elman-server serve` on free ports; `source`: of another checkout than this one."""
     own = ("--models", str(models), "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0")
-    with serve_module("elman_server", "serve", *own, *ONE_THREAD, *options, cores=cores) as served:
+    with serve_module("elman_server", "serve", *own, *ONE_THREAD, *options, cores=cores, source=source) as served:
         yield served
 
 
 @contextmanager
-def serve_module(module: str, *arguments: str, cores: set[int] | None = None) -> Iterator[Served]:
+def serve_module(
+    module: str, *arguments: str, cores: set[int] | None = None, source: Path | None = None
+) -> Iterator[Served]:
     """A module run as a server, which prints one line that ends its start: "... on HOST:PORT ...".
 
     Raises:
         RuntimeError: it ended, or said something else.
     """
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    if source:
+        environment["PYTHONPATH"] = os.pathsep.join(str(source / name) for name in ("models", "client", "server"))
     command = [sys.executable, "-m", module, *arguments]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
     try:

@@ -10,9 +10,9 @@ from bench.median import median
 from bench.progress import rounds
 from bench.result import Bar, Figure, Result
 from bench.serving import Served, serve
-from elman_server.bench.lengths import Lengths
-from elman_server.bench.load import Load
-from elman_server.bench.outcome import Outcome
+from elman_server.loadgen.lengths import Lengths
+from elman_server.loadgen.load import Load
+from elman_server.loadgen.outcome import Outcome
 
 CALLERS = 32
 PACE = 0.4

@@ -12,10 +12,10 @@ from bench.median import median
 from bench.progress import rounds, say
 from bench.result import Bar, Figure, Result
 from bench.serving import Served, serve, serve_module
-from elman_server.bench.load import Load
-from elman_server.bench.outcome import Outcome
-from elman_server.bench.plot import Line, Plot
-from elman_server.bench.table import Table
+from elman_server.loadgen.load import Load
+from elman_server.loadgen.outcome import Outcome
+from elman_server.loadgen.plot import Line, Plot
+from elman_server.loadgen.table import Table
 
 LIMIT = 1.25
 MESSAGE_UNIT = "us of processor time per message"

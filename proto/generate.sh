@@ -11,6 +11,6 @@ protoc=("$python" -m grpc_tools.protoc -Iproto -I"$common")
   proto/elman/v1/{models,sessions,inference}.proto
 # The Open Inference Protocol's stubs belong to the server alone. protoc's VIRTUAL=REAL paths put them where they are
 # imported from, so nothing is rewritten.
-stubs=elman_server/oip/stubs
+stubs=elman_server/door/oip/stubs
 "$python" -m grpc_tools.protoc -I"$stubs=proto/inference" --python_out=server --grpc_python_out=server \
   --mypy_out=quiet,readable_stubs:server --mypy_grpc_out=quiet:server "$stubs/grpc_service.proto"

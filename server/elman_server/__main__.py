@@ -2,6 +2,6 @@
 
 import sys
 
-from elman_server.cli import main
+from elman_server.cli.main import main
 
 sys.exit(main())

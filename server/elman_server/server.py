@@ -24,30 +24,30 @@ from elman.v1 import (
     sessions_pb2_grpc,
 )
 from elman_models.fingerprint import check_distinct, read_specs
-from elman_server.catalog import Catalog
-from elman_server.clock import Clock
-from elman_server.config import ServerConfig
-from elman_server.detached import detached
-from elman_server.door import NOT_SERVING, SERVING, Door
-from elman_server.engine import Engine
+from elman_server.config.address import Address
+from elman_server.config.server_config import ServerConfig
+from elman_server.door.choice import choose, make_transport
+from elman_server.door.door import NOT_SERVING, SERVING, Door
+from elman_server.door.elman_v1.inference import InferenceService
+from elman_server.door.elman_v1.models import ModelsService
+from elman_server.door.elman_v1.sessions import SessionsService
+from elman_server.door.listener import Listener, PortInUseError
+from elman_server.door.native import NativeTransport
+from elman_server.door.oip.service import OpenInferenceService
+from elman_server.door.oip.stubs import grpc_service_pb2, grpc_service_pb2_grpc
+from elman_server.door.rpc_server import RpcServer
+from elman_server.door.single_rows import SingleRows
+from elman_server.engine.engine import Engine
+from elman_server.engine.jit_warm_up import warm_up_jit
 from elman_server.errors import EngineFailed
-from elman_server.listen import Address
-from elman_server.listener import Listener, PortInUseError
-from elman_server.metrics import Metrics
-from elman_server.oip.service import OpenInferenceService
-from elman_server.oip.stubs import grpc_service_pb2, grpc_service_pb2_grpc
-from elman_server.preparation import Preparation
-from elman_server.rehearsal import rehearse
-from elman_server.remeasuring import Remeasuring
-from elman_server.rpc.choice import choose, make_transport
-from elman_server.rpc.native import NativeTransport
-from elman_server.rpc.server import RpcServer
-from elman_server.scrape import ScrapedRegistry
-from elman_server.service import InferenceService
-from elman_server.service_models import ModelsService
-from elman_server.service_sessions import SessionsService
-from elman_server.single_rows import SingleRows
-from elman_server.traffic import Traffic
+from elman_server.exchange.clock import Clock
+from elman_server.exchange.detached import detached
+from elman_server.models.catalogue import Catalogue
+from elman_server.models.loading import Preparation
+from elman_server.models.remeasuring import Remeasuring
+from elman_server.models.traffic import Traffic
+from elman_server.telemetry.metrics import Metrics
+from elman_server.telemetry.scrape import ScrapedRegistry
 
 log = logging.getLogger(__name__)
 
@@ -87,9 +87,9 @@ class Server:
         self._engine = Engine(asyncio.get_running_loop(), Clock())
         self._traffic = Traffic(self.metrics)
         self._preparation = Preparation(config, device, self._traffic)
-        self.catalog = Catalog(config.models, self._preparation, config.limits, self._engine, self.metrics)
-        self.catalog.remeasuring = Remeasuring(self._engine, self._traffic, self._preparation.again)
-        self.door = Door(self._engine, self.catalog, self.metrics)
+        self.catalogue = Catalogue(config.models, self._preparation, config.limits, self._engine, self.metrics)
+        self.catalogue.remeasuring = Remeasuring(self._engine, self._traffic, self._preparation.again)
+        self.door = Door(self._engine, self.catalogue, self.metrics)
         self._open_inference = OpenInferenceService(
             self.door, strict_order=config.oip_strict_order, optional_inputs=config.oip_optional_inputs
         )
@@ -99,7 +99,7 @@ class Server:
         self._grpc = RpcServer(transport)
         single_rows = None
         if isinstance(transport, NativeTransport):
-            single_rows = SingleRows(transport, self._engine, self.catalog, self.metrics)
+            single_rows = SingleRows(transport, self._engine, self.catalogue, self.metrics)
         self._inference = InferenceService(self.door, single_rows)
         self._scraped: tuple[WSGIServer, threading.Thread] | None = None
         self._listener = Listener(config.listen, config.socket_permissions)
@@ -164,7 +164,7 @@ class Server:
     async def _compile(self) -> None:
         began = time.monotonic()
         log.info("making ready: the first start on a machine compiles for some seconds")
-        await detached(rehearse)
+        await detached(warm_up_jit)
         log.info("made ready in %.1f s", time.monotonic() - began)
 
     async def _load(self, bundles: Sequence[Path]) -> None:
@@ -175,7 +175,7 @@ class Server:
         log.info("loading %d models from %s", len(bundles), self._config.models)
         with self._preparation.over(len(bundles)):
             for bundle in bundles:
-                await self.catalog.load(bundle)
+                await self.catalogue.load(bundle)
         log.info("loaded %d models in %.1f s", len(bundles), time.monotonic() - began)
 
     async def stop(self) -> None:
@@ -207,7 +207,7 @@ class Server:
         self.failed.set()
 
     async def _serve_no_more(self) -> None:
-        for name in ("", *SERVICES[:4], *self.catalog.families):
+        for name in ("", *SERVICES[:4], *self.catalogue.directories):
             await self.door.health.set(name, NOT_SERVING)
 
     def _register(self) -> None:

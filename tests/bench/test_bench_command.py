@@ -10,8 +10,8 @@ from bench.bundles import NAME, write_model
 from bench.effort import TINY
 from bench.serving import Served, serve
 
-from elman_server.bench.machine import Machine
-from elman_server.cli import main
+from elman_server.cli.main import main
+from elman_server.loadgen.machine import Machine
 
 QUICK = ("--warm-up", "0.1", "--seconds", "0.3", "--seeds", "2", "--model", NAME)
 

@@ -13,9 +13,9 @@ from bench.report import Report, write
 from bench.result import Result
 from bench.serving import serve_module
 
-from elman_server.bench import generator
-from elman_server.bench.load import Load
-from elman_server.bench.machine import this_machine
+from elman_server.loadgen import generator
+from elman_server.loadgen.load import Load
+from elman_server.loadgen.machine import this_machine
 
 BARS = {
     "latency": 1,

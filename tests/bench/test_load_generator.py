@@ -5,12 +5,12 @@ import pytest
 
 from elman import wire
 from elman.v1 import inference_pb2
-from elman_server.bench.frame_bytes import Shape, endless, make_frames
-from elman_server.bench.lengths import Lengths
-from elman_server.bench.loops import poisson
-from elman_server.bench.outcome import join
-from elman_server.bench.reading import Reading, parse
-from elman_server.bench.tally import Flight, Tally
+from elman_server.loadgen.frame_bytes import Shape, endless, make_frames
+from elman_server.loadgen.lengths import Lengths
+from elman_server.loadgen.loops import poisson
+from elman_server.loadgen.outcome import join
+from elman_server.loadgen.reading import Reading, parse
+from elman_server.loadgen.tally import Flight, Tally
 
 PAGE = """\
 # TYPE elman_session_steps_total counter

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from elman_server.bench import machine
-from elman_server.bench.machine import this_machine
+from elman_server.loadgen import machine
+from elman_server.loadgen.machine import this_machine
 
 CPU_INFO = """\
 processor	: 0

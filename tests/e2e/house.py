@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import TypeVar
 
 import grpc
+from engine_stepper import EngineStepper
 from failing import Failing
-from reins import Reins
 from served import DOOR, LOOPBACK, OPTIONS, Served
 from stepped import FakeClock
 from toys import CPU
 
-from elman_server.config import Limits, ServerConfig
+from elman_server.config.server_config import Limits, ServerConfig
 from elman_server.server import Server
 
 T = TypeVar("T")
@@ -23,9 +23,9 @@ NUM_CONNECTIONS = 2
 
 
 class House:
-    """Between two calls of `do` the loop stands, and the engine too, but for `Reins.let_go`."""
+    """Between two calls of `do` the loop stands, and the engine too, but for `EngineStepper.let_go`."""
 
-    reins: Reins
+    engine_stepper: EngineStepper
     clock: FakeClock
     failing: dict[str, Failing]
     """The models' stacks, by name."""
@@ -90,24 +90,24 @@ class House:
             Served(server, grpc.aio.insecure_channel(server.address, (*OPTIONS, ("grpc.use_local_subchannel_pool", 1))))
             for _ in range(NUM_CONNECTIONS)
         ]
-        server.door.engine.chores.jobs.clear()  # they are done when a test says so
+        server.door.engine.periodic_jobs.jobs.clear()  # they are done when a test says so
         self._count_turns_on_loop(server)
-        self.failing = {runtime.spec.name: Failing.put_into(runtime) for runtime in server.catalog.runtimes()}
-        self.reins = Reins(server.door.engine)
-        await self.reins.take()
+        self.failing = {runtime.spec.name: Failing.put_into(runtime) for runtime in server.catalogue.runtimes()}
+        self.engine_stepper = EngineStepper(server.door.engine)
+        await self.engine_stepper.take()
 
     def _count_turns_on_loop(self, server: Server) -> None:
         # No plan was measured here: all are said to be quick, so what comes while the engine rests runs on the loop.
-        for runtime in server.catalog.runtimes():
+        for runtime in server.catalogue.runtimes():
             runtime.stack.plans.seconds = lambda rows, steps: 0.0  # type: ignore[method-assign]
-        delivery = server.door.engine.delivery
-        deliver = delivery.deliver
+        result_queue = server.door.engine.result_queue
+        deliver = result_queue.deliver_all
 
         def counted() -> None:
             self.num_turns_on_loop += 1
             deliver()
 
-        delivery.deliver = counted  # type: ignore[method-assign]
+        result_queue.deliver_all = counted  # type: ignore[method-assign]
 
     def _end_server(self) -> None:
         connections, self._connections = self._connections, []
@@ -119,7 +119,7 @@ class House:
         engine = server.door.engine
         if not self._is_clean:  # whatever is wrong there, it is not waited for
             engine.stop = lambda: engine.post(engine._stop)  # type: ignore[method-assign]
-        self.reins.let_go()
+        self.engine_stepper.let_go()
         for connection in connections:
             await connection.channel.close()
         await server.stop()

@@ -7,12 +7,12 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
+from engine_gate import EngineGate
 from forged import flipped
 from frames_on_wire import Stepper, make_frame
 from served import Serve, Served
 from stepped import FakeClock
 from toys import SPECS, assert_near, random_input, toy
-from turnstile import Turnstile
 
 from elman import wire
 from elman.v1 import inference_pb2, tensor_pb2
@@ -283,11 +283,11 @@ async def test_a_repeat_of_a_queued_chunk_is_answered_to_the_newest_asker(serve:
     first, second = await served.step(), await served.step()
     opened = await served.open("lstm", count=1)
     data = random_input(SPEC, RNG, 3)
-    async with Turnstile(served) as turnstile:
+    async with EngineGate(served) as engine_gate:
         old = await first.send(opened.handles, [data], positions=[0])
-        await turnstile.arrived(1)
+        await engine_gate.arrived(1)
         new = await second.send(opened.handles, [data], positions=[0])
-        await turnstile.arrived(2)
+        await engine_gate.arrived(2)
     await first.finish(old)
     assert old.rows[0].error
     assert (old.rows[0].error.code, old.rows[0].error.reason) == ("ABORTED", "SUPERSEDED")
@@ -338,10 +338,10 @@ async def test_a_row_past_its_deadline_is_not_applied_and_its_followers_fail_wit
     data = random_input(SPEC, RNG, 2)
     late = make_frame(900, opened.handles, [data])
     late.timeout.SetInParent()
-    async with Turnstile(served) as turnstile:
+    async with EngineGate(served) as engine_gate:
         first = await stepper.send_raw(late)
         follower = await stepper.send(opened.handles, [data])
-        await turnstile.arrived(2)
+        await engine_gate.arrived(2)
     await stepper.finish(first)
     await stepper.finish(follower)
     assert first.rows[0].error
@@ -367,11 +367,11 @@ async def test_a_full_queue_refuses_a_frame_and_says_when_to_send_it_again(
     neighbour = await Neighbour.move_in(served, stepper)
     opened = await served.open("lstm", count=6)
     data = [random_input(SPEC, RNG, 1)] * 3
-    async with Turnstile(served) as turnstile:
+    async with EngineGate(served) as engine_gate:
         first = await stepper.send(opened.handles[:3], data)
-        await turnstile.arrived(1)
+        await engine_gate.arrived(1)
         second = await stepper.send(opened.handles[3:], data)
-        await turnstile.arrived(2)
+        await engine_gate.arrived(2)
     await stepper.finish(first)
     await stepper.finish(second)
     assert all(row.error is None for row in first.rows)

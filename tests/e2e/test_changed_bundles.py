@@ -9,15 +9,15 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
+from engine_gate import EngineGate
 from refusals import refusal_of
 from served import Serve, Served
 from toys import SPECS, random_input, toy, write_toys
-from turnstile import Turnstile
 
 from elman.v1 import models_pb2 as pb
 from elman.v1 import sessions_pb2
 from elman_models import write_bundle
-from elman_server.oip.stubs import grpc_service_pb2, grpc_service_pb2_grpc
+from elman_server.door.oip.stubs import grpc_service_pb2, grpc_service_pb2_grpc
 
 RNG = np.random.default_rng(3)
 LOAD, UNLOAD = pb.LoadModelRequest(model="gru"), pb.UnloadModelRequest(model="gru")
@@ -116,14 +116,14 @@ async def test_sessions_that_ended_with_their_model_are_told_so_after_it_is_load
 async def test_a_model_that_is_being_unloaded_takes_and_resumes_no_sessions(serve: Serve, mode: Any) -> None:
     served = await serve("gru", "lstm")
     opened, stepper = await served.open("gru", "a"), await served.step()
-    async with Turnstile(served) as turnstile:
+    async with EngineGate(served) as engine_gate:
         ask = await stepper.send(opened.handles, [random_input(SPECS["gru"], RNG, 20)])
-        await turnstile.arrived(1)
+        await engine_gate.arrived(1)
         unloading = asyncio.ensure_future(served.models.UnloadModel(UNLOAD))
-        await turnstile.arrived(2)
+        await engine_gate.arrived(2)
         request = sessions_pb2.OpenSessionsRequest(model="gru", session_ids=["a", "late"], mode=mode)
         opening = asyncio.ensure_future(served.sessions.OpenSessions(request))
-        await turnstile.arrived(3)
+        await engine_gate.arrived(3)
     await stepper.finish(ask)
     refusal = await refusal_of(opening)
     assert (refusal.code, refusal.reason) == ("UNAVAILABLE", "DRAINING")
@@ -141,7 +141,7 @@ async def test_a_load_under_way_is_ended_by_a_stop_and_its_caller_told(serve: Se
         go_on.wait()
         raise ValueError("too late")
 
-    served.server.catalog._prepare = prepare  # type: ignore[assignment]
+    served.server.catalogue._prepare = prepare  # type: ignore[assignment]
     loading = asyncio.ensure_future(served.models.LoadModel(LOAD))
     await begun.wait()
     await asyncio.wait_for(served.server.stop(), 60)

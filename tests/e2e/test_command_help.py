@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from elman_server.cli import main, make_parser
+from elman_server.cli.main import main, make_parser
 
 
 def parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
@@ -102,7 +102,7 @@ def test_bash_completes_commands_options_and_values(line: str, expected: str, tm
     folder = tmp_path / "bin"
     folder.mkdir()
     command = folder / "elman-server"
-    command.write_text(f"#!{sys.executable}\nimport sys\nfrom elman_server.cli import main\nsys.exit(main())\n")
+    command.write_text(f"#!{sys.executable}\nimport sys\nfrom elman_server.cli.main import main\nsys.exit(main())\n")
     command.chmod(0o755)
     script = 'eval "$(elman-server completion bash)"; _python_argcomplete elman-server; echo "${COMPREPLY[@]}"'
     words = {"COMP_LINE": line, "COMP_POINT": str(len(line)), "COMP_TYPE": "9", "COMP_WORDBREAKS": " =:"}

@@ -17,18 +17,18 @@ from running import QUICK, Running, command
 from toys import SPECS, random_input, write_toys
 
 from elman.v1 import inference_pb2_grpc, sessions_pb2, sessions_pb2_grpc
-from elman_server.cli import main
+from elman_server.cli.main import main
 
 BROKEN = """
 import sys
-from elman_server.engine import Engine
+from elman_server.engine.engine import Engine
 def schedule(*_): raise IndexError("index is out of bounds")
 Engine._schedule = schedule
 if {hangs}:
-    from elman_server import serve
+    from elman_server.cli import run_server as serve
     serve.MAX_FAILED_SECONDS = 0.5
     serve.Server.stop = lambda self: serve.asyncio.sleep(3600)
-from elman_server.cli import main
+from elman_server.cli.main import main
 sys.exit(main())
 """
 

@@ -8,18 +8,18 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
+from engine_gate import EngineGate
 from frames_on_wire import Ask, Stepper
 from refusals import Refusal
 from served import Serve, Served
 from toys import SPECS, random_input
-from turnstile import Turnstile
 from until import until
 
 from elman import wire
 from elman.v1 import inference_pb2, sessions_pb2
-from elman_server import settling
-from elman_server.oip.stubs import grpc_service_pb2 as oip
-from elman_server.oip.stubs import grpc_service_pb2_grpc
+from elman_server.door.oip.stubs import grpc_service_pb2 as oip
+from elman_server.door.oip.stubs import grpc_service_pb2_grpc
+from elman_server.engine import settle as settling
 
 RNG = np.random.default_rng(12)
 SPEC = SPECS["lstm"]
@@ -32,7 +32,7 @@ def broken(*_: object, **__: object) -> Any:
 
 
 def break_admission(served: Served, patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("elman_server.admission.Arrivals", broken)
+    patch.setattr("elman_server.engine.admission.Arrivals", broken)
 
 
 def break_forming(served: Served, patch: pytest.MonkeyPatch) -> None:
@@ -44,7 +44,7 @@ def break_gathering(served: Served, patch: pytest.MonkeyPatch) -> None:
 
 
 def break_settling(served: Served, patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("elman_server.commit.settle", broken)
+    patch.setattr("elman_server.engine.commit.settle", broken)
 
 
 def break_settling_half_done(served: Served, patch: pytest.MonkeyPatch) -> None:
@@ -52,7 +52,7 @@ def break_settling_half_done(served: Served, patch: pytest.MonkeyPatch) -> None:
         settling.settle(*args)
         broken()
 
-    patch.setattr("elman_server.commit.settle", settles)
+    patch.setattr("elman_server.engine.commit.settle", settles)
 
 
 def break_tidying(served: Served, patch: pytest.MonkeyPatch) -> None:
@@ -60,7 +60,7 @@ def break_tidying(served: Served, patch: pytest.MonkeyPatch) -> None:
 
 
 def break_cutting(served: Served, patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("elman_server.pages.Page.cut", broken)
+    patch.setattr("elman_server.exchange.batch_result.BatchResult.cut", broken)
 
 
 BREAKS: list[Callable[[Served, pytest.MonkeyPatch], None]] = [
@@ -120,7 +120,7 @@ def refusals(ask: Ask) -> list[Refusal]:
 
 
 async def everybody_is_told(
-    served: Served, asked: Asked, turnstile: Turnstile | None = None, *, may_answer: bool = False
+    served: Served, asked: Asked, engine_gate: EngineGate | None = None, *, may_answer: bool = False
 ) -> None:
     """Once with everything open, and with all that comes after."""
     stub: Any = grpc_service_pb2_grpc.GRPCInferenceServiceStub(served.channel)
@@ -128,9 +128,9 @@ async def everybody_is_told(
     await stream.write(asked.oip())
     asks = await asked.steps()
     calls = [asyncio.ensure_future(asked.infer()), asyncio.ensure_future(stub.ModelInfer(asked.oip()))]
-    if turnstile:
-        await turnstile.arrived(3)
-        turnstile.open()
+    if engine_gate:
+        await engine_gate.arrived(3)
+        engine_gate.open()
     for ask, stepper in zip(asks, [*asked.steppers[:1] * 2, asked.steppers[1]], strict=True):
         await asyncio.wait_for(stepper.finish(ask), 60)  # which asserts that no row ends twice
         assert {refusal.reason for refusal in refusals(ask)} <= {"ENGINE_FAILED"}
@@ -183,9 +183,9 @@ async def test_what_waits_behind_a_long_job_is_told_too(
 ) -> None:
     served = await serve("lstm")
     asked = await Asked.of(served)
-    async with Turnstile(served) as turnstile:
+    async with EngineGate(served) as engine_gate:
         break_forming(served, monkeypatch)
-        await everybody_is_told(served, asked, turnstile)
+        await everybody_is_told(served, asked, engine_gate)
     assert bugs_told(caplog) == 1
 
 
@@ -194,11 +194,11 @@ async def test_a_stop_that_meets_it_answers_and_ends(
 ) -> None:
     served = await serve("lstm")
     asked = await Asked.of(served)
-    async with Turnstile(served) as turnstile:
+    async with EngineGate(served) as engine_gate:
         break_forming(served, monkeypatch)
         asks = await asked.steps()
         infer = asyncio.ensure_future(asked.infer())
-        await turnstile.arrived(4)
+        await engine_gate.arrived(4)
         stopping = asyncio.ensure_future(served.server.stop())
         await until(lambda: served.server.door.draining)
     for ask, stepper in zip(asks, [*asked.steppers[:1] * 2, asked.steppers[1]], strict=True):

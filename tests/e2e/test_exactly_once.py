@@ -10,14 +10,14 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
+from engine_gate import EngineGate
 from frames_on_wire import Stepper, make_frame
 from refusals import refusal_of
 from served import Serve, Served
 from toys import SPECS, assert_near, random_input, toy
-from turnstile import Turnstile
 
 from elman.v1 import inference_pb2, sessions_pb2
-from elman_server import step_stream
+from elman_server.door.elman_v1 import step_stream
 
 SPEC = SPECS["lstm"]
 RNG = np.random.default_rng(6)
@@ -65,12 +65,12 @@ async def test_cancelling_a_stream_drops_what_has_not_begun_and_leaves_others_th
     opened = await served.open("lstm", count=6)
     data = [random_input(SPEC, RNG, 1)] * 3
     leaving, staying = await served.step(), await served.step()  # one connection: one caller
-    async with Turnstile(served) as turnstile:
+    async with EngineGate(served) as engine_gate:
         await leaving.send(opened.handles[:3], data)
         await leaving.send(opened.handles[:3], data)
-        await turnstile.arrived(2)
+        await engine_gate.arrived(2)
         leaving.call.cancel()
-        await turnstile.arrived(3)
+        await engine_gate.arrived(3)
     for k in range(3):
         ask = await staying.ask(opened.handles[3:], data)
         assert [row.position for row in ask.rows] == [k + 1] * 3
@@ -86,9 +86,9 @@ async def test_a_half_closed_stream_is_answered_to_its_end(serve: Serve) -> None
     served = await serve("lstm")
     opened = await served.open("lstm", count=4)
     stepper = await served.step()
-    async with Turnstile(served) as turnstile:
+    async with EngineGate(served) as engine_gate:
         asks = [await stepper.send(opened.handles, [random_input(SPEC, RNG, 20)] * 4) for _ in range(3)]
-        await turnstile.arrived(3)
+        await engine_gate.arrived(3)
         await stepper.call.done_writing()
     while await stepper.read():
         pass
@@ -112,10 +112,10 @@ async def test_a_bug_met_by_one_stream_ends_that_one_alone(
         return works(*args)
 
     monkeypatch.setattr(step_stream, where, fails)
-    async with Turnstile(served) as turnstile:
+    async with EngineGate(served) as engine_gate:
         await unlucky.send_raw(make_frame(666, opened.handles[:2], data * 2))
         ask = await lucky.send(opened.handles[2:], data * 2)
-        await turnstile.arrived(2 if where == "write_answer" else 1)
+        await engine_gate.arrived(2 if where == "write_answer" else 1)
     assert (await lucky.finish(ask)).rows[0].position == 1
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await unlucky.read()
@@ -146,10 +146,10 @@ async def test_at_a_stop_everything_admitted_is_answered_and_the_stream_ends_una
         model="lstm", lengths=[2], input={"dtype": 1, "shape": [2, 3], "data": bytes(24)}
     )
     streams_told = when_called(served.server._inference, "end_streams")
-    async with Turnstile(served) as turnstile:
+    async with EngineGate(served) as engine_gate:
         asks = [await stepper.send(opened.handles, [random_input(SPEC, RNG, 20)] * 4) for _ in range(3)]
         infer = inference.Infer(whole)
-        await turnstile.arrived(4)
+        await engine_gate.arrived(4)
         stopping = asyncio.create_task(served.server.stop())
         await streams_told.wait()
         late = await stepper.send(opened.handles, [random_input(SPEC, RNG, 1)] * 4)

@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from engine_gate import EngineGate
 from frames_on_wire import ALL, LAST, NONE
 from refusals import refusal_of
 from served import Serve
 from toys import SPECS, Array, assert_near, pack_rows, random_input, toy, unpack_rows
-from turnstile import Turnstile
 
 from elman import wire
 from elman.v1 import inference_pb2 as pb
@@ -126,11 +126,11 @@ async def test_infer_beyond_its_limits_is_told_which_and_whether_to_retry(serve:
     assert "max_infer_steps, 10" in too_long.message
     too_large = await refusal_of(served.inference.Infer(request_of("lstm", [random_input(SPECS["lstm"], RNG, 400)])))
     assert (too_large.code, too_large.retry_seconds) == ("RESOURCE_EXHAUSTED", None)
-    async with Turnstile(served) as turnstile:
+    async with EngineGate(served) as engine_gate:
         first = served.inference.Infer(request_of("lstm", [one] * 2))
-        await turnstile.arrived(1)
+        await engine_gate.arrived(1)
         second = served.inference.Infer(request_of("lstm", [one] * 2))
-        await turnstile.arrived(2)
+        await engine_gate.arrived(2)
     busy = await refusal_of(second)
     assert busy.code == "RESOURCE_EXHAUSTED"
     assert busy.retry_seconds
@@ -142,9 +142,9 @@ async def test_the_calls_of_one_caller_stay_within_its_limits(serve: Serve) -> N
     one = random_input(SPECS["lstm"], RNG, 1)
     too_many = await refusal_of(served.inference.Infer(request_of("lstm", [one] * 4)))
     assert (too_many.code, too_many.retry_seconds) == ("RESOURCE_EXHAUSTED", None)
-    async with Turnstile(served) as turnstile:
+    async with EngineGate(served) as engine_gate:
         first = served.inference.Infer(request_of("lstm", [one] * 2))
-        await turnstile.arrived(1)
+        await engine_gate.arrived(1)
         busy = await refusal_of(served.inference.Infer(request_of("lstm", [one] * 2)))
     assert busy.code == "RESOURCE_EXHAUSTED"
     assert "max_caller_rows is 3: 2 wait and 2 came" in busy.message
@@ -156,9 +156,9 @@ async def test_the_calls_of_one_caller_stay_within_its_limits(serve: Serve) -> N
 async def test_a_cancelled_infer_gives_its_slots_back(serve: Serve) -> None:
     served = await serve("lstm")
     rows = [random_input(SPECS["lstm"], RNG, 40)] * 5
-    async with Turnstile(served) as turnstile:
+    async with EngineGate(served) as engine_gate:
         call = served.inference.Infer(request_of("lstm", rows))
-        await turnstile.arrived(1)
+        await engine_gate.arrived(1)
         call.cancel()
-        await turnstile.arrived(2)
+        await engine_gate.arrived(2)
     await served.assert_all_released()

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from engine_gate import EngineGate
 from frames_on_wire import ALL, LAST, NONE, Ask, Stepper
 from served import Serve, Served
-from turnstile import Turnstile
 
 from elman_models import Cell, HeadSpec, ModelSpec, write_bundle
 
@@ -89,9 +89,9 @@ async def test_however_many_large_answers_come_the_small_ones_stay(served: Serve
 
 async def test_a_step_that_ran_in_somebody_s_large_batch_is_held(served: Served) -> None:
     small, large = await Caller.of(served, 1), await Caller.of(served, 64)
-    async with Turnstile(served) as turnstile:
+    async with EngineGate(served) as engine_gate:
         frames = await large.send(16), await small.send(1)
-        await turnstile.arrived(2)
+        await engine_gate.arrived(2)
     gone, step = await large.stepper.finish(frames[0]), await small.stepper.finish(frames[1])
     assert served.runtime("wide").metrics.launches._value.get() == 1
     assert await small.again(step) == {"answered"}

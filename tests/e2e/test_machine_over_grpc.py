@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from generated_requests import FRAMES, IDS, WISHES, FrameWish, RowWish
 from house import House
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -16,10 +17,9 @@ from hypothesis.stateful import rule, run_state_machine_as_test
 from session_machine import LIMITS, SessionMachine
 from toys import STEPPED, Toy, write_toys
 from wire_bench import WireBench
-from wishes import FRAMES, IDS, WISHES, FrameWish, RowWish
 
-from elman_server.config import Limits
-from elman_server.families import OpenMode
+from elman_server.config.server_config import Limits
+from elman_server.sessions.directory import OpenMode
 
 SETTINGS = settings(
     max_examples=20,
@@ -98,12 +98,12 @@ class WireMachine(SessionMachine):
         self.run_free()
         self.plain.assert_all_taken_in()
 
-    @rule(wishes=st.lists(WISHES, min_size=1, max_size=5), which=st.integers(0, 2))
-    def ask_one_by_one(self, wishes: list[FrameWish], which: int) -> None:
+    @rule(generated_requests=st.lists(WISHES, min_size=1, max_size=5), which=st.integers(0, 2))
+    def ask_one_by_one(self, generated_requests: list[FrameWish], which: int) -> None:
         self.run_free()
         self.wire.let_go()
-        for wish in wishes:
-            self.send_one(replace(wish, asker=which))
+        for wish in generated_requests:
+            self.send_one(replace(wish, sink=which))
             self.wire.wait_for(self.listeners[which])
             self.compare(in_order=False)
             self.plain.assert_all_taken_in()
@@ -122,8 +122,8 @@ class WireMachine(SessionMachine):
         leaving = self.listeners[which]
         self.wire.let_go()
         for count in steps:
-            self.send_one(self._chunks(mine, count, replace(wish, asker=which)))
-            self.send_one(self._chunks(others, count, replace(wish, asker=(which + 1) % 3)))
+            self.send_one(self._chunks(mine, count, replace(wish, sink=which)))
+            self.send_one(self._chunks(others, count, replace(wish, sink=(which + 1) % 3)))
         self.wire.cut(leaving, answered)
         self.wire.hold()
         self.compare(in_order=False)

@@ -10,16 +10,16 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
+from engine_gate import EngineGate
 from failing import Failing
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from refusals import refusal_of
 from served import Serve, Served
 from toys import SPECS, random_input, write_toys
-from turnstile import Turnstile
 
 from elman.v1 import models_pb2 as pb
-from elman_server import step_stream
+from elman_server.door.elman_v1 import step_stream
 
 RNG = np.random.default_rng(9)
 
@@ -76,11 +76,11 @@ async def test_an_unloaded_model_is_gone_and_can_be_loaded_again(serve: Serve) -
     opened = await served.open("gru", "a")
     stepper = await served.step()
     data = [random_input(SPECS["gru"], RNG, 20)]
-    async with Turnstile(served) as turnstile:
+    async with EngineGate(served) as engine_gate:
         admitted = await stepper.send(opened.handles, data)
-        await turnstile.arrived(1)
+        await engine_gate.arrived(1)
         unloading = asyncio.ensure_future(served.models.UnloadModel(pb.UnloadModelRequest(model="gru")))
-        await turnstile.arrived(2)
+        await engine_gate.arrived(2)
     await stepper.finish(admitted)
     assert admitted.rows[0].position == 20
     assert [m.name for m in (await unloading).models] == ["gru"]
@@ -100,9 +100,9 @@ async def test_an_unloaded_model_is_gone_and_can_be_loaded_again(serve: Serve) -
 async def test_two_unloads_at_once_leave_the_server_alive(serve: Serve) -> None:
     served = await serve("gru", "lstm")
     request = pb.UnloadModelRequest(model="gru")
-    async with Turnstile(served) as turnstile:
+    async with EngineGate(served) as engine_gate:
         calls = [asyncio.ensure_future(served.models.UnloadModel(request)) for _ in range(2)]
-        await turnstile.arrived(1)
+        await engine_gate.arrived(1)
     await asyncio.gather(*calls)
     assert (await served.open("lstm", count=1)).positions == [0]
 
@@ -121,11 +121,11 @@ async def test_a_model_that_is_asked_for_while_it_is_unloaded_is_loaded_anew(ser
     served = await serve("gru", "lstm")
     opened = await served.open("gru", count=1)
     stepper = await served.step()
-    async with Turnstile(served) as turnstile:
+    async with EngineGate(served) as engine_gate:
         ask = await stepper.send(opened.handles, [random_input(SPECS["gru"], RNG, 20)])
-        await turnstile.arrived(1)
+        await engine_gate.arrived(1)
         unloading = asyncio.ensure_future(served.models.UnloadModel(pb.UnloadModelRequest(model="gru")))
-        await turnstile.arrived(2)
+        await engine_gate.arrived(2)
         loading = asyncio.ensure_future(served.models.LoadModel(pb.LoadModelRequest(model="gru")))
         await served.health_of("")  # which comes after it
         assert await served.health_of("gru") == "NOT_SERVING"
@@ -146,11 +146,11 @@ async def test_a_stop_does_not_wait_for_those_who_watch(serve: Serve) -> None:
 
 async def test_an_unload_whose_caller_gives_up_goes_on_without_it(serve: Serve) -> None:
     served = await serve("gru", "lstm")
-    catalog, failures = served.server.catalog, []
+    catalogue, failures = served.server.catalogue, []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context))
-    async with Turnstile(served) as turnstile:
-        unloading = asyncio.create_task(catalog.unload(catalog.family("gru").version("")))
-        await turnstile.arrived(1)
+    async with EngineGate(served) as engine_gate:
+        unloading = asyncio.create_task(catalogue.unload(catalogue.directory("gru").version("")))
+        await engine_gate.arrived(1)
         unloading.cancel()
     await served.open("lstm", count=1)
     assert await listed(served) == ["lstm"]

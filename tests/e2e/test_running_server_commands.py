@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from served import Serve, Served
 
-from elman_server.cli import main
+from elman_server.cli.main import main
 
 
 class Said:

@@ -9,17 +9,17 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import grpc
 import numpy as np
 import pytest
+from engine_gate import EngineGate
 from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.parser import text_string_to_metric_families
 from served import Serve, Served
 from toys import SPECS, random_input
-from turnstile import Turnstile
 
-from elman_server import scrape
-from elman_server.launch import Launch
-from elman_server.oip.stubs import grpc_service_pb2 as pb
-from elman_server.oip.stubs.grpc_service_pb2_grpc import GRPCInferenceServiceStub
-from elman_server.scrape import ScrapedRegistry
+from elman_server.door.oip.stubs import grpc_service_pb2 as pb
+from elman_server.door.oip.stubs.grpc_service_pb2_grpc import GRPCInferenceServiceStub
+from elman_server.engine.launch import Launch
+from elman_server.telemetry import scrape
+from elman_server.telemetry.scrape import ScrapedRegistry
 
 STEPS = "elman_session_steps_total"
 
@@ -27,8 +27,8 @@ STEPS = "elman_session_steps_total"
 def scraped_steps(served: Served, query: str = "") -> float:
     """The steps that a scrape tells of."""
     with urllib.request.urlopen(f"http://{served.server.metrics_address}/metrics{query}", timeout=60) as page:
-        families = text_string_to_metric_families(page.read().decode())
-    return sum(sample.value for family in families for sample in family.samples if sample.name == STEPS)
+        directories = text_string_to_metric_families(page.read().decode())
+    return sum(sample.value for directory in directories for sample in directory.samples if sample.name == STEPS)
 
 
 def counted_batches(served: Served) -> float:
@@ -81,29 +81,29 @@ def read_before_tidying(
     """Has somebody read as a batch is answered and not yet counted; the batch is counted when they have what they came
     for, or wait."""
     found: list[Future[float]] = []
-    tidy, wait, has_come = Launch.tidy, ScrapedRegistry._await_turn, threading.Event()
+    clean_up, wait, has_come = Launch.clean_up, ScrapedRegistry._await_turn, threading.Event()
 
     def come(registry: ScrapedRegistry) -> None:
         has_come.set()
         wait(registry)
 
-    def tidy_late(launch: Launch) -> None:
+    def clean_up_late(launch: Launch) -> None:
         if launch.worker.runtime is served.runtime("lstm"):
             found.append(reader.submit(read, served))
             found[-1].add_done_callback(lambda _: has_come.set())
             if read is not counted_batches:  # which the loop answers, where it does not wait for us
                 assert has_come.wait(60)
-        tidy(launch)
+        clean_up(launch)
 
     monkeypatch.setattr(ScrapedRegistry, "_await_turn", come)
-    monkeypatch.setattr(Launch, "tidy", tidy_late)
+    monkeypatch.setattr(Launch, "clean_up", clean_up_late)
     return found
 
 
 async def test_a_scrape_does_not_wait_for_an_engine_that_is_busy(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scrape, "MAX_WAIT_SECONDS", 3600.0)
     served = await serve("lstm")
-    async with Turnstile(served):
+    async with EngineGate(served):
         assert await asyncio.to_thread(scraped_steps, served) == 0
 
 

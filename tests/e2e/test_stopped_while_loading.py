@@ -18,7 +18,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from toys import write_toys
 
 from elman.v1 import inference_pb2, inference_pb2_grpc, sessions_pb2, sessions_pb2_grpc
-from elman_server.oip.stubs import grpc_service_pb2, grpc_service_pb2_grpc
+from elman_server.door.oip.stubs import grpc_service_pb2, grpc_service_pb2_grpc
 
 LISTENING = re.compile(r"listening on (\S+), metrics on (\S+)")
 LONG = 100_000

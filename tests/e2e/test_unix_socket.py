@@ -12,7 +12,7 @@ import pytest
 from running import QUICK, Running, command
 
 import elman
-from elman_server.cli import main
+from elman_server.cli.main import main
 
 
 @pytest.fixture

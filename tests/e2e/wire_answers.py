@@ -14,9 +14,9 @@ from toys import unpack_rows
 from elman import wire
 from elman_models import State
 from elman_server import errors as e
-from elman_server.answers import Answer
-from elman_server.lifecycle import SessionView
-from elman_server.status import code_of
+from elman_server.door.elman_v1.status import code_of
+from elman_server.engine.session_calls import SessionView
+from elman_server.exchange.answers import Answer
 
 _ERRORS = {kind.reason: kind for kind in e.ServiceError.__subclasses__()}
 

@@ -19,10 +19,10 @@ from wire_stream import WireStream, duration
 from elman import wire
 from elman.v1 import inference_pb2, sessions_pb2
 from elman_models import State
+from elman_server.engine.session_calls import Closed, SessionView
 from elman_server.errors import PositionAhead
-from elman_server.families import Opened, OpenMode
-from elman_server.frames import Frame
-from elman_server.lifecycle import Closed, SessionView
+from elman_server.exchange.frames import Frame
+from elman_server.sessions.directory import OpenMode, OpenResult
 
 T = TypeVar("T")
 FAR_AHEAD = 1 << 60
@@ -35,7 +35,7 @@ class WireBench:
     def __init__(self, house: House, toy: Toy) -> None:
         self._prefix = house.welcome()
         self._house = house
-        self._reins = house.reins
+        self._reins = house.engine_stepper
         self._model = toy.spec.name
         self._zero = np.zeros((1, *toy.spec.input_features), np.int64 if toy.spec.embedding else np.float32)
         self._runtime = house.connection(0).runtime(self._model)
@@ -55,8 +55,8 @@ class WireBench:
 
     def submit(self, frame: Frame) -> Frame:
         """Sends it; it has arrived when the engine is held, and is on its way when it runs free."""
-        assert isinstance(frame.asker, WireStream)
-        self._house.do(self._send(frame.asker, frame))
+        assert isinstance(frame.sink, WireStream)
+        self._house.do(self._send(frame.sink, frame))
         return frame
 
     def wait_for(self, listener: Listener) -> None:
@@ -93,12 +93,12 @@ class WireBench:
 
     # Calls.
 
-    def open(self, *ids: str, mode: OpenMode) -> Opened:
+    def open(self, *ids: str, mode: OpenMode) -> OpenResult:
         """Opens or resumes sessions."""
         request = sessions_pb2.OpenSessionsRequest(model=self._model, session_ids=self._full(ids), mode=int(mode))  # type: ignore[arg-type]
         return _opened(ids, self._ask(self._house.connection(0).sessions.OpenSessions, request).now())
 
-    def attach(self, *ids: str) -> Opened:
+    def attach(self, *ids: str) -> OpenResult:
         """Attaches sessions again."""
         request = sessions_pb2.AttachSessionsRequest(model=self._model, session_ids=self._full(ids))
         return _opened(ids, self._ask(self._house.connection(1).sessions.AttachSessions, request).now())
@@ -178,8 +178,8 @@ class WireBench:
 
     def expire(self) -> None:
         """What the engine does now and then."""
-        catalog = self._house.connection(0).server.catalog
-        self._house.do(self._reins.do(lambda: catalog._expire(self.clock.now())))
+        catalogue = self._house.connection(0).server.catalogue
+        self._house.do(self._reins.do(lambda: catalogue._expire(self.clock.now())))
 
     def let_go(self) -> None:
         """The engine runs free."""
@@ -235,5 +235,7 @@ async def _awaited(awaitable: Awaitable[T]) -> T:
     return await awaitable
 
 
-def _opened(ids: Sequence[str], response: Any) -> Opened:
-    return Opened(ids, list(response.handles), list(response.positions), list(response.versions), errors_of(response))
+def _opened(ids: Sequence[str], response: Any) -> OpenResult:
+    return OpenResult(
+        ids, list(response.handles), list(response.positions), list(response.versions), errors_of(response)
+    )

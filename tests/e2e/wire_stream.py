@@ -2,19 +2,22 @@
 
 import asyncio
 import math
-from typing import Any
+from typing import Any, cast
 
 import grpc
 from google.protobuf.duration_pb2 import Duration
+from merged_rows import parts_of
 from plain_sessions import Listener
 from served import Served
 from wire_answers import answer_of
 
 from elman import wire
 from elman.v1 import inference_pb2
-from elman_server.answers import Answer
-from elman_server.frames import Frame
-from elman_server.step_stream import StepStream
+from elman_server.door.elman_v1.step_stream import StepStream
+from elman_server.door.merged_frames import MergedFrame
+from elman_server.door.single_rows import SingleRows
+from elman_server.exchange.answers import Answer
+from elman_server.exchange.frames import Frame
 
 FIRST_MARK = 1 << 40
 """Above the ids of frames."""
@@ -49,8 +52,8 @@ class WireStream(Listener):
         """Whether a frame is not answered yet."""
         return bool(self._open)
 
-    def deliver(self, frame: Frame, answer: Answer) -> None:
-        super().deliver(frame, answer)
+    def on_result(self, frame: Frame, answer: Answer) -> None:
+        super().on_result(frame, answer)
         if not frame.open_rows:
             del self._open[frame.frame_id]
             self.num_answered += 1
@@ -102,13 +105,16 @@ class WireStream(Listener):
 
     def overhear(self) -> None:
         """From now on notes what the server would say: nobody reads it any more."""
-        say = self._far_end.deliver
+        say = self._far_end.on_result
 
-        def deliver(frame: Frame, answer: Answer) -> None:
+        def overheard(frame: Frame, answer: Answer) -> None:
             say(frame, answer)
-            self.deliver(self._open[frame.frame_id], answer)
+            self.on_result(self._open[frame.frame_id], answer)
 
-        self._far_end.deliver = deliver  # type: ignore[method-assign]
+        self._far_end.on_result = overheard  # type: ignore[method-assign]
+        if self._far_end._single_rows:
+            call = cast(Any, self._far_end._call).number
+            Overheard.of(self._far_end._single_rows).streams[call] = self
 
     async def _read(self) -> Any:
         result = await self._call.read()
@@ -116,7 +122,33 @@ class WireStream(Listener):
         return result
 
     def _hear(self, result: Any) -> None:
-        self.deliver(self._open[result.frame_id], answer_of(result))
+        self.on_result(self._open[result.frame_id], answer_of(result))
+
+
+class Overheard:
+    """What the server says of merged frames to streams that nobody reads any more."""
+
+    def __init__(self, single_rows: SingleRows) -> None:
+        self.streams: dict[int, WireStream] = {}
+        """By call."""
+        self._say = single_rows.on_result
+        single_rows.on_result = self._on_result  # type: ignore[method-assign]
+
+    @classmethod
+    def of(cls, single_rows: SingleRows) -> "Overheard":
+        """The one of a server."""
+        if "overheard" not in vars(single_rows):
+            vars(single_rows)["overheard"] = cls(single_rows)
+        return cast(Overheard, vars(single_rows)["overheard"])
+
+    def _on_result(self, frame: Frame, answer: Answer) -> None:
+        merged = cast(MergedFrame, frame)
+        parts = list(parts_of(merged, answer))
+        self._say(frame, answer)
+        for row, part in parts:
+            stream = self.streams.get(int(merged.columns.calls[row]))
+            if stream is not None:
+                stream.on_result(stream._open[int(merged.columns.frame_ids[row])], part)
 
 
 def duration(seconds: float) -> Duration | None:

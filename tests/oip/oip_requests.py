@@ -9,8 +9,8 @@ import grpc
 import numpy as np
 from served import Served
 
-from elman_server.oip.stubs import grpc_service_pb2 as pb
-from elman_server.oip.stubs.grpc_service_pb2_grpc import GRPCInferenceServiceStub
+from elman_server.door.oip.stubs import grpc_service_pb2 as pb
+from elman_server.door.oip.stubs.grpc_service_pb2_grpc import GRPCInferenceServiceStub
 
 DATATYPES = {"float32": "FP32", "int64": "INT64", "float16": "FP16"}
 ANSWER_SECONDS = 120

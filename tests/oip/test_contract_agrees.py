@@ -11,7 +11,7 @@ from toys import write_toys
 
 import elman
 from elman.v1 import models_pb2, sessions_pb2
-from elman_server.oip.stubs import grpc_service_pb2 as pb
+from elman_server.door.oip.stubs import grpc_service_pb2 as pb
 
 ROW = np.zeros((1, 3), np.float32)
 IDS = ("\u00a0", "a\u202eb", "\u2028", "x" * 128, "\U0001f600" * 128, "\u0378")

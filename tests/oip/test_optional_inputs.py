@@ -7,8 +7,8 @@ import grpc
 import pytest
 from server_process import server_process
 
-from elman_server.oip.stubs import grpc_service_pb2 as pb
-from elman_server.oip.stubs.grpc_service_pb2_grpc import GRPCInferenceServiceStub
+from elman_server.door.oip.stubs import grpc_service_pb2 as pb
+from elman_server.door.oip.stubs.grpc_service_pb2_grpc import GRPCInferenceServiceStub
 
 
 @pytest.mark.parametrize(("setting", "names"), [("false", ["input"]), ("true", ["input", "h_0", "c_0"])])

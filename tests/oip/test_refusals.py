@@ -11,7 +11,7 @@ from served import Serve
 from stepped import FakeClock
 from toys import assert_near, toy
 
-from elman_server.oip.stubs import grpc_service_pb2 as pb
+from elman_server.door.oip.stubs import grpc_service_pb2 as pb
 
 X = np.random.default_rng(0).standard_normal((4, 3)).astype(np.float32)
 

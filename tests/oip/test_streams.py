@@ -13,7 +13,7 @@ from served import Serve
 from server_process import server_process
 from toys import assert_near, random_input, toy
 
-from elman_server.oip.stubs.grpc_service_pb2_grpc import GRPCInferenceServiceStub
+from elman_server.door.oip.stubs.grpc_service_pb2_grpc import GRPCInferenceServiceStub
 
 
 def steps(model: str, count: int, seed: int = 0) -> Any:

@@ -12,7 +12,7 @@ from toys import SPECS, Toy, assert_near, random_input, toy
 
 from elman import wire
 from elman_models import write_bundle
-from elman_server.oip.stubs import grpc_service_pb2 as pb
+from elman_server.door.oip.stubs import grpc_service_pb2 as pb
 
 RNG = np.random.default_rng(0)
 

@@ -10,9 +10,9 @@ from stepped import FakeClock
 from toys import Array
 
 from elman_models import State
-from elman_server.families import Opened, OpenMode
-from elman_server.frames import Asker, Frame, Want
-from elman_server.lifecycle import Closed, SessionView
+from elman_server.engine.session_calls import Closed, SessionView
+from elman_server.exchange.frames import Frame, ResultSink, Want
+from elman_server.sessions.directory import OpenMode, OpenResult
 
 
 class AnyBench(Protocol):
@@ -20,7 +20,7 @@ class AnyBench(Protocol):
 
     clock: FakeClock
 
-    def open(self, *ids: str, mode: OpenMode) -> Opened:
+    def open(self, *ids: str, mode: OpenMode) -> OpenResult:
         """Opens or resumes sessions."""
         ...
 
@@ -53,7 +53,7 @@ class AnyBench(Protocol):
         handles: Sequence[int],
         data: NDArray[Any],
         lengths: Sequence[int],
-        asker: Asker,
+        sink: ResultSink,
         *,
         positions: Sequence[int] | None,
         want: Want,

@@ -7,7 +7,7 @@ import torch
 from stepped import Bench
 from toys import CPU, Toy
 
-from elman_server.transfer import Coming, Direct, Tensors
+from elman_server.models.transfer import Direct, PendingTransfer, Tensors
 
 
 class Lagging(Direct):
@@ -19,7 +19,7 @@ class Lagging(Direct):
         self.lost = 0
         """How many of the next results are lost on their way."""
 
-    def to_host(self, tensors: Tensors) -> Coming:
+    def to_host(self, tensors: Tensors) -> PendingTransfer:
         if self.lost:
             self.lost -= 1
             return _Lost()
@@ -39,27 +39,27 @@ class BesideBench(Bench):
         self.transfer = Lagging()
         if device == CPU:
             self.runtime.transfer = self.transfer
-        self.engine._flight.min_rows = 1
+        self.engine._in_flight.min_rows = 1
 
     def pump(self, steps: int = 1) -> None:
         for _ in range(steps):
             self.engine._take_in()
             self.turn(3)
-            self.engine.chores.tell_empty()
-            self.engine.delivery.flush()
+            self.engine.periodic_jobs.report_drained()
+            self.engine.result_queue.flush()
 
     def turn(self, begins: int) -> None:
         """Begins so many batches, each as soon as there is room; in the end none is under way."""
-        flight = self.engine._flight
+        flight = self.engine._in_flight
         for k in range(begins):
             self.engine.step_beside()
             if k % 2:
                 self._land()
         self._land()
-        while landed := flight.landed():
-            self.engine._commit(landed)
-            landed.tidy()
+        while completed := flight.completed():
+            self.engine._commit(completed)
+            completed.clean_up()
 
     def _land(self) -> None:
-        for _ in range(self.engine._flight._ready.qsize()):
-            self.engine._flight.compute()
+        for _ in range(self.engine._in_flight._ready.qsize()):
+            self.engine._in_flight.compute()

@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 
 from elman_models import Packed, State
-from elman_server.runtime import Runtime
+from elman_server.models.runtime import Runtime
 
 
 class Failing:

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from elman_server.clock import Clock
-from elman_server.frames import Asker, Frame, Want
+from elman_server.exchange.clock import Clock
+from elman_server.exchange.frames import Frame, ResultSink, Want
 
 
 class FrameMaker:
@@ -23,7 +23,7 @@ class FrameMaker:
         handles: Sequence[int],
         data: NDArray[Any],
         lengths: Sequence[int],
-        asker: Asker,
+        sink: ResultSink,
         *,
         positions: Sequence[int] | None = None,
         want: Want = Want.ALL,
@@ -41,7 +41,7 @@ class FrameMaker:
             want=want,
             want_state=want_state,
             deadline=self._clock.now() + timeout,
-            asker=asker,
+            sink=sink,
             arrived=self._clock.now(),
             open_rows=len(lengths),
         )

@@ -8,9 +8,9 @@ from stepped import FakeClock
 from toys import Array, Toy
 
 from elman_server import errors as e
-from elman_server.answers import Answer
-from elman_server.families import Opened, OpenMode
-from elman_server.frames import Frame
+from elman_server.exchange.answers import Answer
+from elman_server.exchange.frames import Frame
+from elman_server.sessions.directory import OpenMode, OpenResult
 
 Foreseen = type[e.ServiceError] | tuple[Plain, Chunk]
 """An error, or the answer of a chunk that was run before."""
@@ -39,7 +39,7 @@ class PlainEngine:
 
     # Sessions begin and end.
 
-    def opened(self, opened: Opened, mode: OpenMode, there: Collection[str]) -> None:
+    def opened(self, opened: OpenResult, mode: OpenMode, there: Collection[str]) -> None:
         """What opening ids gave; `there`: the sessions that there are now."""
         for index, session_id in enumerate(opened.ids):
             error = opened.errors.get(index)
@@ -135,7 +135,7 @@ class PlainEngine:
             if same(chunk):
                 self._foreseen[chunk.owner] = e.Superseded
                 del self._chunks[chunk.owner]
-                chunk.owner, chunk.asker, chunk.deadline = key, _listener(frame), frame.deadline
+                chunk.owner, chunk.sink, chunk.deadline = key, _listener(frame), frame.deadline
                 self._chunks[key] = (session, chunk)
                 return
         held = [chunk for chunk in session.done[-self._replay_chunks :] if same(chunk)]
@@ -199,7 +199,7 @@ class PlainEngine:
     def _check_reason(self, error: e.ServiceError, chunk: Chunk) -> None:
         reasons: dict[type[e.ServiceError], Callable[[], bool]] = {
             e.DeadlinePassed: lambda: passed(chunk.deadline, self._clock.time) and not chunk.begun,
-            e.Cancelled: lambda: chunk.asker.gone and not chunk.begun,
+            e.Cancelled: lambda: chunk.sink.gone and not chunk.begun,
             e.EngineFailed: lambda: self.fails_now,
             e.PredecessorFailed: lambda: not chunk.begun,
         }
@@ -236,9 +236,9 @@ class PlainEngine:
 
     def assert_none_waits_for(self, listener: Listener) -> None:
         """Nothing of a caller that went away waits: what has begun alone goes on."""
-        assert not [chunk for _, chunk in self._chunks.values() if chunk.asker is listener and not chunk.begun]
+        assert not [chunk for _, chunk in self._chunks.values() if chunk.sink is listener and not chunk.begun]
 
 
 def _listener(frame: Frame) -> Listener:
-    assert isinstance(frame.asker, Listener)
-    return frame.asker
+    assert isinstance(frame.sink, Listener)
+    return frame.sink

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from toys import Array, Toy, assert_near
 
-from elman_server.answers import Answer
 from elman_server.errors import ServiceError
-from elman_server.frames import Frame, Want
+from elman_server.exchange.answers import Answer
+from elman_server.exchange.frames import Frame, Want
 
 RowKey = tuple[int, int]
 """Frame id and row."""
@@ -21,7 +21,7 @@ class Listener:
         self.told: list[tuple[Frame, Answer]] = []
         self.gone = False
 
-    def deliver(self, frame: Frame, answer: Answer) -> None:
+    def on_result(self, frame: Frame, answer: Answer) -> None:
         frame.open_rows -= answer.num_ended
         self.told.append((frame, answer))
 
@@ -70,7 +70,7 @@ class Chunk:
     kind: int
     deadline: float
     owner: RowKey
-    asker: Listener
+    sink: Listener
     begun: bool = False
     answer: Received | None = None
     """The first whole answer that anyone got."""

@@ -15,8 +15,8 @@ from stepped import FakeClock
 from toys import write_toys
 
 from elman.v1 import inference_pb2_grpc, models_pb2_grpc, sessions_pb2, sessions_pb2_grpc
-from elman_server.config import Limits, ServerConfig
-from elman_server.listen import Address
+from elman_server.config.address import Address
+from elman_server.config.server_config import Limits, ServerConfig
 from elman_server.server import Server
 
 LOOPBACK = Address("127.0.0.1", 0)
@@ -68,14 +68,14 @@ class Served:
 
     async def expire(self) -> None:
         """What the engine does now and then, done now."""
-        await self.on_engine(lambda: self.server.catalog._expire(self.clock.now()))
+        await self.on_engine(lambda: self.server.catalogue._expire(self.clock.now()))
 
     def runtime(self, model: str) -> Any:
-        return self.server.catalog.family(model).version("")
+        return self.server.catalogue.directory(model).version("")
 
     async def assert_all_released(self) -> None:
         """Nothing waits, runs or is lent any more, in any model."""
-        for runtime in self.server.catalog.runtimes():
+        for runtime in self.server.catalogue.runtimes():
             left = await self.on_engine(
                 lambda r=runtime: (r.queue_rows, r.queue_bytes, r.borrowed, len(r.frames.items()))
             )

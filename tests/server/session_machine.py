@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from any_bench import AnyBench
+from generated_requests import FRAMES, IDS, FrameWish, RowWish
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -14,13 +15,12 @@ from pending_calls import Inferring, PendingCalls
 from plain_engine import PlainEngine
 from plain_sessions import Chunk, Plain
 from toys import STEPPED, Array, Toy, pack_rows, random_input, toy
-from wishes import FRAMES, IDS, FrameWish, RowWish
 
 from elman_models import State
 from elman_server import errors as e
-from elman_server.answers import Answer
-from elman_server.families import OpenMode
-from elman_server.frames import Frame, Want
+from elman_server.exchange.answers import Answer
+from elman_server.exchange.frames import Frame, Want
+from elman_server.sessions.directory import OpenMode
 
 IDLE_SECONDS = 50.0
 REPLAY = 3
@@ -111,7 +111,7 @@ class SessionMachine(RuleBasedStateMachine):
             [row.handle for row in known],
             pack_rows([row.data for row in known]),
             [len(row.data) for row in known],
-            self.listeners[wish.asker],
+            self.listeners[wish.sink],
             positions=[row.begin for row in known] if is_named else None,
             want=wish.want,
             want_state=wish.state,

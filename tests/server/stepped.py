@@ -13,17 +13,17 @@ from plain_sessions import Listener, Received, split
 from toys import CPU, Array, Toy, pack_rows
 
 from elman_models import State
-from elman_server.answers import Answer
-from elman_server.catalog import Catalog
-from elman_server.clock import Clock
-from elman_server.config import Limits
-from elman_server.engine import Engine
-from elman_server.families import Opened, OpenMode
-from elman_server.frames import Frame, FramePart
-from elman_server.lifecycle import Closed, Lifecycle, SessionView
-from elman_server.metrics import Metrics
-from elman_server.runtime import Runtime
-from elman_server.sessions import Owner, find
+from elman_server.config.server_config import Limits
+from elman_server.engine.engine import Engine
+from elman_server.engine.session_calls import Closed, SessionCalls, SessionView
+from elman_server.exchange.answers import Answer
+from elman_server.exchange.clock import Clock
+from elman_server.exchange.frames import Frame, FramePart
+from elman_server.models.catalogue import Catalogue
+from elman_server.models.runtime import Runtime
+from elman_server.sessions.directory import OpenMode, OpenResult
+from elman_server.sessions.table import Owner, find
+from elman_server.telemetry.metrics import Metrics
 
 T = TypeVar("T")
 
@@ -56,7 +56,7 @@ class Asked:
         self.ended: dict[tuple[int, int], Exception | int] = {}  # (frame_id, row) to its error or position
         self.refused: dict[int, Exception] = {}  # by frame_id
 
-    def deliver(self, frame: Frame, answer: Answer) -> None:
+    def on_result(self, frame: Frame, answer: Answer) -> None:
         self.answers.append(answer)
         if answer.frame_error is not None:
             frame.open_rows = 0
@@ -82,7 +82,7 @@ class Inferred(Later[list[Received]]):
         super().__init__()
         self._rows = [Received() for _ in range(num_rows)]
 
-    def deliver(self, frame: Frame, answer: Answer) -> None:
+    def on_result(self, frame: Frame, answer: Answer) -> None:
         frame.open_rows -= answer.num_ended
         split(frame, answer, {(frame.frame_id, row): received for row, received in enumerate(self._rows)})
         if not frame.open_rows:
@@ -98,11 +98,11 @@ class Bench:
         self.limits = Limits(**({"max_sessions": 8, "max_queue_rows": 64, "max_infer_rows": 8} | limits))
         self.engine = Engine(cast(Any, FakeLoop()), self.clock, on_loop=False)
         self.metrics = Metrics()
-        self.catalog = Catalog(Path(), lambda _: toy.stack(device), self.limits, self.engine, self.metrics)
-        self.runtime = self.catalog._add(toy.stack(device))
-        self.worker = self.catalog.worker_of(self.runtime)
-        self.family = self.catalog.family(toy.spec.name)
-        self.lifecycle = Lifecycle(self.family, self.clock)
+        self.catalogue = Catalogue(Path(), lambda _: toy.stack(device), self.limits, self.engine, self.metrics)
+        self.runtime = self.catalogue._add(toy.stack(device))
+        self.worker = self.catalogue.worker_of(self.runtime)
+        self.directory = self.catalogue.directory(toy.spec.name)
+        self.session_calls = SessionCalls(self.directory, self.clock)
         self.frame = FrameMaker(self.clock).frame
         self.submitted: list[Frame] = []
         self._failing = Failing.put_into(self.runtime)
@@ -112,8 +112,8 @@ class Bench:
         for _ in range(steps):
             self.engine._take_in()
             self.engine.step()
-            self.engine.chores.tell_empty()
-            self.engine.delivery.flush()
+            self.engine.periodic_jobs.report_drained()
+            self.engine.result_queue.flush()
 
     def drain(self) -> None:
         """Turns until nothing waits or runs."""
@@ -128,28 +128,28 @@ class Bench:
         """What `function` gives on the engine's thread, after what was submitted before."""
         self.engine._take_in()
         result = function()
-        self.engine.delivery.flush()
+        self.engine.result_queue.flush()
         return result
 
-    def open(self, *ids: str, mode: OpenMode = OpenMode.NEW) -> Opened:
+    def open(self, *ids: str, mode: OpenMode = OpenMode.NEW) -> OpenResult:
         """Opens or resumes sessions."""
-        return self.do(lambda: self.family.open("me", ids, mode, "", self.clock.now()))
+        return self.do(lambda: self.directory.open("me", ids, mode, "", self.clock.now()))
 
     def close(self, session_id: str) -> Later[Closed]:
         """Ends a session after its queued chunks."""
         closed: Later[Closed] = Later()
-        self.do(lambda: self.lifecycle.close("me", [session_id], closed.tell))
+        self.do(lambda: self.session_calls.close("me", [session_id], closed.tell))
         return closed
 
     def describe(self, session_id: str) -> Later[SessionView]:
         """A session with its state, after its queued chunks."""
         view: Later[SessionView] = Later()
-        self.do(lambda: self.lifecycle.describe(Owner("me", session_id), True, view.tell))
+        self.do(lambda: self.session_calls.describe(Owner("me", session_id), True, view.tell))
         return view
 
     def positions(self) -> dict[str, tuple[int, int]]:
         """The sessions that there are: steps applied, and steps admitted."""
-        views, _ = self.lifecycle.page("me", self.limits.max_sessions, "")
+        views, _ = self.session_calls.page("me", self.limits.max_sessions, "")
         return {view.session_id: (view.position, view.admitted) for view in views}
 
     def any_good(self, handles: Sequence[int]) -> bool:
@@ -163,7 +163,7 @@ class Bench:
 
     def go_away(self, listener: Listener) -> None:
         """A caller that listens no more."""
-        self.engine.cancel([FramePart(frame) for frame in self.submitted if frame.asker is listener])
+        self.engine.cancel([FramePart(frame) for frame in self.submitted if frame.sink is listener])
         self.take_in()
 
     def infer(self, rows: Sequence[Array], initial: State | None, timeout: float) -> Inferred:
@@ -185,7 +185,7 @@ class Bench:
 
     def expire(self) -> None:
         """What the engine does now and then."""
-        self.do(lambda: self.catalog._expire(self.clock.now()))
+        self.do(lambda: self.catalogue._expire(self.clock.now()))
 
     def submit(self, frame: Frame) -> Frame:
         """Hands it over; it is taken in at the next turn."""

@@ -6,18 +6,18 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
+from engine_gate import EngineGate
 from served import Serve, Served
 from toys import SPECS, random_input
-from turnstile import Turnstile
 from until import until
 
 from elman import wire
 from elman.v1 import inference_pb2
-from elman_server.answers import refusal
-from elman_server.callers import Callers
-from elman_server.config import Limits
+from elman_server.config.server_config import Limits
+from elman_server.door.caller_limits import Callers
+from elman_server.door.infer_result import InferCall
 from elman_server.errors import LimitReached
-from elman_server.infer_call import InferCall
+from elman_server.exchange.answers import refusal
 
 RNG = np.random.default_rng(8)
 SPEC = SPECS["lstm"]
@@ -50,7 +50,7 @@ def test_a_caller_that_comes_back_meets_what_it_left_and_one_without_debt_is_for
 async def test_an_infer_whose_frame_is_refused_later_ends_with_that_error() -> None:
     frame: Any = type("Frame", (), {"open_rows": 3})()
     call = InferCall(SPEC)
-    call.deliver(frame, refusal(LimitReached("no room")))
+    call.on_result(frame, refusal(LimitReached("no room")))
     with pytest.raises(LimitReached, match="no room"):
         await asyncio.wait_for(call.future, 10)
     assert frame.open_rows == 0
@@ -66,13 +66,13 @@ async def assert_gone_owing(served: Served, rows: int) -> None:
 async def test_what_a_stream_and_a_call_leave_behind_counts_until_it_has_ended(serve: Serve) -> None:
     served = await serve("lstm", max_caller_rows=5)
     opened = await served.open("lstm", count=5)
-    async with Turnstile(served) as turnstile:
+    async with EngineGate(served) as engine_gate:
         stepper = await served.step()
         await stepper.send(opened.handles[:3], [random_input(SPEC, RNG, 1)] * 3)
         data = wire.to_tensor(random_input(SPEC, RNG, 2))
         request = inference_pb2.InferRequest(model="lstm", lengths=[1, 1], input=data)
         infer = served.inference.Infer(request)
-        await turnstile.arrived(2)
+        await engine_gate.arrived(2)
         stepper.call.cancel()
         infer.cancel()
         await assert_gone_owing(served, 5)

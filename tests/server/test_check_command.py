@@ -9,7 +9,7 @@ from toys import write_toys
 
 from elman_models import ModelSpec, write_bundle
 from elman_models.plans import left_out
-from elman_server.cli import main
+from elman_server.cli.main import main
 
 Captured = pytest.CaptureFixture[str]
 

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 import elman_server
-from elman_server.source_key import source_key
+from elman_server.tables.source_key import source_key
 
 PACKAGE = Path(elman_server.__file__).parent
 
-OUTER = "from elman_server.compiled import compiled\nfrom elman_server.inner.{file} import inner\n\n\n"
-OUTER += "@compiled\ndef outer() -> int:\n    return inner()\n"
-INNER = "from elman_server.compiled import compiled\nfrom elman_server.inner.constants import {name} as ONE\n\n\n"
-INNER += "@compiled\ndef inner() -> int:\n    return {value} + ONE\n"
+OUTER = "from elman_server.tables.jit import jit\nfrom elman_server.inner.{file} import inner\n\n\n"
+OUTER += "@jit\ndef outer() -> int:\n    return inner()\n"
+INNER = "from elman_server.tables.jit import jit\nfrom elman_server.inner.constants import {name} as ONE\n\n\n"
+INNER += "@jit\ndef inner() -> int:\n    return {value} + ONE\n"
 
 
 def run(code: str, **environment: str) -> str:
@@ -33,10 +33,11 @@ def run(code: str, **environment: str) -> str:
 def small(tmp_path: Path) -> Path:
     """A package of elman's name with the real decorator and three files, two of them in a package of its own."""
     package = tmp_path / "source" / "elman_server"
-    (package / "inner").mkdir(parents=True)
-    for name in ("compiled.py", "source_key.py"):
-        shutil.copy(PACKAGE / name, package)
-    for name in ("__init__.py", "inner/__init__.py", "beside.py"):
+    for name in ("inner", "tables"):
+        (package / name).mkdir(parents=True)
+    for name in ("tables/jit.py", "tables/source_key.py"):
+        shutil.copy(PACKAGE / name, package / name)
+    for name in ("__init__.py", "inner/__init__.py", "tables/__init__.py", "beside.py"):
         (package / name).touch()
     (package / "outer.py").write_text(OUTER.format(file="called"))
     (package / "inner" / "called.py").write_text(INNER.format(value=1, name="ONE"))
@@ -66,9 +67,9 @@ def test_a_function_is_compiled_anew_when_a_constant_changes_that_it_names(small
 
 
 def test_what_is_kept_outlives_changes_of_what_no_compiled_function_imports(small: Path) -> None:
-    before = source_key(small, b"@compiled")
+    before = source_key(small, b"@jit")
     (small / "beside.py").write_text("x = 1\n")
-    assert source_key(small, b"@compiled") == before
+    assert source_key(small, b"@jit") == before
 
 
 @pytest.mark.parametrize(
@@ -83,16 +84,16 @@ def test_what_is_kept_outlives_changes_of_what_no_compiled_function_imports(smal
 def test_the_key_follows_every_kind_of_import(small: Path, text: str) -> None:
     with (small / "inner" / "constants.py").open("a") as file:
         file.write(f"{text}\n")
-    before = source_key(small, b"@compiled")
+    before = source_key(small, b"@jit")
     (small / "beside.py").write_text("x = 1\n")
-    assert source_key(small, b"@compiled") != before
+    assert source_key(small, b"@jit") != before
 
 
 OBSERVE = """
-from elman_server.compiled import CACHE
-from elman_server.tally import Tally
+from elman_server.tables.jit import CACHE
+from elman_server.telemetry.histogram import Histogram
 
-tally = Tally([1.0])
+tally = Histogram([1.0])
 tally.observe(0.5)
 assert tally.counts.tolist() == [1, 0]
 print(CACHE.reason if CACHE.folder is None else CACHE.folder)
@@ -108,8 +109,8 @@ pwd.getpwuid = nobody
 PREPARATION = """
 import logging
 import torch
-from elman_server.config import ServerConfig
-from elman_server.preparation import Preparation
+from elman_server.config.server_config import ServerConfig
+from elman_server.models.loading import Preparation
 
 logging.basicConfig(format="%(message)s", stream=__import__("sys").stdout)
 assert Preparation(ServerConfig(models="x"), torch.device("cpu"))._cache is None
@@ -139,13 +140,13 @@ def test_without_a_home_folder_plans_are_not_kept_and_the_log_says_so() -> None:
 
 def test_code_is_kept_where_numba_is_told_to_keep_it_apart_by_key(tmp_path: Path) -> None:
     folder = Path(run(OBSERVE, NUMBA_CACHE_DIR=str(tmp_path)))
-    assert folder == tmp_path / source_key(PACKAGE, b"@compiled")
+    assert folder == tmp_path / source_key(PACKAGE, b"@jit")
     assert list(folder.rglob("*.nbc"))
 
 
 def test_other_peoples_functions_are_kept_where_they_were_and_their_processor_is_the_users_choice(
     tmp_path: Path,
 ) -> None:
-    code = "import elman_server.tally, numba.core.config as c; print(repr(c.CACHE_DIR), c.CPU_NAME)"
+    code = "import elman_server.telemetry.histogram, numba.core.config as c; print(repr(c.CACHE_DIR), c.CPU_NAME)"
     assert run(code, XDG_CACHE_HOME=str(tmp_path)) == "'' generic"
     assert run(code, XDG_CACHE_HOME=str(tmp_path), NUMBA_CPU_NAME="x86-64") == "'' x86-64"

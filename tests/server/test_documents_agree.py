@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from elman_server import errors
-from elman_server.config import ConnectionConfig, ServerConfig
-from elman_server.metrics import Metrics
-from elman_server.settings import settings_of
-from elman_server.status import code_of
+from elman_server.config.server_config import ConnectionConfig, ServerConfig
+from elman_server.config.settings import settings_of
+from elman_server.door.elman_v1.status import code_of
+from elman_server.telemetry.metrics import Metrics
 
 DOCS = Path(__file__).parents[2] / "docs"
 ERRORS = {kind.reason: kind for kind in errors.ServiceError.__subclasses__() if kind.__module__ == errors.__name__}

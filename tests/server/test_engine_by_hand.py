@@ -10,10 +10,10 @@ import pytest
 from stepped import Asked, Bench
 from toys import assert_near, random_input, toy
 
+from elman_server.engine.session_calls import Closed
 from elman_server.errors import DeadlinePassed, EngineFailed, InvalidInput, LimitReached, PredecessorFailed
-from elman_server.families import OpenMode
-from elman_server.frames import Want
-from elman_server.lifecycle import Closed
+from elman_server.exchange.frames import Want
+from elman_server.sessions.directory import OpenMode
 
 RNG = np.random.default_rng(3)
 
@@ -23,30 +23,30 @@ def make_bench(**limits: object) -> Bench:
 
 
 def test_a_close_waiting_for_a_chunk_that_is_dropped_frees_the_slot_once() -> None:
-    bench, asker = make_bench(), Asked()
+    bench, sink = make_bench(), Asked()
     opened = bench.open("a")
-    frame = bench.frame(opened.handles, random_input(bench.toy.spec, RNG, 1), [1], asker, timeout=0)
+    frame = bench.frame(opened.handles, random_input(bench.toy.spec, RNG, 1), [1], sink, timeout=0)
     bench.submit(frame)
     closed: list[Closed] = []
-    bench.do(lambda: bench.lifecycle.close("me", ["a"], closed.append))
+    bench.do(lambda: bench.session_calls.close("me", ["a"], closed.append))
     bench.drain()
-    assert isinstance(asker.ended[frame.frame_id, 0], DeadlinePassed)
+    assert isinstance(sink.ended[frame.frame_id, 0], DeadlinePassed)
     assert [c.positions for c in closed] == [[0]]
     bench.assert_nothing_left()
 
 
 def test_a_frame_refused_beside_others_is_told_to_retry_if_alone_it_would_fit() -> None:
-    bench, asker = make_bench(max_queue_rows=4), Asked()
+    bench, sink = make_bench(max_queue_rows=4), Asked()
     opened = bench.open(*"abcdef")
     for k in range(3):
         data = random_input(bench.toy.spec, RNG, 2)
-        bench.submit(bench.frame(opened.handles[2 * k : 2 * k + 2], data, [1, 1], asker))
+        bench.submit(bench.frame(opened.handles[2 * k : 2 * k + 2], data, [1, 1], sink))
     bench.drain()
-    (error,) = asker.refused.values()
+    (error,) = sink.refused.values()
     assert isinstance(error, LimitReached)
     assert error.retry_seconds is not None
     assert "4 wait and 2 came" in error.message
-    assert len(asker.ended) == 4
+    assert len(sink.ended) == 4
     bench.assert_nothing_left()
 
 
@@ -57,7 +57,7 @@ def test_a_close_waits_for_the_chunks_before_one_that_its_asker_took_back() -> N
     first = bench.submit(bench.frame(opened.handles, data, [2], staying))
     bench.submit(bench.frame(opened.handles, data, [2], leaving))
     closed: list[Closed] = []
-    bench.do(lambda: bench.lifecycle.close("me", ["a"], closed.append))
+    bench.do(lambda: bench.session_calls.close("me", ["a"], closed.append))
     bench.go_away(leaving)
     bench.do(lambda: None)
     assert not closed, "a chunk still waits"
@@ -69,37 +69,37 @@ def test_a_close_waits_for_the_chunks_before_one_that_its_asker_took_back() -> N
 
 def test_a_sliced_chunk_that_fails_is_put_back_and_its_followers_fail_with_it(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.CRITICAL)
-    bench, asker = make_bench(max_slice=4), Asked()
+    bench, sink = make_bench(max_slice=4), Asked()
     opened = bench.open("a")
     before, data = random_input(bench.toy.spec, RNG, 3), random_input(bench.toy.spec, RNG, 10)
-    bench.submit(bench.frame(opened.handles, before, [3], asker))
+    bench.submit(bench.frame(opened.handles, before, [3], sink))
     bench.drain()
-    sliced = bench.submit(bench.frame(opened.handles, data, [10], asker))
-    follower = bench.submit(bench.frame(opened.handles, data, [10], asker))
+    sliced = bench.submit(bench.frame(opened.handles, data, [10], sink))
+    follower = bench.submit(bench.frame(opened.handles, data, [10], sink))
     bench.pump()
     stack = bench.runtime.stack
     bench.runtime.stack = None  # type: ignore[assignment]
     bench.pump()
     bench.runtime.stack = stack
     bench.drain()
-    assert isinstance(asker.ended[sliced.frame_id, 0], EngineFailed)
-    assert isinstance(asker.ended[follower.frame_id, 0], PredecessorFailed)
-    unnamed = bench.submit(bench.frame(opened.handles, data, [10], asker))
+    assert isinstance(sink.ended[sliced.frame_id, 0], EngineFailed)
+    assert isinstance(sink.ended[follower.frame_id, 0], PredecessorFailed)
+    unnamed = bench.submit(bench.frame(opened.handles, data, [10], sink))
     bench.drain()
-    assert isinstance(asker.ended[unnamed.frame_id, 0], PredecessorFailed)
-    again = bench.submit(bench.frame(opened.handles, data, [10], asker, positions=[3], want=Want.LAST))
+    assert isinstance(sink.ended[unnamed.frame_id, 0], PredecessorFailed)
+    again = bench.submit(bench.frame(opened.handles, data, [10], sink, positions=[3], want=Want.LAST))
     bench.drain()
-    assert asker.ended[again.frame_id, 0] == 13
-    assert_near(asker.answers[-1].output, toy("lstm").run(np.concatenate([before, data]))[0][-1:])
+    assert sink.ended[again.frame_id, 0] == 13
+    assert_near(sink.answers[-1].output, toy("lstm").run(np.concatenate([before, data]))[0][-1:])
     bench.assert_nothing_left()
 
 
 def test_each_chunk_of_a_caller_that_went_away_counts_as_cancelled() -> None:
-    bench, asker = make_bench(), Asked()
+    bench, sink = make_bench(), Asked()
     opened = bench.open("a", "b")
     for _ in range(3):
-        bench.submit(bench.frame(opened.handles, random_input(bench.toy.spec, RNG, 2), [1, 1], asker))
-    bench.go_away(asker)
+        bench.submit(bench.frame(opened.handles, random_input(bench.toy.spec, RNG, 2), [1, 1], sink))
+    bench.go_away(sink)
     bench.drain()
     (sample,) = [s for s in bench.runtime.metrics.cancelled_rows.collect()[0].samples if s.name.endswith("_total")]
     assert sample.value == 6
@@ -107,14 +107,14 @@ def test_each_chunk_of_a_caller_that_went_away_counts_as_cancelled() -> None:
 
 
 def test_chunks_that_came_too_late_count_as_expired_and_not_those_that_fail_with_them() -> None:
-    bench, asker = make_bench(), Asked()
+    bench, sink = make_bench(), Asked()
     opened = bench.open("a", "b")
     data = random_input(bench.toy.spec, RNG, 2)
-    late = bench.submit(bench.frame(opened.handles, data, [1, 1], asker, timeout=0))
-    follower = bench.submit(bench.frame(opened.handles, data, [1, 1], asker))
+    late = bench.submit(bench.frame(opened.handles, data, [1, 1], sink, timeout=0))
+    follower = bench.submit(bench.frame(opened.handles, data, [1, 1], sink))
     bench.drain()
-    assert all(isinstance(asker.ended[late.frame_id, row], DeadlinePassed) for row in range(2))
-    assert all(isinstance(asker.ended[follower.frame_id, row], PredecessorFailed) for row in range(2))
+    assert all(isinstance(sink.ended[late.frame_id, row], DeadlinePassed) for row in range(2))
+    assert all(isinstance(sink.ended[follower.frame_id, row], PredecessorFailed) for row in range(2))
     (sample,) = [s for s in bench.runtime.metrics.expired_rows.collect()[0].samples if s.name.endswith("_total")]
     assert sample.value == 2
     bench.assert_nothing_left()
@@ -133,100 +133,100 @@ def test_a_repeat_of_a_queued_chunk_brings_its_own_deadline() -> None:
 
 
 def test_rows_of_a_frame_that_fail_together_are_told_together() -> None:
-    bench, asker = make_bench(), Asked()
+    bench, sink = make_bench(), Asked()
     opened = bench.open(*"abcd")
     data = random_input(bench.toy.spec, RNG, 4)
-    bench.submit(bench.frame([*opened.handles[:2], 666, 667], data, [1] * 4, asker))
+    bench.submit(bench.frame([*opened.handles[:2], 666, 667], data, [1] * 4, sink))
     bench.drain()
-    assert [[row for row, _ in answer.errors] for answer in asker.answers] == [[2, 3], []]
-    bench.submit(bench.frame(opened.handles, data, [1] * 4, asker, timeout=0))
+    assert [[row for row, _ in answer.errors] for answer in sink.answers] == [[2, 3], []]
+    bench.submit(bench.frame(opened.handles, data, [1] * 4, sink, timeout=0))
     bench.drain()
-    assert [len(answer.errors) for answer in asker.answers[2:]] == [4]
+    assert [len(answer.errors) for answer in sink.answers[2:]] == [4]
     bench.assert_nothing_left()
 
 
 def test_rows_that_failed_are_told_with_what_others_of_their_frame_gave() -> None:
-    bench, asker = make_bench(), Asked()
+    bench, sink = make_bench(), Asked()
     opened = bench.open(*"ab")
     data = random_input(bench.toy.spec, RNG, 3)
-    bench.submit(bench.frame([*opened.handles, 666], data, [1] * 3, asker))
+    bench.submit(bench.frame([*opened.handles, 666], data, [1] * 3, sink))
     bench.engine._take_in()
     launch = bench.engine._next_launch()
     assert launch
     bench.engine._run(launch, beside_loop=False)  # as on the loop, where all is told when the step is done
-    bench.engine.delivery.deliver()
-    launch.tidy()
-    (answer,) = asker.answers
+    bench.engine.result_queue.deliver_all()
+    launch.clean_up()
+    (answer,) = sink.answers
     assert ([row for row, _ in answer.errors], answer.finished.tolist()) == ([2], [0, 1])
     bench.assert_nothing_left()
 
 
 def test_a_row_that_fails_is_not_told_with_an_older_page() -> None:
-    bench, asker = make_bench(), Asked()
+    bench, sink = make_bench(), Asked()
     opened = bench.open(*"ab")
-    frame = bench.frame(opened.handles, random_input(bench.toy.spec, RNG, 6), [5, 1], asker)
+    frame = bench.frame(opened.handles, random_input(bench.toy.spec, RNG, 6), [5, 1], sink)
     told: list[Callable[[], None]] = []  # as a loop that is busy meanwhile
-    bench.engine.delivery._loop.call_soon_threadsafe = lambda f, *args: told.append(partial(f, *args))  # type: ignore[method-assign]
+    bench.engine.result_queue._loop.call_soon_threadsafe = lambda f, *args: told.append(partial(f, *args))  # type: ignore[method-assign]
     bench.submit(frame)
     bench.pump()
-    bench.engine.delivery.fail(frame, 0, EngineFailed("later"))
+    bench.engine.result_queue.fail(frame, 0, EngineFailed("later"))
     for function in told:
         function()
-    assert [answer.errors for answer in asker.answers] == [()]
-    assert asker.answers[0].finished.tolist() == [1]
+    assert [answer.errors for answer in sink.answers] == [()]
+    assert sink.answers[0].finished.tolist() == [1]
 
 
 def test_a_bug_in_what_waits_for_a_chunk_leaves_its_batch_whole(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.CRITICAL)
-    bench, asker = make_bench(), Asked()
+    bench, sink = make_bench(), Asked()
     opened, data = bench.open("a"), random_input(bench.toy.spec, RNG, 1)
-    bench.submit(bench.frame(opened.handles, data, [1], asker, positions=[0]))
+    bench.submit(bench.frame(opened.handles, data, [1], sink, positions=[0]))
     bench.engine._take_in()
     bench.runtime.after[next(iter(bench.runtime.scheduler.queues.of(0)))] = [lambda: 1 / 0]  # type: ignore[list-item, return-value]
     bench.drain()
-    bench.submit(bench.frame(opened.handles, data, [1], asker, positions=[0]))
+    bench.submit(bench.frame(opened.handles, data, [1], sink, positions=[0]))
     bench.drain()
-    first, again = asker.answers
+    first, again = sink.answers
     assert (again.output == first.output).all()
     bench.assert_nothing_left()
 
 
 def test_more_rows_that_came_too_late_than_a_batch_takes_are_dropped_one_turn_after_the_other() -> None:
-    bench, asker = make_bench(max_rows=2), Asked()
+    bench, sink = make_bench(max_rows=2), Asked()
     opened = bench.open(*"abcdef")
     data = random_input(bench.toy.spec, RNG, 6)
-    frame = bench.submit(bench.frame(opened.handles, data, [1] * 6, asker, timeout=0))
+    frame = bench.submit(bench.frame(opened.handles, data, [1] * 6, sink, timeout=0))
     for ended in (2, 4, 6):
         assert not bench.engine._stopping
         bench.engine._take_in()
         assert bench.engine.step_beside() is (ended < 6)
-        bench.engine.delivery.flush()
-        assert len(asker.ended) == ended
-    assert {frame_id for frame_id, _ in asker.ended} == {frame.frame_id}
+        bench.engine.result_queue.flush()
+        assert len(sink.ended) == ended
+    assert {frame_id for frame_id, _ in sink.ended} == {frame.frame_id}
     bench.assert_nothing_left()
 
 
 def test_what_infer_gave_lets_no_held_answer_go() -> None:
-    bench, asker = make_bench(replay_bytes=20_000), Asked()
+    bench, sink = make_bench(replay_bytes=20_000), Asked()
     opened, data = bench.open("a"), random_input(bench.toy.spec, RNG, 2)
-    bench.submit(bench.frame(opened.handles, data, [2], asker, positions=[0]))
+    bench.submit(bench.frame(opened.handles, data, [2], sink, positions=[0]))
     bench.drain()
     for _ in range(20):
         bench.infer([random_input(bench.toy.spec, RNG, 40)], None, 1.0)
         bench.drain()
-    bench.submit(bench.frame(opened.handles, data, [2], asker, positions=[0]))
+    bench.submit(bench.frame(opened.handles, data, [2], sink, positions=[0]))
     bench.drain()
-    first, again = asker.answers
+    first, again = sink.answers
     assert (again.output == first.output).all()
     bench.assert_nothing_left()
 
 
 def test_a_chunk_that_came_while_its_session_ran_has_waited_for_nobody() -> None:
-    bench, asker = make_bench(), Asked()
+    bench, sink = make_bench(), Asked()
     opened, data = bench.open("a"), random_input(bench.toy.spec, RNG, 1)
-    second = bench.frame(opened.handles, data, [1], asker)
+    second = bench.frame(opened.handles, data, [1], sink)
     bench.clock.time += 5
-    bench.submit(bench.frame(opened.handles, data, [1], asker))
+    bench.submit(bench.frame(opened.handles, data, [1], sink))
     bench.drain()
     bench.submit(second)
     bench.drain()
@@ -236,39 +236,39 @@ def test_a_chunk_that_came_while_its_session_ran_has_waited_for_nobody() -> None
 
 
 def test_sessions_that_a_call_resumes_are_not_evicted_by_it() -> None:
-    bench, asker = make_bench(max_sessions=2, when_full="evict"), Asked()
+    bench, sink = make_bench(max_sessions=2, when_full="evict"), Asked()
     opened = bench.open("a", "busy")
-    bench.submit(bench.frame(opened.handles[1:], random_input(bench.toy.spec, RNG, 1), [1], asker))
+    bench.submit(bench.frame(opened.handles[1:], random_input(bench.toy.spec, RNG, 1), [1], sink))
     bench.clock.time += 1
     again = bench.open("a", "b", mode=OpenMode.RESUME_OR_NEW)
     assert isinstance(again.errors[1], LimitReached)
-    frame = bench.submit(bench.frame(again.handles[:1], random_input(bench.toy.spec, RNG, 1), [1], asker))
+    frame = bench.submit(bench.frame(again.handles[:1], random_input(bench.toy.spec, RNG, 1), [1], sink))
     bench.drain()
-    assert asker.ended[frame.frame_id, 0] == 1
+    assert sink.ended[frame.frame_id, 0] == 1
 
 
 def test_a_value_that_is_not_finite_fails_its_row_and_moves_nothing() -> None:
-    bench, asker = make_bench(), Asked()
+    bench, sink = make_bench(), Asked()
     opened = bench.open("a", "b")
     data = random_input(bench.toy.spec, RNG, 2)
     data[1, 0] = np.nan
-    frame = bench.submit(bench.frame(opened.handles, data, [1, 1], asker))
+    frame = bench.submit(bench.frame(opened.handles, data, [1, 1], sink))
     bench.drain()
-    assert asker.ended[frame.frame_id, 0] == 1
-    assert isinstance(asker.ended[frame.frame_id, 1], InvalidInput)
+    assert sink.ended[frame.frame_id, 0] == 1
+    assert isinstance(sink.ended[frame.frame_id, 1], InvalidInput)
     assert bench.open("a", "b", mode=OpenMode.RESUME).positions == [1, 0]
 
 
 def test_answers_are_told_when_the_next_batch_is_about_to_be_computed(monkeypatch: pytest.MonkeyPatch) -> None:
-    bench, asker = make_bench(max_rows=1), Asked()
+    bench, sink = make_bench(max_rows=1), Asked()
     pool, stack, told = bench.runtime.pool, bench.runtime.stack, []
 
     def read(slots, original=pool.read):  # type: ignore[no-untyped-def]
-        told.append(("read", len(asker.answers)))
+        told.append(("read", len(sink.answers)))
         return original(slots)
 
     def step(packed, state, original=stack.step, **options):  # type: ignore[no-untyped-def]
-        told.append(("step", len(asker.answers)))
+        told.append(("step", len(sink.answers)))
         return original(packed, state, **options)
 
     opened = bench.open("a", "b")
@@ -276,7 +276,7 @@ def test_answers_are_told_when_the_next_batch_is_about_to_be_computed(monkeypatc
     monkeypatch.setattr(stack, "step", step)
     for row in range(2):
         data = random_input(bench.toy.spec, RNG, 1)
-        bench.submit(bench.frame(opened.handles[row : row + 1], data, [1], asker))
+        bench.submit(bench.frame(opened.handles[row : row + 1], data, [1], sink))
     bench.engine._take_in()
     while bench.engine.step():
         pass
@@ -286,13 +286,13 @@ def test_answers_are_told_when_the_next_batch_is_about_to_be_computed(monkeypatc
 
 
 def test_a_batch_leaves_nothing_to_the_garbage_collector() -> None:
-    bench, asker = make_bench(), Asked()
+    bench, sink = make_bench(), Asked()
     opened = bench.open("a", "b")
     gc.collect()
     gc.disable()
     try:
         for _ in range(3):
-            bench.submit(bench.frame(opened.handles, random_input(bench.toy.spec, RNG, 2), [1, 1], asker))
+            bench.submit(bench.frame(opened.handles, random_input(bench.toy.spec, RNG, 2), [1, 1], sink))
             bench.drain()
         assert gc.collect() == 0
     finally:

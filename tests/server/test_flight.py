@@ -35,23 +35,23 @@ TestSessionsAgreeWithTorchBesideOthers = pytest.mark.filterwarnings(
 )(BesideMachine.TestCase)
 
 
-def begin_two(bench: BesideBench, asker: Asked, *frames: tuple[list[int], Array]) -> None:
+def begin_two(bench: BesideBench, sink: Asked, *frames: tuple[list[int], Array]) -> None:
     """Frames of single steps, each in a batch of its own, both under way."""
     for handles, data in frames:
-        bench.submit(bench.frame(handles, data, [1] * len(handles), asker))
+        bench.submit(bench.frame(handles, data, [1] * len(handles), sink))
         bench.engine._take_in()
         bench.engine.step_beside()
-    assert len(bench.engine._flight) == 2
+    assert len(bench.engine._in_flight) == 2
 
 
 def test_a_session_is_in_two_batches_at_a_time_one_after_the_other() -> None:
-    bench, asker = BesideBench(toy("lstm")), Asked()
+    bench, sink = BesideBench(toy("lstm")), Asked()
     opened = bench.open("a", "b")
     data = random_input(bench.toy.spec, RNG, 4)
-    begin_two(bench, asker, (opened.handles, data[:2]), (opened.handles, data[2:]))
+    begin_two(bench, sink, (opened.handles, data[:2]), (opened.handles, data[2:]))
     bench.turn(0)
-    bench.engine.delivery.flush()
-    output = np.concatenate([answer.output for answer in asker.answers])
+    bench.engine.result_queue.flush()
+    output = np.concatenate([answer.output for answer in sink.answers])
     for row in range(2):
         assert_near(output[row::2], bench.toy.run(data[row::2])[0])
     bench.assert_nothing_left()
@@ -59,39 +59,39 @@ def test_a_session_is_in_two_batches_at_a_time_one_after_the_other() -> None:
 
 def test_what_followed_a_launch_that_failed_is_undone_with_it(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.CRITICAL)
-    bench, asker = BesideBench(toy("lstm")), Asked()
+    bench, sink = BesideBench(toy("lstm")), Asked()
     a, b = bench.open("a", "b").handles
     data = random_input(bench.toy.spec, RNG, 3)
-    bench.submit(bench.frame([a, b], data[[0, 0]], [1, 1], asker))
+    bench.submit(bench.frame([a, b], data[[0, 0]], [1, 1], sink))
     bench.drain()
     bench.transfer.lost = 1
-    begin_two(bench, asker, ([a], data[1:2]), ([a, b], data[[2, 1]]))  # b is in the second one alone
+    begin_two(bench, sink, ([a], data[1:2]), ([a, b], data[[2, 1]]))  # b is in the second one alone
     bench.turn(0)
-    bench.engine.delivery.flush()
-    assert [type(how) for how in asker.ended.values()][2:] == [EngineFailed, PredecessorFailed, EngineFailed]
+    bench.engine.result_queue.flush()
+    assert [type(how) for how in sink.ended.values()][2:] == [EngineFailed, PredecessorFailed, EngineFailed]
     assert bench.runtime.sessions.position[bench.runtime.sessions.everyone()].tolist() == [1, 1]
     for handle in (a, b):
-        again = bench.submit(bench.frame([handle], data[1:], [2], asker, positions=[1]))
+        again = bench.submit(bench.frame([handle], data[1:], [2], sink, positions=[1]))
         bench.drain()
-        assert asker.ended[again.frame_id, 0] == 3
-        assert_near(asker.answers[-1].output, bench.toy.run(data)[0][1:])
+        assert sink.ended[again.frame_id, 0] == 3
+        assert_near(sink.answers[-1].output, bench.toy.run(data)[0][1:])
     bench.assert_nothing_left()
 
 
 def test_a_launch_that_fails_when_half_of_it_is_written_is_undone(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.CRITICAL)
-    bench, asker = Bench(toy("lstm")), Asked()
+    bench, sink = Bench(toy("lstm")), Asked()
     opened = bench.open("a")
     data = random_input(bench.toy.spec, RNG, 2)
-    bench.submit(bench.frame(opened.handles, data[:1], [1], asker))
+    bench.submit(bench.frame(opened.handles, data[:1], [1], sink))
     bench.drain()
     to_host = bench.runtime.transfer.to_host
     bench.runtime.transfer.to_host = None  # type: ignore[method-assign, assignment]
-    bench.submit(bench.frame(opened.handles, data[1:], [1], asker))
+    bench.submit(bench.frame(opened.handles, data[1:], [1], sink))
     bench.drain()
     bench.runtime.transfer.to_host = to_host  # type: ignore[method-assign]
-    again = bench.submit(bench.frame(opened.handles, data[1:], [1], asker, positions=[1]))
+    again = bench.submit(bench.frame(opened.handles, data[1:], [1], sink, positions=[1]))
     bench.drain()
-    assert asker.ended[again.frame_id, 0] == 2
-    assert_near(asker.answers[-1].output, bench.toy.run(data)[0][1:])
+    assert sink.ended[again.frame_id, 0] == 2
+    assert_near(sink.answers[-1].output, bench.toy.run(data)[0][1:])
     bench.assert_nothing_left()

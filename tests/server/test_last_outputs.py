@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from stepped import Asked, Bench
 from toys import assert_near, pack_rows, random_input, toy
 
-from elman_server.frames import Want
+from elman_server.exchange.frames import Want
 
 TOY = toy("tokens")
 """With an embedding and a head."""
@@ -20,16 +20,16 @@ TOY = toy("tokens")
     st.integers(0, 99),
 )
 def test_each_row_gets_what_torch_gives_whatever_its_neighbours_ask_for(rows: list[Any], seed: int) -> None:
-    bench, rng, asker = Bench(TOY, max_slice=4), np.random.default_rng(seed), Asked()
+    bench, rng, sink = Bench(TOY, max_slice=4), np.random.default_rng(seed), Asked()
     handles = bench.open(*map(str, range(len(rows)))).handles
     given_rows = [(random_input(TOY.spec, rng, length), want) for length, want in rows]
     frames = [
-        bench.submit(bench.frame(handles[k : k + 1], x, [len(x)], asker, want=want))
+        bench.submit(bench.frame(handles[k : k + 1], x, [len(x)], sink, want=want))
         for k, (x, want) in enumerate(given_rows)
     ]
     told: dict[int, list[Any]] = {frame.frame_id: [] for frame in frames}
-    deliver = asker.deliver
-    asker.deliver = lambda frame, answer: (told[frame.frame_id].append(answer.output), deliver(frame, answer))[1]  # type: ignore[method-assign, assignment]
+    deliver = sink.on_result
+    sink.on_result = lambda frame, answer: (told[frame.frame_id].append(answer.output), deliver(frame, answer))[1]  # type: ignore[method-assign, assignment]
     bench.drain()
     for frame, (x, want) in zip(frames, given_rows, strict=True):
         outputs = [output for output in told[frame.frame_id] if output is not None and len(output)]
@@ -45,7 +45,7 @@ def test_each_row_gets_what_torch_gives_whatever_its_neighbours_ask_for(rows: li
 def test_the_head_is_run_on_every_step_only_where_someone_asks_for_that(
     monkeypatch: pytest.MonkeyPatch, wants: str, projected: int
 ) -> None:
-    bench, asker, rng, seen = Bench(TOY), Asked(), np.random.default_rng(0), []
+    bench, sink, rng, seen = Bench(TOY), Asked(), np.random.default_rng(0), []
     stack = TOY.stack()
     bench.runtime.stack = stack
     project = stack._project
@@ -54,7 +54,7 @@ def test_the_head_is_run_on_every_step_only_where_someone_asks_for_that(
     for k, want in enumerate(wants):
         x = pack_rows([random_input(TOY.spec, rng, 4)])
         of = {"A": Want.ALL, "L": Want.LAST, "N": Want.NONE}[want]
-        bench.submit(bench.frame(handles[k : k + 1], x, [4], asker, want=of))
+        bench.submit(bench.frame(handles[k : k + 1], x, [4], sink, want=of))
     bench.drain()
     assert seen == [projected]
     value = bench.metrics.registry.get_sample_value
@@ -64,15 +64,15 @@ def test_the_head_is_run_on_every_step_only_where_someone_asks_for_that(
 
 
 def test_a_last_output_that_is_asked_for_again_is_the_same() -> None:
-    bench, rng, asker = Bench(TOY, max_slice=4), np.random.default_rng(0), Asked()
+    bench, rng, sink = Bench(TOY, max_slice=4), np.random.default_rng(0), Asked()
     handles = bench.open("a", "b").handles
     lengths = [10, 3]
     x = pack_rows([random_input(TOY.spec, rng, length) for length in lengths])
     for _ in range(2):
-        bench.submit(bench.frame(handles, x, lengths, asker, positions=[0, 0], want=Want.LAST, want_state=True))
+        bench.submit(bench.frame(handles, x, lengths, sink, positions=[0, 0], want=Want.LAST, want_state=True))
         bench.drain()
     answers: dict[Any, Any] = {}
-    for answer in asker.answers:
+    for answer in sink.answers:
         for i, row in enumerate(answer.finished.tolist()):
             assert answer.output is not None
             answers.setdefault(row, []).append(answer.output[i].tolist())

@@ -8,8 +8,8 @@ from datetime import datetime
 
 import pytest
 
-from elman_server.config import LogConfig
-from elman_server.logs import set_up_logging
+from elman_server.config.server_config import LogConfig
+from elman_server.telemetry.logs import set_up_logging
 
 OURS, THEIRS = logging.getLogger("elman_server.anything"), logging.getLogger("numba.anything")
 

@@ -17,12 +17,12 @@ from elman_models.plans.cache import PlanCache
 from elman_models.plans.prepare import Measuring
 from elman_models.plans.table import Entry, PlanTable, Shape
 from elman_models.stack import Stack
-from elman_server import preparation
-from elman_server.config import ServerConfig
-from elman_server.metrics import Metrics
-from elman_server.preparation import Preparation
-from elman_server.remeasuring import MAX_ATTEMPTS, QUIET_SECONDS, Remeasuring
-from elman_server.traffic import Traffic
+from elman_server.config.server_config import ServerConfig
+from elman_server.models import loading
+from elman_server.models.loading import Preparation
+from elman_server.models.remeasuring import MAX_ATTEMPTS, QUIET_SECONDS, Remeasuring
+from elman_server.models.traffic import Traffic
+from elman_server.telemetry.metrics import Metrics
 
 ENTRIES = {Shape(1, 1): Entry("native", {"native": 0.5}), Shape(4, 4, True): Entry("segments", {"segments": 0.25})}
 
@@ -89,7 +89,7 @@ class Prepared:
             during(self.traffic)
             return ENTRIES
 
-        monkeypatch.setattr(preparation, "measure_apart", measured)
+        monkeypatch.setattr(loading, "measure_apart", measured)
         config = ServerConfig(models=folder, cache=self.cache, warm_up_seconds=0.01)
         self.prepare = Preparation(config, CPU, self.traffic)
 

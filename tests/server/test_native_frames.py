@@ -2,102 +2,19 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any
 
-import grpc
 import numpy as np
 import pytest
-from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import DecodeError
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from raw_door import GUARD_SECONDS, IDLE, INSTANCE, OPENED, OVER, RNG, STEP, RawDoor, frame
 
-from elman.v1 import tensor_pb2
 from elman.v1.inference_pb2 import StepRequest, StepResponse
 
-elman_native = pytest.importorskip("elman_native")
-
-OPENED, RECEIVED, READ_ALL, SENT, OVER, IDLE, FRAMES = range(7)
-GUARD_SECONDS = 20
-INSTANCE = "here"
 NUM_MUTATED = int(os.environ.get("ELMAN_FUZZ_MESSAGES", "2000"))
-RNG = np.random.default_rng(14)
-
-
-class RawDoor:
-    """A door without a server behind it, and streams to it."""
-
-    def __init__(self) -> None:
-        self.door = elman_native.Door({"grpc.so_reuseport": 0}, INSTANCE)
-        self.door.add_port("127.0.0.1:0")
-        (port,) = self.door.start()
-        self.channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
-        self.caller = self.door.add_caller(1 << 30)
-        self.events: list[Any] = []
-        self.sent: list[Any] = []
-        self._come = asyncio.Event()
-        asyncio.get_running_loop().add_reader(self.door.fileno(), self._take)
-
-    def _take(self) -> None:
-        events, sent = self.door.take_all()
-        self.events += events
-        self.sent += sent
-        self._come.set()
-
-    async def until(self, is_true: Any) -> None:
-        """Returns once it is true of what has come."""
-        async with asyncio.timeout(GUARD_SECONDS):
-            while not is_true():
-                self._come.clear()
-                await self._come.wait()
-
-    async def stream(self) -> tuple[Any, int]:
-        """A stream in frames mode: the client's end, and the call's number."""
-        known = {number for number, kind, _ in self.events if kind == OPENED}
-        stream: Any = self.channel.stream_stream("/elman.v1.Inference/Step")()
-        await self.until(lambda: {n for n, kind, _ in self.events if kind == OPENED} - known)
-        (number,) = {n for n, kind, _ in self.events if kind == OPENED} - known
-        self.door.begin_frames(number, self.caller)
-        return stream, number
-
-    def batches(self) -> list[Any]:
-        return [payload for _, kind, payload in self.events if kind == FRAMES]
-
-    def messages(self) -> list[bytes]:
-        return [payload for _, kind, payload in self.events if kind == RECEIVED]
-
-    def num_come(self) -> int:
-        return sum(map(len, self.batches())) + len(self.messages())
-
-    def has_come(self, count: int) -> bool:
-        return self.num_come() == count
-
-    async def end(self) -> None:
-        await self.channel.close()
-        await asyncio.to_thread(self.door.stop, 0.0)
-        asyncio.get_running_loop().remove_reader(self.door.fileno())
-
-
-@pytest.fixture
-async def raw() -> AsyncIterator[RawDoor]:
-    door = RawDoor()
-    yield door
-    await door.end()
-
-
-def frame(
-    *, handle: int = 7, length: int = 1, position: int | None = None, size: int = 3, seconds: float | None = None
-) -> StepRequest:
-    """A good frame of one row."""
-    data = RNG.standard_normal((length, size), np.float32)
-    tensor = tensor_pb2.Tensor(dtype=tensor_pb2.DATA_TYPE_F32, shape=data.shape, data=data.tobytes())
-    request = StepRequest(frame_id=5, handles=[handle], lengths=[length], input=tensor, return_state=True)
-    if position is not None:
-        request.positions.append(position)
-    if seconds is not None:
-        request.timeout.CopyFrom(Duration(seconds=int(seconds), nanos=int(seconds % 1 * 1e9)))
-    return request
 
 
 def is_single(request: StepRequest) -> bool:
@@ -212,8 +129,8 @@ async def _answered(lengths: Any, finished: Any, kind: str, with_state: bool) ->
                 tensor = getattr(answer, name)
                 assert tensor.data == state[:, before : before + 1].tobytes()
                 assert list(tensor.shape) == [3, 1, state.shape[2]]
-    await raw.until(lambda: sum(rows for _, rows, _ in raw.sent) == f)
-    assert sum(num_bytes for _, _, num_bytes in raw.sent) == 8 * n
+    await raw.until(lambda: sum(num_bytes for _, _, num_bytes in raw.sent) == 8 * n)
+    assert sum(rows for _, rows, _ in raw.sent) == f
     await raw.end()
 
 
@@ -224,7 +141,7 @@ async def test_no_more_is_read_from_a_caller_than_it_has_room_for(raw: RawDoor) 
     raw.door.set_room(raw.caller, 2)
     for _ in range(5):
         await stream.write(frame().SerializeToString())
-    other = raw.channel.stream_stream("/elman.v1.Inference/Step")()  # what comes after it has come after those
+    other = raw.channel.stream_stream(STEP)()  # what comes after it has come after those
     await raw.until(lambda: sum(kind == OPENED for _, kind, _ in raw.events) == 2)
     assert raw.num_come() == 3
     raw.door.set_room(raw.caller, 100)
@@ -294,6 +211,30 @@ def mutated(rng: np.random.Generator) -> bytes:
         else:
             data = data[: at + 1]
     return bytes(data)
+
+
+GOOD = frame().SerializeToString()
+NOT_PROTOBUF = {
+    "a tag of 0 at the end": GOOD + b"\0",
+    "a tag of 0 at the end of the tensor": GOOD.replace(b"\x2a\x14", b"\x2a\x15").replace(b"8\1", b"\08\1"),
+    "a tag of more than 32 bits": GOOD + b"\x88\x80\x80\x80\x90\x00\x05",
+    "a varint of 11 bytes": GOOD + b"\x08" + b"\xff" * 10 + b"\1",
+    "a varint without an end": GOOD + b"\x08\xff",
+    "a length of 2**64 - 1": GOOD + b"\x4a" + b"\xff" * 9 + b"\1",
+    "a length of 2**63": GOOD + b"\x4a" + b"\x80" * 9 + b"\1",
+    "a length of 2**32": GOOD + b"\x4a\x80\x80\x80\x80\x10",
+    "a length of one too many": GOOD + b"\x4a\2a",
+}
+
+
+@pytest.mark.parametrize("message", NOT_PROTOBUF.values(), ids=NOT_PROTOBUF.keys())
+async def test_what_protobuf_does_not_read_is_no_frame(raw: RawDoor, message: bytes) -> None:
+    with pytest.raises(DecodeError):
+        StepRequest.FromString(message)
+    stream, _ = await raw.stream()
+    await stream.write(message)
+    await raw.until(lambda: raw.num_come() == 1)
+    assert raw.messages() == [message]
 
 
 async def test_mutated_messages_are_read_as_protobuf_reads_them(raw: RawDoor) -> None:

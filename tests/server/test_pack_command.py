@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from elman_server.cli import main
+from elman_server.cli.main import main
 
 Captured = pytest.CaptureFixture[str]
 

@@ -12,11 +12,11 @@ from stepped import Asked, Bench, FakeClock
 from toys import pack_rows, random_input, toy
 
 from elman_models.layout import batch_sizes, step_offsets
-from elman_server.frames import Frame, Want
-from elman_server.held import Held, hold
-from elman_server.page_ring import PageRing
-from elman_server.pages import Page
-from elman_server.scheduler import Scheduler
+from elman_server.exchange.batch_result import BatchResult
+from elman_server.exchange.frames import Frame, Want
+from elman_server.scheduling.scheduler import Scheduler
+from elman_server.sessions.replay_buffer import ReplayBuffer, hold
+from elman_server.sessions.replay_ring import ReplayRing
 
 Lengths = st.lists(st.integers(1, 9), min_size=1, max_size=5).map(lambda x: sorted(x, reverse=True))
 
@@ -26,11 +26,11 @@ def test_a_batch_is_gathered_as_a_loop_would(frames: list[list[int]], seed: int)
     rng = np.random.default_rng(seed)
     bench = bench_of_20()
     rows = [[random_input(bench.toy.spec, rng, n) for n in lengths] for lengths in frames]
-    opened = bench.do(lambda: bench.family.open("me", [f"s{seed}.{i}" for i in range(20)], 1, "", 0.0))  # type: ignore[arg-type]
-    handles, asker = list(opened.handles), Asked()
+    opened = bench.do(lambda: bench.directory.open("me", [f"s{seed}.{i}" for i in range(20)], 1, "", 0.0))  # type: ignore[arg-type]
+    handles, sink = list(opened.handles), Asked()
     for lengths, parts in zip(frames, rows, strict=True):
         mine = [handles.pop() for _ in lengths]
-        bench.submit(bench.frame(mine, pack_rows(parts), lengths, asker))
+        bench.submit(bench.frame(mine, pack_rows(parts), lengths, sink))
     bench.do(lambda: None)
     scheduler: Scheduler = bench.runtime.scheduler
     chunks = scheduler.chunks
@@ -58,12 +58,12 @@ def bench_of_20() -> Bench:
 
 
 @st.composite
-def cuts(draw: Any) -> tuple[Page, np.ndarray, Want]:
+def cuts(draw: Any) -> tuple[BatchResult, np.ndarray, Want]:
     takes = np.array(draw(Lengths))
     count = len(takes)
     rng = np.random.default_rng(draw(st.integers(0, 99)))
     sizes = batch_sizes(takes)
-    page = Page(
+    page = BatchResult(
         starts=rng.integers(0, 3, count),
         takes=takes,
         offsets=step_offsets(sizes),
@@ -80,7 +80,7 @@ def cuts(draw: Any) -> tuple[Page, np.ndarray, Want]:
 
 
 @given(cuts(), st.integers(0, 2))
-def test_a_page_is_cut_as_a_loop_would(cut: tuple[Page, np.ndarray, Want], more_rows: int) -> None:
+def test_a_page_is_cut_as_a_loop_would(cut: tuple[BatchResult, np.ndarray, Want], more_rows: int) -> None:
     page, mine, want = cut
     rows = np.random.default_rng(len(mine)).permutation(len(mine) + more_rows)[: len(mine)]
     answer = page.cut(mine, rows, len(mine) + more_rows, want, True)
@@ -105,9 +105,9 @@ def test_a_page_is_cut_as_a_loop_would(cut: tuple[Page, np.ndarray, Want], more_
     assert (answer.h_n == page.h_n[:, [i for i in mine if page.finished[i]]]).all()
 
 
-def make_page(previous: tuple[int, int] = (-1, 0), size: int = 1) -> Page:
+def make_page(previous: tuple[int, int] = (-1, 0), size: int = 1) -> BatchResult:
     one = np.ones(1, np.int64)
-    return Page(
+    return BatchResult(
         starts=one * 0,
         takes=one,
         offsets=one * 0,
@@ -121,14 +121,14 @@ def make_page(previous: tuple[int, int] = (-1, 0), size: int = 1) -> Page:
     )
 
 
-def note(held: Held, slot: int, begin: int, length: int, page: int) -> None:
+def note(held: ReplayBuffer, slot: int, begin: int, length: int, page: int) -> None:
     hold(slot, begin, length, 2, page, 0, held.table, held.count)
 
 
 def test_a_small_part_of_a_page_keeps_none_of_it() -> None:
     output = np.random.default_rng(0).random((8, 4), np.float32)
     rows, zeros = np.arange(8), np.zeros(8, np.int64)
-    page = Page(zeros, zeros + 1, zeros[:1], zeros == 0, zeros + 1, output, output[None], None, zeros - 1, zeros)
+    page = BatchResult(zeros, zeros + 1, zeros[:1], zeros == 0, zeros + 1, output, output[None], None, zeros - 1, zeros)
     for row in rows:
         answer = page.cut(rows[row : row + 1], zeros[:1], 1, Want.ALL, True)
         for part in (answer.output, answer.h_n):
@@ -139,7 +139,7 @@ def test_a_small_part_of_a_page_keeps_none_of_it() -> None:
     assert whole.output is output
 
 
-def keep(held: Held, page: Page, *frames: Frame) -> int:
+def keep(held: ReplayBuffer, page: BatchResult, *frames: Frame) -> int:
     """The number that the page gets; of one frame if none are given."""
     number = held.next_number
     one_row_each = np.zeros(len(page.takes), np.int64)
@@ -148,12 +148,12 @@ def keep(held: Held, page: Page, *frames: Frame) -> int:
     return number
 
 
-def frame_of(asker: Any, rows: int = 1, want: Want = Want.ALL, want_state: bool = False) -> Frame:
-    return FRAMES.frame(range(1, rows + 1), np.zeros((rows, 1)), [1] * rows, asker, want=want, want_state=want_state)
+def frame_of(sink: Any, rows: int = 1, want: Want = Want.ALL, want_state: bool = False) -> Frame:
+    return FRAMES.frame(range(1, rows + 1), np.zeros((rows, 1)), [1] * rows, sink, want=want, want_state=want_state)
 
 
 def test_a_held_chunk_comes_back_slice_by_slice_in_order() -> None:
-    held = Held(2, 3, 1 << 20)
+    held = ReplayBuffer(2, 3, 1 << 20)
     pages = [make_page()]
     first = keep(held, pages[0])
     keep(held, make_page())
@@ -173,7 +173,7 @@ def test_a_held_chunk_comes_back_slice_by_slice_in_order() -> None:
 
 
 def test_only_the_last_chunks_of_a_session_are_held() -> None:
-    held = Held(1, 3, 1 << 20)
+    held = ReplayBuffer(1, 3, 1 << 20)
     for k in range(5):
         note(held, 0, k, 1, keep(held, make_page()))
     assert [bool(held.find(0, k, 1, 2)) for k in range(5)] == [False, False, True, True, True]
@@ -182,7 +182,7 @@ def test_only_the_last_chunks_of_a_session_are_held() -> None:
 @pytest.mark.parametrize("depth", [0, 3])
 def test_held_answers_stay_within_their_bytes(depth: int) -> None:
     limit = 8 * make_page().num_bytes
-    held = Held(1, depth, limit)
+    held = ReplayBuffer(1, depth, limit)
     for k in range(10):
         note(held, 0, k, 1, keep(held, make_page()))
         assert held.num_bytes <= limit
@@ -194,8 +194,8 @@ def test_held_answers_stay_within_their_bytes(depth: int) -> None:
 
 @given(st.integers(0, 20_000), st.lists(st.integers(0, 600), max_size=60))
 def test_a_page_is_held_unchanged_until_it_is_gone_the_oldest_first(limit: int, sizes: list[int]) -> None:
-    ring = PageRing(limit)
-    known: dict[int, Page] = {}
+    ring = ReplayRing(limit)
+    known: dict[int, BatchResult] = {}
     for k, size in enumerate(sizes):
         page = replace(
             make_page(size=size), h_n=np.full((2, 1, size % 7), -k), output=np.full((size, 1), k, np.float32)
@@ -213,7 +213,7 @@ def test_a_page_is_held_unchanged_until_it_is_gone_the_oldest_first(limit: int, 
             assert_same_tensors(ring.get(number)[0], known[number])
 
 
-def assert_same_tensors(held: Page | None, page: Page) -> None:
+def assert_same_tensors(held: BatchResult | None, page: BatchResult) -> None:
     assert held
     for ours, theirs in zip(held.tensors, page.tensors, strict=True):
         assert (ours == theirs).all()
@@ -238,12 +238,12 @@ BATCHES = st.lists(
 def test_each_row_gets_back_what_it_asked_for_and_no_stream_pushes_out_more_than_its_share(
     batches: list[list[Any]], size: int, seed: int
 ) -> None:
-    held, rng = Held(1, 8, REPLAY_BYTES), np.random.default_rng(seed)
-    askers, told = [object() for _ in range(4)], []
+    held, rng = ReplayBuffer(1, 8, REPLAY_BYTES), np.random.default_rng(seed)
+    sinks, told = [object() for _ in range(4)], []
     for batch in batches:
         batch.sort(key=lambda row: -row[0])
         page = any_page(rng, np.array([row[0] for row in batch]), size)
-        frames = [frame_of(askers[stream], 1, want, state) for _, stream, want, state, _ in batch]
+        frames = [frame_of(sinks[stream], 1, want, state) for _, stream, want, state, _ in batch]
         for frame, (*_, is_infer) in zip(frames, batch, strict=True):
             if is_infer:
                 cast(Frame, frame).handles = np.empty(0, np.uint64)
@@ -263,9 +263,9 @@ def test_each_row_gets_back_what_it_asked_for_and_no_stream_pushes_out_more_than
                 assert len(told) > 1 or page.num_bytes > REPLAY_BYTES // 4 or not len(frame.handles)
 
 
-def any_page(rng: np.random.Generator, takes: np.ndarray, size: int) -> Page:
+def any_page(rng: np.random.Generator, takes: np.ndarray, size: int) -> BatchResult:
     count, sizes = len(takes), batch_sizes(takes)
-    return Page(
+    return BatchResult(
         starts=rng.integers(0, 3, count),
         takes=takes,
         offsets=step_offsets(sizes),
@@ -281,7 +281,7 @@ def any_page(rng: np.random.Generator, takes: np.ndarray, size: int) -> Page:
 
 @given(st.lists(st.sampled_from(["large", "too large", "with small"]), min_size=1, max_size=40))
 def test_large_answers_cost_no_small_one_its_place(others: list[str]) -> None:
-    held, rng = Held(1, 8, 1 << 20), np.random.default_rng(0)
+    held, rng = ReplayBuffer(1, 8, 1 << 20), np.random.default_rng(0)
     small, large = object(), object()
     mine = [(keep(held, any_page(rng, np.ones(1, np.int64), 64), frame_of(small)), 0) for _ in range(8)]
     for other in others:

@@ -11,7 +11,7 @@ from toys import write_toys
 
 from elman_models import Stack
 from elman_models.plans.prepare import Measuring
-from elman_server.cli import main
+from elman_server.cli.main import main
 
 NONSENSE = 123.0
 """Seconds that nothing takes."""

@@ -9,10 +9,10 @@ import pytest
 from grpc import StatusCode
 
 from elman.v1.inference_pb2 import StepRequest
-from elman_server.rpc.context import Context
-from elman_server.rpc.native import NativeTransport
-from elman_server.rpc.plain import PlainTransport
-from elman_server.rpc.server import RpcServer
+from elman_server.door.context import Context
+from elman_server.door.native import NativeTransport
+from elman_server.door.plain import PlainTransport
+from elman_server.door.rpc_server import RpcServer
 
 GUARD_SECONDS = 120
 Run = Callable[..., Awaitable["House"]]

@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elman_server.scheduler import Batch, Scheduler
+from elman_server.scheduling.scheduler import Batch, Scheduler
 
 SLOTS, ROWS, SLICE = 6, 3, 4
 
@@ -122,6 +122,7 @@ def test_a_chunk_is_late_only_before_its_first_slice() -> None:
 
 def test_the_scheduler_comes_without_torch_and_grpc() -> None:
     code = (
-        "import sys, elman_server.scheduler; sys.exit(any(m.split('.')[0] in ('torch', 'grpc') for m in sys.modules))"
+        "import sys, elman_server.scheduling.scheduler; "
+        "sys.exit(any(m.split('.')[0] in ('torch', 'grpc') for m in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 
-from elman_server.metrics import LONG_SECONDS, POWERS_OF_2, SECONDS, Metrics, Tallies
+from elman_server.telemetry.metrics import LONG_SECONDS, POWERS_OF_2, SECONDS, HistogramFamily, Metrics
 
 NAMES = (
     "elman_requests_total",
@@ -39,14 +39,14 @@ NAMES = (
 def test_every_series_is_there_at_zero_from_the_start() -> None:
     metrics = Metrics()
     metrics.of("m", "1")
-    families = {family.name: family for family in metrics.registry.collect()}
+    directories = {directory.name: directory for directory in metrics.registry.collect()}
     for name in NAMES:
-        samples = families[name.removesuffix("_total")].samples
+        samples = directories[name.removesuffix("_total")].samples
         assert samples, name
         assert all(s.value == 0 for s in samples if not s.name.endswith("_created")), name
-    reasons = {s.labels["reason"] for s in families["elman_sessions_ended"].samples}
+    reasons = {s.labels["reason"] for s in directories["elman_sessions_ended"].samples}
     assert reasons == {"closed", "expired", "evicted", "drained"}
-    assert "elman_plan_launches" in families
+    assert "elman_plan_launches" in directories
 
 
 @pytest.mark.parametrize("code", [code.name for code in grpc.StatusCode])
@@ -72,7 +72,7 @@ def test_any_method_and_any_code_of_grpc_is_counted(code: str) -> None:
 )
 def test_a_tally_is_a_histogram(bounds: tuple[float, ...], batches: list[list[float]]) -> None:
     ours, theirs = CollectorRegistry(), CollectorRegistry()
-    tally = Tallies("x", "text", ("a",), bounds, ours).labels("1")
+    tally = HistogramFamily("x", "text", ("a",), bounds, ours).labels("1")
     histogram = Histogram("x", "text", ("a",), buckets=bounds, registry=theirs).labels("1")
     for batch in batches:
         tally.observe_all(np.array(batch, np.float64))

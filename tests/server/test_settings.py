@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from elman_server.config import ConnectionConfig, Limits, LogConfig, ServerConfig
-from elman_server.listen import Address, UnixAddress, parse_address, parse_listen, parse_target
-from elman_server.setting import Setting
-from elman_server.settings import SettingsError, add_options, read_config, read_settings, settings_of
+from elman_server.config.address import Address, UnixAddress, parse_address, parse_listen, parse_target
+from elman_server.config.server_config import ConnectionConfig, Limits, LogConfig, ServerConfig
+from elman_server.config.setting import Setting
+from elman_server.config.settings import SettingsError, add_options, read_config, read_settings, settings_of
 
 
 def read(arguments: list[str], environment: dict[str, str] | None = None) -> ServerConfig:
@@ -43,6 +43,7 @@ SAMPLES: dict[str, tuple[str, object]] = {
     "listen": ("unix:/run/elman.sock", UnixAddress(Path("/run/elman.sock"))),
     "socket_mode": ("0660", "0660"),
     "metrics_listen": ("none", None),
+    "door": ("plain", "plain"),
     "device": ("cuda:1", "cuda:1"),
     "threads": ("3", 3),
     "warm_up_seconds": ("0", 0.0),

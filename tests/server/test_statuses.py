@@ -4,9 +4,9 @@ import pytest
 from refusals import Refusal
 
 from elman_server import errors
+from elman_server.door.elman_v1.status import code_of, to_status
 from elman_server.errors import LimitReached, ServiceError
-from elman_server.metrics import CODES
-from elman_server.status import code_of, to_status
+from elman_server.telemetry.metrics import CODES
 
 
 def tree(root: type[ServiceError]) -> list[type[ServiceError]]:

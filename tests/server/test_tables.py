@@ -8,18 +8,18 @@ from forged import flipped
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elman_server.chunks import Chunks
-from elman_server.counted import Counted
-from elman_server.handles import HandleKey, decipher, encipher, slots_of
-from elman_server.ring import Ring
-from elman_server.sessions import Sessions, find
-from elman_server.tombstones import Tombstone, Tombstones
-from elman_server.versions import version_key
+from elman_server.exchange.versions import version_key
+from elman_server.scheduling.chunks import Chunks
+from elman_server.sessions.handles import HandleKey, decipher, encipher, slots_of
+from elman_server.sessions.table import Sessions, find
+from elman_server.sessions.tombstones import Tombstone, Tombstones
+from elman_server.tables.ref_counts import RefCounted
+from elman_server.tables.slot_fifo import SlotFifo
 
 
 @given(st.integers(1, 7), st.lists(st.tuples(st.booleans(), st.integers(0, 5)), max_size=40))
 def test_a_ring_is_a_queue(capacity: int, actions: list[tuple[bool, int]]) -> None:
-    ring, queue, following = Ring(capacity), deque[int](), 0
+    ring, queue, following = SlotFifo(capacity), deque[int](), 0
     for push, count in actions:
         if push and len(queue) + count <= capacity:
             items = np.arange(following, following + count)
@@ -32,7 +32,7 @@ def test_a_ring_is_a_queue(capacity: int, actions: list[tuple[bool, int]]) -> No
 
 
 def test_a_ring_takes_no_more_than_it_holds() -> None:
-    ring = Ring(2)
+    ring = SlotFifo(2)
     ring.push(np.array([1, 2]))
     with pytest.raises(OverflowError, match="ring of 2"):
         ring.push(np.array([3]))
@@ -61,7 +61,7 @@ def test_no_more_chunks_are_given_out_than_there_are() -> None:
 
 
 def test_a_counted_object_goes_with_its_last_reference() -> None:
-    counted: Counted[str] = Counted(3)
+    counted: RefCounted[str] = RefCounted(3)
     a, b = counted.put("a", 3), counted.put("b", 1)
     counted.release(a, 2)
     counted.release(b)

@@ -9,7 +9,7 @@ import pytest
 from served import Serve, Served
 from toys import SPECS, Array, assert_near, random_input, toy
 
-from elman_server.inbox import Frames, Inbox, Job, Submission
+from elman_server.engine.inbox import Frames, Inbox, Job, Submission
 
 SPEC = SPECS["lstm"]
 RNG = np.random.default_rng(9)

@@ -5,8 +5,8 @@ from contextlib import ExitStack
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elman_server.callers import Caller, Callers
-from elman_server.config import Limits
+from elman_server.config.server_config import Limits
+from elman_server.door.caller_limits import Caller, Callers
 
 MAX_ROWS, MAX_BYTES = 12, 60
 LIMITS = Limits(max_queue_rows=MAX_ROWS, max_queue_bytes=MAX_BYTES, max_caller_rows=8, max_caller_bytes=40)
@@ -57,7 +57,7 @@ def test_room_for_one_asks_nobody_who_stays_full() -> None:
             asked.append(self)
             return super().is_full
 
-    full = [Watched(callers) for _ in range(100)]
+    full = [Watched("watched", callers) for _ in range(100)]
     for caller in full:
         caller.add(4000, 0)
         caller.when_room(lambda: None)

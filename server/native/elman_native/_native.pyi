@@ -53,6 +53,14 @@ class Door:
         """Takes no more calls, cancels those that have not ended by then, and returns when all are over. Blocks,
         without the interpreter's lock."""
 
+    @property
+    def num_calls(self) -> int:
+        """Calls that are not over."""
+
+    @property
+    def num_callers(self) -> int:
+        """Callers that were added and not removed."""
+
     def fileno(self) -> int:
         """Readable while there is something to take."""
 

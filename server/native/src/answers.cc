@@ -70,7 +70,7 @@ grpc::ByteBuffer MessageOf(const AnswerColumns& c, const std::vector<int64_t>& o
 
 void SendAnswers(Door* door, const AnswerColumns& c) {
   const auto calls = door->calls().FindAll(c.call, c.num_rows);
-  const auto offsets = StepOffsets(c);
+  const auto offsets = c.output && !c.is_last ? StepOffsets(c) : std::vector<int64_t>();
   int64_t finished_before = 0;
   for (size_t row = 0; row < c.num_rows; ++row) {
     const int64_t ended = c.finished[row] ? 1 : 0;

@@ -26,24 +26,35 @@ void Call::Open() {
   opening->peer = context_->peer();
   opening->deadline_seconds = SecondsSinceEpoch(context_->deadline());
   for (const auto& [key, value] : context_->client_metadata()) opening->metadata.emplace_back(Text(key), Text(value));
+  is_told_ = true;
   Event event{number_, EventKind::kOpened};
   event.opening = std::move(opening);
   door_->events().Push(std::move(event));
 }
 
+void Call::Refuse() {
+  End({{grpc::StatusCode::RESOURCE_EXHAUSTED, "more calls come than the server takes in; try again later"}, {}, {}});
+}
+
 void Call::Receive() {
   std::lock_guard<std::mutex> lock(mutex_);
-  if (!has_status_) StartRead(&incoming_);
+  if (has_status_ || is_reading_) return;
+  is_reading_ = true;
+  StartRead(&incoming_);
 }
 
 void Call::BeginFrames(std::shared_ptr<Caller> caller) {
-  std::lock_guard<std::mutex> lock(mutex_);
-  caller_ = std::move(caller);
-  if (!has_status_) StartRead(&incoming_);
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (caller_) return;
+    caller_ = std::move(caller);
+  }
+  ReadOn();
 }
 
 void Call::ReadOn() {
-  if (!door_->events().PauseIfFull(shared_from_this())) Receive();
+  const auto self = shared_from_this();
+  if (!caller_->PauseIfFull(self) && !door_->events().PauseIfFull(self)) Receive();
 }
 
 void Call::Send(grpc::ByteBuffer message) {
@@ -82,6 +93,7 @@ void Call::OnReadDone(bool ok) {
   {
     std::lock_guard<std::mutex> lock(mutex_);
     message.Swap(&incoming_);
+    is_reading_ = false;
     reads_on = caller_ != nullptr;
   }
   if (!ok) {
@@ -93,7 +105,9 @@ void Call::OnReadDone(bool ok) {
     event.message = std::move(message);
     door_->events().Push(std::move(event));
   }
-  if (reads_on && !caller_->CountAndPauseIfFull(shared_from_this())) ReadOn();
+  if (!reads_on) return;
+  caller_->Count();
+  ReadOn();
 }
 
 void Call::OnWriteDone(bool ok) {
@@ -118,14 +132,15 @@ void Call::OnCancel() {
 
 void Call::OnDone() {
   const auto self = shared_from_this();  // until the end of this
-  bool is_ours;
+  bool is_ours, is_told;
   {
     std::lock_guard<std::mutex> lock(mutex_);
     has_status_ = true;
     is_ours = is_ours_;
+    is_told = is_told_;
     DropUnwritten();
   }
-  door_->events().Push({number_, EventKind::kOver, is_ours});
+  if (is_told) door_->events().Push({number_, EventKind::kOver, is_ours});
   door_->calls().Remove(number_);
 }
 
@@ -179,7 +194,7 @@ void Call::TellIfIdle() {
 void Call::Settle(const Outgoing& outgoing, bool ok) {
   if (outgoing.is_told) {
     door_->events().Push({number_, EventKind::kSent, ok});
-  } else {
+  } else if (caller_) {
     door_->callers().AddSent(caller_->number(), outgoing.num_rows, outgoing.num_bytes);
     if (caller_->IsFull()) door_->events().Wake();  // it may have room now
   }

@@ -45,11 +45,13 @@ class Call final : public grpc::ServerGenericBidiReactor, public std::enable_sha
 
   // Tells how the call began.
   void Open();
-  // Reads one message: kReceived or kReadAll follows. One at a time.
+  // Ends it without telling that it ever was: more has come than is taken.
+  void Refuse();
+  // Reads one message, if none is being read: kReceived or kReadAll follows.
   void Receive();
   // From now on messages are read as they come: frames of one row into the queue's batch, others as kReceived.
   void BeginFrames(std::shared_ptr<Caller> caller);
-  // Reads on, after a pause of the caller's.
+  // Reads the next of them, now or after a pause.
   void ReadOn();
   // Writes a message: kSent follows.
   void Send(grpc::ByteBuffer message);
@@ -86,6 +88,7 @@ class Call final : public grpc::ServerGenericBidiReactor, public std::enable_sha
 
   std::mutex mutex_;
   grpc::ByteBuffer incoming_;
+  bool is_reading_ = false;
   std::shared_ptr<Caller> caller_;  // once BeginFrames was called
   std::deque<Outgoing> outbox_;
   Outgoing writing_;
@@ -93,6 +96,7 @@ class Call final : public grpc::ServerGenericBidiReactor, public std::enable_sha
   int64_t num_open_ = 0;  // frames of one row without an answer
   bool tells_idle_ = false;
   bool has_status_ = false;        // no operation may be begun any more
+  bool is_told_ = false;           // that it began
   bool is_ours_ = false;           // the status, and not a cancellation's
   std::optional<Ending> pending_;  // once all is written
 };

@@ -27,6 +27,11 @@ void CallTable::Remove(uint64_t number) {
   calls_.erase(found);
 }
 
+size_t CallTable::size() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return calls_.size();
+}
+
 std::vector<std::shared_ptr<Call>> CallTable::FindAll(const uint64_t* numbers, size_t count) {
   std::lock_guard<std::mutex> lock(mutex_);
   std::vector<std::shared_ptr<Call>> found(count);

@@ -20,6 +20,7 @@ class CallTable {
   std::shared_ptr<Call> Find(uint64_t number);
   std::vector<std::shared_ptr<Call>> FindAll(const uint64_t* numbers, size_t count);
   void Remove(uint64_t number);
+  size_t size();
 
  private:
   std::mutex mutex_;

@@ -9,17 +9,21 @@ bool Caller::IsFull() {
   return room_ <= 0;
 }
 
-bool Caller::CountAndPauseIfFull(const std::shared_ptr<Call>& call) {
+void Caller::Count() {
   std::lock_guard<std::mutex> lock(mutex_);
-  const bool is_full = --room_ <= 0;
-  if (is_full) paused_.push_back(call);
-  return is_full;
+  --room_;
 }
 
-std::vector<std::shared_ptr<Call>> Caller::SetRoom(int64_t room) {
+bool Caller::PauseIfFull(const std::shared_ptr<Call>& call) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  if (room_ <= 0) paused_.push_back(call);
+  return room_ <= 0;
+}
+
+std::vector<std::weak_ptr<Call>> Caller::SetRoom(int64_t room) {
   std::lock_guard<std::mutex> lock(mutex_);
   room_ = room;
-  std::vector<std::shared_ptr<Call>> paused;
+  std::vector<std::weak_ptr<Call>> paused;
   if (room_ > 0) paused.swap(paused_);
   return paused;
 }
@@ -39,6 +43,11 @@ std::shared_ptr<Caller> CallerTable::Find(int64_t number) {
 void CallerTable::Remove(int64_t number) {
   std::lock_guard<std::mutex> lock(mutex_);
   callers_.erase(number);
+}
+
+size_t CallerTable::size() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return callers_.size();
 }
 
 void CallerTable::AddSent(int64_t caller, int64_t num_rows, int64_t num_bytes) {

@@ -19,16 +19,18 @@ class Caller {
   int64_t number() const { return number_; }
   // Whether nothing more is read from it.
   bool IsFull();
-  // One message less may be read; if that was the last one, the call reads on when there is room.
-  bool CountAndPauseIfFull(const std::shared_ptr<Call>& call);
+  // One message less may be read.
+  void Count();
+  // Whether nothing more is read from it now; if so the call reads on when there is room.
+  bool PauseIfFull(const std::shared_ptr<Call>& call);
   // How many messages may be read; the calls that are to read on.
-  std::vector<std::shared_ptr<Call>> SetRoom(int64_t room);
+  std::vector<std::weak_ptr<Call>> SetRoom(int64_t room);
 
  private:
   const int64_t number_;
   std::mutex mutex_;
   int64_t room_;
-  std::vector<std::shared_ptr<Call>> paused_;
+  std::vector<std::weak_ptr<Call>> paused_;  // those that are over need not wait
 };
 
 // What was written to a caller, or never will be.
@@ -44,6 +46,7 @@ class CallerTable {
   std::shared_ptr<Caller> Add(int64_t room);
   std::shared_ptr<Caller> Find(int64_t number);
   void Remove(int64_t number);
+  size_t size();
 
   void AddSent(int64_t caller, int64_t num_rows, int64_t num_bytes);
   std::vector<Sent> TakeSent();

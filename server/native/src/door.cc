@@ -27,6 +27,7 @@ std::vector<int> Door::Start() {
 }
 
 void Door::Stop(double grace_seconds) {
+  std::lock_guard<std::mutex> lock(stop_mutex_);
   if (!server_) return;
   const auto grace =
       std::chrono::duration_cast<std::chrono::system_clock::duration>(std::chrono::duration<double>(grace_seconds));
@@ -37,7 +38,11 @@ void Door::Stop(double grace_seconds) {
 
 grpc::ServerGenericBidiReactor* Door::CreateReactor(grpc::GenericCallbackServerContext* context) {
   const auto call = calls_.Add(context, this);
-  call->Open();
+  if (events_.IsFull()) {
+    call->Refuse();
+  } else {
+    call->Open();
+  }
   return call.get();
 }
 

@@ -5,6 +5,7 @@
 
 #include <map>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -42,6 +43,7 @@ class Door final : public grpc::CallbackGenericService {
   EventQueue events_;
   CallTable calls_;
   CallerTable callers_;
+  std::mutex stop_mutex_;
   std::unique_ptr<grpc::Server> server_;
 };
 

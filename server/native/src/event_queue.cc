@@ -19,7 +19,7 @@ void EventQueue::Push(Event event) {
   bool is_first;
   {
     std::lock_guard<std::mutex> lock(mutex_);
-    num_bytes_ += event.message.Length();
+    num_bytes_ += kEventBytes + event.message.Length();
     is_first = Append(std::move(event));
   }
   if (is_first) Wake();
@@ -43,6 +43,11 @@ void EventQueue::PushFrame(uint64_t call, int64_t caller, const SingleRow& row, 
 void EventQueue::Wake() {
   // It cannot fail: the counter would have to be full, and it is reset with every TakeAll.
   eventfd_write(fd_, 1);
+}
+
+bool EventQueue::IsFull() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return num_bytes_ >= kMaxBytes;
 }
 
 bool EventQueue::PauseIfFull(const std::shared_ptr<Call>& call) {

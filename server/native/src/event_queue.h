@@ -33,12 +33,15 @@ class EventQueue {
   void PushFrame(uint64_t call, int64_t caller, const SingleRow& row, grpc::Slice message);
   // Makes `fd` readable although there may be no event.
   void Wake();
-  // Whether there are too many bytes already; if so the call reads on once they are taken.
+  // Whether there are too many bytes already.
+  bool IsFull();
+  // Whether there are; if so the call reads on once they are taken.
   bool PauseIfFull(const std::shared_ptr<Call>& call);
   Taken TakeAll();
 
  private:
   static constexpr size_t kMaxBytes = 64 << 20;
+  static constexpr size_t kEventBytes = 2048;  // about what one is beside its message: a call, and how it began
 
   bool Append(Event event);  // with mutex_ held; whether to wake
 

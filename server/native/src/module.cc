@@ -1,4 +1,5 @@
 // What Python sees: a door, its events as tuples, and calls by number.
+#include <grpc/grpc.h>
 #include <grpcpp/support/slice.h>
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
@@ -18,18 +19,25 @@ namespace {
 
 bool IsBinary(std::string_view key) { return key.size() > 4 && key.substr(key.size() - 4) == "-bin"; }
 
+// Whatever bytes they are: what a caller sends must not fail here.
+py::object Text(const std::string& bytes) {
+  const auto text = PyUnicode_DecodeLatin1(bytes.data(), static_cast<py::ssize_t>(bytes.size()), nullptr);
+  if (!text) throw py::error_already_set();
+  return py::reinterpret_steal<py::object>(text);
+}
+
 py::object MetadataValue(const std::string& key, const std::string& value) {
   if (IsBinary(key)) return py::bytes(value);
-  return py::reinterpret_steal<py::str>(PyUnicode_DecodeLatin1(value.data(), value.size(), nullptr));
+  return Text(value);
 }
 
 py::tuple OpeningTuple(const Opening& opening) {
   py::tuple metadata(opening.metadata.size());
   for (size_t i = 0; i < opening.metadata.size(); ++i) {
     const auto& [key, value] = opening.metadata[i];
-    metadata[i] = py::make_tuple(py::str(key), MetadataValue(key, value));
+    metadata[i] = py::make_tuple(Text(key), MetadataValue(key, value));
   }
-  return py::make_tuple(py::bytes(opening.method), py::str(opening.peer), opening.deadline_seconds, metadata);
+  return py::make_tuple(py::bytes(opening.method), Text(opening.peer), opening.deadline_seconds, metadata);
 }
 
 py::bytes BytesOf(const grpc::Slice& slice) {
@@ -167,8 +175,20 @@ void TellIdle(Door& door, uint64_t number) {
   if (const auto call = door.calls().Find(number)) call->TellIdle();
 }
 
+// gRPC ends the process over a header that HTTP/2 does not allow.
+void CheckHeader(const std::string& key, const std::string& value) {
+  const grpc::Slice k(key), v(value);
+  grpc_slice raw_key = k.c_slice(), raw_value = v.c_slice();
+  const bool is_good = grpc_header_key_is_legal(raw_key) &&
+                       (grpc_is_binary_header(raw_key) || grpc_header_nonbin_value_is_legal(raw_value));
+  grpc_slice_unref(raw_key);
+  grpc_slice_unref(raw_value);
+  if (!is_good) throw py::value_error("trailing: expected names and values that HTTP/2 allows, got " + key);
+}
+
 void Finish(Door& door, uint64_t number, int code, const std::string& details, const Metadata& trailing,
             const py::object& message) {
+  for (const auto& [key, value] : trailing) CheckHeader(key, value);
   Ending ending{grpc::Status(static_cast<grpc::StatusCode>(code), details), trailing, std::nullopt};
   if (!message.is_none()) ending.message = BufferOf(message.cast<py::bytes>());
   if (const auto call = door.calls().Find(number)) call->End(std::move(ending));
@@ -240,7 +260,11 @@ void Answer(Door& door, const Array<uint64_t>& call, const Array<int64_t>& calle
 void SetRoom(Door& door, int64_t number, int64_t room) {
   const auto caller = door.callers().Find(number);
   if (!caller) return;
-  for (const auto& call : caller->SetRoom(room)) call->ReadOn();
+  for (const auto& paused : caller->SetRoom(room)) {
+    if (const auto call = paused.lock()) call->ReadOn();
+  }
+  // What was written before it was full woke nobody, and is perhaps what makes room.
+  if (room <= 0) door.events().Wake();
 }
 
 }  // namespace
@@ -261,6 +285,8 @@ PYBIND11_MODULE(_native, module) {
       .def("add_port", &Door::AddPort, py::arg("address"))
       .def("start", &Door::Start, release)
       .def("stop", &Door::Stop, py::arg("grace_seconds"), release)
+      .def_property_readonly("num_calls", [](Door& door) { return door.calls().size(); })
+      .def_property_readonly("num_callers", [](Door& door) { return door.callers().size(); })
       .def("fileno", [](Door& door) { return door.events().fd(); })
       .def("take_all", &elman::TakeAll)
       .def("receive", &elman::Receive, py::arg("call"))

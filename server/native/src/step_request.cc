@@ -1,45 +1,58 @@
 #include "step_request.h"
 
-#include <google/protobuf/io/coded_stream.h>
-#include <google/protobuf/wire_format_lite.h>
+#include <cstring>
 
 namespace elman {
 namespace {
 
-using google::protobuf::internal::WireFormatLite;
-using google::protobuf::io::CodedInputStream;
-using Field = WireFormatLite::WireType;
+enum WireType : uint32_t { kVarint = 0, kFixed64 = 1, kBytes = 2 };
 
-constexpr auto kVarint = WireFormatLite::WIRETYPE_VARINT;
-constexpr auto kFixed64 = WireFormatLite::WIRETYPE_FIXED64;
-constexpr auto kBytes = WireFormatLite::WIRETYPE_LENGTH_DELIMITED;
-
-constexpr uint32_t Tag(int field, Field type) { return WireFormatLite::MakeTag(field, type); }
+constexpr uint32_t Tag(uint32_t field, WireType type) { return field << 3 | type; }
 
 // Walks over the fields of a message; every read is bounded by its bytes.
 class Reader {
  public:
-  explicit Reader(std::string_view bytes)
-      : bytes_(bytes), in_(reinterpret_cast<const uint8_t*>(bytes.data()), static_cast<int>(bytes.size())) {}
+  explicit Reader(std::string_view bytes) : rest_(bytes) {}
 
   // The next field's tag; 0 at the end, or where there is no good one.
-  uint32_t Next() { return in_.ReadTag(); }
-  bool AtEnd() { return in_.CurrentPosition() == static_cast<int>(bytes_.size()); }
-  bool Varint(uint64_t* value) { return in_.ReadVarint64(value); }
-  bool Fixed64(uint64_t* value) { return in_.ReadLittleEndian64(value); }
+  uint32_t Next() {
+    uint64_t tag = 0;
+    is_bad_ = is_bad_ || (!AtEnd() && !(Varint(&tag) && tag && tag <= std::numeric_limits<uint32_t>::max()));
+    return is_bad_ ? 0 : static_cast<uint32_t>(tag);
+  }
+
+  bool AtEnd() const { return rest_.empty() && !is_bad_; }
+
+  bool Varint(uint64_t* value) {
+    *value = 0;
+    for (size_t i = 0; i < rest_.size() && i < 10; ++i) {
+      const auto byte = static_cast<uint8_t>(rest_[i]);
+      *value |= static_cast<uint64_t>(byte & 0x7f) << (7 * i);
+      if (byte >= 0x80) continue;
+      rest_.remove_prefix(i + 1);
+      return i < 9 || byte <= 1;  // else it has more than 64 bits
+    }
+    return false;
+  }
+
+  bool Fixed64(uint64_t* value) {
+    if (rest_.size() < sizeof(*value)) return false;
+    std::memcpy(value, rest_.data(), sizeof(*value));  // little-endian, as the wire
+    rest_.remove_prefix(sizeof(*value));
+    return true;
+  }
 
   bool Bytes(std::string_view* value) {
-    uint32_t size;
-    if (!in_.ReadVarint32(&size)) return false;
-    const auto at = static_cast<size_t>(in_.CurrentPosition());
-    if (size > bytes_.size() - at) return false;
-    *value = bytes_.substr(at, size);
-    return in_.Skip(static_cast<int>(size));
+    uint64_t size;
+    if (!Varint(&size) || size > rest_.size()) return false;
+    *value = rest_.substr(0, size);
+    rest_.remove_prefix(size);
+    return true;
   }
 
  private:
-  const std::string_view bytes_;
-  CodedInputStream in_;
+  std::string_view rest_;
+  bool is_bad_ = false;
 };
 
 // A packed field of exactly one varint.
@@ -152,7 +165,6 @@ bool ReadField(uint32_t tag, std::string_view message, std::string_view instance
 }  // namespace
 
 bool ReadSingleRow(std::string_view message, std::string_view server_instance, SingleRow* row) {
-  if (message.size() > static_cast<size_t>(std::numeric_limits<int>::max())) return false;
   Reader reader(message);
   Seen seen;
   while (const uint32_t tag = reader.Next()) {

@@ -1,0 +1,97 @@
+"""`elman-server check`: says what a bundle is, or what is wrong with it."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from elman_server.cli import proof
+from elman_server.cli.command import fail, say
+
+if TYPE_CHECKING:
+    from elman_models import ModelSpec
+    from elman_server.cli.command import Commands
+
+
+def add(commands: "Commands") -> None:
+    """Adds the command with its options."""
+    parser = commands.add_parser(
+        "check",
+        help="say what a bundle is, or what is wrong with it",
+        description="Says what a bundle is, or what is wrong with it; of a folder of bundles, of each.",
+    )
+    parser.add_argument("bundle", type=Path, metavar="DIR", help="a bundle, or a folder of bundles")
+    proof.add_options(parser)
+    parser.set_defaults(run=run)
+
+
+def run(given: argparse.Namespace) -> int:
+    """Runs it; the exit code."""
+    from elman_models import BundleError, find_bundles
+
+    if given.tolerance is not None and given.golden is None:
+        return fail("--tolerance: is of --golden, which is not given", 2)
+    try:
+        bundles = find_bundles(given.bundle)
+    except BundleError as error:
+        return fail(str(error))
+    if not bundles:
+        say(f"{given.bundle}: no bundles there, so there are no models to serve")  # serve starts all the same
+    if given.golden and len(bundles) != 1:
+        return fail(f"--golden: is of one bundle; {given.bundle} holds {len(bundles)}")
+    codes = [_check(given, bundle) for bundle in bundles]
+    return max([0, *codes, _check_names(bundles), _check_halves(given.bundle, bundles)])
+
+
+def _check(given: argparse.Namespace, bundle: Path) -> int:
+    from elman_models import BundleError, describe, read_spec, read_weights
+
+    try:
+        spec = read_spec(bundle)
+        weights = read_weights(bundle, spec)
+        proven = proof.prove(given, spec, weights)
+    except BundleError as error:
+        return fail(str(error))
+    say(f"{describe(spec, sum(w.nbytes for w in weights.values()))}\n{proven.line}")
+    _say_left_out(spec)
+    return 0 if proven.holds else fail(f"{bundle}: gives something else than {given.golden}")
+
+
+def _say_left_out(spec: "ModelSpec") -> None:
+    # On a machine with a CUDA device that one is what serves, unless told otherwise.
+    import torch
+
+    from elman_models.plans.left_out import left_out
+
+    if not torch.cuda.is_available():
+        for sentence in left_out(spec):
+            say(f"{'note:':<13}{sentence}")
+
+
+def _check_names(bundles: Sequence[Path]) -> int:
+    """Fails where two bundles are of one name and version: only one of them could be served."""
+    from elman_models import BundleError, read_spec
+
+    folders: dict[tuple[str, str], list[Path]] = {}
+    for bundle in bundles:
+        try:
+            spec = read_spec(bundle)
+        except BundleError:
+            continue  # which has been said
+        folders.setdefault((spec.name, spec.version), []).append(bundle)
+    twice = {model: found for model, found in folders.items() if len(found) > 1}
+    for (name, version), found in twice.items():
+        fail(f"model {name}, version {version}, is in {len(found)} folders: {', '.join(map(str, found))}; keep one")
+    return int(bool(twice))
+
+
+def _check_halves(folder: Path, bundles: Sequence[Path]) -> int:
+    """Fails where a folder beside the bundles has weights and no spec, so that it would be passed over."""
+    from elman_models.bundle import SPEC_FILE, WEIGHTS_FILE
+
+    if bundles in ([folder], [folder.parent]):
+        return 0
+    halves = [path.parent for path in folder.glob(f"[!.]*/{WEIGHTS_FILE}") if not (path.parent / SPEC_FILE).exists()]
+    return max(
+        [fail(f"{half}: has {WEIGHTS_FILE}, but no {SPEC_FILE}; it is not served") for half in halves], default=0
+    )

@@ -1,0 +1,111 @@
+"""`elman-server models`: lists, loads and unloads a running server's models."""
+
+import argparse
+import json
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from elman_server.cli.command import say
+from elman_server.cli.table import table
+from elman_server.config.server_config import ConnectionConfig, LoadingConfig
+from elman_server.config.settings import add_options
+
+if TYPE_CHECKING:
+    from elman_server.cli.command import Commands
+    from elman_server.cli.connection import Connection
+
+HEADER = ("NAME", "VERSION", "CELL", "LAYERS", "HIDDEN", "INPUT", "OUTPUT", "WEIGHTS BYTES", "MAX SESSIONS", "DEVICE")
+
+
+def add(commands: "Commands") -> None:
+    """Adds the command with its own."""
+    parser = commands.add_parser("models", help="list, load or unload a running server's models")
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    _add(actions, "list", "list the loaded models", _list)
+    text = "load a model from the server's model folder, all its versions there unless one is named"
+    _add(actions, "load", text, _load, LoadingConfig)
+    text = "unload a model: steps under way are answered, its sessions end"
+    _add(actions, "unload", text, _unload, LoadingConfig)
+
+
+def _add(
+    actions: "Commands", name: str, text: str, command: Any, config: type[ConnectionConfig] = ConnectionConfig
+) -> None:
+    parser = actions.add_parser(name, help=text, description=text[:1].upper() + text[1:] + ".")
+    if config is LoadingConfig:
+        parser.add_argument("model", metavar="MODEL", help="the model's name")
+        parser.add_argument("--version", default="", help="the model's version (default: all)")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line, for scripts (default: text)")
+    add_options(parser, config)
+    parser.set_defaults(run=lambda given: _run(command, given, config))
+
+
+def _run(command: Any, given: argparse.Namespace, config: type[ConnectionConfig]) -> int:
+    from elman_server.cli.connection import connected  # gRPC takes a while to import: --help does not wait for it
+
+    return connected(command, config)(given)
+
+
+def _list(connection: "Connection", given: argparse.Namespace) -> int:
+    from elman.v1 import models_pb2
+
+    stub, found, token = _stub(connection), [], ""
+    while True:
+        page = connection.call(stub.ListModels, models_pb2.ListModelsRequest(page_size=1000, page_token=token))
+        found += page.models
+        token = page.next_page_token
+        if not token:
+            return _show(found, given.json)
+
+
+def _load(connection: "Connection", given: argparse.Namespace) -> int:
+    from elman.v1 import models_pb2
+
+    request = models_pb2.LoadModelRequest(model=given.model, version=given.version)
+    return _show(connection.call(_stub(connection).LoadModel, request).models, given.json, "loaded")
+
+
+def _unload(connection: "Connection", given: argparse.Namespace) -> int:
+    from elman.v1 import models_pb2
+
+    request = models_pb2.UnloadModelRequest(model=given.model, version=given.version)
+    return _show(connection.call(_stub(connection).UnloadModel, request).models, given.json, "unloaded")
+
+
+def _stub(connection: "Connection") -> Any:
+    from elman.v1 import models_pb2_grpc
+
+    return models_pb2_grpc.ModelsStub(connection.channel)
+
+
+def _show(messages: Iterable[Any], as_json: bool, done: str = "") -> int:
+    from elman import ModelInfo
+
+    infos = [ModelInfo.from_proto(message) for message in messages]
+    if as_json:
+        for info in infos:
+            say(json.dumps(_fields(info), ensure_ascii=False))
+    elif done:
+        for info in infos:
+            say(f"{done} {info.name} {info.version}")
+    else:
+        say(table(HEADER, [_row(info) for info in infos]))
+    return 0
+
+
+def _row(info: Any) -> tuple[object, ...]:
+    size = "ids" if info.takes_tokens else str(info.input_size)
+    both = " both ways" * info.bidirectional
+    return (
+        *(info.name, info.version, f"{info.cell}{both}", info.num_layers, info.hidden_size),
+        *(size, info.output_size, info.weights_bytes, info.max_sessions, info.device),
+    )
+
+
+def _fields(info: Any) -> dict[str, object]:
+    fields = asdict(info)
+    for end in ("input", "output"):  # in words, not in the contract's numbers
+        del fields[f"{end}_wire_dtype"]
+        fields[f"{end}_dtype"] = str(getattr(info, f"{end}_dtype"))
+    return fields

@@ -1,0 +1,134 @@
+"""Room 2, door: a message becomes a domain request; a domain error becomes a status; nothing else."""
+
+import math
+
+import numpy as np
+
+from elman.v1 import inference_pb2, inference_pb2_grpc
+from elman_server.door.caller_limits import Callers
+from elman_server.door.context import Context
+from elman_server.door.door import Door, abort, unary
+from elman_server.door.elman_v1.read import (
+    check_answer,
+    check_size,
+    read_input,
+    read_lengths,
+    read_state,
+    read_timeout,
+    read_want,
+)
+from elman_server.door.elman_v1.step_stream import StepStream
+from elman_server.door.elman_v1.write import write_tensors
+from elman_server.door.infer_result import InferCall, InferResult
+from elman_server.door.single_rows import SingleRows
+from elman_server.engine.engine import Engine
+from elman_server.engine.worker import Worker
+from elman_server.errors import Draining, EngineFailed, InvalidInput, ServiceError
+from elman_server.exchange.frames import Frame, FramePart
+from elman_server.models.catalogue import Catalogue
+
+
+class InferenceService(inference_pb2_grpc.InferenceServicer):
+    """`elman.v1.Inference`."""
+
+    def __init__(self, door: Door, single_rows: SingleRows | None = None) -> None:
+        """`single_rows`: takes frames of one row, where the native door serves."""
+        self._single_rows = single_rows
+        self._door = door
+        self._engine: Engine = door.engine
+        self._catalogue: Catalogue = door.catalogue
+        self._callers: Callers = door.callers
+        self._streams: set[StepStream] = set()
+
+    @unary
+    async def Infer(  # noqa: N802
+        self, request: inference_pb2.InferRequest, context: Context
+    ) -> inference_pb2.InferResponse:
+        """See the contract."""
+        self._door.check_open()
+        check_size(request.ByteSize(), self._catalogue.limits.max_frame_bytes)
+        runtime = self._catalogue.directory(request.model).version(request.version)
+        worker = self._catalogue.worker_of(runtime)
+        call = InferCall(runtime.spec)
+        frame = self._frame(request, worker, call, context)
+        check_answer(frame, runtime.spec, None)
+        initial = read_state(request, runtime.spec, frame.num_rows)
+        with self._callers.charged(context.peer(), frame.num_rows, frame.num_bytes) as charge:
+            admitting = self._engine.call(
+                lambda: worker.admission.admit_infer(frame, initial), is_short=True, is_own=True
+            )
+            try:
+                await admitting
+                result = await call.future
+            finally:
+                was_refused = admitting.done() and not admitting.cancelled() and admitting.exception()
+                if frame.open_rows and not was_refused:
+                    call.leave(charge)
+                    self._engine.cancel([FramePart(frame)])
+        return _response(runtime.spec.version, result)
+
+    async def Step(  # type: ignore[override]  # noqa: N802
+        self, _requests: object, context: Context
+    ) -> None:
+        """See the contract."""
+        door = self._door
+        try:
+            door.check_open()
+        except ServiceError as error:
+            await abort(context, error)
+        with self._callers.present(context.peer()) as caller:
+            stream = StepStream(
+                context.call, self._engine, self._catalogue, caller, door.instance, door.metrics, self._single_rows
+            )
+            self._streams.add(stream)
+            try:
+                with door.counting_bugs("Step"):
+                    await stream.run(inference_pb2.StepResponse(server_instance=door.instance).SerializeToString())
+            except Draining as error:
+                await abort(context, error)
+            finally:
+                self._streams.discard(stream)
+
+    def end_streams(self) -> None:
+        """Has each stream refuse new frames and end once everything admitted is answered."""
+        if self._single_rows:
+            self._single_rows.draining = True
+        for stream in self._streams:
+            stream.end()
+
+    def fail_streams(self, error: EngineFailed) -> None:
+        """Has each stream end what is open with that error."""
+        if self._single_rows:
+            self._single_rows.fail(error)
+        for stream in list(self._streams):
+            stream.fail(error)
+
+    def _frame(self, request: inference_pb2.InferRequest, worker: Worker, call: InferCall, context: Context) -> Frame:
+        runtime, now = worker.runtime, self._engine.clock.now()
+        lengths = read_lengths(request.lengths)
+        limit = self._catalogue.limits.max_infer_steps
+        if runtime.spec.bidirectional and lengths[0] > limit:
+            raise InvalidInput(
+                f"lengths: expected at most max_infer_steps, {limit}, on a bidirectional model, got {lengths[0]}"
+            )
+        timeout = read_timeout(request.timeout) if request.HasField("timeout") else math.inf
+        remaining = context.time_remaining()
+        return Frame(
+            frame_id=0,
+            handles=np.empty(0, np.uint64),
+            lengths=lengths,
+            positions=None,
+            data=read_input(request.input, runtime.input, lengths),
+            want=read_want(request.return_output),
+            want_state=request.return_state,
+            deadline=now + min(timeout, math.inf if remaining is None else remaining),
+            sink=call,
+            arrived=now,
+            open_rows=len(lengths),
+        )
+
+
+def _response(version: str, result: InferResult) -> inference_pb2.InferResponse:
+    response = inference_pb2.InferResponse(version=version)
+    write_tensors(response, output=result.output, h_n=result.h_n, c_n=result.c_n)
+    return response

@@ -1,0 +1,128 @@
+"""Merged frames: frames of one row each that came together, as one frame of the engine's."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elman.v1 import tensor_pb2
+from elman_server.door.elman_v1.read import MAX_ANSWER_BYTES
+from elman_server.engine.worker import Worker
+from elman_server.exchange.answers import Answer
+from elman_server.exchange.frames import Frame, Want
+
+if TYPE_CHECKING:
+    from elman_native import FrameBatch
+
+F64 = NDArray[np.float64]
+I64 = NDArray[np.int64]
+U64 = NDArray[np.uint64]
+Flags = NDArray[np.bool_]
+
+
+@dataclass(slots=True, eq=False)
+class MergedFrame(Frame):
+    """One frame of the engine's, made of K frames of one row; K entries in each column."""
+
+    columns: "Columns" = field(kw_only=True)
+
+    @property
+    def owners(self) -> U64:
+        """[K] the call of each row."""
+        return self.columns.calls
+
+    @property
+    def deadlines(self) -> F64:
+        """[K] each row's deadline."""
+        return self.columns.deadlines
+
+
+class Columns(NamedTuple):
+    """Of the K frames that are one; K entries each."""
+
+    calls: U64
+    callers: I64
+    frame_ids: U64
+    deadlines: F64
+    """Seconds on the engine's clock."""
+    is_open: Flags
+    """Whose answer is not whole yet."""
+    row_bytes: int
+    """Of one row's input."""
+
+
+class Kind(NamedTuple):
+    """What frames that go together have in common."""
+
+    model: int
+    length: int
+    return_output: int
+    return_state: int
+
+    @classmethod
+    def of(cls, key: I64) -> "Kind":
+        """`key`: [4] these as numbers."""
+        model, length, return_output, return_state = key.tolist()
+        return cls(model, length, return_output, return_state)
+
+
+def has_room(kind: Kind, worker: Worker) -> bool:
+    """Whether one message holds an answer."""
+    runtime = worker.runtime
+    steps = {Want.ALL: min(kind.length, runtime.limits.max_slice), Want.LAST: 1, Want.NONE: 0}[want_of(kind)]
+    states = runtime.spec.state_numel if kind.return_state else 0
+    return 4 * (steps * runtime.spec.output_size + states) <= MAX_ANSWER_BYTES
+
+
+def want_of(kind: Kind) -> Want:
+    return Want(kind.return_output or tensor_pb2.RETURN_ALL)
+
+
+def groups(columns: dict[str, NDArray[Any]], models: I64) -> Iterator[tuple[I64, Kind]]:
+    """The frames that go together: of one model, length and answer. Those of one session stay in their order."""
+    keys = np.stack(
+        [models, columns["length"], columns["return_output"], columns["return_state"].astype(np.int64)], axis=1
+    )
+    if (keys == keys[0]).all():
+        yield np.arange(len(keys)), Kind.of(keys[0])
+        return
+    for turn in _order(columns["handle"]):
+        rows: dict[Kind, list[int]] = {}
+        for row in turn.tolist():
+            rows.setdefault(Kind.of(keys[row]), []).append(row)
+        for kind, mine in rows.items():
+            yield np.array(mine), kind
+
+
+def _order(handles: U64) -> Iterator[I64]:
+    """Frames by how many of the same session came before: they must not overtake each other."""
+    order = np.argsort(handles, kind="stable")
+    same = handles[order]
+    first = np.flatnonzero(np.r_[True, same[1:] != same[:-1]])
+    turn = np.empty(len(handles), np.int64)
+    turn[order] = np.arange(len(handles)) - np.repeat(first, np.diff(np.r_[first, len(handles)]))
+    for number in range(int(turn.max()) + 1):
+        yield np.flatnonzero(turn == number)
+
+
+def gathered(batch: "FrameBatch", rows: I64, length: int, worker: Worker) -> NDArray[Any]:
+    """[length * K, *features] the frames' input, packed."""
+    spec = worker.runtime.input
+    raw = np.empty((len(rows), length * spec.num_bytes), np.uint8)
+    batch.gather(rows, raw)
+    data = raw.view(spec.dtype.newbyteorder("<")).reshape(len(rows), length, *spec.features)
+    return data.swapaxes(0, 1).reshape(length * len(rows), *spec.features)
+
+
+def tensor_bytes(answer: Answer, finished: Flags, want: Want) -> I64:
+    """[n] bytes of each row's tensors."""
+    num_bytes = np.zeros(len(finished), np.int64)
+    if answer.output is not None:
+        row_bytes = answer.output.shape[1] * answer.output.itemsize
+        num_bytes += row_bytes * (finished if want is Want.LAST else answer.lengths)
+    for state in (answer.h_n, answer.c_n):
+        if state is not None and len(answer.finished):
+            num_bytes += finished * (state.nbytes // len(answer.finished))
+    return num_bytes

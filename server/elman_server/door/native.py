@@ -1,0 +1,190 @@
+"""The native door: gRPC's C++ server inside this process (`elman-native`).
+
+Its threads read and write without the interpreter's lock; what has come wakes the event loop once, however much it is.
+"""
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import grpc
+
+from elman_server.door.call import Call, Metadata, Received, Sent
+
+log = logging.getLogger(__name__)
+
+OPENED, RECEIVED, READ_ALL, SENT, OVER, IDLE, FRAMES = range(7)
+"""Kinds of events, as in the extension's event.h."""
+
+
+class NativeCall:
+    """See `Call`. Known to the extension by its number."""
+
+    def __init__(
+        self, door: Any, number: int, opening: tuple[bytes, str, float, Metadata], loop: asyncio.AbstractEventLoop
+    ) -> None:
+        """`opening`: method, peer, deadline in seconds since the epoch, metadata."""
+        method, self._peer, self._deadline, self.metadata = opening
+        self.method = method.decode(errors="replace")  # bytes may come that are no text
+        self.on_cancel: Callable[[], object] | None = None
+        self.is_over = False
+        self._door = door
+        self.number = number
+        """The extension's."""
+        self._loop = loop
+        self._is_finished = False
+        self._then_received: Received | None = None
+        self._reads_on = False
+        self._then_idle: Callable[[], None] | None = None
+        self._then_sent: Sent | None = None
+
+    def peer(self) -> str:
+        """The caller's address."""
+        return self._peer
+
+    def time_remaining(self) -> float | None:
+        """Seconds to the deadline, not below 0; None without one."""
+        return None if math.isinf(self._deadline) else max(0.0, self._deadline - time.time())
+
+    def receive(self, then: Received) -> None:
+        """Reads one more message."""
+        if self.is_over or self._is_finished:
+            self._loop.call_soon(then, None)
+            return
+        self._then_received = then
+        self._door.receive(self.number)
+
+    def receive_all(self, then: Received) -> None:
+        """As `receive`, for all messages that the extension hands over by themselves."""
+        self._then_received, self._reads_on = then, True
+
+    def when_idle(self, then: Callable[[], None]) -> None:
+        """Has it called once every frame is answered, and every answer written."""
+        self._then_idle = then
+        self._door.tell_idle(self.number)
+
+    def send(self, message: bytes, then: Sent) -> None:
+        """Writes a message."""
+        if self.is_over or self._is_finished:
+            self._loop.call_soon(then, False)
+            return
+        self._then_sent = then
+        self._door.send(self.number, message)
+
+    def finish(
+        self, code: grpc.StatusCode, details: str = "", trailing: Metadata = (), message: bytes | None = None
+    ) -> None:
+        """Ends the call, with a last message or without; does nothing if it has ended."""
+        if not (self.is_over or self._is_finished):
+            self._is_finished = True
+            self._door.finish(self.number, code.value[0], details, trailing, message)
+
+    def happened(self, kind: int, payload: Any) -> None:
+        """An event of this call's, as the extension tells it."""
+        if kind in (RECEIVED, READ_ALL):
+            self._tell_received(payload)
+        elif kind == SENT:
+            self._tell_sent(payload)
+        elif kind == IDLE and self._then_idle:
+            self._then_idle()
+        elif kind == OVER:
+            self._end()
+
+    def _tell_received(self, message: bytes | None) -> None:
+        then = self._then_received
+        if not self._reads_on or message is None:
+            self._then_received = None
+        if then:
+            then(message)
+
+    def _tell_sent(self, may_follow: bool) -> None:
+        then, self._then_sent = self._then_sent, None
+        if then:
+            then(may_follow)
+
+    def _end(self) -> None:
+        # What was under way when the caller went was perhaps never begun: it is told here.
+        self.is_over = True
+        try:
+            self._tell_received(None)
+            self._tell_sent(False)
+        finally:
+            on_cancel, self.on_cancel = self.on_cancel, None
+            if on_cancel and not self._is_finished:
+                on_cancel()
+
+
+class NativeTransport:
+    """See `Transport`. On the running event loop."""
+
+    def __init__(self, options: Sequence[tuple[str, int]] = (), server_instance: str = "") -> None:
+        """`options`: gRPC's channel arguments. `server_instance`: this process's name.
+
+        Raises:
+            ImportError: elman-native is not installed.
+        """
+        import elman_native
+
+        self._loop = asyncio.get_running_loop()
+        self.door = elman_native.Door(dict(options), server_instance)
+        """The extension's, for those who take frames as columns."""
+        self.on_frames: Callable[[Any], None] | None = None
+        """Called with each `elman_native.FrameBatch`."""
+        self.on_sent: Callable[[list[tuple[int, int, int]]], None] | None = None
+        """Called with what was written: (caller, rows, bytes)."""
+        self._calls: dict[int, NativeCall] = {}
+        self._on_call: Callable[[Call], None] | None = None
+
+    def add_insecure_port(self, address: str) -> int:
+        """Listens there; the port, 0 for a path.
+
+        Raises:
+            OSError: it cannot.
+        """
+        self.door.add_port(address)
+        try:
+            ports = self.door.start()
+        except RuntimeError as error:
+            raise OSError(f"cannot listen on {address}") from error
+        return int(ports[0])
+
+    async def start(self, on_call: Callable[[Call], None]) -> None:
+        """Hands over each call that comes."""
+        self._on_call = on_call
+        self._loop.add_reader(self.door.fileno(), self._take_all)
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Takes no more calls, and cancels those that have not ended by then; returns when all are over."""
+        await asyncio.to_thread(self.door.stop, grace_seconds)
+        if self._on_call:
+            self._loop.remove_reader(self.door.fileno())
+            self._take_all()  # the last calls' ends
+
+    def _take_all(self) -> None:
+        events, sent = self.door.take_all()
+        if sent and self.on_sent:
+            self._isolated(self.on_sent, sent)
+        for number, kind, payload in events:
+            self._isolated(self._tell, number, kind, payload)
+
+    def _isolated(self, function: Callable[..., None], *arguments: Any) -> None:
+        try:
+            function(*arguments)
+        except Exception:
+            log.exception("a bug in what follows an event of a call")
+
+    def _tell(self, number: int, kind: int, payload: Any) -> None:
+        if kind == FRAMES:
+            if self.on_frames:
+                self.on_frames(payload)
+        elif kind == OPENED:
+            call = self._calls[number] = NativeCall(self.door, number, payload, self._loop)
+            if self._on_call:
+                self._on_call(call)
+        else:
+            known = self._calls.pop(number, None) if kind == OVER else self._calls.get(number)
+            if known:  # else it is over
+                known.happened(kind, payload)

@@ -1,0 +1,80 @@
+"""Targets: the models that requests name, looked up once and kept for as long as they stay."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from elman_server.door.oip.signature import Signature
+from elman_server.door.oip.statistics import Requests
+from elman_server.engine.worker import Worker
+from elman_server.models.catalogue import Catalogue
+from elman_server.models.runtime import Runtime
+from elman_server.sessions.directory import SessionDirectory
+
+
+@dataclass(slots=True, eq=False)
+class Target:
+    """One model version with what this surface knows of it."""
+
+    directory: SessionDirectory
+    worker: Worker
+    signature: Signature
+    requests: Requests
+    versions: Mapping[str, Runtime]
+    """The family's when this was looked up: it is out of date once they change."""
+
+    max_steps: int | None
+    """Of one request; None: any."""
+    bytes_per_step: int
+    """Of an answer, at most: the output of a step and the state after it."""
+
+    @property
+    def runtime(self) -> Runtime:
+        """The version."""
+        return self.worker.runtime
+
+
+class Targets:
+    """By name and version as asked for. From any thread: each change is one operation on a dict."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self.catalogue = catalogue
+        self._targets: dict[tuple[str, str], Target] = {}
+        self._requests: dict[Runtime, Requests] = {}
+
+    def find(self, name: str, version: str) -> Target:
+        """The model of that name and version; an empty version means the highest.
+
+        Raises:
+            UnknownModel: it is not loaded.
+        """
+        target = self._targets.get((name, version))
+        if target is None or target.directory.versions is not target.versions:
+            self._targets.pop((name, version), None)
+            target = self._targets[(name, version)] = self._look_up(name, version)
+        return target
+
+    def of(self, runtime: Runtime) -> Target:
+        """The target of a loaded version.
+
+        Raises:
+            UnknownModel: it was unloaded.
+        """
+        return self.find(runtime.spec.name, runtime.spec.version)
+
+    def forget_unloaded(self) -> None:
+        """Lets go of models that are not loaded any more, and so of their weights."""
+        for key, target in list(self._targets.items()):
+            if target.directory.versions is not target.versions:
+                self._targets.pop(key, None)
+        for gone in set(self._requests) - set(self.catalogue.runtimes()):
+            self._requests.pop(gone, None)
+
+    def _look_up(self, name: str, version: str) -> Target:
+        directory = self.catalogue.directory(name)
+        versions = directory.versions
+        runtime = directory.version(version)
+        requests = self._requests.setdefault(runtime, Requests())
+        signature = Signature.of(runtime.spec)
+        num_bytes = 4 * (runtime.spec.output_size + runtime.spec.state_numel)
+        max_steps = self.catalogue.limits.max_infer_steps if runtime.spec.bidirectional else None
+        return Target(directory, self.catalogue.worker_of(runtime), signature, requests, versions, max_steps, num_bytes)

@@ -1,0 +1,139 @@
+"""A bidirectional stream: what is common to those of all surfaces. On the loop's thread."""
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections import deque
+from typing import Generic, TypeVar
+
+from elman_server.door.call import Call
+from elman_server.door.caller_limits import Caller
+from elman_server.errors import Draining
+
+Item = TypeVar("Item")
+"""What is to be sent, before it is a message."""
+
+
+class Stream(ABC, Generic[Item]):
+    """Reads on while its caller has room, and sends one message after the other, each by a callback: so what has come
+    together is read together, and what is answered together is sent together."""
+
+    def __init__(self, call: Call, caller: Caller) -> None:
+        self._call = call
+        self._caller = caller
+        self._outbox: deque[Item] = deque()
+        self._sending: Item | None = None
+        self._is_sending = False
+        self._read_all = False
+        self._gone = False
+        self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.draining = False
+        """Set by `end`: what comes is refused."""
+
+    @abstractmethod
+    def _accept(self, data: bytes) -> None:
+        """Takes in a message. What it raises ends the stream."""
+
+    @abstractmethod
+    def _encode(self, item: Item) -> bytes:
+        """The message. What it raises ends the stream."""
+
+    @abstractmethod
+    def _sent(self, item: Item) -> None:
+        """Takes in that an item counts no more: it is sent, or never will be."""
+
+    @abstractmethod
+    def _has_open(self) -> bool:
+        """Whether something that was accepted is not answered yet."""
+
+    @abstractmethod
+    def _let_go(self) -> None:
+        """The stream is over: drops what has not begun."""
+
+    async def run(self, greeting: bytes | None = None) -> None:
+        """Serves the stream to its end: half-closed by the caller and answered, cancelled, or ended by `end`.
+
+        Raises:
+            Draining: ended by `end`; all that was admitted is answered.
+            DecodeError: a message that does not parse.
+        """
+        if greeting is not None:
+            self._is_sending = True
+            self._call.send(greeting, self._has_sent)
+        self._read_on()
+        try:
+            await self._ended
+        finally:
+            self._gone = True
+            self._let_go()
+            while self._outbox:
+                self._sent(self._outbox.popleft())
+        if not self._read_all:
+            raise Draining("the server is stopping; reconnect")
+
+    def end(self) -> None:
+        """Refuses what comes from now on, and ends once everything is answered."""
+        self.draining = True
+        self._end_if_done()
+
+    def _queue(self, item: Item) -> None:
+        if self._gone:  # nobody reads it
+            self._sent(item)
+            return
+        self._outbox.append(item)
+        if not self._is_sending:
+            self._send_next()
+
+    def _read_on(self) -> None:
+        if self._gone:
+            return
+        if self._caller.is_full:
+            self._caller.when_room(self._read_on)
+            return
+        try:
+            self._call.receive(self._received)
+        except Exception as error:  # noqa: BLE001 - it ends the stream, and no other that waits for the same room
+            self._fail(error)
+
+    def _received(self, data: bytes | None) -> None:
+        if self._gone:
+            return
+        if data is None:
+            self._read_all = True
+            self._end_if_done()
+            return
+        try:
+            self._accept(data)
+        except Exception as error:  # noqa: BLE001 - it ends the stream
+            self._fail(error)
+        else:
+            self._read_on()
+
+    def _send_next(self) -> None:
+        item = self._outbox.popleft()
+        try:
+            self._call.send(self._encode(item), self._has_sent)
+        except Exception as error:  # noqa: BLE001 - it ends the stream, and no other that is answered with it
+            self._sent(item)
+            self._fail(error)
+            return
+        self._sending, self._is_sending = item, True
+
+    def _has_sent(self, has_room: bool) -> None:
+        item, self._sending, self._is_sending = self._sending, None, False
+        if item is not None:
+            self._sent(item)
+        if self._gone or not has_room:  # then the caller is gone, too: `run` is cancelled
+            return
+        if self._outbox:
+            self._send_next()
+        else:
+            self._end_if_done()
+
+    def _end_if_done(self) -> None:
+        is_busy = self._has_open() or self._outbox or self._is_sending
+        if (self._read_all or self.draining) and not (is_busy or self._ended.done()):
+            self._ended.set_result(None)
+
+    def _fail(self, error: Exception) -> None:
+        if not self._ended.done():
+            self._ended.set_exception(error)

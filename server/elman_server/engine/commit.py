@@ -1,0 +1,169 @@
+"""Commit: what a batch gave goes to sessions, held answers and callers; and what failed is taken back."""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from elman_models.state import State
+from elman_server.engine.settle import Settled, settle
+from elman_server.errors import Cancelled, PredecessorFailed, ServiceError
+from elman_server.exchange.batch_result import BatchResult
+from elman_server.exchange.frames import Frame, FramePart
+from elman_server.exchange.isolated import isolated
+from elman_server.exchange.result_queue import ResultQueue
+from elman_server.models.runtime import Runtime
+from elman_server.scheduling.scheduler import Batch
+
+I64 = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+
+
+class Committed(NamedTuple):
+    """A batch that is committed, before it is tidied up after."""
+
+    settled: Settled
+    page: BatchResult
+    frames: list[Frame]
+    """Of each row, or the one of all."""
+
+
+class Commit:
+    """Ends chunks of one runtime, each exactly once: as done or as dropped."""
+
+    def __init__(self, runtime: Runtime, result_queue: ResultQueue) -> None:
+        self._runtime = runtime
+        self._result_queue = result_queue
+
+    def batch(self, batch: Batch, output: torch.Tensor, state: State, now: float) -> Committed:
+        """A batch that ran: output [num_steps, output_size] packed, or of the last steps [B, output_size], and each
+        row's state after it; `now` in seconds on the engine's clock. `clean_up` is to follow before anything else is
+        admitted."""
+        runtime = self._runtime
+        finished = runtime.scheduler.complete(batch)
+        settled = settle(runtime, batch, finished, runtime.held.next_number, now)
+        page = _page(batch, finished, settled, output, state)
+        frames = self._sinks(settled)
+        self._result_queue.spread(page, frames, settled.rows)
+        if runtime.starting_states or runtime.after:
+            self._call_after(batch.numbers[finished].tolist())
+        return Committed(settled, page, frames)
+
+    def clean_up(self, committed: Committed) -> None:
+        """What no answer has to wait for: a copy of the page is kept, and what the finished chunks had is let go."""
+        runtime, (settled, page, frames) = self._runtime, committed
+        if settled.is_held:
+            runtime.held.keep(page, frames, settled.rows)
+        runtime.queue_bytes -= settled.num_steps * runtime.input.num_bytes
+        runtime.frames.forget(settled.last_frames.tolist())
+        runtime.inputs.blocks.forget(settled.last_blocks.tolist())
+        if settled.lent.size:
+            runtime.borrowed -= len(settled.lent)
+            runtime.sessions.free(settled.lent)
+
+    def drop(self, number: int, error: ServiceError) -> None:
+        """A chunk that failed, and with it the later ones of its session, which goes back to where it was."""
+        runtime, chunks = self._runtime, self._runtime.scheduler.chunks.table
+        slot, begin = int(chunks[number]["slot"]), int(chunks[number]["begin"])
+        runtime.sessions.admitted[slot] = begin
+        runtime.sessions.broken[slot] = True
+        start = runtime.starting_states.get(number)
+        if start is not None:
+            runtime.pool.replace(np.array([slot]), start)
+        dropped = runtime.scheduler.queues.drop(number)
+        self._postpone(dropped, runtime.scheduler.queues.of(slot))
+        follow = _follow(error, begin) if len(dropped) > 1 else error
+        for one in dropped:
+            told = error if one == number else follow
+            runtime.metrics.reject(told.reason)
+            sink, row = runtime.frames[int(chunks[one]["frame"])], int(chunks[one]["row"])
+            self._result_queue.fail(sink, row, told)
+        lent = runtime.sessions.owner(slot) is None  # asked now: a close that waits for these chunks frees the slot
+        self._release(dropped)
+        if lent:
+            runtime.borrowed -= 1
+            runtime.sessions.free(np.array([slot]))
+
+    def _postpone(self, dropped: list[int], kept: list[int]) -> None:
+        # What waits for a dropped chunk, a close say, waits for the chunks before it.
+        after = self._runtime.after
+        waiting = [function for number in dropped for function in after.pop(number, ())] if after and kept else []
+        if waiting:
+            after.setdefault(kept[-1], []).extend(waiting)
+
+    def drop_all(self, numbers: Iterable[int], error: ServiceError) -> int:
+        """Drops those of `numbers` that live; how many of them there are."""
+        chunks = self._runtime.scheduler.chunks.table
+        living = [number for number in numbers if chunks[number]["live"]]
+        for number in living:
+            if chunks[number]["live"]:  # else it went with an earlier one of its session
+                self.drop(number, error)
+        return len(living)
+
+    def cancel(self, parts: Sequence[FramePart]) -> None:
+        """Drops the chunks of what a caller has asked that went away, as far as they have not begun. It costs what
+        these sessions have queued, however much else there is."""
+        waiting = [number for part in parts for number in self._waiting(part)]
+        error = Cancelled("its caller went away before it ran; it was not applied")
+        self._runtime.metrics.cancelled_rows.inc(self.drop_all(waiting, error))
+
+    def _waiting(self, part: FramePart) -> list[int]:
+        # The chunks of a part of a frame that have not begun.
+        frame, rows = part
+        if frame.slots is None:
+            return []
+        runtime, chunks = self._runtime, self._runtime.scheduler.chunks.table
+        slots = np.unique(frame.slots if rows is None else frame.slots[rows])
+        queued = [number for slot in slots[slots >= 0].tolist() for number in runtime.scheduler.queues.of(slot)]
+        mine = [n for n in queued if runtime.frames[int(chunks[n]["frame"])] is frame and not chunks[n]["launched"]]
+        leaving = None if rows is None else set(rows.tolist())
+        return [n for n in mine if leaving is None or int(chunks[n]["row"]) in leaving]
+
+    def _sinks(self, settled: Settled) -> list[Frame]:
+        # The frame of each row, or the one frame of them all.
+        frames = self._runtime.frames
+        if settled.is_one_frame:
+            return [frames[int(settled.frames[0])]]
+        return [frames[number] for number in settled.frames.tolist()]
+
+    def _release(self, numbers: list[int]) -> None:
+        runtime, chunks = self._runtime, self._runtime.scheduler.chunks
+        for number in numbers:
+            chunk = chunks.table[number]
+            runtime.queue_bytes -= int(chunk["length"]) * runtime.input.num_bytes
+            runtime.inputs.blocks.release(int(chunk["block"]))
+            runtime.frames.release(int(chunk["frame"]))
+        chunks.release(numbers)
+        self._call_after(numbers)
+
+    def _call_after(self, numbers: list[int]) -> None:
+        for number in numbers:
+            self._runtime.starting_states.pop(number, None)
+            for function in self._runtime.after.pop(number, ()):
+                isolated(function, "what waited for a chunk")  # whose batch is not to be left half committed
+
+
+def _follow(error: ServiceError, begin: int) -> ServiceError:
+    return PredecessorFailed(
+        f"the chunk at position {begin} failed ({error.reason}), so this one was not applied; "
+        f"send again from position {begin}",
+        metadata={"position": begin},
+    )
+
+
+def _page(batch: Batch, finished: Flags, settled: Settled, output: torch.Tensor, state: State) -> BatchResult:
+    return BatchResult(
+        starts=batch.starts,
+        takes=batch.takes,
+        offsets=batch.offsets,
+        finished=finished,
+        positions=settled.positions,
+        output=output.numpy() if settled.wants_output else None,
+        h_n=state.h.numpy() if batch.wants_state else None,
+        c_n=state.c.numpy() if batch.wants_state and state.c is not None else None,
+        previous_page=settled.previous_page,
+        previous_row=settled.previous_row,
+        is_last=batch.last_only,
+    )

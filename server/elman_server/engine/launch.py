@@ -1,0 +1,140 @@
+"""A launch: one batch on its way through the model, from the states it reads to those it writes."""
+
+import logging
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from elman_models.packed import Packed
+from elman_models.state import State
+from elman_server.engine.commit import Committed
+from elman_server.engine.worker import Worker
+from elman_server.exchange.clock import Clock
+from elman_server.scheduling.scheduler import Batch
+
+log = logging.getLogger(__name__)
+
+
+class Result(NamedTuple):
+    """What a launch gave."""
+
+    output: torch.Tensor  # [num_steps, output_size] packed, or of the last steps alone [B, output_size]; on the host
+    state: State  # of the rows after their last step; on the host if a row wants it, else on the device
+    starting_states: dict[int, State]
+    """Of the chunks that begin here and go on after, by number."""
+    plan_name: str
+    num_computed: int
+    """Time steps, over all rows."""
+    seconds: float
+    """From reading the states to the last of what came back."""
+
+
+class Launch:
+    """Reads, begins and lands once; an asynchronous device computes between the last two."""
+
+    def __init__(self, worker: Worker, batch: Batch, clock: Clock) -> None:
+        """On the engine's thread."""
+        chunks = worker.runtime.scheduler.chunks
+        self.worker = worker
+        self.batch = batch
+        self.result: Result | None = None
+        """None until it has landed, and if it failed."""
+        self._clock = clock
+        self._data = worker.runtime.inputs.gather(chunks, batch)  # [num_steps, *features]
+        self._longer: list[int] = []  # rows of chunks that begin here and go on after
+        if batch.begins_longer:
+            lengths = chunks["length"][batch.numbers]
+            self._longer = np.flatnonzero((batch.starts == 0) & (batch.takes < lengths)).tolist()
+        self._read: State | None = None  # what it begins from
+        self._before: State | None = None  # what was overwritten
+        self._began = 0.0
+        self._land: Callable[[], Result] | None = None
+        self._committed: Committed | None = None
+
+    @property
+    def is_asynchronous(self) -> bool:
+        """Whether its device computes by itself."""
+        return self.worker.runtime.transfer.is_asynchronous
+
+    @property
+    def expected_seconds(self) -> float:
+        """By what was measured at warm-up; infinity where nothing was, and on a device that computes by itself."""
+        plans, batch = self.worker.runtime.stack.plans, self.batch
+        return math.inf if self.is_asynchronous else plans.seconds(len(batch.numbers), len(batch.sizes))
+
+    def read(self) -> None:
+        """Reads the states that it begins from. A failure, here and in `begin`, is kept for `land`."""
+        try:
+            self._began = self._clock.now()
+            self._read = self.worker.runtime.pool.read(self.batch.slots)
+        except Exception as error:  # noqa: BLE001 - backends raise what they like
+            self._fail(error)
+
+    def begin(self) -> None:
+        """Hands the batch to the device."""
+        try:
+            self._land = None if self._read is None else self._begin(self._read)
+        except Exception as error:  # noqa: BLE001
+            self._fail(error)
+
+    def land(self) -> None:
+        """Waits for what the device gives."""
+        try:
+            self.result = self._land() if self._land else None
+        except Exception as error:  # noqa: BLE001
+            self._fail(error)
+        self._land = None  # it refers to the launch, whose states are to be freed at once, not by the garbage collector
+
+    def commit(self, result: Result) -> None:
+        """Commits what it gave; `clean_up` is to follow before anything else is admitted."""
+        self.worker.runtime.starting_states.update(result.starting_states)
+        self._committed = self.worker.commit.batch(self.batch, result.output, result.state, self._clock.now())
+
+    def clean_up(self) -> None:
+        """Does what no answer has to wait for, once: what was committed is let go, and the batch is counted."""
+        committed, self._committed = self._committed, None
+        if committed and self.result:
+            self.worker.commit.clean_up(committed)
+            metrics, batch = self.worker.runtime.metrics, self.batch
+            self.worker.runtime.scheduler.observe_waits(batch, self._began, metrics.queue_seconds)
+            metrics.plan(self.result.plan_name)
+            metrics.ran(len(batch.numbers), batch.num_steps, self.result.num_computed, self.result.seconds)
+
+    def rollback(self) -> None:
+        """Puts the states back that it has overwritten: it failed, or it followed one that did."""
+        try:
+            if self._before is not None:
+                self.worker.runtime.pool.replace(self.batch.slots, self._before)
+        except Exception as error:  # noqa: BLE001 - a CUDA device that has failed takes nothing any more
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        log.error("a batch of model %s failed", self.worker.runtime.spec.name, exc_info=error)
+        self._land = self.result = None
+
+    def _begin(self, before: State) -> Callable[[], Result]:
+        runtime = self.worker.runtime
+        data = runtime.transfer.to_device(self._data)
+        output, state = runtime.stack.step(Packed(data, self.batch.sizes), before, last_only=self.batch.last_only)
+        self._before = before
+        runtime.pool.replace(self.batch.slots, state)
+        asked = [tensor for tensor in state if tensor is not None] if self.batch.wants_state else []
+        coming = runtime.transfer.to_host([output, *asked])
+        plan_name, num_computed = runtime.stack.plan_name, runtime.stack.num_computed
+        starting_states = self._starts(before)
+
+        def land() -> Result:
+            output, *asked = coming.wait()
+            there = State(asked[0], asked[1] if len(asked) > 1 else None) if asked else state
+            seconds = self._clock.now() - self._began
+            return Result(output, there, starting_states, plan_name, num_computed, seconds)
+
+        return land
+
+    def _starts(self, before: State) -> dict[int, State]:
+        # A chunk longer than a slice is all or nothing: its starting state is put back if a later slice fails.
+        numbers = self.batch.numbers
+        return {int(numbers[r]): before.row(r) for r in self._longer}

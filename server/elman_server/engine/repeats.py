@@ -1,0 +1,79 @@
+"""Repeats: a chunk that begins behind its session. One that was taken in before is answered, not run again."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from elman_server.errors import AnswerGone, PositionAhead, PredecessorFailed, Superseded
+from elman_server.exchange.frames import Frame
+from elman_server.exchange.result_queue import ResultQueue
+from elman_server.models.runtime import Runtime
+from elman_server.sessions.replay_buffer import ReplayPiece
+
+
+class Repeats:
+    """Knows the chunks that one runtime has queued, runs or holds the answers of."""
+
+    def __init__(self, runtime: Runtime, result_queue: ResultQueue) -> None:
+        self._runtime = runtime
+        self._result_queue = result_queue
+
+    def answer(self, frame: Frame, row: int, slot: int, begin: int, admitted: int) -> None:
+        """Answers a chunk from position `begin`, which is row `row` of `frame`; `admitted`: its session's when it came.
+
+        Raises:
+            PredecessorFailed: the chunk names no position, and an earlier one failed.
+            PositionAhead: steps are missing before it.
+            AnswerGone: no such chunk is queued, running or held.
+        """
+        length = int(frame.lengths[row])
+        if begin < 0:
+            raise PredecessorFailed(
+                f"an earlier chunk failed; the session is at position {admitted}: name the position to go on",
+                metadata={"position": admitted},
+            )
+        known = {"position": admitted, "given": begin}
+        if begin > admitted:
+            raise PositionAhead(f"position {begin} is ahead of the session's, {admitted}", metadata=known)
+        if not (self._join_queued(frame, row, slot, begin, length) or self._send_held(frame, row, slot, begin, length)):
+            raise AnswerGone(
+                f"position {begin} is behind the session's, {admitted}, and no such chunk's answer is held",
+                metadata=known,
+            )
+        self._runtime.metrics.replayed_chunks.inc()
+
+    def _join_queued(self, frame: Frame, row: int, slot: int, begin: int, length: int) -> bool:
+        runtime, chunks = self._runtime, self._runtime.scheduler.chunks
+        for number in runtime.scheduler.queues.of(slot):
+            chunk = chunks.table[number]
+            same = chunk["begin"] == begin and chunk["length"] == length
+            if same and chunk["kind"] == frame.kind:
+                pieces = runtime.held.pieces(int(chunk["page"]), int(chunk["page_row"]))
+                if chunk["page"] >= 0 and pieces is None:
+                    return False
+                self._redirect(number, frame, row)
+                self._send(frame, row, pieces or [])
+                return True
+        return False
+
+    def _redirect(self, number: int, frame: Frame, row: int) -> None:
+        runtime, chunk = self._runtime, self._runtime.scheduler.chunks.table[number]
+        error = Superseded("the chunk was asked for again: its answer goes to the newest asker")
+        before = runtime.frames[int(chunk["frame"])]
+        self._result_queue.fail(before, int(chunk["row"]), error)
+        runtime.frames.release(int(chunk["frame"]))
+        chunk["frame"] = runtime.frames.put(frame, 1)
+        chunk["row"] = row
+        chunk["deadline"] = frame.deadlines[row]
+
+    def _send_held(self, frame: Frame, row: int, slot: int, begin: int, length: int) -> bool:
+        pieces = self._runtime.held.find(slot, begin, length, frame.kind)
+        if pieces:
+            self._send(frame, row, pieces)
+        return pieces is not None
+
+    def _send(self, frame: Frame, row: int, pieces: Sequence[ReplayPiece]) -> None:
+        rows = np.array([row])
+        for page, page_row in pieces:
+            part = page.cut(np.array([page_row]), rows, frame.num_rows, frame.want, frame.want_state)
+            self._result_queue.answer(frame, part.copied())

@@ -1,0 +1,147 @@
+"""Closing, describing and listing a model's sessions; on the engine's thread."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from elman_models.state import State
+from elman_server.errors import InvalidInput, ServiceError
+from elman_server.exchange.clock import Clock
+from elman_server.exchange.versions import version_key
+from elman_server.models.runtime import Runtime
+from elman_server.sessions.directory import SessionDirectory, SessionLocation
+from elman_server.sessions.table import Owner
+
+
+@dataclass(frozen=True, slots=True)
+class SessionView:
+    """One session as its owner may see it; times in Unix seconds."""
+
+    model: str
+    version: str
+    session_id: str
+    position: int
+    admitted: int
+    created: float
+    used: float
+    expires: float | None
+    state: State | None = None
+
+
+@dataclass(slots=True)
+class Closed:
+    """What closing ids gave, in their order; 0 where it failed."""
+
+    positions: list[int]
+    errors: dict[int, ServiceError] = field(default_factory=dict)
+
+
+class SessionCalls:
+    """What owners do to sessions besides opening and stepping them."""
+
+    def __init__(self, directory: SessionDirectory, clock: Clock) -> None:
+        self._family = directory
+        self._clock = clock
+
+    def close(self, principal: str, ids: Sequence[str], done: Callable[[Closed], None]) -> None:
+        """Ends sessions, each after its queued chunks; `done` is called when all have ended."""
+        closed = Closed([0] * len(ids))
+        places: list[tuple[int, SessionLocation]] = []
+        for index, session_id in enumerate(ids):
+            try:
+                places.append((index, self._family.find(Owner(principal, session_id))))
+            except ServiceError as error:
+                closed.errors[index] = error
+        left = len(places)
+
+        def end(index: int, place: SessionLocation) -> None:
+            nonlocal left
+            closed.positions[index] = int(place.runtime.sessions.position[place.slot])
+            self._family.end(place.runtime, np.array([place.slot]), "closed", self._clock.now())
+            left -= 1
+            if not left:
+                done(closed)
+
+        if not places:
+            done(closed)
+        for index, place in places:
+            place.runtime.sessions.closing[place.slot] = True
+            self._after_queued(place, lambda i=index, p=place: end(i, p))  # type: ignore[misc]
+
+    def end_after_queue(self, owner: Owner, done: Callable[[], None]) -> None:
+        """Ends a session that lives, after its queued chunks; `done` is called when there is none of that id."""
+        place = self._family.place(owner)
+        if place is None:
+            done()
+        elif place.runtime.sessions.closing[place.slot]:
+            self._after_queued(place, done)
+        else:
+            self.close(owner.principal, [owner.session_id], lambda _: done())
+
+    def describe(self, owner: Owner, with_state: bool, done: Callable[[SessionView], None]) -> None:
+        """One session, after its queued chunks if the state is asked for.
+
+        Raises:
+            SessionExpired, UnknownSession: it does not exist.
+        """
+        place = self._family.find(owner)
+        if with_state:
+            self._after_queued(place, lambda: done(self._view(place, with_state=True)))
+        else:
+            done(self._view(place))
+
+    def page(self, principal: str, count: int, token: str) -> tuple[list[SessionView], str]:
+        """At most `count` sessions and the next page's token, empty on the last.
+
+        Raises:
+            InvalidInput: not a token of ours.
+        """
+        views: list[SessionView] = []
+        at, first = _read_token(token)
+        for runtime in self._runtimes():
+            if runtime.number < at:
+                continue
+            from_slot = first if runtime.number == at else 0
+            slots, more = runtime.sessions.page(principal, from_slot, count - len(views))
+            views += [self._view(SessionLocation(runtime, slot)) for slot in slots]
+            if more is not None:
+                return views, f"{runtime.number}.{more}"
+        return views, ""
+
+    def _runtimes(self) -> list[Runtime]:
+        return sorted(self._family.versions.values(), key=lambda r: (r.number, version_key(r.spec.version)))
+
+    def _after_queued(self, place: SessionLocation, function: Callable[[], None]) -> None:
+        queue = place.runtime.scheduler.queues.of(place.slot)
+        if queue:
+            place.runtime.after.setdefault(queue[-1], []).append(function)
+        else:
+            function()
+
+    def _view(self, place: SessionLocation, *, with_state: bool = False) -> SessionView:
+        runtime, slot = place
+        sessions, wall = runtime.sessions, self._clock.wall
+        owner = sessions.owner(slot)
+        idle, used = runtime.limits.idle_timeout_seconds, float(sessions.used[slot])
+        waits = idle is not None and sessions.admitted[slot] == sessions.position[slot]
+        return SessionView(
+            model=runtime.spec.name,
+            version=runtime.spec.version,
+            session_id=owner.session_id if owner else "",
+            position=int(sessions.position[slot]),
+            admitted=int(sessions.admitted[slot]),
+            created=wall(float(sessions.created[slot])),
+            used=wall(used),
+            expires=wall(used + idle) if idle is not None and waits else None,
+            state=runtime.pool.read(np.array([slot])) if with_state else None,
+        )
+
+
+def _read_token(token: str) -> tuple[int, int]:
+    if not token:
+        return 0, 0
+    number, dot, slot = token.partition(".")
+    if not (dot and number.isdecimal() and slot.isdecimal() and len(token) < 32):
+        raise InvalidInput(f"page_token: {token[:32]!r} is not one that this server gave")
+    return int(number), int(slot)

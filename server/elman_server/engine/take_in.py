@@ -1,0 +1,203 @@
+"""Taking in: the rows of frames that came together, on their way into the queues."""
+
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elman_server.exchange.frames import Frame
+from elman_server.models.runtime import Runtime
+from elman_server.scheduling.chunks import begin_chunk
+from elman_server.scheduling.queues import append
+from elman_server.sessions.table import find
+from elman_server.tables.free_list import take
+from elman_server.tables.jit import jit
+from elman_server.telemetry.histogram import observe
+
+Array = NDArray[Any]
+F64 = NDArray[np.float64]
+I64 = NDArray[np.int64]
+U64 = NDArray[np.uint64]
+Flags = NDArray[np.bool_]
+Table = NDArray[Any]
+T = TypeVar("T", bound=np.generic)
+
+ARRIVAL = np.dtype(
+    [
+        ("end", np.int64),  # rows of the frames up to this one
+        ("kind", np.int64),  # Frame.kind
+        ("arrived", np.float64),
+        ("at", np.int64),  # where its steps begin in its block: see Inputs
+        ("refused", np.bool_),
+        ("number", np.int64),  # among the frames that are open, or -1: none of its rows was taken in
+    ],
+    align=True,
+)
+
+TAKEN, REFUSED, STALE, INVALID, OUT_OF_PLACE = range(5)
+"""What became of a row. ODD: it does not begin where its session is."""
+
+
+class Rows(NamedTuple):
+    """The rows of all frames, one frame's after the other."""
+
+    outcome: NDArray[np.int8]  # [R] what became of each
+    slots: I64  # [R] -1 where the handle is stale
+    begins: I64  # [R] position of each chunk's first step; -1 where it is implied and the session is broken
+    admitted: I64  # [R] of its session, when its turn came
+    num_taken: int
+
+
+class Arrivals:
+    """Frames that are taken in together, in the order in which they came: a row's session is where the rows before it
+    left it."""
+
+    def __init__(self, frames: Sequence[Frame], lent: I64 | None = None) -> None:
+        """`lent`: [K] slots lent to the rows of the only frame, which is of `Infer`. `data`: [N, *features] the frames'
+        packed tensors, one after the other."""
+        self.frames = frames
+        handles, self.lengths, self._positions, self._deadlines, self.data = _rows(frames)
+        self.handles = handles if lent is None else lent.view(np.uint64)
+        ends = accumulate([frame.num_rows for frame in frames])
+        records = [(end, f.kind, f.arrived, 0, False, -1) for end, f in zip(ends, frames, strict=True)]
+        self.table: Table = np.array(records, ARRIVAL)
+        self._is_lent = lent is not None
+
+    def frame_of(self, r: int) -> tuple[Frame, int]:
+        """The frame of row `r` of all, and which of its rows it is."""
+        index = int(np.searchsorted(self.table["end"], r, side="right"))
+        frame = self.frames[index]
+        return frame, r - int(self.table["end"][index]) + frame.num_rows
+
+    def take_in(self, runtime: Runtime, block: int, barred: Flags | None) -> Rows:
+        """Queues the rows that may run; their input is in `block`. `barred`: [R] rows with values that must not run."""
+        sessions, scheduler, frames = runtime.sessions, runtime.scheduler, runtime.frames
+        chunks, queues, gaps = scheduler.chunks, scheduler.queues, runtime.metrics.reuse_gap
+        outcome, slots, begins, admitted, taken, steps = _take_in(
+            self.handles, self.lengths, self._positions, self._deadlines,
+            _NONE if barred is None else barred, self.table,
+            self._is_lent, block, sessions.key.rounds, sessions.table,
+            chunks.table, chunks.free.stack, chunks.free.count,
+            queues.table, queues.line.items, queues.line.span,
+            frames.left, frames.free.stack, frames.free.count,
+            gaps.bounds, gaps.counts, gaps.total,
+        )  # fmt: skip
+        frames.fill(self.table["number"].tolist(), self.frames)
+        for frame, end in zip(self.frames, self.table["end"].tolist(), strict=True):
+            frame.model = runtime.number
+            frame.slots = slots[end - frame.num_rows : end]
+        runtime.queue_bytes += steps * runtime.input.num_bytes
+        runtime.inputs.keep(block, taken)
+        return Rows(outcome, slots, begins, admitted, taken)
+
+
+_NONE = np.zeros(0, np.bool_)
+
+
+@jit
+def _take_in(
+    handles: U64, lengths: I64, positions: I64, deadlines: F64, barred: Flags, arrivals: Table,
+    is_lent: bool, block: int, rounds: NDArray[np.uint32], sessions: Table,
+    chunks: Table, free_chunks: I64, num_free_chunks: I64,
+    queues: Table, line: I64, line_span: I64,
+    frames_left: I64, free_frames: I64, num_free_frames: I64,
+    gap_bounds: F64, gap_counts: I64, gap_total: F64,
+) -> tuple[NDArray[np.int8], I64, I64, I64, int, int]:  # fmt: skip
+    outcome = np.empty(len(handles), np.int8)
+    begins, known = np.empty_like(lengths), np.empty_like(lengths)
+    slots = handles.view(np.int64) if is_lent else find(handles, rounds, sessions)
+    taken = steps = f = 0
+    first = 0  # row of frame f
+    for r in range(len(handles)):
+        while r >= arrivals[f].end:
+            first = arrivals[f].end
+            f += 1
+        arrival = arrivals[f]
+        slot = slots[r]
+        begins[r] = known[r] = -1
+        if arrival.refused or slot < 0:
+            outcome[r] = REFUSED if arrival.refused else STALE
+            continue
+        session = sessions[slot]
+        known[r] = session.admitted
+        begins[r], outcome[r] = _judge(session, positions[r], len(barred) > 0 and barred[r])
+        if outcome[r] != TAKEN:
+            continue
+        if session.admitted > 0:
+            observe(max(0.0, arrival.arrived - session.used), gap_bounds, gap_counts, gap_total)
+        session.used = max(session.used, arrival.arrived)  # it may have arrived while the one before it ran
+        session.broken = False
+        session.admitted += lengths[r]
+        _refer(arrival, frames_left, free_frames, num_free_frames)
+        number = take(free_chunks, num_free_chunks)
+        _fill(number, slot, begins[r], lengths[r], deadlines[r], r - first, block, arrivals, f, chunks)
+        append(number, chunks, queues, line, line_span)
+        taken += 1
+        steps += lengths[r]
+    return outcome, slots, begins, known, taken, steps
+
+
+@jit
+def _judge(session: Any, position: int, is_barred: bool) -> tuple[int, int]:
+    """Where a row's chunk begins, -1 if it names no position and its session is broken; and what becomes of it."""
+    begin = position
+    if position < 0 and not session.broken:
+        begin = session.admitted
+    if is_barred:
+        return begin, INVALID
+    return begin, TAKEN if begin == session.admitted else OUT_OF_PLACE
+
+
+@jit
+def _refer(arrival: Any, left: I64, stack: I64, count: I64) -> None:
+    """One reference more to a frame, which gets its number with the first."""
+    if arrival.number < 0:
+        arrival.number = take(stack, count)
+        left[arrival.number] = 0
+    left[arrival.number] += 1
+
+
+@jit
+def _fill(
+    number: int, slot: int, begin: int, length: int, deadline: float, row: int,
+    block: int, arrivals: Table, f: int, chunks: Table,
+) -> None:  # fmt: skip
+    """Makes a record that of a new chunk, row `row` of frame `f`."""
+    begin_chunk(number, chunks)
+    chunk, arrival = chunks[number], arrivals[f]
+    chunk.slot = slot
+    chunk.begin = begin
+    chunk.length = length
+    chunk.kind = arrival.kind
+    chunk.deadline = deadline
+    chunk.arrived = arrival.arrived
+    chunk.frame = arrival.number
+    chunk.row = chunk.source = row
+    chunk.block = block
+    chunk.at = arrival.at
+
+
+class _Columns(NamedTuple):
+    handles: U64  # [R]
+    lengths: I64  # [R]
+    positions: I64  # [R], -1 where they are implied
+    deadlines: F64  # [R] seconds on the engine's clock
+    data: Array  # [N, *features] the frames' packed tensors, one after the other
+
+
+def _rows(frames: Sequence[Frame]) -> _Columns:
+    positions = [np.full(f.num_rows, -1) if f.positions is None else f.positions for f in frames]
+    return _Columns(
+        _joined([frame.handles for frame in frames]),
+        _joined([frame.lengths for frame in frames]),
+        _joined(positions),
+        _joined([frame.deadlines for frame in frames]),
+        _joined([frame.data for frame in frames]),
+    )
+
+
+def _joined(columns: Sequence[NDArray[T]]) -> NDArray[T]:
+    # The columns, one after the other; itself where there is one.
+    return columns[0] if len(columns) == 1 else np.concatenate(columns)

@@ -1,0 +1,132 @@
+"""A batch's result: its outputs, from which each frame's rows are selected."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elman_models.layout import batch_sizes, step_offsets, steps_and_rows
+from elman_server.exchange.answers import Answer
+from elman_server.exchange.frames import Want
+
+I64 = NDArray[np.int64]
+Array = NDArray[Any]
+
+_ZERO = np.zeros(1, np.int64)
+_ONE = np.ones(1, np.int64)
+
+
+@dataclass(slots=True)
+class BatchResult:
+    """One batch's results; row i is its i-th row, longest part first."""
+
+    starts: I64  # [B] steps of the chunk done before
+    takes: I64  # [B] steps in this batch, non-increasing
+    offsets: I64  # [max(takes)] where step t begins in `output`
+    finished: NDArray[np.bool_]  # [B] whether the chunk is complete
+    positions: I64  # [B] the session's position after the chunk's steps so far
+    output: Array | None  # [sum(takes), output_size]; None where nobody wants any
+    h_n: Array | None  # [state_layers, B, state_size]; None where nobody wants it
+    c_n: Array | None  # [state_layers, B, hidden_size]
+    previous_page: I64  # [B] number of the page with the chunk's slice before, or -1
+    previous_row: I64  # [B] its row there
+    is_last: bool = False
+    """Whether `output` [B, output_size] has the last step of each row alone."""
+    rows: I64 | None = None  # [B] which rows of the batch these are, ascending; None: all of them
+
+    @property
+    def tensors(self) -> list[Array]:
+        """Those of the three that it has."""
+        return [array for array in (self.output, self.h_n, self.c_n) if array is not None]
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes that holding this page takes, its columns included."""
+        return sum(array.nbytes for array in self.tensors) + self.overhead(len(self.takes))
+
+    @staticmethod
+    def overhead(num_rows: int) -> int:
+        """Bytes that the columns of so many rows take."""
+        return 64 * num_rows + 1024
+
+    def bytes_asked_for(self, wants: I64, want_states: NDArray[np.bool_]) -> I64:
+        """[B] bytes of the tensors that the rows, with these wants, have asked for."""
+        output = 0 if self.output is None else self.output[0].nbytes
+        states = [array[:, 0].nbytes for array in (self.h_n, self.c_n) if array is not None]
+        outputs = np.where(wants == Want.ALL, self.takes, wants == Want.LAST)
+        num_bytes: I64 = outputs * output + want_states * sum(states)
+        return num_bytes
+
+    def part(self, rows: I64, want: Want, with_state: bool) -> "BatchResult":
+        """Some rows of it [n], ascending, all of which ask for that much or less."""
+        takes = self.takes[rows]
+        output = self._output(rows, rows, want)
+        return BatchResult(
+            starts=self.starts[rows],
+            takes=takes,
+            offsets=step_offsets(batch_sizes(takes)),
+            finished=self.finished[rows],
+            positions=self.positions[rows],
+            output=output,
+            h_n=self.h_n[:, rows] if with_state and self.h_n is not None else None,
+            c_n=self.c_n[:, rows] if with_state and self.c_n is not None else None,
+            previous_page=self.previous_page[rows],
+            previous_row=self.previous_row[rows],
+            is_last=want is Want.LAST,
+            rows=rows,
+        )
+
+    def index_of(self, row: int) -> int | None:
+        """Where a row of the batch stands here, if it does."""
+        if self.rows is None:
+            return row
+        index = int(np.searchsorted(self.rows, row))
+        return index if index < len(self.rows) and self.rows[index] == row else None
+
+    def with_tensors(self, output: Array | None, h_n: Array | None, c_n: Array | None) -> "BatchResult":
+        """The same page with other tensors."""
+        return replace(self, output=output, h_n=h_n, c_n=c_n)
+
+    def cut(self, mine: I64, rows: I64, num_rows: int, want: Want, want_state: bool) -> Answer:
+        """The part of a frame of `num_rows` rows: rows `mine` [n] of the page, ascending, which are `rows` of it."""
+        done = self.finished[mine]
+        ended = mine[done]
+        starts = self.starts[mine]
+        whole = len(rows) == num_rows and bool((rows == np.arange(num_rows)).all())
+        return Answer(
+            rows=None if whole else rows,
+            starts=starts if starts.any() else None,
+            lengths=self.takes[mine],
+            output=self._output(mine, ended, want),
+            finished=rows[done],
+            positions=self.positions[ended],
+            h_n=self.h_n[:, ended] if want_state and self.h_n is not None else None,
+            c_n=self.c_n[:, ended] if want_state and self.c_n is not None else None,
+        )
+
+    def _output(self, mine: I64, ended: I64, want: Want) -> Array | None:
+        if self.output is None or want is Want.NONE:
+            return None
+        if self.is_last:
+            return _take(self.output, ended)
+        if want is Want.LAST:
+            return _take(self.output, self.offsets[self.takes[ended] - 1] + ended)
+        if len(mine) == len(self.takes):
+            return self.output
+        if self.takes[mine[0]] == 1:
+            first, last = int(mine[0]), int(mine[-1])
+            return _part(self.output, first, last + 1) if last - first == len(mine) - 1 else self.output[mine]
+        steps, rows = steps_and_rows(batch_sizes(self.takes[mine]))
+        return _take(self.output, self.offsets[steps] + mine[rows])
+
+
+def _part(array: Array, first: int, end: int) -> Array:
+    # A view keeps the whole page's memory for as long as it is unread, which a small part is not to do.
+    part = array[first:end]
+    return part if 2 * len(part) >= len(array) else part.copy()
+
+
+def _take(array: Array, index: I64) -> Array:
+    picked: Array = array[index]
+    return picked

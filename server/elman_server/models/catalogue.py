@@ -1,0 +1,240 @@
+"""The catalogue: the models of a folder, loaded, found and unloaded."""
+
+import asyncio
+import logging
+import time
+from functools import partial
+from pathlib import Path
+
+from elman_models.errors import BundleError
+from elman_models.fingerprint import check_distinct, fingerprint, read_specs
+from elman_models.spec import ModelSpec
+from elman_models.stack import Stack
+from elman_server.config.server_config import Limits
+from elman_server.engine.engine import Engine
+from elman_server.engine.worker import Worker
+from elman_server.errors import BrokenBundle, LimitReached, ModelChanged, ServiceError, SessionExpired, UnknownModel
+from elman_server.exchange.detached import detached
+from elman_server.exchange.versions import version_key
+from elman_server.models.loading import Prepare
+from elman_server.models.remeasuring import Remeasuring
+from elman_server.models.runtime import Runtime
+from elman_server.sessions.directory import SessionDirectory
+from elman_server.sessions.handles import MAX_MODELS, HandleKey
+from elman_server.telemetry.metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+
+class Catalogue:
+    """All families. Changed on the engine's thread; read from any, since its dicts are replaced whole."""
+
+    def __init__(self, folder: Path, prepare: Prepare, limits: Limits, engine: Engine, metrics: Metrics) -> None:
+        self.folder = folder
+        self.limits = limits
+        self.key = HandleKey()
+        self.directories: dict[str, SessionDirectory] = {}
+        self._prepare = prepare
+        self._engine = engine
+        self._metrics = metrics
+        self._workers: dict[int, Worker] = {}
+        self._next_number = 0
+        self.failures: dict[Path, str] = {}
+        """By bundle: why it could not be loaded, the last time that was tried."""
+        self._leaving: dict[Runtime, asyncio.Future[None]] = {}  # being unloaded; on the loop's thread
+        self.remeasuring: Remeasuring | None = None
+        """Told of models whose plans were measured beside traffic."""
+        engine.periodic_jobs.jobs.append(self._expire)
+
+    def directory(self, name: str) -> SessionDirectory:
+        """The family of that name.
+
+        Raises:
+            UnknownModel: no version of it is loaded.
+        """
+        directory = self.directories.get(name)
+        if directory is None or not directory.versions:
+            known = ", ".join(sorted(n for n, f in self.directories.items() if f.versions)) or "none"
+            raise UnknownModel(f"unknown model {name!r}; loaded: {known}", metadata={"model": name})
+        return directory
+
+    def worker(self, number: int) -> Worker | None:
+        """The worker of the model of that number, if it is loaded."""
+        return self._workers.get(number)
+
+    def worker_of(self, runtime: Runtime) -> Worker:
+        """The worker of a loaded version.
+
+        Raises:
+            UnknownModel: it was unloaded meanwhile.
+        """
+        if not self._is_loaded(runtime):
+            raise UnknownModel(f"model {runtime.spec.name!r} version {runtime.spec.version!r} was unloaded")
+        return self._workers[runtime.number]
+
+    def ended(self, handle: int) -> SessionExpired | None:
+        """What to tell the holder of a handle of a model that was unloaded, if its session is remembered. From any
+        thread."""
+        found = (directory.tombstones.of_handle(handle) for directory in self.directories.values())
+        return next((error for error in found if error), None)
+
+    def has_others(self, runtime: Runtime) -> bool:
+        """Whether other versions of the same model are loaded, and stay."""
+        directory = self.directories.get(runtime.spec.name)
+        versions = directory.versions.values() if directory else ()
+        return any(r is not runtime and r not in self._leaving for r in versions)
+
+    def runtimes(self) -> list[Runtime]:
+        """All loaded versions, by name and version."""
+        directories = sorted(self.directories.values(), key=lambda f: f.name)
+        return [f.versions[v] for f in directories for v in sorted(f.versions, key=version_key)]
+
+    def missing(self, name: str, version: str) -> list[Path]:
+        """The bundles of that name, and version if any is given, that are not loaded.
+
+        Raises:
+            UnknownModel: the folder has none.
+            BrokenBundle: one that may be meant cannot be read, or two folders bear the same name and version.
+            ModelChanged: one that is loaded was loaded from other files.
+        """
+        try:
+            specs = read_specs(self.folder)
+            meant = {p: s for p, s in specs.items() if s.name == name and version in ("", s.version)}
+            check_distinct(meant)
+        except BundleError as error:
+            raise BrokenBundle(str(error)) from error
+        if not meant:
+            known = ", ".join(sorted({s.name for s in specs.values()})) or "none"
+            raise UnknownModel(
+                f"no bundle of model {name!r}{f' version {version!r}' * bool(version)} in the model folder; "
+                f"there are: {known}",
+                metadata={"model": name, "version": version},
+            )
+        loaded = self.directories[name].versions if name in self.directories else {}
+        for path, spec in meant.items():
+            if spec.version in loaded:
+                _check_unchanged(spec, loaded[spec.version].stack.fingerprint, _fingerprint(path))
+        return [p for p, s in meant.items() if s.version not in loaded]
+
+    async def load(self, bundle: Path) -> Runtime:
+        """Loads a bundle and serves it.
+
+        Raises:
+            BrokenBundle: it cannot be loaded; the message names the file and the field or tensor.
+            ModelChanged: the version was loaded meanwhile, from other files.
+        """
+        began = time.monotonic()
+        log.info("loading %s", bundle)
+        try:
+            stack = await detached(partial(self._prepare, bundle))
+            runtime = await self._engine.call(lambda: self._add(stack))
+        except (BundleError, ValueError) as error:
+            self.failures[bundle] = str(error)
+            log.error("loading %s failed: %s", bundle, error)
+            raise BrokenBundle(str(error)) from error
+        except ServiceError as error:
+            log.error("loading %s failed: %s", bundle, error)
+            raise
+        self.failures.pop(bundle, None)
+        seconds = time.monotonic() - began
+        runtime.metrics.model_load_seconds.set(seconds)
+        log.info("loaded model %s version %s from %s in %.1f s", stack.spec.name, stack.spec.version, bundle, seconds)
+        if stack.plans.is_provisional and self.remeasuring and runtime.stack is stack:
+            self.remeasuring.add(runtime, bundle)
+        return runtime
+
+    async def unload(self, runtime: Runtime) -> None:
+        """Answers what is admitted, ends the model's sessions and stops serving it."""
+        left = self._leaving.get(runtime)
+        if left is None:
+            if not self._is_loaded(runtime):
+                return  # another call has unloaded it
+            left = self._leaving[runtime] = asyncio.get_running_loop().create_future()
+            left.add_done_callback(lambda _: self._leaving.pop(runtime))
+            left.add_done_callback(partial(_log_unloaded, runtime.spec, time.monotonic()))
+            log.info("unloading model %s version %s", runtime.spec.name, runtime.spec.version)
+            await self._engine.call(partial(self._begin_unload, runtime, left))
+        await asyncio.wait({left})
+
+    async def gone(self, name: str, version: str) -> None:
+        """Returns once those versions are gone that are being unloaded; all of that name if none is given."""
+        leaving = [f for r, f in self._leaving.items() if r.spec.name == name and version in ("", r.spec.version)]
+        if leaving:
+            await asyncio.wait(leaving)
+
+    def _is_loaded(self, runtime: Runtime) -> bool:
+        worker = self._workers.get(runtime.number)
+        return worker is not None and worker.runtime is runtime
+
+    def _add(self, stack: Stack) -> Runtime:
+        spec = stack.spec
+        directory = self.directories.get(spec.name) or SessionDirectory(
+            spec.name, self.limits.max_tombstones, self._engine.clock
+        )
+        if spec.version in directory.versions:
+            _check_unchanged(spec, directory.versions[spec.version].stack.fingerprint, stack.fingerprint)
+            return directory.versions[spec.version]
+        if len(self._workers) == MAX_MODELS:
+            raise LimitReached(f"{MAX_MODELS} models are loaded, which is the most", metadata={"limit": "max_models"})
+        while self._next_number in self._workers:
+            self._next_number = (self._next_number + 1) % MAX_MODELS
+        metrics = self._metrics.of(spec.name, spec.version)
+        runtime = Runtime(stack, self._next_number, self.key, self.limits, directory.tombstones, metrics)
+        worker = Worker(runtime, self._engine.result_queue)
+        self._next_number = (self._next_number + 1) % MAX_MODELS
+        self._workers = {**self._workers, runtime.number: worker}
+        directory.versions = {**directory.versions, spec.version: runtime}
+        self.directories = {**self.directories, spec.name: directory}
+        self._engine.add(worker)
+        return runtime
+
+    def _begin_unload(self, runtime: Runtime, left: "asyncio.Future[None]") -> None:
+        runtime.unloading = True
+
+        def finish() -> None:
+            try:
+                self._remove(runtime)
+            finally:
+                self._engine.result_queue.settle(left)
+
+        self._engine.periodic_jobs.on_drained(runtime, finish)
+
+    def _remove(self, runtime: Runtime) -> None:
+        directory = self.directories[runtime.spec.name]
+        everyone = runtime.sessions.everyone()
+        directory.end(runtime, everyone, "drained", self._engine.clock.now())
+        directory.versions = {v: r for v, r in directory.versions.items() if r is not runtime}
+        runtime.metrics.watch(float, float, float, float)  # zero from now on, and holding on to no model
+        self._engine.remove(self._workers[runtime.number])
+        self._workers = {n: w for n, w in self._workers.items() if n != runtime.number}
+
+    def _expire(self, now: float) -> None:
+        timeout = self.limits.idle_timeout_seconds
+        if timeout is None:
+            return
+        for runtime in self.runtimes():
+            if now >= runtime.next_expiry:
+                idle = runtime.sessions.idle_since(now - timeout, runtime.busy())
+                if idle.size:
+                    self.directories[runtime.spec.name].end(runtime, idle, "expired", now)
+                runtime.next_expiry = runtime.sessions.earliest_use(now) + timeout
+
+
+def _fingerprint(bundle: Path) -> str:
+    try:
+        return fingerprint(bundle)
+    except BundleError as error:
+        raise BrokenBundle(str(error)) from error
+
+
+def _check_unchanged(spec: ModelSpec, loaded: str, found: str) -> None:
+    if loaded != found:
+        raise ModelChanged(
+            f"model {spec.name!r} version {spec.version!r} is loaded, and its bundle was changed since: unload it "
+            "first, which ends its sessions, or give what is new a version of its own",
+            metadata={"model": spec.name, "version": spec.version},
+        )
+
+
+def _log_unloaded(spec: ModelSpec, began: float, _: object) -> None:
+    log.info("unloaded model %s version %s in %.1f s", spec.name, spec.version, time.monotonic() - began)

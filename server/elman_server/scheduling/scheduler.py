@@ -1,0 +1,191 @@
+"""Room 4, scheduler: ready chunks become the next batch. Tables of numbers: no torch, no grpc, no clock of its own."""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elman_server.exchange.want import Want
+from elman_server.scheduling.chunks import Chunks
+from elman_server.scheduling.queues import Queues, stand_in_line, unlink
+from elman_server.tables.jit import jit
+from elman_server.tables.slot_fifo import pop
+from elman_server.telemetry.histogram import Histogram, observe
+
+F64 = NDArray[np.float64]
+I64 = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+Table = NDArray[Any]
+
+_NO_SLICE = 1 << 62
+_ALL = int(Want.ALL)
+
+
+@dataclass(slots=True)
+class Batch:
+    """What one engine step runs: one row per session, longest part first."""
+
+    numbers: I64  # [B] chunks
+    slots: I64  # [B] distinct
+    starts: I64  # [B] steps of the chunk done before
+    takes: I64  # [B] steps to do now, non-increasing
+    sizes: I64  # [max(takes)] rows that have step t
+    offsets: I64  # [max(takes)] where step t begins in the packed tensor
+    begins_longer: bool
+    """Whether a chunk begins here and goes on after."""
+    wants_state: bool
+    """Whether a chunk that ends here is to give its session's state."""
+    wants_every_step: bool
+    """Whether a chunk is to give the outputs of all its steps."""
+
+    @property
+    def num_steps(self) -> int:
+        """Session-steps: sum(takes)."""
+        return int(self.offsets[-1] + self.sizes[-1])
+
+    @property
+    def last_only(self) -> bool:
+        """Whether the outputs of the rows' last steps are all that is to be computed, and not all steps are such."""
+        return not self.wants_every_step and len(self.sizes) > 1
+
+
+class Formed(NamedTuple):
+    """The next batch, if there is work, and the chunks whose time was over before they began."""
+
+    batch: Batch | None
+    late: I64
+
+
+class Scheduler:
+    """Round robin over the sessions that have chunks: at most one row per session and batch, at most
+    `max_slice` steps per row, the rest of a longer chunk at the back of the line. A batch ends when half of its rows
+    have: so the rows that have one step more do not keep the others waiting for sixteen."""
+
+    def __init__(self, num_slots: int, max_chunks: int, max_rows: int, max_slice: int | None) -> None:
+        """`max_slice` None: every chunk runs whole, as bidirectional stacks need it."""
+        self.chunks = Chunks(max_chunks)
+        self.queues = Queues(num_slots, self.chunks)
+        self.max_rows = max_rows
+        self.max_slice = max_slice
+
+    @property
+    def has_work(self) -> bool:
+        """Whether a session stands in line."""
+        return len(self.queues.line) > 0
+
+    @property
+    def num_ready(self) -> int:
+        """Rows that the next batch may have."""
+        return min(len(self.queues.line), self.max_rows)
+
+    def form(self, now: float) -> Formed:
+        """The next batch, which runs from now on; `now` in seconds on the engine's clock. Late chunks are left for
+        `Queues.drop`."""
+        chunks, queues, line = self.chunks.table, self.queues.table, self.queues.line
+        numbers, late = _next_in_line(now, self.max_rows, chunks, queues, line.items, line.span)
+        if not len(numbers):
+            return Formed(None, late)
+        # As long as most rows last, and no longer: a short row does not wait for the long tail of a few.
+        max_slice, middle = (_NO_SLICE, 0) if self.max_slice is None else (self.max_slice, len(numbers) // 2)
+        columns = _cut(numbers, max_slice, middle, chunks)
+        flags = _launch(columns[0], columns[2], columns[3], chunks, queues, line.items, line.span)
+        return Formed(Batch(*columns, *flags), late)
+
+    def observe_waits(self, batch: Batch, now: float, tally: Histogram) -> None:
+        """Counts how long the chunks have waited that begin in a batch; `now` in seconds on the engine's clock."""
+        _observe_waits(batch.numbers, batch.starts, now, self.chunks.table, tally.bounds, tally.counts, tally.total)
+
+    def complete(self, batch: Batch) -> Flags:
+        """Takes in that a batch ran; [B] which of its chunks are finished, and no longer queued."""
+        line = self.queues.line
+        ends = batch.starts + batch.takes
+        return _complete(batch.numbers, batch.slots, ends, self.chunks.table, self.queues.table, line.items, line.span)
+
+
+@jit
+def _next_in_line(now: float, max_rows: int, chunks: Table, queues: Table, items: I64, span: I64) -> tuple[I64, I64]:
+    """The chunks that are up for the sessions that stand first, and those of them that are late."""
+    slots = pop(max_rows, items, span)
+    numbers, late = np.empty(len(slots), np.int64), np.empty(len(slots), np.int64)
+    num_ready = num_late = 0
+    for slot in slots:
+        queues[slot].in_line = False
+        number = queues[slot].up
+        if number < 0:
+            continue  # its chunks were dropped while it stood in line
+        if chunks[number].launched == 0 and chunks[number].deadline <= now:
+            late[num_late] = number
+            num_late += 1
+        else:
+            numbers[num_ready] = number
+            num_ready += 1
+    return numbers[:num_ready], late[:num_late]
+
+
+@jit
+def _cut(numbers: I64, max_slice: int, middle: int, chunks: Table) -> tuple[I64, I64, I64, I64, I64, I64]:
+    """The columns of the batch of `numbers`: as long as its row `middle`, counted from the longest."""
+    takes = np.empty(len(numbers), np.int64)
+    for i, number in enumerate(numbers):
+        takes[i] = chunks[number].length - chunks[number].launched
+    if takes.min() != takes.max():
+        order = np.argsort(-takes, kind="mergesort")  # stable
+        numbers, takes = numbers[order], takes[order]
+    takes = np.minimum(takes, min(max_slice, takes[middle]))
+    slots, starts = np.empty_like(takes), np.empty_like(takes)
+    for i, number in enumerate(numbers):
+        slots[i] = chunks[number].slot
+        starts[i] = chunks[number].launched
+    sizes, offsets = np.empty(takes[0], np.int64), np.empty(takes[0], np.int64)
+    size, offset = len(takes), 0
+    for t in range(takes[0]):
+        while takes[size - 1] <= t:
+            size -= 1
+        sizes[t] = size
+        offsets[t] = offset
+        offset += size
+    return numbers, slots, starts, takes, sizes, offsets
+
+
+@jit
+def _launch(
+    numbers: I64, starts: I64, takes: I64, chunks: Table, queues: Table, items: I64, span: I64
+) -> tuple[bool, bool, bool]:
+    """Notes what runs now; whether a chunk begins and goes on after, whether one that ends is to give a state, and
+    whether one is to give the outputs of all its steps. A session whose chunk runs whole stands in line again with its
+    next one."""
+    longer = wants_state = wants_every_step = False
+    for i, number in enumerate(numbers):
+        chunk = chunks[number]
+        chunk.launched = starts[i] + takes[i]
+        wants_every_step = wants_every_step or chunk.kind >> 1 == _ALL
+        if chunk.launched == chunk.length:
+            wants_state = wants_state or chunk.kind & 1 != 0
+            queues[chunk.slot].up = chunk.next
+            if chunk.next >= 0:
+                stand_in_line(chunk.slot, queues, items, span)
+        elif starts[i] == 0:
+            longer = True
+    return longer, wants_state, wants_every_step
+
+
+@jit
+def _complete(numbers: I64, slots: I64, ends: I64, chunks: Table, queues: Table, items: I64, span: I64) -> Flags:
+    """See `Scheduler.complete`. The next slice of a long chunk waits for the one before, so that those who came
+    meanwhile go first."""
+    finished = np.empty(len(numbers), np.bool_)
+    for i, number in enumerate(numbers):
+        finished[i] = ends[i] == chunks[number].length
+        if finished[i]:
+            unlink(slots[i], chunks, queues)
+        else:
+            stand_in_line(slots[i], queues, items, span)
+    return finished
+
+
+@jit
+def _observe_waits(numbers: I64, starts: I64, now: float, chunks: Table, bounds: F64, counts: I64, total: F64) -> None:
+    for i, number in enumerate(numbers):
+        if starts[i] == 0:
+            observe(now - chunks[number].arrived, bounds, counts, total)

@@ -1,0 +1,237 @@
+"""The session directory: a model name with its loaded versions, and the ids of the sessions that run on them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elman_server.errors import (
+    Draining,
+    InvalidInput,
+    LimitReached,
+    NoSessions,
+    ServiceError,
+    SessionExists,
+    UnknownModel,
+    UnknownSession,
+)
+from elman_server.exchange.clock import Clock
+from elman_server.exchange.versions import version_key
+from elman_server.models.runtime import Runtime
+from elman_server.sessions.handles import SLOT_BITS
+from elman_server.sessions.table import Owner
+from elman_server.sessions.tombstones import Tombstone, Tombstones
+
+I64 = NDArray[np.int64]
+
+FULL_RETRY_SECONDS = 1.0
+"""What a caller refused at the session limit is told to wait: sessions end by the second, not by the step."""
+
+
+class OpenMode(IntEnum):
+    """What to do where an id exists, and where it does not."""
+
+    NEW = 1
+    RESUME = 2
+    RESUME_OR_NEW = 3
+
+
+class SessionLocation(NamedTuple):
+    """Where a session runs."""
+
+    runtime: Runtime
+    slot: int
+
+
+@dataclass(slots=True)
+class OpenResult:
+    """What opening or attaching ids gave, in their order; the zero or empty where it failed."""
+
+    ids: Sequence[str]
+    handles: list[int]
+    positions: list[int]
+    versions: list[str]
+    resumed: list[bool]
+    errors: dict[int, ServiceError] = field(default_factory=dict)
+
+
+class SessionDirectory:
+    """Used by the engine's thread alone, but for `versions`, which is replaced whole."""
+
+    def __init__(self, name: str, max_tombstones: int, clock: Clock) -> None:
+        self.name = name
+        self._clock = clock
+        self.versions: dict[str, Runtime] = {}
+        self.tombstones = Tombstones(max_tombstones)
+        # By principal, by session id: the runtime's number and the slot, as one integer: a million ids are cheap.
+        self._places: dict[str, dict[str, int]] = {}
+
+    def version(self, version: str) -> Runtime:
+        """That version; if it is empty the highest one, of those that stay if any does.
+
+        Raises:
+            UnknownModel: no such version is loaded.
+        """
+        versions = self.versions
+        if not version and versions:
+            staying = {v: runtime for v, runtime in versions.items() if not runtime.unloading} or versions
+            return staying[max(staying, key=version_key)]
+        if version not in versions:
+            known = ", ".join(sorted(versions, key=version_key)) or "none"
+            raise UnknownModel(
+                f"model {self.name!r} has no version {version!r} loaded; loaded: {known}",
+                metadata={"model": self.name, "version": version},
+            )
+        return versions[version]
+
+    def find(self, owner: Owner) -> SessionLocation:
+        """Where a session runs.
+
+        Raises:
+            SessionExpired, UnknownSession: it does not.
+        """
+        place = self._places.get(owner.principal, {}).get(owner.session_id)
+        if place is not None:
+            found = self._place(place)
+            if not found.runtime.sessions.closing[found.slot]:
+                return found
+        tombstone = self.tombstones.of(owner)
+        if tombstone:
+            raise tombstone.error(owner.session_id)
+        raise UnknownSession(
+            f"model {self.name!r} has no session {owner.session_id!r}",
+            metadata={"model": self.name, "session_id": owner.session_id},
+        )
+
+    def place(self, owner: Owner) -> SessionLocation | None:
+        """Where a session runs, or is about to end; None: nowhere."""
+        place = self._places.get(owner.principal, {}).get(owner.session_id)
+        return None if place is None else self._place(place)
+
+    def open(self, principal: str, ids: Sequence[str], mode: OpenMode, version: str, now: float) -> OpenResult:
+        """Begins or resumes sessions and attaches them. `now` in seconds on the engine's clock.
+
+        Raises:
+            UnknownModel: no such version.
+            NoSessions: the model is bidirectional.
+            Draining: the version is being unloaded.
+        """
+        runtime = self.version(version)
+        if runtime.unloading:
+            raise _leaving(runtime)
+        if runtime.spec.bidirectional:
+            raise NoSessions(
+                f"model {self.name!r} is bidirectional: its backward direction needs the end of the sequence, so it "
+                "keeps no sessions; use Infer",
+                metadata={"model": self.name},
+            )
+        opened = OpenResult(ids, [0] * len(ids), [0] * len(ids), [""] * len(ids), [False] * len(ids))
+        begin: list[int] = []
+        resume: dict[Runtime, list[tuple[int, int]]] = {}
+        for index, session_id in enumerate(ids):
+            try:
+                place = self._resumed(Owner(principal, session_id), mode, version)
+            except ServiceError as error:
+                opened.errors[index] = error
+            else:
+                if place:
+                    opened.resumed[index] = True
+                    resume.setdefault(place.runtime, []).append((index, place.slot))
+                else:
+                    begin.append(index)
+        for resumed, pairs in resume.items():
+            self._attach(opened, resumed, [i for i, _ in pairs], np.array([s for _, s in pairs]), now)
+        self._begin(opened, runtime, principal, begin, now)
+        return opened
+
+    def end(self, runtime: Runtime, slots: I64, cause: str, now: float) -> None:
+        """Ends idle sessions: closed, expired, evicted or drained. `now` in seconds on the engine's clock."""
+        sessions, metrics = runtime.sessions, runtime.metrics
+        for slot in slots.tolist():
+            owner = sessions.owner(slot)
+            if owner is None:
+                continue
+            del self._places[owner.principal][owner.session_id]
+            if cause != "closed":  # its owner did not ask for it, and is to be told
+                tombstone = Tombstone(int(sessions.position[slot]), self._clock.wall(now), cause)
+                self.tombstones.bury(owner, sessions.handle(slot), tombstone)
+        metrics.session_lifetime.observe_all(now - sessions.created[slots])
+        if cause in ("expired", "evicted"):
+            metrics.idle_before_eviction.observe_all(now - sessions.used[slots])
+        metrics.end(cause, len(slots))
+        runtime.held.forget(slots)
+        sessions.free(slots)
+
+    def _place(self, place: int) -> SessionLocation:
+        number, slot = place >> SLOT_BITS, place & ((1 << SLOT_BITS) - 1)
+        runtime = next(r for r in self.versions.values() if r.number == number)
+        return SessionLocation(runtime, slot)
+
+    def _resumed(self, owner: Owner, mode: OpenMode, version: str) -> SessionLocation | None:
+        # Where to go on, or None to begin.
+        place = self._places.get(owner.principal, {}).get(owner.session_id)
+        if place is None:
+            if mode is OpenMode.RESUME or (mode is OpenMode.RESUME_OR_NEW and self.tombstones.of(owner)):
+                self.find(owner)  # raises
+            return None
+        found = self._place(place)
+        position = int(found.runtime.sessions.admitted[found.slot])
+        if mode is not OpenMode.NEW and found.runtime.sessions.closing[found.slot]:
+            self.find(owner)  # raises
+        if mode is OpenMode.NEW:
+            raise SessionExists(
+                f"session {owner.session_id!r} exists, at position {position}; resume it or choose another id",
+                metadata={"position": position},
+            )
+        if found.runtime.unloading:
+            raise _leaving(found.runtime)
+        if version and found.runtime.spec.version != version:
+            raise InvalidInput(
+                f"session {owner.session_id!r} runs on version {found.runtime.spec.version!r}, not {version!r}"
+            )
+        return found
+
+    def _attach(self, opened: OpenResult, runtime: Runtime, indices: list[int], slots: I64, now: float) -> None:
+        handles = runtime.sessions.attach(slots, now).tolist()
+        positions = runtime.sessions.admitted[slots].tolist()
+        for index, handle, position in zip(indices, handles, positions, strict=True):
+            opened.handles[index], opened.positions[index] = handle, position
+            opened.versions[index] = runtime.spec.version
+
+    def _begin(self, opened: OpenResult, runtime: Runtime, principal: str, indices: list[int], now: float) -> None:
+        room = self._make_room(runtime, len(indices), now)
+        full = LimitReached(
+            f"max_sessions is {runtime.sessions.max_sessions}, and no session is to be evicted",
+            metadata={"limit": "max_sessions", "value": runtime.sessions.max_sessions},
+            retry_seconds=FULL_RETRY_SECONDS,
+        )
+        opened.errors.update(dict.fromkeys(indices[room:], full))
+        indices = indices[:room]
+        if not indices:
+            return
+        slots = runtime.sessions.take(len(indices), now)
+        ids = [opened.ids[index] for index in indices]
+        runtime.sessions.own(slots, principal, ids)
+        runtime.pool.reset(slots)
+        places = self._places.setdefault(principal, {})
+        for session_id, slot in zip(ids, slots.tolist(), strict=True):
+            places[session_id] = runtime.number << SLOT_BITS | slot
+            self.tombstones.lift(Owner(principal, session_id))
+        runtime.metrics.sessions_opened.inc(len(indices))
+        self._attach(opened, runtime, indices, slots, now)
+
+    def _make_room(self, runtime: Runtime, wanted: int, now: float) -> int:
+        sessions = runtime.sessions
+        missing = wanted - (sessions.max_sessions - sessions.num_open)
+        if missing > 0 and runtime.limits.when_full == "evict":
+            kept = runtime.busy() | (sessions.used >= now)  # not those that this very call resumed
+            self.end(runtime, sessions.least_recent(missing, kept), "evicted", now)
+        return min(wanted, sessions.max_sessions - sessions.num_open)
+
+
+def _leaving(runtime: Runtime) -> Draining:
+    spec = runtime.spec
+    return Draining(f"model {spec.name!r} version {spec.version!r} is being unloaded; it takes no sessions any more")

@@ -1,0 +1,137 @@
+"""The replay buffer: the last chunks' outputs of every session, for callers that ask again."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elman_server.exchange.batch_result import BatchResult
+from elman_server.exchange.frames import Frame
+from elman_server.sessions.replay_ring import ReplayRing
+from elman_server.sessions.shares import Share, largest_share, parts, shares
+from elman_server.tables.jit import jit
+
+I64 = NDArray[np.int64]
+Table = NDArray[Any]
+
+REPLAY_ENTRY = np.dtype(
+    [
+        ("begin", np.int64),
+        ("page", np.int64),  # where its last slice lies
+        ("length", np.int32),
+        ("row", np.int32),
+        ("kind", np.int8),
+    ]
+)
+
+
+class ReplayPiece(NamedTuple):
+    """One slice of a chunk's answer: a row of a page."""
+
+    page: BatchResult
+    row: int
+
+
+COMMON_PART = 256
+"""What one stream has of a batch is large if it takes more than this part of all bytes."""
+LARGEST_PART = 4
+"""More than this part of all bytes is not held."""
+
+
+class ReplayBuffer:
+    """Sessions point into rings of pages with their last `depth` chunks.
+
+    There are two rings, each with half of the bytes: one for what a stream has of a batch if that is large, one for all
+    else. So large answers push out large ones only, and what is too large to be held pushes out none.
+    """
+
+    def __init__(self, num_slots: int, depth: int, max_bytes: int) -> None:
+        self.next_number = 0
+        """Of the batch that is kept next."""
+        self._max_common, self._max_share = max_bytes // COMMON_PART, max_bytes // LARGEST_PART
+        self._large = ReplayRing(max_bytes // 2)
+        self._common = ReplayRing(max_bytes - max_bytes // 2)
+        self.table: Table = np.zeros((num_slots, depth), REPLAY_ENTRY)
+        self.count = np.zeros(num_slots, np.int64)  # chunks held so far, by slot
+
+    def find(self, slot: int, begin: int, length: int, kind: int) -> list[ReplayPiece] | None:
+        """The answer of that very chunk, slice by slice, if it is held whole."""
+        for one in self.table[slot, : int(self.count[slot])]:
+            if one["begin"] == begin and one["length"] == length and one["kind"] == kind:
+                return self.pieces(int(one["page"]), int(one["row"]))
+        return None
+
+    def pieces(self, number: int, row: int) -> list[ReplayPiece] | None:
+        """The slices of a chunk up to that row of page `number`, in order, or None if one is gone."""
+        pieces: list[ReplayPiece] = []
+        while piece := self._piece(number, row):
+            pieces.append(piece)
+            page, row = piece
+            number, row = int(page.previous_page[row]), int(page.previous_row[row])
+            if number < 0:
+                return pieces[::-1]
+        return None
+
+    @property
+    def num_bytes(self) -> int:
+        """Of all that is held."""
+        return self._common.num_bytes + self._large.num_bytes
+
+    def keep(self, page: BatchResult, frames: Sequence[Frame], rows: I64) -> None:
+        """Keeps a batch's page under `next_number`: all of it where that is little, else what was asked for, as far as
+        a stream's share goes. `frames`: of each row [B], or the one of all; `rows`: [B] which row of it each is."""
+        number = self.next_number
+        self.next_number += 1
+        if page.num_bytes <= self._max_common or self._is_of_many(page, frames, rows):
+            self._common.put(number, page)
+            return
+        common: list[Share] = []
+        for share in shares(page, frames, rows):
+            if share.num_bytes <= self._max_common:
+                common.append(share)
+            elif share.num_bytes <= self._max_share:
+                self._put(self._large, number, page, frames, share.rows)
+        if sum(share.num_bytes for share in common) <= self._max_share:
+            self._put(self._common, number, page, frames, sorted(row for share in common for row in share.rows))
+            return
+        for share in common:
+            self._put(self._common, number, page, frames, share.rows)
+
+    def _is_of_many(self, page: BatchResult, frames: Sequence[Frame], rows: I64) -> bool:
+        # Whether it is little for each of those whose single rows went together.
+        if len(frames) > 1 or frames[0].owners is None or page.num_bytes > self._max_share:
+            return False
+        return largest_share(page, frames[0], rows) <= self._max_common
+
+    def _put(
+        self, ring: ReplayRing, number: int, page: BatchResult, frames: Sequence[Frame], rows: Sequence[int]
+    ) -> None:
+        for part in parts(page, frames, rows):
+            ring.put(number, part)
+
+    def _piece(self, number: int, row: int) -> ReplayPiece | None:
+        for ring in (self._common, self._large):
+            for page in ring.get(number):
+                index = page.index_of(row)
+                if index is not None:
+                    return ReplayPiece(page, index)
+        return None
+
+    def forget(self, slots: I64) -> None:
+        """Lets go of what `slots` point to: they have new owners."""
+        self.count[slots] = 0
+
+
+@jit
+def hold(slot: int, begin: int, length: int, kind: int, page: int, row: int, table: Table, count: I64) -> None:
+    """Notes a finished chunk, whose last slice is a row of a page; it takes the place of the slot's oldest."""
+    depth = table.shape[1]
+    if depth:
+        one = table[slot, count[slot] % depth]
+        one.begin = begin
+        one.length = length
+        one.kind = kind
+        one.page = page
+        one.row = row
+        count[slot] += 1

@@ -1,0 +1,1 @@
+"""All metrics, declared once, and the histograms behind them."""

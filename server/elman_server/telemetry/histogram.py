@@ -1,0 +1,82 @@
+"""Histograms that take a whole batch's values in one call, which prometheus_client's own do not."""
+
+from collections.abc import Iterable, Sequence
+from itertools import accumulate
+
+import numpy as np
+from numpy.typing import NDArray
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import HistogramMetricFamily
+from prometheus_client.registry import Collector
+
+from elman_server.tables.jit import jit
+
+F64 = NDArray[np.float64]
+I64 = NDArray[np.int64]
+
+
+class Histogram:
+    """One labelled series of a `HistogramFamily`."""
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self.bounds = np.array(bounds, np.float64)
+        self.counts = np.zeros(len(bounds) + 1, np.int64)
+        self.total = np.zeros(1, np.float64)
+
+    def observe(self, value: float) -> None:
+        """Counts one value."""
+        observe(float(value), self.bounds, self.counts, self.total)
+
+    def observe_all(self, values: F64) -> None:
+        """Counts many values."""
+        _observe_all(values, self.bounds, self.counts, self.total)
+
+
+class HistogramFamily(Collector):
+    """A histogram with labels."""
+
+    def __init__(
+        self, name: str, documentation: str, labels: Sequence[str], bounds: Sequence[float], registry: CollectorRegistry
+    ) -> None:
+        self._family = (name, documentation)
+        self._labels = labels
+        self._bounds = bounds
+        self._series: dict[tuple[str, ...], Histogram] = {}
+        registry.register(self)
+
+    def labels(self, *values: str) -> Histogram:
+        """The series of these label values."""
+        return self._series.setdefault(values, Histogram(self._bounds))
+
+    def total(self) -> float:
+        """The sum of all values of all series."""
+        return float(sum(tally.total[0] for tally in list(self._series.values())))
+
+    def remove(self, *values: str) -> None:
+        """Forgets a series."""
+        self._series.pop(values, None)
+
+    def collect(self) -> Iterable[HistogramMetricFamily]:
+        """For the registry."""
+        directory = HistogramMetricFamily(*self._family, labels=self._labels)
+        for values, tally in list(self._series.items()):
+            bounds = [*map(str, self._bounds), "+Inf"]
+            buckets = list(zip(bounds, accumulate(tally.counts.tolist()), strict=True))
+            directory.add_metric(values, buckets, sum_value=float(tally.total[0]))
+        yield directory
+
+
+@jit
+def observe(value: float, bounds: F64, counts: I64, total: F64) -> None:
+    """Counts one value in the first bucket whose bound is not below it."""
+    bucket = 0
+    while bucket < len(bounds) and bounds[bucket] < value:
+        bucket += 1
+    counts[bucket] += 1
+    total[0] += value
+
+
+@jit
+def _observe_all(values: F64, bounds: F64, counts: I64, total: F64) -> None:
+    for value in values:
+        observe(value, bounds, counts, total)

@@ -1,0 +1,53 @@
+"""What a machine wishes to send, before it is known which sessions there are."""
+
+import math
+from dataclasses import dataclass
+
+from hypothesis import strategies as st
+
+from elman_server.exchange.frames import Want
+
+IDS = tuple("abcdefg")
+
+
+@dataclass
+class RowWish:
+    """A chunk of one session."""
+
+    how: str
+    """next; again: a chunk that was there before; ahead or behind of the session; stale: under an older handle; nan:
+    with a value that is to be refused."""
+    pick: int
+    """Which of several."""
+    steps: int
+
+
+@dataclass
+class FrameWish:
+    """A frame of one caller."""
+
+    rows: dict[str, RowWish]
+    named: bool
+    """Whether it names positions."""
+    want: Want
+    state: bool
+    timeout: float
+    sink: int
+
+
+ROWS = st.builds(
+    RowWish,
+    how=st.sampled_from(["next"] * 6 + ["again"] * 3 + ["ahead", "behind", "stale", "nan"]),
+    pick=st.integers(0, 5),
+    steps=st.one_of(st.integers(1, 3), st.integers(1, 11)),
+)
+WISHES = st.builds(
+    FrameWish,
+    rows=st.dictionaries(st.sampled_from(IDS), ROWS, min_size=1, max_size=5),
+    named=st.booleans(),
+    want=st.sampled_from(list(Want)),
+    state=st.booleans(),
+    timeout=st.sampled_from([math.inf] * 8 + [0.0, 3.0]),
+    sink=st.integers(0, 2),
+)
+FRAMES = st.lists(WISHES, min_size=1, max_size=3)
