@@ -14,6 +14,7 @@ from elman._errors import (
     NotFoundError,
     RowErrors,
     SessionExistsError,
+    UnknownModelError,
     UnknownSessionError,
     UnsupportedError,
 )
@@ -91,9 +92,13 @@ class Opener:
             await self.end(model, opened)
 
     async def end(self, model: str, opened: Opened) -> None:
-        """Ends sessions; what has ended already is as good."""
+        """Ends sessions; what has ended already, by itself or with its model, is as good."""
         self._driver.table.release(opened.rows)
-        for error in (await self.end_ids(model, opened.ids)).values():
+        try:
+            errors = await self.end_ids(model, opened.ids)
+        except UnknownModelError:
+            return
+        for error in errors.values():
             if not isinstance(error, NotFoundError):
                 raise error
 

@@ -53,7 +53,7 @@ def progress_bar(is_wanted: bool, num_steps: int) -> Iterator[Tick]:
         from tqdm.auto import tqdm
     except ImportError:
         raise MissingExtraError(
-            "progress=True needs tqdm, which the extra \"progress\" brings: pip install 'elman[progress]'"
+            "progress=True needs tqdm, which the extra elman[progress] brings: pip install tqdm"
         ) from None
     with tqdm(total=num_steps, unit="step", unit_scale=True) as bar:
         yield bar.update

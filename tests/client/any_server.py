@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -31,12 +33,20 @@ class AnyServer(Protocol):
         """Goes away."""
 
 
-def reload(address: str, model: str) -> None:
-    """Unloads a model and loads it again."""
+@contextmanager
+def unloaded(address: str, model: str) -> Iterator[None]:
+    """Unloads a model, and loads it again at the end."""
     with grpc.insecure_channel(address) as channel:
         models: Any = models_pb2_grpc.ModelsStub(channel)
         models.UnloadModel(models_pb2.UnloadModelRequest(model=model))
+        yield
         models.LoadModel(models_pb2.LoadModelRequest(model=model))
+
+
+def reload(address: str, model: str) -> None:
+    """Unloads a model and loads it again."""
+    with unloaded(address, model):
+        pass
 
 
 def end_all(address: str) -> None:

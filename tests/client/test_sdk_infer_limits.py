@@ -55,6 +55,14 @@ def test_what_is_too_much_for_one_request_is_cut_and_comes_back_in_order(any_cli
             assert np.allclose(outputs[row], y if returning == "all" else y[-1], rtol=1e-5)
 
 
+def test_a_cut_sequence_goes_on_from_its_own_state_and_begins_at_zeros(any_client):
+    x = np.ones((2000, 2), np.float32)
+    output, _ = any_client.model("sum").infer(x)
+    assert np.allclose(output, leaky_sum(x), rtol=1e-5)
+    (one, two), _ = any_client.model("sum").infer([x, x[:3]], returning="last")
+    assert np.allclose([one, two], [leaky_sum(x)[-1], leaky_sum(x[:3])[-1]], rtol=1e-5)
+
+
 async def test_a_cut_inference_gives_what_a_whole_one_does(any_aclient):
     model = await any_aclient.model("lstm")
     x = RNG.random((600, 2), np.float32)

@@ -168,3 +168,43 @@ def test_what_may_have_begun_when_the_retries_were_spent_is_resumed(address, ser
             model.session(id="user-1", mode="new")
         with model.session(id="user-1") as session:
             assert session.position == 0
+
+
+def test_what_was_begun_before_a_cut_is_not_told_as_resumed_and_what_has_steps_is(client, server, openings):
+    leave(client, server, "b")
+    openings.append(UNANSWERED)
+    with client.model("sum").sessions(ids=["a", "b"]) as pool:
+        assert not openings
+        assert pool.resumed == (False, True)
+        assert pool.positions == (0, 3)
+
+
+def test_after_a_cut_what_somebody_may_have_begun_is_not_ended_where_the_opening_fails(client, server, openings):
+    leave(client, server, "gone", is_expired=True)
+    model = client.model("sum")
+    model.session("untouched").close()
+    openings.append(UNANSWERED)
+    with pytest.raises(elman.RowErrors):
+        model.sessions(ids=["untouched", "gone"])
+    assert server.session_ids() == ["untouched"]
+
+
+def test_sessions_that_were_ended_before_a_cut_are_ended(server, monkeypatch):
+    handle, calls = FakeSessionsService.CloseSessions, []
+
+    def close_sessions(
+        service: FakeSessionsService, request: sessions_pb2.CloseSessionsRequest, context: grpc.ServicerContext
+    ) -> sessions_pb2.CloseSessionsResponse:
+        response = handle(service, request, context)
+        calls.append(list(request.session_ids))
+        if len(calls) == 1:
+            context.abort(grpc.StatusCode.UNAVAILABLE, "cut by the test")
+        return response
+
+    monkeypatch.setattr(FakeSessionsService, "CloseSessions", close_sessions)
+    with server as address, elman.Client(address) as other:
+        model = other.model("sum")
+        leave(other, server, "a", "b")
+        model.end_sessions(["a", "b"])
+        assert calls == [["a", "b"]] * 2
+        assert server.session_ids() == []

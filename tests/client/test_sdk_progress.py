@@ -90,6 +90,20 @@ async def test_coroutines_see_the_same(any_aclient):
         assert_shown(len(X))
 
 
+def test_what_would_travel_at_once_is_cut_so_that_the_bar_moves(client):
+    model = client.model("sum")
+    with model.session() as session, model.sessions(3) as pool:
+        for call in (
+            lambda: session.step(X[:30_000], progress=True),
+            lambda: pool.step(X[:30_000].reshape(-1, 3, 2), progress=True),
+            lambda: model.infer(X[:30_000], progress=True),
+            lambda: model.infer(X[:30_000].reshape(-1, 300, 2), progress=True),
+        ):
+            bars.clear()
+            call()
+            assert_shown(30_000)
+
+
 def test_a_bar_is_closed_where_the_step_fails(any_client):
     x = X.copy()
     x[40_000] = np.nan

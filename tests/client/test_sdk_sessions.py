@@ -2,12 +2,16 @@
 
 from datetime import UTC, datetime, timedelta
 
+import grpc
 import numpy as np
 import pytest
-from any_server import reload
+from any_server import reload, unloaded
 from leaky import leaky_sum
 
 import elman
+from elman.testing import FakeServer
+from elman.testing._sessions_service import FakeSessionsService
+from elman.v1 import sessions_pb2
 
 X = np.random.default_rng(0).random((3, 2), np.float32)
 OPENING = ("resume_or_new", "resume")
@@ -174,6 +178,16 @@ def test_ending_what_is_gone_already_is_as_good(any_client, any_server):
     pool.end()
 
 
+def test_sessions_that_ended_with_their_model_are_left_quietly(any_client, any_server):
+    model = any_client.model("sum")
+    with model.session() as session, model.sessions(2), unloaded(any_server.address, "sum"):
+        session.end()
+        with pytest.raises(elman.UnknownModelError):
+            model.end_sessions(["any"])
+    with model.sessions(2) as pool, unloaded(any_server.address, "sum"):
+        pool.close()
+
+
 def test_sessions_are_ended_by_id_and_those_that_do_not_exist_are_told(any_client, new_id):
     model = any_client.model("sum")
     ids = [f"{new_id}-{number}" for number in range(3)]
@@ -210,7 +224,29 @@ async def test_many_sessions_are_listed_page_by_page_each_once(any_aclient, new_
         assert sorted([session.id async for session in model.list_sessions()]) == sorted(ids)
         async for session in model.list_sessions():
             assert session.id in ids
-            break  # the other pages are not asked for
+            break
+
+
+def test_a_page_is_asked_for_when_it_is_needed(monkeypatch):
+    handle, tokens = FakeSessionsService.ListSessions, []
+
+    def list_sessions(
+        service: FakeSessionsService, request: sessions_pb2.ListSessionsRequest, context: grpc.ServicerContext
+    ) -> sessions_pb2.ListSessionsResponse:
+        tokens.append(request.page_token)
+        return handle(service, request, context)
+
+    monkeypatch.setattr(FakeSessionsService, "ListSessions", list_sessions)
+    with FakeServer() as address, elman.Client(address) as client:
+        model = client.model("fake")
+        with model.sessions(1500):
+            listed = model.list_sessions()
+            assert not tokens
+            for _ in range(1000):
+                next(listed)
+            assert len(tokens) == 1
+            assert len(list(listed)) == 500
+            assert len(tokens) == 2
 
 
 def test_sessions_of_another_model_are_not_listed(any_client, new_id):

@@ -80,14 +80,17 @@ async def test_ids_are_new_resumed_or_either_as_the_mode_says(serve: Serve) -> N
     exists = Refusal.of(again.errors[0].status)
     assert (exists.code, exists.reason, exists.says) == ("ALREADY_EXISTS", "SESSION_EXISTS", {"position": "5"})
     assert again.handles[1] == 0
+    assert list(again.resumed) == [False, False]
     resumed = await served.sessions.OpenSessions(
         pb.OpenSessionsRequest(model="lstm", session_ids=["a", "c"], mode=RESUME)
     )
     assert (resumed.positions[0], resumed.versions[0]) == (5, "1")
+    assert list(resumed.resumed) == [True, False]
     unknown = Refusal.of(resumed.errors[0].status)
     assert (unknown.code, unknown.reason) == ("NOT_FOUND", "UNKNOWN_SESSION")
     either = await served.open("lstm", "a", "c", mode=RESUME_OR_NEW)
     assert list(either.positions) == [5, 0]
+    assert list(either.resumed) == [True, False]
     assert either.replay_chunks == 8
     assert either.idle_timeout.seconds == 3600
 
