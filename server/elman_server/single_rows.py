@@ -107,6 +107,7 @@ class SingleRows:
         self._callers: dict[int, Caller] = {}  # by number
         self._numbers: dict[Caller, int] = {}
         self._joined: Counter[int] = Counter()  # streams by caller
+        self._rows: Counter[int] = Counter()  # of these frames, not ended or not written, by caller
         self._full: set[int] = set()  # callers that are read no further
         self._open: set[MergedFrame] = set()
         self.draining = False
@@ -139,8 +140,8 @@ class SingleRows:
 
     def _forget_if_done(self, number: int) -> None:
         caller = self._callers[number]
-        if not (self._joined[number] or caller.rows):
-            del self._callers[number], self._numbers[caller], self._joined[number]
+        if not (self._joined[number] or self._rows[number]):
+            del self._callers[number], self._numbers[caller], self._joined[number], self._rows[number]
             self._full.discard(number)
             self._door.remove_caller(number)
 
@@ -298,6 +299,7 @@ class SingleRows:
         caller = self._callers.get(number)
         if caller is None:
             return
+        self._rows[number] += rows
         caller.add(rows, num_bytes)
 
     def settle(self, caller: Caller) -> None:

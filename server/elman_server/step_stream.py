@@ -10,7 +10,7 @@ from elman_server.callers import Caller
 from elman_server.catalog import Catalog
 from elman_server.clock import Clock
 from elman_server.engine import Engine
-from elman_server.errors import Draining, EngineFailed, InvalidInput, ReAttach, ServiceError, StaleHandle
+from elman_server.errors import Draining, EngineFailed, InvalidInput, LimitReached, ReAttach, ServiceError, StaleHandle
 from elman_server.frames import Frame, FramePart
 from elman_server.metrics import Metrics
 from elman_server.open_frames import OpenFrames
@@ -136,6 +136,10 @@ class StepStream(Stream[Reply]):
 
     def _packed(self, request: StepRequest, now: float) -> tuple[Worker, Frame] | None:
         handles = read_handles(request)
+        # Before any row is looked at: a million rows would be as many errors.
+        too_many = LimitReached.first(("max_queue_rows", self._limits.max_queue_rows, 0, len(handles)))
+        if too_many:
+            raise too_many
         worker = self._worker(handles)
         return (worker, read_frame(request, handles, worker.runtime.input, self, now)) if worker else None
 
