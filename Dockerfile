@@ -79,10 +79,11 @@ RUN --mount=type=secret,id=pip_conf,target=/etc/pip.conf \
     PIP_CONSTRAINT=/build/constraints.txt pip/bin/pip --python /opt/elman/bin/python install --root /native \
         --no-deps --find-links /wheels --no-warn-script-location ./native && \
     mkdir -p /native/usr/local/lib && \
-    ldd /native/opt/elman/lib/python3*/site-packages/elman_native/*.so > libraries && \
-    for library in $(awk '$3 ~ /^\// { print $3 }' libraries); do \
+    ldd /native/opt/elman/lib/python3*/site-packages/elman_native/*.so > linked && \
+    awk '$3 ~ /^\// { print $3 }' linked > libraries && \
+    while read -r library; do \
         grep -qx "$(basename "$library")" in-base || cp --dereference "$library" /native/usr/local/lib/; \
-    done
+    done < libraries
 
 
 FROM ${PYTHON_IMAGE}

@@ -1,6 +1,7 @@
 """The gRPC server: calls of each kind, how they fail and end, and that none disturbs another."""
 
 import asyncio
+import importlib.util
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -25,6 +26,12 @@ MAKERS = {
 }
 
 
+NATIVE = pytest.param(
+    NativeTransport,
+    marks=pytest.mark.skipif(not importlib.util.find_spec("elman_native"), reason="elman-native is not installed"),
+)
+
+
 class House:
     """A server of bytes and a connection to it."""
 
@@ -37,7 +44,7 @@ class House:
         self.both: Any = self.channel.stream_stream("/test.Test/Both")
 
 
-@pytest.fixture(params=[NativeTransport, PlainTransport])
+@pytest.fixture(params=[NATIVE, PlainTransport])
 async def run(request: pytest.FixtureRequest) -> AsyncIterator[Run]:
     """Starts servers with methods of these kinds."""
     running: list[House] = []
@@ -293,7 +300,7 @@ async def test_whoever_stops_a_server_that_is_stopping_waits_for_the_same_end(ru
     assert first.cancelled()
 
 
-@pytest.mark.parametrize("transport", [NativeTransport, PlainTransport])
+@pytest.mark.parametrize("transport", [NATIVE, PlainTransport])
 async def test_a_port_in_use_is_an_error(transport: Any) -> None:
     options = (("grpc.so_reuseport", 0),)
     first, second = RpcServer(transport(options)), RpcServer(transport(options))

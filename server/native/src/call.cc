@@ -139,8 +139,8 @@ void Call::OnDone() {
     is_told = is_told_;
     DropUnwritten();
   }
-  if (is_told) door_->events().Push({number_, EventKind::kOver, is_ours});
   door_->calls().Remove(number_);
+  if (is_told) door_->events().Push({number_, EventKind::kOver, is_ours});
 }
 
 void Call::Put(Outgoing outgoing) {

@@ -16,7 +16,7 @@ from elman_server.door.single_rows import SingleRows
 from elman_server.door.stream import Stream
 from elman_server.engine.engine import Engine
 from elman_server.engine.worker import Worker
-from elman_server.errors import Draining, EngineFailed, InvalidInput, ReAttach, ServiceError, StaleHandle
+from elman_server.errors import Draining, EngineFailed, InvalidInput, LimitReached, ReAttach, ServiceError, StaleHandle
 from elman_server.exchange.answers import Answer, failure, refusal
 from elman_server.exchange.clock import Clock
 from elman_server.exchange.frames import Frame, FramePart
@@ -139,6 +139,10 @@ class StepStream(Stream[Reply]):
 
     def _packed(self, request: StepRequest, now: float) -> tuple[Worker, Frame] | None:
         handles = read_handles(request)
+        # Before any row is looked at: a million rows would be as many errors.
+        too_many = LimitReached.first(("max_queue_rows", self._limits.max_queue_rows, 0, len(handles)))
+        if too_many:
+            raise too_many
         worker = self._worker(handles)
         return (worker, read_frame(request, handles, worker.runtime.input, self, now)) if worker else None
 
