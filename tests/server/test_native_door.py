@@ -126,7 +126,7 @@ def native(served: Served) -> Any:
 def tables(served: Served) -> tuple[Any, ...]:
     """What a server keeps of frames of one row that came by its native door."""
     rows: Any = served.server._inference._single_rows
-    return rows._open, rows._streams, rows._callers, rows._numbers, rows._joined, rows._rows, rows._full
+    return rows._open, rows._streams, rows._callers, rows._numbers, rows._full
 
 
 def port_of(served: Served) -> int:
