@@ -47,27 +47,43 @@ class Lifecycle:
     def close(self, principal: str, ids: Sequence[str], done: Callable[[Closed], None]) -> None:
         """Ends sessions, each after its queued chunks; `done` is called when all have ended."""
         closed = Closed([0] * len(ids))
-        places: list[tuple[int, Place]] = []
+        idle: dict[Runtime, list[tuple[int, int]]] = {}  # index and slot
+        left: set[int] = set()  # indices that end later
         for index, session_id in enumerate(ids):
             try:
-                places.append((index, self._family.find(Owner(principal, session_id))))
+                place = self._family.find(Owner(principal, session_id))
             except ServiceError as error:
                 closed.errors[index] = error
-        left = len(places)
+                continue
+            if place.runtime.scheduler.queues.is_empty(place.slot):
+                idle.setdefault(place.runtime, []).append((index, place.slot))
+            else:
+                left.add(index)
+                self._close_after_queued(closed, index, place, left, done)
+        for runtime, pairs in idle.items():
+            self._end(closed, runtime, pairs)
+        if not left:
+            done(closed)
 
-        def end(index: int, place: Place) -> None:
-            nonlocal left
-            closed.positions[index] = int(place.runtime.sessions.position[place.slot])
-            self._family.end(place.runtime, np.array([place.slot]), "closed", self._clock.now())
-            left -= 1
+    def _close_after_queued(
+        self, closed: Closed, index: int, place: Place, left: set[int], done: Callable[[Closed], None]
+    ) -> None:
+        place.runtime.sessions.closing[place.slot] = True
+
+        def end() -> None:
+            self._end(closed, place.runtime, [(index, place.slot)])
+            left.remove(index)
             if not left:
                 done(closed)
 
-        if not places:
-            done(closed)
-        for index, place in places:
-            place.runtime.sessions.closing[place.slot] = True
-            self._after_queued(place, lambda i=index, p=place: end(i, p))  # type: ignore[misc]
+        self._after_queued(place, end)
+
+    def _end(self, closed: Closed, runtime: Runtime, pairs: Sequence[tuple[int, int]]) -> None:
+        # Sessions with nothing queued, all at once: one by one took four times as long.
+        slots = np.array([slot for _, slot in pairs])
+        for (index, _), position in zip(pairs, runtime.sessions.position[slots].tolist(), strict=True):
+            closed.positions[index] = position
+        self._family.end(runtime, slots, "closed", self._clock.now())
 
     def vacate(self, owner: Owner, done: Callable[[], None]) -> None:
         """Ends a session that lives, after its queued chunks; `done` is called when there is none of that id."""

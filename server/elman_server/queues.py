@@ -39,6 +39,10 @@ class Queues:
         busy: Flags = self.table["head"] >= 0
         return busy
 
+    def is_empty(self, slot: int) -> bool:
+        """Whether the slot has none."""
+        return bool(self.table["head"][slot] < 0)
+
     def of(self, slot: int) -> list[int]:
         """The slot's chunks, in order."""
         numbers, number = [], int(self.table["head"][slot])
