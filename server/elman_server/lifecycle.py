@@ -108,7 +108,7 @@ class Lifecycle:
             done(self._view(place))
 
     def page(self, principal: str, count: int, token: str) -> tuple[list[SessionView], str]:
-        """At most `count` sessions and the next page's token, empty on the last.
+        """At most `count` sessions and the next page's token, empty on the last; fewer where many others' lie between.
 
         Raises:
             InvalidInput: not a token of ours.

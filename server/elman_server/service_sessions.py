@@ -16,7 +16,7 @@ from elman_server.opening import Opening
 from elman_server.paging import page_size
 from elman_server.rpc.context import Context
 from elman_server.sessions import Owner
-from elman_server.slices import Slices
+from elman_server.slices import Slices, first_slice
 from elman_server.status import to_status
 from elman_server.writing import write_session, write_tensors
 
@@ -89,9 +89,15 @@ class SessionsService(sessions_pb2_grpc.SessionsServicer):
     ) -> sessions_pb2.ListSessionsResponse:
         """See the contract."""
         lifecycle = Lifecycle(self._catalog.family(request.model), self._door.engine.clock)
-        count = page_size(request.page_size)
-        views, token = await self._door.engine.call(lambda: lifecycle.page(ANONYMOUS, count, request.page_token))
-        return sessions_pb2.ListSessionsResponse(sessions=[write_session(v) for v in views], next_page_token=token)
+        left, token = page_size(request.page_size), request.page_token
+        response = sessions_pb2.ListSessionsResponse()
+        while left:
+            count = first_slice(left)
+            views, token = await self._slices.call(count, partial(lifecycle.page, ANONYMOUS, count, token))
+            response.sessions.extend(map(write_session, views))
+            left = left - len(views) if token else 0
+        response.next_page_token = token
+        return response
 
     def _check(self, instance: str) -> None:
         self._door.check_open()

@@ -22,6 +22,11 @@ def slices_of(items: Sequence[T]) -> Iterator[Sequence[T]]:
         yield items[begin : begin + SLICE]
 
 
+def first_slice(count: int) -> int:
+    """How many of `count` sessions are one slice's."""
+    return min(count, SLICE)
+
+
 def each_slice(engine: Engine, slots: I64, function: Callable[[I64], None], then: Callable[[], None]) -> None:
     """Calls `function` with a slice of `slots` now, with the next one in the engine's next turn, and so on; and then
     `then`. On the engine's thread. Between two slices anything may have become of the other slots."""
