@@ -30,7 +30,8 @@ def first_slice(count: int) -> int:
 def each_slice(engine: Engine, slots: I64, function: Callable[[I64], None], then: Callable[[], None]) -> None:
     """Calls `function` with a slice of `slots` now, with the next one in the engine's next turn, and so on; and then
     `then`. On the engine's thread. Between two slices anything may have become of the other slots."""
-    function(slots[:SLICE])
+    if len(slots):
+        function(slots[:SLICE])
     if len(slots) > SLICE:
         engine.post(lambda: each_slice(engine, slots[SLICE:], function, then))
     else:
