@@ -40,6 +40,10 @@ async def open_count(served: Served) -> Any:
     return await served.sessions.OpenSessions(pb.OpenSessionsRequest(model="gru", count=COUNT))
 
 
+async def close_last(served: Served) -> Any:
+    return await served.sessions.CloseSessions(pb.CloseSessionsRequest(model="gru", session_ids=IDS[-SLICE:]))
+
+
 async def attach(served: Served) -> Any:
     return await served.sessions.AttachSessions(pb.AttachSessionsRequest(model="gru", session_ids=IDS))
 
@@ -69,8 +73,8 @@ async def listed(served: Served) -> list[str]:
 
 
 class Turns:
-    """Notes the engine's slices and batches. Where slices are handed over by the event loop a batch waits until the next
-    one has been: so the engine has both to choose from."""
+    """Notes the engine's slices and batches. Where the event loop hands slices over a batch waits until the next one has
+    been: so the engine has both to choose from."""
 
     def __init__(self, served: Served, patch: pytest.MonkeyPatch, where: type, slice_: str) -> None:
         self.noted: list[str] = []
@@ -278,6 +282,24 @@ async def test_sessions_that_end_with_their_model_are_remembered_whichever_slice
     attached = await attach(served)
     assert {Refusal.of(error.status).says["cause"] for error in attached.errors} == {"drained"}
     assert len(attached.errors) == COUNT
+
+
+async def test_a_session_that_is_closed_while_its_model_is_unloaded_ends_once(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = await serve("gru", "lstm")
+    await open_ids(served)
+    hold = Hold(monkeypatch, Family, "end")
+    unloading = asyncio.ensure_future(unload(served))
+    await hold.reached()
+    calling = asyncio.ensure_future(close_last(served))
+    await until(lambda: served.server.door.engine._inbox)
+    hold.let_go()
+    assert not (await calling).errors
+    await unloading
+    await served.models.LoadModel(models_pb2.LoadModelRequest(model="gru"))
+    reasons = {error.index: Refusal.of(error.status).reason for error in (await attach(served)).errors}
+    assert list(reasons.values()) == ["SESSION_EXPIRED"] * (COUNT - SLICE) + ["UNKNOWN_SESSION"] * SLICE
 
 
 async def test_a_page_larger_than_a_slice_is_full(serve: Serve) -> None:
