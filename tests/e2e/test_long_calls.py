@@ -73,7 +73,7 @@ async def listed(served: Served) -> list[str]:
 
 
 class Turns:
-    """Notes the engine's slices and batches. Where the event loop hands slices over a batch waits until the next one has
+    """Notes the engine's slices and batches. Where the event loop hands slices over a batch waits until the next has
     been: so the engine has both to choose from."""
 
     def __init__(self, served: Served, patch: pytest.MonkeyPatch, where: type, slice_: str) -> None:

@@ -9,20 +9,21 @@ from pathlib import Path
 
 import pytest
 from house import House
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.errors import Flaky
 from hypothesis.stateful import rule, run_state_machine_as_test
-from session_machine import LIMITS, SessionMachine
+from session_machine import LIMITS, SLICE, SessionMachine
 from toys import STEPPED, Toy, write_toys
 from wire_bench import WireBench
 from wishes import FRAMES, IDS, WISHES, FrameWish, RowWish
 
+from elman_server import slices
 from elman_server.config import Limits
 from elman_server.families import OpenMode
 
 SETTINGS = settings(
-    max_examples=20,
+    max_examples=20, phases=(Phase.reuse, Phase.generate),
     stateful_step_count=30,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
@@ -163,7 +164,10 @@ def house(case: Case, tmp_path: Path) -> Iterator[House]:
 
 
 @pytest.mark.filterwarnings("ignore::hypothesis.errors.NonInteractiveExampleWarning")
-def test_sessions_agree_with_torch_over_grpc(case: Case, house: House, caplog: pytest.LogCaptureFixture) -> None:
+def test_sessions_agree_with_torch_over_grpc(
+    case: Case, house: House, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slices, "SLICE", SLICE)
     try:
         run_state_machine_as_test(lambda: WireMachine(house, case.toys), settings=SETTINGS)  # type: ignore[arg-type]
     except Flaky as flaky:  # of what happens only now and then Hypothesis tells no more than that

@@ -1,6 +1,8 @@
 """An engine driven by hand: no thread, no event loop, a clock that stands until it is moved."""
 
+import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -8,7 +10,7 @@ import numpy as np
 import torch
 from failing import Failing
 from frame_maker import FrameMaker
-from later import Later
+from later import Later, Together
 from plain_sessions import Listener, Received, split
 from toys import CPU, Array, Toy, pack_rows
 
@@ -22,8 +24,10 @@ from elman_server.families import Opened, OpenMode
 from elman_server.frames import Frame, FramePart
 from elman_server.lifecycle import Closed, Lifecycle, SessionView
 from elman_server.metrics import Metrics
+from elman_server.opening import Opening
 from elman_server.runtime import Runtime
 from elman_server.sessions import Owner, find
+from elman_server.slices import slices_of
 
 T = TypeVar("T")
 
@@ -132,13 +136,17 @@ class Bench:
         return result
 
     def open(self, *ids: str, mode: OpenMode = OpenMode.NEW) -> Opened:
-        """Opens or resumes sessions."""
-        return self.do(lambda: self.family.open("me", ids, mode, "", self.clock.now()))
+        """Opens or resumes sessions, slice by slice."""
+        opening = Opening(self.family, "me", mode, "", self.clock)
+        return _joined_opened([self.do(partial(opening.open, some)) for some in slices_of(ids)])
 
-    def close(self, session_id: str) -> Later[Closed]:
-        """Ends a session after its queued chunks."""
+    def close(self, *ids: str) -> Later[Closed]:
+        """Ends sessions, each after its queued chunks, slice by slice."""
+        return Together([self._close(some) for some in slices_of(ids)], _joined_closed)
+
+    def _close(self, ids: Sequence[str]) -> Later[Closed]:
         closed: Later[Closed] = Later()
-        self.do(lambda: self.lifecycle.close("me", [session_id], closed.tell))
+        self.do(lambda: self.lifecycle.close("me", ids, closed.tell))
         return closed
 
     def describe(self, session_id: str) -> Later[SessionView]:
@@ -186,6 +194,8 @@ class Bench:
     def expire(self) -> None:
         """What the engine does now and then."""
         self.do(lambda: self.catalog._expire(self.clock.now()))
+        while math.isinf(self.runtime.next_expiry):
+            self.take_in()  # the next slice
 
     def submit(self, frame: Frame) -> Frame:
         """Hands it over; it is taken in at the next turn."""
@@ -199,6 +209,25 @@ class Bench:
 
     def shut(self) -> None:
         """Nothing is asked any more."""
+
+
+def _joined_opened(parts: Sequence[Opened]) -> Opened:
+    whole = Opened.empty([])
+    for part in parts:
+        whole.errors |= {len(whole.ids) + index: error for index, error in part.errors.items()}
+        whole.ids = [*whole.ids, *part.ids]
+        whole.handles += part.handles
+        whole.positions += part.positions
+        whole.versions += part.versions
+    return whole
+
+
+def _joined_closed(parts: Sequence[Closed]) -> Closed:
+    whole = Closed([])
+    for part in parts:
+        whole.errors |= {len(whole.positions) + index: error for index, error in part.errors.items()}
+        whole.positions += part.positions
+    return whole
 
 
 def assert_nothing_left(runtime: Runtime) -> None:
