@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from house import House
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.errors import Flaky
 from hypothesis.stateful import rule, run_state_machine_as_test
@@ -23,7 +23,7 @@ from elman_server.config import Limits
 from elman_server.families import OpenMode
 
 SETTINGS = settings(
-    max_examples=20, phases=(Phase.reuse, Phase.generate),
+    max_examples=20,
     stateful_step_count=30,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
