@@ -17,6 +17,7 @@ from refusals import refusal_of
 from served import Serve, Served
 from toys import SPECS, random_input, write_toys
 from turnstile import Turnstile
+from until import until
 
 from elman.v1 import models_pb2 as pb
 from elman_server import step_stream
@@ -103,6 +104,7 @@ async def test_two_unloads_at_once_leave_the_server_alive(serve: Serve) -> None:
     async with Turnstile(served) as turnstile:
         calls = [asyncio.ensure_future(served.models.UnloadModel(request)) for _ in range(2)]
         await turnstile.arrived(1)
+        await until(lambda: len(served.server.door._calls) == 2)
     await asyncio.gather(*calls)
     assert (await served.open("lstm", count=1)).positions == [0]
 
