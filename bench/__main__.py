@@ -28,6 +28,7 @@ BENCHMARKS = {
     "baselines": "baselines:measure",
     "no-padding": "no_padding:measure",
     "slow-neighbour": "slow_neighbour:measure",
+    "long-calls": "long_calls:measure",
     "overload": "overload:measure",
     "million": "million:measure",
 }

@@ -26,6 +26,7 @@ BARS = {
     "baselines": 0,
     "no-padding": 3,
     "slow-neighbour": 2,
+    "long-calls": 3,
     "overload": 3,
     "million": 3,
 }

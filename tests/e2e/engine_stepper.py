@@ -57,11 +57,15 @@ class EngineStepper:
         await self.do(turn)
 
     async def asked(self, call: "asyncio.Task[object]") -> None:
-        """Returns when the server has asked the engine for what a call needs, or has answered the call at once."""
-        self._asked.clear()
+        """Returns when the server has asked the engine for what a call needs next, or has answered the call."""
         asked = asyncio.ensure_future(self._asked.wait())
         await asyncio.wait({asked, call}, return_when=asyncio.FIRST_COMPLETED)
         asked.cancel()
+        self._asked.clear()
+
+    def forget_asked(self) -> None:
+        """What was asked so far was for other calls."""
+        self._asked.clear()
 
     def _noted(
         self, function: Callable[[], object], *, is_short: bool = False, is_own: bool = False

@@ -14,11 +14,12 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.errors import Flaky
 from hypothesis.stateful import rule, run_state_machine_as_test
-from session_machine import LIMITS, SessionMachine
+from session_machine import LIMITS, SLICE, SessionMachine
 from toys import STEPPED, Toy, write_toys
 from wire_bench import WireBench
 
 from elman_server.config.server_config import Limits
+from elman_server.engine import slices
 from elman_server.sessions.directory import OpenMode
 
 SETTINGS = settings(
@@ -65,7 +66,7 @@ CASES = {
 
 
 class WireMachine(SessionMachine):
-    """What the engine does by hand it does here on its own thread, held by reins; now and then it runs free."""
+    """What the engine does by hand it does here on its own thread, held by a stepper; now and then it runs free."""
 
     def __init__(self, house: House, toys: tuple[str, ...]) -> None:
         super().__init__()
@@ -163,7 +164,10 @@ def house(case: Case, tmp_path: Path) -> Iterator[House]:
 
 
 @pytest.mark.filterwarnings("ignore::hypothesis.errors.NonInteractiveExampleWarning")
-def test_sessions_agree_with_torch_over_grpc(case: Case, house: House, caplog: pytest.LogCaptureFixture) -> None:
+def test_sessions_agree_with_torch_over_grpc(
+    case: Case, house: House, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slices, "SLICE", SLICE)
     try:
         run_state_machine_as_test(lambda: WireMachine(house, case.toys), settings=SETTINGS)  # type: ignore[arg-type]
     except Flaky as flaky:  # of what happens only now and then Hypothesis tells no more than that

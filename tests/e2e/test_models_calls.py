@@ -17,6 +17,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from refusals import refusal_of
 from served import Serve, Served
 from toys import SPECS, random_input, write_toys
+from until import until
 
 from elman.v1 import models_pb2 as pb
 from elman_server.door.elman_v1 import step_stream
@@ -103,6 +104,7 @@ async def test_two_unloads_at_once_leave_the_server_alive(serve: Serve) -> None:
     async with EngineGate(served) as engine_gate:
         calls = [asyncio.ensure_future(served.models.UnloadModel(request)) for _ in range(2)]
         await engine_gate.arrived(1)
+        await until(lambda: len(served.server.door._calls) == 2)
     await asyncio.gather(*calls)
     assert (await served.open("lstm", count=1)).positions == [0]
 

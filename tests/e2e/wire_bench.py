@@ -1,6 +1,7 @@
-"""A running server as a machine's bench: what is done and seen goes through sockets; its engine is held by reins."""
+"""A running server as a machine's bench: what is done and seen goes through sockets; its engine is held by a stepper."""
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
@@ -20,6 +21,7 @@ from elman import wire
 from elman.v1 import inference_pb2, sessions_pb2
 from elman_models import State
 from elman_server.engine.session_calls import Closed, SessionView
+from elman_server.engine.slices import slices_of
 from elman_server.errors import PositionAhead
 from elman_server.exchange.frames import Frame
 from elman_server.sessions.directory import OpenMode, OpenResult
@@ -35,7 +37,7 @@ class WireBench:
     def __init__(self, house: House, toy: Toy) -> None:
         self._prefix = house.welcome()
         self._house = house
-        self._reins = house.engine_stepper
+        self._stepper = house.engine_stepper
         self._model = toy.spec.name
         self._zero = np.zeros((1, *toy.spec.input_features), np.int64 if toy.spec.embedding else np.float32)
         self._runtime = house.connection(0).runtime(self._model)
@@ -103,15 +105,15 @@ class WireBench:
         request = sessions_pb2.AttachSessionsRequest(model=self._model, session_ids=self._full(ids))
         return _opened(ids, self._ask(self._house.connection(1).sessions.AttachSessions, request).now())
 
-    def close(self, session_id: str) -> Later[Closed]:
-        """Ends a session after its queued chunks."""
+    def close(self, *ids: str) -> Later[Closed]:
+        """Ends sessions, each after its queued chunks."""
 
         async def close(request: object) -> Closed:
             response = await self._house.connection(0).sessions.CloseSessions(request)
             return Closed(list(response.positions), errors_of(response))
 
-        request = sessions_pb2.CloseSessionsRequest(model=self._model, session_ids=self._full([session_id]))
-        return self._ask(close, request)
+        request = sessions_pb2.CloseSessionsRequest(model=self._model, session_ids=self._full(ids))
+        return self._ask(close, request, num_asked=len(list(slices_of(ids))))
 
     def describe(self, session_id: str) -> Later[SessionView]:
         """A session with its state, after its queued chunks."""
@@ -120,9 +122,8 @@ class WireBench:
             return view_of(await self._house.connection(1).sessions.DescribeSession(request))
 
         (full,) = self._full([session_id])
-        return self._ask(
-            describe, sessions_pb2.DescribeSessionRequest(model=self._model, session_id=full, return_state=True)
-        )
+        request = sessions_pb2.DescribeSessionRequest(model=self._model, session_id=full, return_state=True)
+        return self._ask(describe, request, num_asked=1)
 
     def positions(self) -> dict[str, tuple[int, int]]:
         """The sessions that there are: steps applied, and steps admitted."""
@@ -159,17 +160,17 @@ class WireBench:
             wire.fill_tensor(request.h_0, initial.h.numpy())
         if initial and initial.c is not None:
             wire.fill_tensor(request.c_0, initial.c.numpy())
-        return self._ask(infer, request)
+        return self._ask(infer, request, num_asked=1)
 
     # The engine and time.
 
     def take_in(self) -> None:
         """Takes in what was handed over."""
-        self._house.do(self._heard(self._reins.take_in()))
+        self._house.do(self._heard(self._stepper.take_in()))
 
     def pump(self) -> None:
         """One turn of the engine: takes in, runs a batch."""
-        self._house.do(self._heard(self._reins.pump()))
+        self._house.do(self._heard(self._stepper.pump()))
 
     def fail(self) -> None:
         """A turn whose computation fails."""
@@ -179,40 +180,46 @@ class WireBench:
     def expire(self) -> None:
         """What the engine does now and then."""
         catalogue = self._house.connection(0).server.catalogue
-        self._house.do(self._reins.do(lambda: catalogue._expire(self.clock.now())))
+        self._house.do(self._stepper.do(lambda: catalogue._expire(self.clock.now())))
+        while math.isinf(self._runtime.next_expiry):
+            self._house.do(self._stepper.take_in())  # the next slice
 
     def let_go(self) -> None:
         """The engine runs free."""
-        self._reins.let_go()
+        self._stepper.let_go()
         self._is_free = True
 
     def hold(self) -> None:
         """Holds the engine once it has nothing left to do."""
-        self._house.do(self._reins.empty(self._runtime))
-        self._house.do(self._heard(self._reins.take()))
+        self._house.do(self._stepper.empty(self._runtime))
+        self._house.do(self._heard(self._stepper.take()))
         self._is_free = False
 
     def assert_nothing_left(self) -> None:
         """Every table is as it was at the start, but for open sessions."""
         self.let_go()  # an `Infer` is answered when its first row fails
         self.hold()
-        self._house.do(self._reins.do(lambda: assert_nothing_left(self._runtime)))
+        self._house.do(self._stepper.do(lambda: assert_nothing_left(self._runtime)))
 
     def shut(self) -> None:
         """Streams end well, and sessions are closed."""
         for stream in self._streams:
             self._house.do(stream.end())
-        for session_id in self.positions():
-            assert not self.close(session_id).now().errors
+        if there := self.positions():
+            assert not self.close(*there).now().errors
         assert not self.positions()
         self._house.goodbye()
 
-    def _ask(self, call: Callable[[Any], Awaitable[T]], request: object) -> Call[T]:
-        # The call is under way, and the engine has taken in what the server asked of it.
+    def _ask(self, call: Callable[[Any], Awaitable[T]], request: object, *, num_asked: int | None = None) -> Call[T]:
+        # The call is under way, and the engine has taken in what the server asked of it, so many times or until it is
+        # answered.
         async def begin() -> "asyncio.Task[T]":
-            task = asyncio.create_task(_awaited(call(request)))
-            await self._reins.asked(task)
-            await self._heard(self._reins.take_in())
+            self._stepper.forget_asked()
+            task, left = asyncio.create_task(_awaited(call(request))), num_asked
+            while not task.done() and left != 0:
+                await self._stepper.asked(task)
+                await self._heard(self._stepper.take_in())
+                left = None if left is None else left - 1
             return task
 
         return Call(self._house, self._house.do(begin()))

@@ -24,8 +24,8 @@ class AnyBench(Protocol):
         """Opens or resumes sessions."""
         ...
 
-    def close(self, session_id: str) -> Later[Closed]:
-        """Ends a session after its queued chunks."""
+    def close(self, *ids: str) -> Later[Closed]:
+        """Ends sessions, each after its queued chunks."""
         ...
 
     def describe(self, session_id: str) -> Later[SessionView]:

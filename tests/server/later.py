@@ -1,5 +1,6 @@
 """Something asked for that is told later."""
 
+from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -25,3 +26,19 @@ class Later(Generic[T]):
         """What is told by now, at the latest."""
         assert self._told, "should have been told"
         return self._told[0]
+
+
+class Together(Later[T]):
+    """Told once all its parts are."""
+
+    def __init__(self, parts: Sequence[Later[T]], join: Callable[[list[T]], T]) -> None:
+        super().__init__()
+        self._parts = parts
+        self._join = join
+
+    @property
+    def is_told(self) -> bool:
+        return all(part.is_told for part in self._parts)
+
+    def now(self) -> T:
+        return self._join([part.now() for part in self._parts])

@@ -1,6 +1,6 @@
 """Calls whose answers come when the engine has come so far: closes, looks at a state, sequences without a session."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from later import Later
@@ -25,6 +25,17 @@ class Inferring:
     """Whether the computation failed since."""
 
 
+@dataclass(eq=False)
+class Closing:
+    """A `CloseSessions` that is under way."""
+
+    sessions: list[Plain | None]
+    """In the order of the ids; None: there is none of that id."""
+    answer: Later[Closed]
+    positions: dict[int, int] = field(default_factory=dict)
+    """Of those that have ended, by index."""
+
+
 class PendingCalls:
     """Those that are under way; each is compared with the plain model once it is answered."""
 
@@ -32,7 +43,7 @@ class PendingCalls:
         self._toy = toy
         self._plain = plain
         self.infers: list[Inferring] = []
-        self.closes: list[tuple[Plain, Later[Closed]]] = []
+        self.closes: list[Closing] = []
         self.views: list[tuple[Plain, Later[SessionView]]] = []
 
     @property
@@ -56,8 +67,8 @@ class PendingCalls:
             self.infers.remove(infer)
             for row, received in enumerate(infer.answer.now()):
                 self._compare_inferred(infer, row, received)
-        for session, closed in list(self.closes):
-            self._compare_closed(session, closed)
+        for closing in list(self.closes):
+            self._compare_closed(closing)
         for session, view in list(self.views):
             if view.is_told or not session.queue:
                 self._compare_view(session, view.now())
@@ -75,13 +86,20 @@ class PendingCalls:
         if c_n is not None:
             assert_near(received.c_n, c_n)
 
-    def _compare_closed(self, session: Plain, closed: Later[Closed]) -> None:
-        if session.queue:
-            assert not closed.is_told, "closed before its chunks ran"
+    def _compare_closed(self, closing: Closing) -> None:
+        for index, session in enumerate(closing.sessions):
+            if session and index not in closing.positions and not session.queue:
+                closing.positions[index] = session.position
+                self._plain.closed(session)
+        unknown = [index for index, session in enumerate(closing.sessions) if not session]
+        if len(closing.positions) + len(unknown) < len(closing.sessions):
+            assert not closing.answer.is_told, "closed before all chunks ran"
             return
-        assert closed.now().positions == [session.position]
-        self.closes.remove((session, closed))
-        self._plain.closed(session)
+        closed = closing.answer.now()
+        assert closed.positions == [closing.positions.get(index, 0) for index in range(len(closing.sessions))]
+        assert sorted(closed.errors) == unknown
+        assert all(isinstance(error, e.UnknownSession | e.SessionExpired) for error in closed.errors.values())
+        self.closes.remove(closing)
 
     def _compare_view(self, session: Plain, view: SessionView) -> None:
         assert view.position <= session.position

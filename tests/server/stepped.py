@@ -1,6 +1,8 @@
 """An engine driven by hand: no thread, no event loop, a clock that stands until it is moved."""
 
+import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -8,14 +10,16 @@ import numpy as np
 import torch
 from failing import Failing
 from frame_maker import FrameMaker
-from later import Later
+from later import Later, Together
 from plain_sessions import Listener, Received, split
 from toys import CPU, Array, Toy, pack_rows
 
 from elman_models import State
 from elman_server.config.server_config import Limits
 from elman_server.engine.engine import Engine
+from elman_server.engine.opening import Opening
 from elman_server.engine.session_calls import Closed, SessionCalls, SessionView
+from elman_server.engine.slices import slices_of
 from elman_server.exchange.answers import Answer
 from elman_server.exchange.clock import Clock
 from elman_server.exchange.frames import Frame, FramePart
@@ -132,13 +136,17 @@ class Bench:
         return result
 
     def open(self, *ids: str, mode: OpenMode = OpenMode.NEW) -> OpenResult:
-        """Opens or resumes sessions."""
-        return self.do(lambda: self.directory.open("me", ids, mode, "", self.clock.now()))
+        """Opens or resumes sessions, slice by slice."""
+        opening = Opening(self.directory, "me", mode, "", self.clock)
+        return _joined_opened([self.do(partial(opening.open, some)) for some in slices_of(ids)])
 
-    def close(self, session_id: str) -> Later[Closed]:
-        """Ends a session after its queued chunks."""
+    def close(self, *ids: str) -> Later[Closed]:
+        """Ends sessions, each after its queued chunks, slice by slice."""
+        return Together([self._close(some) for some in slices_of(ids)], _joined_closed)
+
+    def _close(self, ids: Sequence[str]) -> Later[Closed]:
         closed: Later[Closed] = Later()
-        self.do(lambda: self.session_calls.close("me", [session_id], closed.tell))
+        self.do(lambda: self.session_calls.close("me", ids, closed.tell))
         return closed
 
     def describe(self, session_id: str) -> Later[SessionView]:
@@ -186,6 +194,8 @@ class Bench:
     def expire(self) -> None:
         """What the engine does now and then."""
         self.do(lambda: self.catalogue._expire(self.clock.now()))
+        while math.isinf(self.runtime.next_expiry):
+            self.take_in()  # the next slice
 
     def submit(self, frame: Frame) -> Frame:
         """Hands it over; it is taken in at the next turn."""
@@ -199,6 +209,26 @@ class Bench:
 
     def shut(self) -> None:
         """Nothing is asked any more."""
+
+
+def _joined_opened(parts: Sequence[OpenResult]) -> OpenResult:
+    whole = OpenResult.empty([])
+    for part in parts:
+        whole.errors |= {len(whole.ids) + index: error for index, error in part.errors.items()}
+        whole.ids = [*whole.ids, *part.ids]
+        whole.handles += part.handles
+        whole.positions += part.positions
+        whole.versions += part.versions
+        whole.resumed += part.resumed
+    return whole
+
+
+def _joined_closed(parts: Sequence[Closed]) -> Closed:
+    whole = Closed([])
+    for part in parts:
+        whole.errors |= {len(whole.positions) + index: error for index, error in part.errors.items()}
+        whole.positions += part.positions
+    return whole
 
 
 def assert_nothing_left(runtime: Runtime) -> None:

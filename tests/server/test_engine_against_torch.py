@@ -2,9 +2,16 @@
 
 import pytest
 from hypothesis import settings
-from session_machine import LIMITS, SETTINGS, SessionMachine
+from session_machine import LIMITS, SETTINGS, SLICE, SessionMachine
 from stepped import Bench
 from toys import Toy
+
+from elman_server.engine import slices
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slices, "SLICE", SLICE)
 
 
 class EngineMachine(SessionMachine):

@@ -90,9 +90,13 @@ class OpenSessionsRequest(message.Message):
     SERVER_INSTANCE_FIELD_NUMBER: builtins.int
     model: builtins.str
     version: builtins.str
-    """Empty: the highest version loaded; for ids that exist, whichever version they run on."""
+    """Empty: the highest version loaded as the call begins, or, if that is unloaded meanwhile, the highest that stays; for
+    ids that exist, whichever version they run on.
+    """
     count: builtins.int
-    """Instead of ids: that many new sessions under ids that the server makes, at most 65536. The mode is NEW then."""
+    """Instead of ids: that many new sessions under ids that the server makes, at most 65536. The mode is NEW then. Of a call
+    whose answer does not arrive ListSessions alone knows them; they expire.
+    """
     mode: OpenMode.ValueType
     server_instance: builtins.str
     """If set, the server that the caller means; another one refuses."""

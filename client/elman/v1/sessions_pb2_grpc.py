@@ -32,6 +32,12 @@ class SessionsStub(object):
     model name; a position, counted in time steps; a state that stays on the server. These calls take ids;
     Inference.Step takes handles. A call on many ids answers each one: what fails for one id is told in
     `errors` and does not touch the others. Every call may carry a gRPC deadline.
+
+    A call on many ids is not one step for the server: it takes them in the order of the request, a slice of a few hundred at
+    a time, and steps and other calls, on the same ids perhaps, come between. What is wrong with the call as a whole is told
+    before anything is done; from then on each id is decided upon when its turn comes, and what comes to fail by then, also
+    that the model is unloaded meanwhile, is the error of that id. If the caller goes away or the deadline passes first, the
+    rest is left alone, and what was done stays done, as after an answer that was lost: ask again for the same ids.
     """
 
     def __init__(self, channel):
@@ -74,6 +80,12 @@ class SessionsServicer(object):
     model name; a position, counted in time steps; a state that stays on the server. These calls take ids;
     Inference.Step takes handles. A call on many ids answers each one: what fails for one id is told in
     `errors` and does not touch the others. Every call may carry a gRPC deadline.
+
+    A call on many ids is not one step for the server: it takes them in the order of the request, a slice of a few hundred at
+    a time, and steps and other calls, on the same ids perhaps, come between. What is wrong with the call as a whole is told
+    before anything is done; from then on each id is decided upon when its turn comes, and what comes to fail by then, also
+    that the model is unloaded meanwhile, is the error of that id. If the caller goes away or the deadline passes first, the
+    rest is left alone, and what was done stays done, as after an answer that was lost: ask again for the same ids.
     """
 
     def OpenSessions(self, request, context):
@@ -91,7 +103,8 @@ class SessionsServicer(object):
         which position, when, and in `cause` why, expired, evicted or drained, its model having been unloaded: open it as
         NEW and send its sequence again); INVALID_ARGUMENT (it runs on another version than the one named: leave the version
         out); RESOURCE_EXHAUSTED (session limit, with RetryInfo: close some, or wait); UNAVAILABLE (the version that it runs
-        on is being unloaded).
+        on, or was to begin on, is being unloaded); NOT_FOUND (the model was unloaded before the id's turn came).
+        At the session limit the ids before it are open and stay so; a call never evicts what it has itself opened.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -110,7 +123,7 @@ class SessionsServicer(object):
 
     def CloseSessions(self, request, context):
         """Ends sessions and frees their state. A close takes its place in the queue: steps admitted before it
-        run first.
+        run first. The answer comes when all have ended; if its caller goes away first, those whose turn had come end all the same.
 
         Errors of the call: NOT_FOUND (unknown model); INVALID_ARGUMENT (no ids, a bad or repeated one, too many).
         Errors of an id: NOT_FOUND (no such session); NOT_FOUND, reason SESSION_EXPIRED.
@@ -182,6 +195,12 @@ class Sessions(object):
     model name; a position, counted in time steps; a state that stays on the server. These calls take ids;
     Inference.Step takes handles. A call on many ids answers each one: what fails for one id is told in
     `errors` and does not touch the others. Every call may carry a gRPC deadline.
+
+    A call on many ids is not one step for the server: it takes them in the order of the request, a slice of a few hundred at
+    a time, and steps and other calls, on the same ids perhaps, come between. What is wrong with the call as a whole is told
+    before anything is done; from then on each id is decided upon when its turn comes, and what comes to fail by then, also
+    that the model is unloaded meanwhile, is the error of that id. If the caller goes away or the deadline passes first, the
+    rest is left alone, and what was done stays done, as after an answer that was lost: ask again for the same ids.
     """
 
     @staticmethod

@@ -33,6 +33,12 @@ class SessionsStub:
     model name; a position, counted in time steps; a state that stays on the server. These calls take ids;
     Inference.Step takes handles. A call on many ids answers each one: what fails for one id is told in
     `errors` and does not touch the others. Every call may carry a gRPC deadline.
+
+    A call on many ids is not one step for the server: it takes them in the order of the request, a slice of a few hundred at
+    a time, and steps and other calls, on the same ids perhaps, come between. What is wrong with the call as a whole is told
+    before anything is done; from then on each id is decided upon when its turn comes, and what comes to fail by then, also
+    that the model is unloaded meanwhile, is the error of that id. If the caller goes away or the deadline passes first, the
+    rest is left alone, and what was done stays done, as after an answer that was lost: ask again for the same ids.
     """
 
     @_typing.overload
@@ -54,7 +60,8 @@ class SessionsStub:
     which position, when, and in `cause` why, expired, evicted or drained, its model having been unloaded: open it as
     NEW and send its sequence again); INVALID_ARGUMENT (it runs on another version than the one named: leave the version
     out); RESOURCE_EXHAUSTED (session limit, with RetryInfo: close some, or wait); UNAVAILABLE (the version that it runs
-    on is being unloaded).
+    on, or was to begin on, is being unloaded); NOT_FOUND (the model was unloaded before the id's turn came).
+    At the session limit the ids before it are open and stay so; a call never evicts what it has itself opened.
     """
     AttachSessions: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.AttachSessionsRequest, _sessions_pb2.AttachSessionsResponse]
     """Attaches existing sessions again, over a new connection say: new handles, and positions to go on from.
@@ -65,7 +72,7 @@ class SessionsStub:
     """
     CloseSessions: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.CloseSessionsRequest, _sessions_pb2.CloseSessionsResponse]
     """Ends sessions and frees their state. A close takes its place in the queue: steps admitted before it
-    run first.
+    run first. The answer comes when all have ended; if its caller goes away first, those whose turn had come end all the same.
 
     Errors of the call: NOT_FOUND (unknown model); INVALID_ARGUMENT (no ids, a bad or repeated one, too many).
     Errors of an id: NOT_FOUND (no such session); NOT_FOUND, reason SESSION_EXPIRED.
@@ -91,6 +98,12 @@ class SessionsAsyncStub(SessionsStub):
     model name; a position, counted in time steps; a state that stays on the server. These calls take ids;
     Inference.Step takes handles. A call on many ids answers each one: what fails for one id is told in
     `errors` and does not touch the others. Every call may carry a gRPC deadline.
+
+    A call on many ids is not one step for the server: it takes them in the order of the request, a slice of a few hundred at
+    a time, and steps and other calls, on the same ids perhaps, come between. What is wrong with the call as a whole is told
+    before anything is done; from then on each id is decided upon when its turn comes, and what comes to fail by then, also
+    that the model is unloaded meanwhile, is the error of that id. If the caller goes away or the deadline passes first, the
+    rest is left alone, and what was done stays done, as after an answer that was lost: ask again for the same ids.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -109,7 +122,8 @@ class SessionsAsyncStub(SessionsStub):
     which position, when, and in `cause` why, expired, evicted or drained, its model having been unloaded: open it as
     NEW and send its sequence again); INVALID_ARGUMENT (it runs on another version than the one named: leave the version
     out); RESOURCE_EXHAUSTED (session limit, with RetryInfo: close some, or wait); UNAVAILABLE (the version that it runs
-    on is being unloaded).
+    on, or was to begin on, is being unloaded); NOT_FOUND (the model was unloaded before the id's turn came).
+    At the session limit the ids before it are open and stay so; a call never evicts what it has itself opened.
     """
     AttachSessions: _aio.UnaryUnaryMultiCallable[_sessions_pb2.AttachSessionsRequest, _sessions_pb2.AttachSessionsResponse]  # type: ignore[assignment]
     """Attaches existing sessions again, over a new connection say: new handles, and positions to go on from.
@@ -120,7 +134,7 @@ class SessionsAsyncStub(SessionsStub):
     """
     CloseSessions: _aio.UnaryUnaryMultiCallable[_sessions_pb2.CloseSessionsRequest, _sessions_pb2.CloseSessionsResponse]  # type: ignore[assignment]
     """Ends sessions and frees their state. A close takes its place in the queue: steps admitted before it
-    run first.
+    run first. The answer comes when all have ended; if its caller goes away first, those whose turn had come end all the same.
 
     Errors of the call: NOT_FOUND (unknown model); INVALID_ARGUMENT (no ids, a bad or repeated one, too many).
     Errors of an id: NOT_FOUND (no such session); NOT_FOUND, reason SESSION_EXPIRED.
@@ -145,6 +159,12 @@ class SessionsServicer(metaclass=_abc_1.ABCMeta):
     model name; a position, counted in time steps; a state that stays on the server. These calls take ids;
     Inference.Step takes handles. A call on many ids answers each one: what fails for one id is told in
     `errors` and does not touch the others. Every call may carry a gRPC deadline.
+
+    A call on many ids is not one step for the server: it takes them in the order of the request, a slice of a few hundred at
+    a time, and steps and other calls, on the same ids perhaps, come between. What is wrong with the call as a whole is told
+    before anything is done; from then on each id is decided upon when its turn comes, and what comes to fail by then, also
+    that the model is unloaded meanwhile, is the error of that id. If the caller goes away or the deadline passes first, the
+    rest is left alone, and what was done stays done, as after an answer that was lost: ask again for the same ids.
     """
 
     @_abc_1.abstractmethod
@@ -167,7 +187,8 @@ class SessionsServicer(metaclass=_abc_1.ABCMeta):
         which position, when, and in `cause` why, expired, evicted or drained, its model having been unloaded: open it as
         NEW and send its sequence again); INVALID_ARGUMENT (it runs on another version than the one named: leave the version
         out); RESOURCE_EXHAUSTED (session limit, with RetryInfo: close some, or wait); UNAVAILABLE (the version that it runs
-        on is being unloaded).
+        on, or was to begin on, is being unloaded); NOT_FOUND (the model was unloaded before the id's turn came).
+        At the session limit the ids before it are open and stay so; a call never evicts what it has itself opened.
         """
 
     @_abc_1.abstractmethod
@@ -190,7 +211,7 @@ class SessionsServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_sessions_pb2.CloseSessionsResponse, _abc.Awaitable[_sessions_pb2.CloseSessionsResponse]]:
         """Ends sessions and frees their state. A close takes its place in the queue: steps admitted before it
-        run first.
+        run first. The answer comes when all have ended; if its caller goes away first, those whose turn had come end all the same.
 
         Errors of the call: NOT_FOUND (unknown model); INVALID_ARGUMENT (no ids, a bad or repeated one, too many).
         Errors of an id: NOT_FOUND (no such session); NOT_FOUND, reason SESSION_EXPIRED.

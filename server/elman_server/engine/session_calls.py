@@ -41,37 +41,53 @@ class SessionCalls:
     """What owners do to sessions besides opening and stepping them."""
 
     def __init__(self, directory: SessionDirectory, clock: Clock) -> None:
-        self._family = directory
+        self._directory = directory
         self._clock = clock
 
     def close(self, principal: str, ids: Sequence[str], done: Callable[[Closed], None]) -> None:
         """Ends sessions, each after its queued chunks; `done` is called when all have ended."""
         closed = Closed([0] * len(ids))
-        places: list[tuple[int, SessionLocation]] = []
+        idle: dict[Runtime, list[tuple[int, int]]] = {}  # index and slot
+        left: set[int] = set()  # indices that end later
         for index, session_id in enumerate(ids):
             try:
-                places.append((index, self._family.find(Owner(principal, session_id))))
+                place = self._directory.find(Owner(principal, session_id))
             except ServiceError as error:
                 closed.errors[index] = error
-        left = len(places)
+                continue
+            if place.runtime.scheduler.queues.is_empty(place.slot):
+                idle.setdefault(place.runtime, []).append((index, place.slot))
+            else:
+                left.add(index)
+                self._close_after_queued(closed, index, place, left, done)
+        for runtime, pairs in idle.items():
+            self._end(closed, runtime, pairs)
+        if not left:
+            done(closed)
 
-        def end(index: int, place: SessionLocation) -> None:
-            nonlocal left
-            closed.positions[index] = int(place.runtime.sessions.position[place.slot])
-            self._family.end(place.runtime, np.array([place.slot]), "closed", self._clock.now())
-            left -= 1
+    def _close_after_queued(
+        self, closed: Closed, index: int, place: SessionLocation, left: set[int], done: Callable[[Closed], None]
+    ) -> None:
+        place.runtime.sessions.closing[place.slot] = True
+
+        def end() -> None:
+            self._end(closed, place.runtime, [(index, place.slot)])
+            left.remove(index)
             if not left:
                 done(closed)
 
-        if not places:
-            done(closed)
-        for index, place in places:
-            place.runtime.sessions.closing[place.slot] = True
-            self._after_queued(place, lambda i=index, p=place: end(i, p))  # type: ignore[misc]
+        self._after_queued(place, end)
+
+    def _end(self, closed: Closed, runtime: Runtime, pairs: Sequence[tuple[int, int]]) -> None:
+        # Sessions with nothing queued, all at once: one by one took four times as long.
+        slots = np.array([slot for _, slot in pairs])
+        for (index, _), position in zip(pairs, runtime.sessions.position[slots].tolist(), strict=True):
+            closed.positions[index] = position
+        self._directory.end(runtime, slots, "closed", self._clock.now())
 
     def end_after_queue(self, owner: Owner, done: Callable[[], None]) -> None:
         """Ends a session that lives, after its queued chunks; `done` is called when there is none of that id."""
-        place = self._family.place(owner)
+        place = self._directory.place(owner)
         if place is None:
             done()
         elif place.runtime.sessions.closing[place.slot]:
@@ -85,14 +101,14 @@ class SessionCalls:
         Raises:
             SessionExpired, UnknownSession: it does not exist.
         """
-        place = self._family.find(owner)
+        place = self._directory.find(owner)
         if with_state:
             self._after_queued(place, lambda: done(self._view(place, with_state=True)))
         else:
             done(self._view(place))
 
     def page(self, principal: str, count: int, token: str) -> tuple[list[SessionView], str]:
-        """At most `count` sessions and the next page's token, empty on the last.
+        """At most `count` sessions and the next page's token, empty on the last; fewer where many others' lie between.
 
         Raises:
             InvalidInput: not a token of ours.
@@ -110,7 +126,7 @@ class SessionCalls:
         return views, ""
 
     def _runtimes(self) -> list[Runtime]:
-        return sorted(self._family.versions.values(), key=lambda r: (r.number, version_key(r.spec.version)))
+        return sorted(self._directory.versions.values(), key=lambda r: (r.number, version_key(r.spec.version)))
 
     def _after_queued(self, place: SessionLocation, function: Callable[[], None]) -> None:
         queue = place.runtime.scheduler.queues.of(place.slot)

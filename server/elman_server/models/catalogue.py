@@ -2,9 +2,13 @@
 
 import asyncio
 import logging
+import math
 import time
 from functools import partial
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from elman_models.errors import BundleError
 from elman_models.fingerprint import check_distinct, fingerprint, read_specs
@@ -12,6 +16,7 @@ from elman_models.spec import ModelSpec
 from elman_models.stack import Stack
 from elman_server.config.server_config import Limits
 from elman_server.engine.engine import Engine
+from elman_server.engine.slices import each_slice
 from elman_server.engine.worker import Worker
 from elman_server.errors import BrokenBundle, LimitReached, ModelChanged, ServiceError, SessionExpired, UnknownModel
 from elman_server.exchange.detached import detached
@@ -197,12 +202,19 @@ class Catalogue:
             finally:
                 self._engine.result_queue.settle(left)
 
-        self._engine.periodic_jobs.on_drained(runtime, finish)
+        def end_all() -> None:
+            drain = partial(self._end, runtime, "drained")
+            each_slice(self._engine, runtime.sessions.everyone(), drain, finish)
+
+        self._engine.periodic_jobs.on_drained(runtime, lambda: self._engine.post(end_all))
+
+    def _end(self, runtime: Runtime, cause: str, slots: NDArray[np.int64]) -> None:
+        # Those that are there still; the others were closed meanwhile.
+        there = slots[runtime.sessions.are_attached(slots)]
+        self.directories[runtime.spec.name].end(runtime, there, cause, self._engine.clock.now())
 
     def _remove(self, runtime: Runtime) -> None:
         directory = self.directories[runtime.spec.name]
-        everyone = runtime.sessions.everyone()
-        directory.end(runtime, everyone, "drained", self._engine.clock.now())
         directory.versions = {v: r for v, r in directory.versions.items() if r is not runtime}
         runtime.metrics.watch(float, float, float, float)  # zero from now on, and holding on to no model
         self._engine.remove(self._workers[runtime.number])
@@ -214,10 +226,19 @@ class Catalogue:
             return
         for runtime in self.runtimes():
             if now >= runtime.next_expiry:
+                runtime.next_expiry = math.inf  # until all that are idle have been ended
                 idle = runtime.sessions.idle_since(now - timeout, runtime.busy())
-                if idle.size:
-                    self.directories[runtime.spec.name].end(runtime, idle, "expired", now)
-                runtime.next_expiry = runtime.sessions.earliest_use(now) + timeout
+                end, then = partial(self._end_idle, runtime, timeout), partial(_plan_expiry, runtime, now, timeout)
+                each_slice(self._engine, idle, end, then)
+
+    def _end_idle(self, runtime: Runtime, timeout: float, slots: NDArray[np.int64]) -> None:
+        # Those that are idle still.
+        are_idle = runtime.sessions.used[slots] <= self._engine.clock.now() - timeout
+        self._end(runtime, "expired", slots[are_idle & ~runtime.busy(slots)])
+
+
+def _plan_expiry(runtime: Runtime, now: float, timeout: float) -> None:
+    runtime.next_expiry = runtime.sessions.earliest_use(now) + timeout
 
 
 def _fingerprint(bundle: Path) -> str:

@@ -84,6 +84,6 @@ class Runtime:
         """Chunks that wait or run."""
         return self.scheduler.chunks.num_live
 
-    def busy(self) -> NDArray[np.bool_]:
-        """[num_slots] which have chunks that wait or run."""
-        return self.scheduler.queues.busy()
+    def busy(self, slots: NDArray[np.int64] | None = None) -> NDArray[np.bool_]:
+        """[n] which of `slots`, by default of all, have chunks that wait or run."""
+        return self.scheduler.queues.busy(slots)

@@ -34,10 +34,15 @@ class Queues:
         self.line = SlotFifo(num_slots)
         self._chunks = chunks
 
-    def busy(self) -> Flags:
-        """[num_slots] which have chunks that wait or run."""
-        busy: Flags = self.table["head"] >= 0
+    def busy(self, slots: I64 | None = None) -> Flags:
+        """[n] which of `slots`, by default of all, have chunks that wait or run."""
+        heads = self.table["head"] if slots is None else self.table["head"][slots]
+        busy: Flags = heads >= 0
         return busy
+
+    def is_empty(self, slot: int) -> bool:
+        """Whether the slot has none."""
+        return bool(self.table["head"][slot] < 0)
 
     def of(self, slot: int) -> list[int]:
         """The slot's chunks, in order."""

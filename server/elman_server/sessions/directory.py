@@ -57,6 +57,12 @@ class OpenResult:
     resumed: list[bool]
     errors: dict[int, ServiceError] = field(default_factory=dict)
 
+    @classmethod
+    def empty(cls, ids: Sequence[str], error: ServiceError | None = None) -> "OpenResult":
+        """None of the ids, all for the same error; without one nothing is known of them yet."""
+        errors = dict.fromkeys(range(len(ids)), error) if error else {}
+        return cls(ids, [0] * len(ids), [0] * len(ids), [""] * len(ids), [False] * len(ids), errors)
+
 
 class SessionDirectory:
     """Used by the engine's thread alone, but for `versions`, which is replaced whole."""
@@ -111,24 +117,35 @@ class SessionDirectory:
         place = self._places.get(owner.principal, {}).get(owner.session_id)
         return None if place is None else self._place(place)
 
-    def open(self, principal: str, ids: Sequence[str], mode: OpenMode, version: str, now: float) -> OpenResult:
-        """Begins or resumes sessions and attaches them. `now` in seconds on the engine's clock.
+    def open(
+        self,
+        principal: str,
+        ids: Sequence[str],
+        mode: OpenMode,
+        version: str,
+        now: float,
+        *,
+        since: float | None = None,
+        runtime: Runtime | None = None,
+    ) -> OpenResult:
+        """Begins or resumes sessions and attaches them.
+
+        Args:
+            principal: whose they are.
+            ids: distinct.
+            mode, version: as in the contract.
+            now: in seconds on the engine's clock.
+            since: sessions used from then on are not evicted; by default from now on.
+            runtime: where new sessions begin; by default on that version.
 
         Raises:
             UnknownModel: no such version.
             NoSessions: the model is bidirectional.
             Draining: the version is being unloaded.
         """
-        runtime = self.version(version)
-        if runtime.unloading:
-            raise _leaving(runtime)
-        if runtime.spec.bidirectional:
-            raise NoSessions(
-                f"model {self.name!r} is bidirectional: its backward direction needs the end of the sequence, so it "
-                "keeps no sessions; use Infer",
-                metadata={"model": self.name},
-            )
-        opened = OpenResult(ids, [0] * len(ids), [0] * len(ids), [""] * len(ids), [False] * len(ids))
+        runtime = runtime or self.version(version)
+        _check_takes_sessions(runtime)
+        opened = OpenResult.empty(ids)
         begin: list[int] = []
         resume: dict[Runtime, list[tuple[int, int]]] = {}
         for index, session_id in enumerate(ids):
@@ -144,6 +161,7 @@ class SessionDirectory:
                     begin.append(index)
         for resumed, pairs in resume.items():
             self._attach(opened, resumed, [i for i, _ in pairs], np.array([s for _, s in pairs]), now)
+        self._make_room(runtime, len(begin), now, now if since is None else since)
         self._begin(opened, runtime, principal, begin, now)
         return opened
 
@@ -202,7 +220,7 @@ class SessionDirectory:
             opened.versions[index] = runtime.spec.version
 
     def _begin(self, opened: OpenResult, runtime: Runtime, principal: str, indices: list[int], now: float) -> None:
-        room = self._make_room(runtime, len(indices), now)
+        room = runtime.sessions.max_sessions - runtime.sessions.num_open
         full = LimitReached(
             f"max_sessions is {runtime.sessions.max_sessions}, and no session is to be evicted",
             metadata={"limit": "max_sessions", "value": runtime.sessions.max_sessions},
@@ -223,13 +241,23 @@ class SessionDirectory:
         runtime.metrics.sessions_opened.inc(len(indices))
         self._attach(opened, runtime, indices, slots, now)
 
-    def _make_room(self, runtime: Runtime, wanted: int, now: float) -> int:
+    def _make_room(self, runtime: Runtime, wanted: int, now: float, since: float) -> None:
         sessions = runtime.sessions
         missing = wanted - (sessions.max_sessions - sessions.num_open)
         if missing > 0 and runtime.limits.when_full == "evict":
-            kept = runtime.busy() | (sessions.used >= now)  # not those that this very call resumed
+            kept = runtime.busy() | (sessions.used >= since)  # not those that this very call resumed
             self.end(runtime, sessions.least_recent(missing, kept), "evicted", now)
-        return min(wanted, sessions.max_sessions - sessions.num_open)
+
+
+def _check_takes_sessions(runtime: Runtime) -> None:
+    if runtime.unloading:
+        raise _leaving(runtime)
+    if runtime.spec.bidirectional:
+        raise NoSessions(
+            f"model {runtime.spec.name!r} is bidirectional: its backward direction needs the end of the sequence, so "
+            "it keeps no sessions; use Infer",
+            metadata={"model": runtime.spec.name},
+        )
 
 
 def _leaving(runtime: Runtime) -> Draining:

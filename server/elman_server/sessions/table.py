@@ -16,7 +16,7 @@ Flags = NDArray[np.bool_]
 Table = NDArray[Any]
 
 SLOTS_AT_ONCE = 1024
-"""Looked through at a time for the sessions of a page."""
+"""A block: looked through at a time for the sessions of a page, and not at all where it has none."""
 
 
 SESSION = np.dtype(
@@ -61,6 +61,7 @@ class Sessions:
         # Two lists of strings: a tuple for each session took a quarter of what a million have beside their state.
         self._principals: list[str] = [""] * num_slots
         self._ids: list[str | None] = [None] * num_slots  # None: nobody's
+        self._num_in_block = [0] * (num_slots // SLOTS_AT_ONCE + 1)  # sessions
         self._number = number
         self.key = key
         self._count: I64 = self.table["count"]
@@ -94,6 +95,7 @@ class Sessions:
         """Makes taken slots sessions."""
         for slot, session_id in zip(slots.tolist(), ids, strict=True):
             self._principals[slot], self._ids[slot] = principal, session_id
+            self._num_in_block[slot // SLOTS_AT_ONCE] += 1
         self.num_open += len(ids)
 
     def owner(self, slot: int) -> Owner | None:
@@ -104,7 +106,9 @@ class Sessions:
     def free(self, slots: I64) -> None:
         """Gives slots back; their handles are stale from now on."""
         for slot in slots.tolist():
-            self.num_open -= self._ids[slot] is not None
+            if self._ids[slot] is not None:
+                self.num_open -= 1
+                self._num_in_block[slot // SLOTS_AT_ONCE] -= 1
             self._principals[slot], self._ids[slot] = "", None
         self._attached[slots] = False
         self._free[self._num_free : self._num_free + len(slots)] = slots
@@ -122,6 +126,11 @@ class Sessions:
     def handle(self, slot: int) -> int:
         """The slot's newest handle."""
         return int(self._handle[slot])
+
+    def are_attached(self, slots: I64) -> Flags:
+        """[n] which slots are sessions'."""
+        attached: Flags = self._attached[slots]
+        return attached
 
     def everyone(self) -> I64:
         """All sessions' slots."""
@@ -143,21 +152,23 @@ class Sessions:
         return idle[np.argsort(self.used[idle], kind="stable")]
 
     def page(self, principal: str, first: int, count: int) -> tuple[list[int], int | None]:
-        """At most `count` slots of the principal's sessions from slot `first` on, and where the next page begins."""
+        """At most `count` slots of the principal's sessions from slot `first` on, and from where to go on, None where
+        there are no more. They are fewer, and there may be more, where many others' lie between."""
         found: list[int] = []
-        for slot in self._attached_from(first):
-            if self._ids[slot] is None or self._principals[slot] != principal:
-                continue
-            if len(found) == count:
+        for looked_at, slot in enumerate(self._attached_from(first)):
+            if len(found) == count or looked_at == SLOTS_AT_ONCE:
                 return found, slot
-            found.append(slot)
+            if self._principals[slot] == principal:
+                found.append(slot)
         return found, None
 
     def _attached_from(self, first: int) -> Iterator[int]:
         # Looked for block by block: who wants a few is not to pay for all that follow.
-        for begin in range(first, self.num_slots, SLOTS_AT_ONCE):
-            block = np.flatnonzero(self._attached[begin : begin + SLOTS_AT_ONCE]) + begin
-            yield from block.tolist()
+        for number in range(first // SLOTS_AT_ONCE, len(self._num_in_block)):
+            if self._num_in_block[number]:
+                begin = max(first, number * SLOTS_AT_ONCE)
+                block = self._attached[begin : (number + 1) * SLOTS_AT_ONCE]
+                yield from (np.flatnonzero(block) + begin).tolist()
 
 
 @jit

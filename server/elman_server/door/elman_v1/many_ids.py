@@ -1,0 +1,70 @@
+"""The ids of a call on many sessions: checked before anything is done, or made by the server."""
+
+import asyncio
+import secrets
+from collections.abc import Iterable, Iterator, Sequence
+
+from elman.v1 import sessions_pb2
+from elman_server.engine.slices import slices_of
+from elman_server.errors import InvalidInput
+from elman_server.exchange.session_ids import EXPECTED, MAX_ID_LENGTH, is_session_id
+from elman_server.sessions.directory import OpenMode
+
+MAX_IDS = 65536
+"""Sessions of one call."""
+
+MODES = {
+    sessions_pb2.OPEN_MODE_UNSPECIFIED: OpenMode.NEW,
+    sessions_pb2.OPEN_MODE_NEW: OpenMode.NEW,
+    sessions_pb2.OPEN_MODE_RESUME: OpenMode.RESUME,
+    sessions_pb2.OPEN_MODE_RESUME_OR_NEW: OpenMode.RESUME_OR_NEW,
+}
+
+
+async def given(field: Sequence[str]) -> Iterator[Sequence[str]]:
+    """A request's ids, by slices; the loop is not held up while many are checked.
+
+    Raises:
+        InvalidInput: none, too many, or one that is repeated or can be no session's.
+    """
+    if not 1 <= len(field) <= MAX_IDS:
+        raise InvalidInput(f"session_ids: expected 1 to {MAX_IDS}, got {len(field)}")
+    ids: list[str] = []
+    distinct: set[str] = set()
+    for some in slices_of(field):
+        if ids:
+            await asyncio.sleep(0)  # others' messages come between
+        _check(some)
+        ids += some
+        distinct.update(some)
+        if len(distinct) < len(ids):
+            raise InvalidInput("session_ids: each may stand once, and one is repeated")
+    return slices_of(ids)
+
+
+async def to_open(request: sessions_pb2.OpenSessionsRequest) -> Iterable[Sequence[str]]:
+    """The ids that a call opens, by slices.
+
+    Raises:
+        InvalidInput: as `given`, or there are both ids and a count, or a count that is too large or of another mode.
+    """
+    if not request.count:
+        return await given(request.session_ids)
+    if request.session_ids:
+        raise InvalidInput("expected session_ids or count, got both")
+    if request.count > MAX_IDS:
+        raise InvalidInput(f"count: expected at most {MAX_IDS}, got {request.count}")
+    if MODES[request.mode] is not OpenMode.NEW:
+        raise InvalidInput("count: makes new sessions, and the mode is not NEW")
+    return _made(request.count)
+
+
+def _made(count: int) -> Iterator[Sequence[str]]:
+    for some in slices_of(range(count)):
+        yield [secrets.token_urlsafe(12) for _ in some]
+
+
+def _check(ids: Sequence[str]) -> None:
+    for session_id in ids:
+        if not is_session_id(session_id):
+            raise InvalidInput(f"session_ids: expected {EXPECTED}, got {session_id[:MAX_ID_LENGTH]!r}")

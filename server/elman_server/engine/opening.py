@@ -1,0 +1,42 @@
+"""Opening: one call that begins, resumes or attaches sessions, slice by slice; on the engine's thread."""
+
+from collections.abc import Sequence
+
+from elman_server.errors import ServiceError
+from elman_server.exchange.clock import Clock
+from elman_server.models.runtime import Runtime
+from elman_server.sessions.directory import OpenMode, OpenResult, SessionDirectory
+
+
+class Opening:
+    """All slices are one call's: what it began or attached is not evicted for its later ids, and its new sessions begin
+    on one version, for as long as that stays."""
+
+    def __init__(self, directory: SessionDirectory, principal: str, mode: OpenMode, version: str, clock: Clock) -> None:
+        self._directory = directory
+        self._principal = principal
+        self._mode = mode
+        self._version = version
+        self._clock = clock
+        self._began: float | None = None  # seconds on the engine's clock
+        self._runtime: Runtime | None = None
+
+    def open(self, ids: Sequence[str]) -> OpenResult:
+        """The next slice.
+
+        Raises:
+            ServiceError: as `SessionDirectory.open`, in the first slice. What fails later is told for each id: those
+                before have their answers.
+        """
+        is_first, now = self._began is None, self._clock.now()
+        try:
+            if self._runtime is None or self._runtime.unloading:
+                self._runtime = self._directory.version(self._version)
+            self._began = now if self._began is None else self._began
+            return self._directory.open(
+                self._principal, ids, self._mode, self._version, now, since=self._began, runtime=self._runtime
+            )
+        except ServiceError as error:
+            if is_first:
+                raise
+            return OpenResult.empty(ids, error)
