@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elman_server import sessions as module
+from elman_server.sessions import table as module
 from elman_server.sessions.handles import HandleKey
 from elman_server.sessions.table import Sessions
 
