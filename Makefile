@@ -34,7 +34,7 @@ lint: install  ## Style, types, which room imports which, and that the stubs are
 test: install  ## Every test.
 	$(BIN)/python -m pytest
 
-native-asan: install  ## The native door's tests under the address and undefined-behaviour sanitizers, then under the thread sanitizer.
+native-asan: install  ## The native door's tests under the address and undefined-behaviour sanitizers.
 	VENV=$(VENV) server/native/sanitize.sh
 
 bench: install  ## The short benchmark: minutes.
