@@ -1,4 +1,4 @@
-"""A running server as a machine's bench: what is done and seen goes through sockets; its engine is held by a stepper."""
+"""A running server as a machine's bench: what is done and seen goes through sockets; a stepper holds its engine."""
 
 import asyncio
 import math
