@@ -244,5 +244,10 @@ async def _awaited(awaitable: Awaitable[T]) -> T:
 
 def _opened(ids: Sequence[str], response: Any) -> OpenResult:
     return OpenResult(
-        ids, list(response.handles), list(response.positions), list(response.versions), errors_of(response)
+        ids,
+        list(response.handles),
+        list(response.positions),
+        list(response.versions),
+        list(getattr(response, "resumed", ())),  # of opening alone
+        errors_of(response),
     )
