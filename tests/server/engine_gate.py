@@ -6,6 +6,8 @@ from typing import Any
 
 from served import Served
 
+from elman_server.door.merged_frames import MergedFrame
+
 
 class EngineGate:
     """While it is closed the engine does nothing; what is handed to it is counted."""
@@ -44,13 +46,19 @@ class EngineGate:
     def _counted(self, function: Any) -> Any:
         def counted(*args: Any, **named: Any) -> None:
             function(*args, **named)
-            task = asyncio.ensure_future(self._count())
+            task = asyncio.ensure_future(self._count(_frames_in(args)))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
         return counted
 
-    async def _count(self) -> None:
+    async def _count(self, frames: int) -> None:
         async with self._changed:
-            self._arrived += 1
+            self._arrived += frames
             self._changed.notify_all()
+
+
+def _frames_in(arguments: tuple[Any, ...]) -> int:
+    # Frames of one row that came together are handed over as one.
+    frame = arguments[-1]
+    return frame.num_rows if isinstance(frame, MergedFrame) else 1
