@@ -93,9 +93,8 @@ class Server:
         self._open_inference = OpenInferenceService(
             self.door, strict_order=config.oip_strict_order, optional_inputs=config.oip_optional_inputs
         )
-        transport_name = choose(config.door)
-        log.info("door: %s (%s)", transport_name.name, transport_name.reason)
-        transport = make_transport(transport_name, OPTIONS, self.door.instance)
+        self._choice = choose(config.door)
+        transport = make_transport(self._choice, OPTIONS, self.door.instance)
         self._grpc = RpcServer(transport)
         single_rows = None
         if isinstance(transport, NativeTransport):
@@ -140,6 +139,7 @@ class Server:
             await self.door.health.set(name, NOT_SERVING)
         self._engine.start()
         await self._grpc.start()
+        log.info("door: %s (%s)", self._choice.name, self._choice.reason)
         log.info("listening on %s, metrics on %s", self.address, self.metrics_address)
 
     async def load(self) -> None:
