@@ -19,7 +19,7 @@ void EventQueue::Push(Event event) {
   bool is_first;
   {
     std::lock_guard<std::mutex> lock(mutex_);
-    num_bytes_ += kEventBytes + event.message.Length();
+    num_bytes_ += (event.opening ? kOpenedBytes : kEventBytes) + event.message.Length();
     is_first = Append(std::move(event));
   }
   if (is_first) Wake();

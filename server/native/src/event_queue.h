@@ -41,7 +41,8 @@ class EventQueue {
 
  private:
   static constexpr size_t kMaxBytes = 64 << 20;
-  static constexpr size_t kEventBytes = 2048;  // about what one is beside its message: a call, and how it began
+  static constexpr size_t kEventBytes = 2048;   // about what one is beside its message
+  static constexpr size_t kOpenedBytes = 8192;  // and a call that begins, for which gRPC has as much again and more
 
   bool Append(Event event);  // with mutex_ held; whether to wake
 
