@@ -81,11 +81,17 @@ class Asked:
         self.served = served
         self.steppers = steppers
         self.handles = handles
+        self.stub: Any = grpc_service_pb2_grpc.GRPCInferenceServiceStub(served.channel)
+        self.stream = self.stub.ModelStreamInfer()
 
     @classmethod
     async def of(cls, served: Served) -> "Asked":
         opened = await served.open("lstm", *[f"s{i}" for i in range(8)])
-        return cls(served, [await served.step(), await served.step()], list(opened.handles))
+        asked = cls(served, [await served.step(), await served.step()], list(opened.handles))
+        # Else it might begin after the engine's end, which is a refusal by its status.
+        await asked.stream.write(asked.oip())
+        assert not (await asyncio.wait_for(asked.stream.read(), 60)).error_message
+        return asked
 
     async def steps(self) -> list[Any]:
         """Frames of one row and of several, of many steps and one."""
@@ -123,11 +129,10 @@ async def everybody_is_told(
     served: Served, asked: Asked, engine_gate: EngineGate | None = None, *, may_answer: bool = False
 ) -> None:
     """Once with everything open, and with all that comes after."""
-    stub: Any = grpc_service_pb2_grpc.GRPCInferenceServiceStub(served.channel)
-    stream = stub.ModelStreamInfer()
+    stream = asked.stream
     await stream.write(asked.oip())
     asks = await asked.steps()
-    calls = [asyncio.ensure_future(asked.infer()), asyncio.ensure_future(stub.ModelInfer(asked.oip()))]
+    calls = [asyncio.ensure_future(asked.infer()), asyncio.ensure_future(asked.stub.ModelInfer(asked.oip()))]
     if engine_gate:
         await engine_gate.arrived(3)
         engine_gate.open()
@@ -142,17 +147,17 @@ async def everybody_is_told(
     num_refused = sum(bool(refusals(ask)) for ask in asks) + ("engine" in answer.error_message) + len(errors)
     assert num_refused >= 1 if may_answer else num_refused == len(asks) + 1 + len(calls)
     await asyncio.wait_for(served.server.failed.wait(), 60)
-    await nothing_more_is_taken(served, asked, stream)
+    await nothing_more_is_taken(served, asked)
     stream.cancel()
 
 
-async def nothing_more_is_taken(served: Served, asked: Asked, stream: Any) -> None:
+async def nothing_more_is_taken(served: Served, asked: Asked) -> None:
     for ask in await asked.steps():
         stepper = asked.steppers[0] if ask in asked.steppers[0].asks.values() else asked.steppers[1]
         await asyncio.wait_for(stepper.finish(ask), 60)
         assert ask.refusal.reason == "ENGINE_FAILED"
-    await stream.write(asked.oip())
-    assert "engine" in (await asyncio.wait_for(stream.read(), 60)).error_message
+    await asked.stream.write(asked.oip())
+    assert "engine" in (await asyncio.wait_for(asked.stream.read(), 60)).error_message
     for call in (asked.infer(), served.sessions.OpenSessions(sessions_pb2.OpenSessionsRequest(model="lstm", count=1))):
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await asyncio.wait_for(call, 60)
