@@ -31,7 +31,7 @@ class EngineAlone:
         """`stack` with its plans, as the server has them."""
         metrics = Metrics().of(stack.spec.name, stack.spec.version)
         runtime = Runtime(stack, 1, HandleKey(), Limits(), Tombstones(1), metrics)
-        self._engine = Engine(cast(asyncio.AbstractEventLoop, _NoLoop()), Clock(), on_loop=False)
+        self._engine = Engine(cast(asyncio.AbstractEventLoop, _NoLoop()), Clock())
         self._worker = Worker(runtime, self._engine.result_queue)
         self._engine.add(self._worker)
         slots = runtime.sessions.take(sessions, 0.0)
@@ -66,7 +66,7 @@ class EngineAlone:
             arrived=self._engine.clock.now(),
         )
         self._worker.admission.admit([frame])
-        self._engine.step()
+        self._engine.turn()
 
 
 class _NoLoop:

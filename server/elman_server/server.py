@@ -32,13 +32,14 @@ from elman_server.door.elman_v1.inference import InferenceService
 from elman_server.door.elman_v1.models import ModelsService
 from elman_server.door.elman_v1.sessions import SessionsService
 from elman_server.door.listener import Listener, PortInUseError
-from elman_server.door.native import NativeTransport
+from elman_server.door.native_port import NativePort
 from elman_server.door.oip.service import OpenInferenceService
 from elman_server.door.oip.stubs import grpc_service_pb2, grpc_service_pb2_grpc
 from elman_server.door.rpc_server import RpcServer
 from elman_server.door.single_rows import SingleRows
 from elman_server.engine.engine import Engine
 from elman_server.engine.jit_warm_up import warm_up_jit
+from elman_server.engine.overlapped import OverlappedEngine
 from elman_server.errors import EngineFailed
 from elman_server.exchange.clock import Clock
 from elman_server.exchange.detached import detached
@@ -84,22 +85,24 @@ class Server:
     def __init__(self, config: ServerConfig, device: torch.device) -> None:
         self._config = config
         self.metrics = Metrics()
-        self._engine = Engine(asyncio.get_running_loop(), Clock())
+        engine = OverlappedEngine if device.type == "cuda" else Engine
+        self._engine = engine(asyncio.get_running_loop(), Clock())
         self._traffic = Traffic(self.metrics)
         self._preparation = Preparation(config, device, self._traffic)
         self.catalogue = Catalogue(config.models, self._preparation, config.limits, self._engine, self.metrics)
         self.catalogue.remeasuring = Remeasuring(self._engine, self._traffic, self._preparation.again)
         self.door = Door(self._engine, self.catalogue, self.metrics)
-        self._open_inference = OpenInferenceService(
-            self.door, strict_order=config.oip_strict_order, optional_inputs=config.oip_optional_inputs
-        )
         self._choice = choose(config.door)
         transport = make_transport(self._choice, OPTIONS, self.door.instance)
         self._grpc = RpcServer(transport)
+        self._port = transport.port(self._engine.loop_calls)
         single_rows = None
-        if isinstance(transport, NativeTransport):
-            single_rows = SingleRows(transport, self._engine, self.catalogue, self.metrics, self.door.callers)
-        self._inference = InferenceService(self.door, single_rows)
+        if isinstance(self._port, NativePort):
+            single_rows = SingleRows(self._port, self._engine, self.catalogue, self.metrics, self.door.callers)
+        self._inference = InferenceService(self.door, self._port, single_rows)
+        self._open_inference = OpenInferenceService(
+            self.door, self._port, strict_order=config.oip_strict_order, optional_inputs=config.oip_optional_inputs
+        )
         self._scraped: tuple[WSGIServer, threading.Thread] | None = None
         self._listener = Listener(config.listen, config.socket_permissions)
         self.address = ""
@@ -137,7 +140,7 @@ class Server:
         self.door.loading = True
         for name in ("", *SERVICES[:4]):
             await self.door.health.set(name, NOT_SERVING)
-        self._engine.start()
+        self._engine.start(self._port)
         await self._grpc.start()
         log.info("door: %s (%s)", self._choice.name, self._choice.reason)
         log.info("listening on %s, metrics on %s", self.address, self.metrics_address)
@@ -186,8 +189,8 @@ class Server:
         self.door.end_loads()
         self._preparation.stop()
         await self._serve_no_more()
-        self._inference.end_streams()
-        self._open_inference.end_streams()
+        self._port.post(self._inference.end_streams)
+        self._port.post(self._open_inference.end_streams)
         self._grpc.cancel(ENDLESS)
         drain_seconds = self._config.drain_seconds
         await self._grpc.stop(min(drain_seconds, FAILED_DRAIN_SECONDS) if self.failed.is_set() else drain_seconds)
@@ -199,9 +202,12 @@ class Server:
         log.info("stopped in %.1f s", time.monotonic() - began)
 
     def _fail(self, error: EngineFailed) -> None:
-        # All that is open is answered, and what comes is refused from now on.
+        # All that is open is answered, and what comes is refused from now on. On the engine's thread.
         self._inference.fail_streams(error)
         self._open_inference.fail_streams(error)
+        self._engine.loop_calls.put(self._end_failed)
+
+    def _end_failed(self) -> None:
         self.door.fail_calls()
         self._failing = asyncio.get_running_loop().create_task(self._serve_no_more())
         self.failed.set()
@@ -222,7 +228,7 @@ class Server:
 
     def _listen_metrics(self, address: Address) -> str:
         try:
-            registry = ScrapedRegistry(self.metrics.registry, asyncio.get_running_loop())
+            registry = ScrapedRegistry(self.metrics.registry, self._port.post)
             self._scraped = start_http_server(address.port, address.host, registry)
         except OSError as error:
             raise PortInUseError(f"cannot listen on {address} for metrics: {error.strerror}") from error

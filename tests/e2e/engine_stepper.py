@@ -3,9 +3,12 @@
 import asyncio
 import queue
 from collections.abc import Callable
+from typing import TypeVar
 
 from elman_server.engine.engine import Engine
 from elman_server.models.runtime import Runtime
+
+T = TypeVar("T")
 
 
 class EngineStepper:
@@ -14,10 +17,11 @@ class EngineStepper:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._loop = asyncio.get_running_loop()
-        self._orders: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._orders: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._asked = asyncio.Event()
-        self._ask = engine.call
-        engine.call = self._noted  # type: ignore[method-assign, assignment]
+        self._turn = engine.turn
+        for name in ("call", "submit_infer"):
+            setattr(engine, name, self._noted(getattr(engine, name)))
 
     async def take(self) -> None:
         """Returns when the engine stands, and what it had to say is said."""
@@ -28,7 +32,8 @@ class EngineStepper:
 
     def let_go(self) -> None:
         """The engine runs free."""
-        self._orders.put(None)
+        self._engine.turn = self._turn  # type: ignore[method-assign]
+        self._engine._inbox.wake()
 
     async def empty(self, runtime: Runtime) -> None:
         """Returns when what was handed over before has been taken in, and nothing of it waits or runs; it runs free."""
@@ -40,6 +45,7 @@ class EngineStepper:
         """Has a standing engine do something; returns when what it said of it is said."""
         done = self._loop.create_future()
         self._orders.put(lambda: self._obey(function, done))
+        self._engine._inbox.wake()
         await done
 
     async def take_in(self) -> None:
@@ -48,13 +54,7 @@ class EngineStepper:
 
     async def pump(self) -> None:
         """Has it do one turn of its loop, without its waits."""
-
-        def turn() -> None:
-            self._engine._take_in()
-            self._engine.step()
-            self._engine.periodic_jobs.report_drained()
-
-        await self.do(turn)
+        await self.do(self._turn)
 
     async def asked(self, call: "asyncio.Task[object]") -> None:
         """Returns when the server has asked the engine for what a call needs next, or has answered the call."""
@@ -67,17 +67,25 @@ class EngineStepper:
         """What was asked so far was for other calls."""
         self._asked.clear()
 
-    def _noted(
-        self, function: Callable[[], object], *, is_short: bool = False, is_own: bool = False
-    ) -> "asyncio.Future[object]":
-        future = self._ask(function, is_short=is_short, is_own=is_own)
-        self._asked.set()
-        return future
+    def _noted(self, ask: Callable[..., T]) -> Callable[..., T]:
+        def noted(*args: object) -> T:
+            answer = ask(*args)
+            self._loop.call_soon_threadsafe(self._asked.set)
+            return answer
+
+        return noted
 
     def _stand(self, stands: "asyncio.Future[None]") -> None:
+        self._engine.turn = self._still  # type: ignore[method-assign]
         self._settle(stands)
-        while order := self._orders.get():
-            order()
+
+    def _still(self) -> bool:
+        # A turn of an engine that stands: streams are read all the same.
+        self._engine._take_from_port()
+        while not self._orders.empty():
+            self._orders.get()()
+        self._engine.loop_calls.flush()
+        return False
 
     def _obey(self, function: Callable[[], object], done: "asyncio.Future[None]") -> None:
         error: Exception | None = None
@@ -85,7 +93,7 @@ class EngineStepper:
             function()
         except Exception as raised:  # noqa: BLE001 - it is told to whoever awaits
             error = raised
-        self._engine.result_queue.flush()
+        self._engine._answer()
         self._settle(done, error)
 
     def _settle(self, future: "asyncio.Future[None]", error: Exception | None = None) -> None:

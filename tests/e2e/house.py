@@ -44,7 +44,6 @@ class House:
         )
         self.failure: Exception | None = None
         """The latest that a guest met."""
-        self.num_turns_on_loop = 0
         self._runner = asyncio.Runner()
         self._connections: list[Served] = []
         self._num_guests = 0
@@ -91,23 +90,9 @@ class House:
             for _ in range(NUM_CONNECTIONS)
         ]
         server.door.engine.periodic_jobs.jobs.clear()  # they are done when a test says so
-        self._count_turns_on_loop(server)
         self.failing = {runtime.spec.name: Failing.put_into(runtime) for runtime in server.catalogue.runtimes()}
         self.engine_stepper = EngineStepper(server.door.engine)
         await self.engine_stepper.take()
-
-    def _count_turns_on_loop(self, server: Server) -> None:
-        # No plan was measured here: all are said to be quick, so what comes while the engine rests runs on the loop.
-        for runtime in server.catalogue.runtimes():
-            runtime.stack.plans.seconds = lambda rows, steps: 0.0  # type: ignore[method-assign]
-        result_queue = server.door.engine.result_queue
-        deliver = result_queue.deliver_all
-
-        def counted() -> None:
-            self.num_turns_on_loop += 1
-            deliver()
-
-        result_queue.deliver_all = counted  # type: ignore[method-assign]
 
     def _end_server(self) -> None:
         connections, self._connections = self._connections, []
@@ -118,7 +103,7 @@ class House:
         server = connections[0].server
         engine = server.door.engine
         if not self._is_clean:  # whatever is wrong there, it is not waited for
-            engine.stop = lambda: engine.post(engine._stop)  # type: ignore[method-assign]
+            engine.stop = lambda: setattr(engine, "_stopping", True)  # type: ignore[method-assign]
         self.engine_stepper.let_go()
         for connection in connections:
             await connection.channel.close()

@@ -22,8 +22,8 @@ from elman_server.cli.main import main
 BROKEN = """
 import sys
 from elman_server.engine.engine import Engine
-def schedule(*_): raise IndexError("index is out of bounds")
-Engine._schedule = schedule
+def commit(*_): raise IndexError("index is out of bounds")
+Engine._commit = commit
 if {hangs}:
     from elman_server.cli import run_server as serve
     serve.MAX_FAILED_SECONDS = 0.5

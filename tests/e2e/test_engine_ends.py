@@ -23,8 +23,6 @@ from elman_server.engine import settle as settling
 
 RNG = np.random.default_rng(12)
 SPEC = SPECS["lstm"]
-LOOP, ENGINE = 0.0, 1.0
-"""What a batch takes, by what was measured: those of a second run beside the loop."""
 
 
 def broken(*_: object, **__: object) -> Any:
@@ -170,13 +168,11 @@ def bugs_told(caplog: pytest.LogCaptureFixture) -> int:
     return len([record for record in caplog.records if record.levelno >= logging.ERROR])
 
 
-@pytest.mark.parametrize("seconds", [LOOP, ENGINE], ids=["loop", "engine"])
 @pytest.mark.parametrize("break_it", BREAKS)
 async def test_a_bug_that_stays_ends_the_engine_and_everybody_is_told(
-    serve: Serve, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, break_it: Any, seconds: float
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, break_it: Any
 ) -> None:
     served = await serve("lstm")
-    monkeypatch.setattr(served.runtime("lstm").stack.plans, "seconds", lambda rows, steps: seconds)
     asked = await Asked.of(served)
     break_it(served, monkeypatch)
     await everybody_is_told(served, asked, may_answer=break_it is break_tidying)

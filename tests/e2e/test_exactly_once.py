@@ -178,7 +178,7 @@ async def test_a_caller_that_reads_nothing_is_not_refused_without_end(serve: Ser
     silent.send = lambda *_: None  # it is never sent
     request = make_frame(1, [666], [random_input(SPEC, RNG, 1)])
     writes = asyncio.create_task(write_on(stepper, request))
-    caller: Any = stream._caller
+    caller: Any = stream.caller
     while not caller.is_full:
         await served.health_of("")
     for _ in range(50):

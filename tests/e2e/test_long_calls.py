@@ -84,7 +84,6 @@ class AnswerOrder:
         self._post, self._step, self._slice = engine.post, stack.step, getattr(where, slice_)
         patch.setattr(engine, "post", self.post)
         patch.setattr(stack, "step", self.step)
-        patch.setattr(stack.plans, "seconds", lambda rows, steps: 1.0)  # too long for the loop
         turns = self
 
         def noted(*args: Any, **options: Any) -> Any:

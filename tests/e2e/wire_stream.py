@@ -44,7 +44,7 @@ class WireStream(Listener):
         before = set(streams)
         call = served.inference.Step()
         first = await call.read()
-        (far_end,) = streams - before
+        (far_end,) = set(streams) - before
         return cls(call, first.server_instance, far_end)
 
     @property

@@ -7,6 +7,7 @@ import torch
 from stepped import Bench
 from toys import CPU, Toy
 
+from elman_server.engine.overlapped import InFlightBatches, OverlappedEngine
 from elman_server.models.transfer import Direct, PendingTransfer, Tensors
 
 
@@ -39,20 +40,27 @@ class BesideBench(Bench):
         self.transfer = Lagging()
         if device == CPU:
             self.runtime.transfer = self.transfer
-        self.engine._in_flight.min_rows = 1
+        self.flight.min_rows = 1
+
+    engine_class = OverlappedEngine
+
+    @property
+    def flight(self) -> InFlightBatches:
+        """What is under way."""
+        assert isinstance(self.engine, OverlappedEngine)
+        return self.engine._in_flight
 
     def pump(self, steps: int = 1) -> None:
         for _ in range(steps):
-            self.engine._take_in()
             self.turn(3)
-            self.engine.periodic_jobs.report_drained()
-            self.engine.result_queue.flush()
+            self.engine._do_periodic_jobs()
+            self.engine._answer()
 
     def turn(self, begins: int) -> None:
         """Begins so many batches, each as soon as there is room; in the end none is under way."""
-        flight = self.engine._in_flight
+        flight = self.flight
         for k in range(begins):
-            self.engine.step_beside()
+            self.engine.turn()
             if k % 2:
                 self._land()
         self._land()
@@ -61,5 +69,5 @@ class BesideBench(Bench):
             completed.clean_up()
 
     def _land(self) -> None:
-        for _ in range(self.engine._in_flight._ready.qsize()):
-            self.engine._in_flight.compute()
+        for _ in range(self.flight._ready.qsize()):
+            self.flight.compute()

@@ -1,7 +1,6 @@
 """Holds a server's engine still, so that what arrives meanwhile stands in the queue."""
 
 import asyncio
-import threading
 from typing import Any
 
 from served import Served
@@ -10,22 +9,22 @@ from elman_server.door.merged_frames import MergedFrame
 
 
 class EngineGate:
-    """While it is closed the engine does nothing; what is handed to it is counted."""
+    """While it is closed the engine takes nothing in but what comes to its port, which hands frames over; what is
+    handed over is counted."""
 
     def __init__(self, served: Served) -> None:
         self._engine: Any = served.server.door.engine
-        self._open = threading.Event()
         self._arrived = 0
         self._changed = asyncio.Condition()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._loop = asyncio.get_running_loop()
 
     async def __aenter__(self) -> "EngineGate":
-        self._handed_over = [(name, getattr(self._engine, name)) for name in ("submit", "post", "soon")]
+        self._handed_over = [(name, getattr(self._engine, name)) for name in ("turn", "submit", "post")]
         held = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        self._engine.post(lambda: (loop.call_soon_threadsafe(held.set), self._open.wait()))
+        self._engine.post(lambda: self._hold(held))
         await held.wait()
-        for name, method in self._handed_over:
+        for name, method in self._handed_over[1:]:
             setattr(self._engine, name, self._counted(method))
         return self
 
@@ -36,21 +35,33 @@ class EngineGate:
         """Lets the engine go on."""
         for name, method in self._handed_over:
             setattr(self._engine, name, method)
-        self._open.set()
+        self._engine._inbox.wake()
 
     async def arrived(self, count: int) -> None:
         """Returns when so many frames and calls have been handed over."""
         async with self._changed:
             await self._changed.wait_for(lambda: self._arrived >= count)
 
+    def _hold(self, held: asyncio.Event) -> None:
+        self._engine.turn = self._turn
+        self._loop.call_soon_threadsafe(held.set)
+
+    def _turn(self) -> bool:
+        self._engine._take_from_port()
+        self._engine.loop_calls.flush()
+        return False
+
     def _counted(self, function: Any) -> Any:
         def counted(*args: Any, **named: Any) -> None:
             function(*args, **named)
-            task = asyncio.ensure_future(self._count(_frames_in(args)))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._loop.call_soon_threadsafe(self._count_soon, _frames_in(args))
 
         return counted
+
+    def _count_soon(self, frames: int) -> None:
+        task = asyncio.ensure_future(self._count(frames))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _count(self, frames: int) -> None:
         async with self._changed:

@@ -32,10 +32,25 @@ class RawDoor:
         self.events: list[Any] = []
         self.sent: list[Any] = []
         self._come = asyncio.Event()
-        asyncio.get_running_loop().add_reader(self.door.fileno(), self._take)
+        self._streams: set[int] = set()  # calls that were handed over
+        self.read_on()
 
-    def _take(self) -> None:
-        events, sent = self.door.take_all()
+    def read_on(self) -> None:
+        """Takes in what comes."""
+        loop = asyncio.get_running_loop()
+        for file in (self.door.fileno(), self.door.streams_fileno()):
+            loop.add_reader(file, self.take)
+
+    def rest(self) -> None:
+        """Nobody takes in what comes."""
+        loop = asyncio.get_running_loop()
+        for file in (self.door.fileno(), self.door.streams_fileno()):
+            loop.remove_reader(file)
+
+    def take(self) -> None:
+        """Takes in what has come."""
+        self.events += [event for event in self.door.take_all() if event[0] not in self._streams]
+        events, sent = self.door.take_streams()
         self.events += events
         self.sent += sent
         self._come.set()
@@ -53,6 +68,8 @@ class RawDoor:
         stream: Any = self.channel.stream_stream(STEP)()
         await self.until(lambda: {n for n, kind, _ in self.events if kind == OPENED} - known)
         (number,) = {n for n, kind, _ in self.events if kind == OPENED} - known
+        assert self.door.hand_over(number)
+        self._streams.add(number)
         self.door.begin_frames(number, self.caller)
         return stream, number
 
@@ -71,7 +88,7 @@ class RawDoor:
     async def end(self) -> None:
         await self.channel.close()
         await asyncio.to_thread(self.door.stop, 0.0)
-        asyncio.get_running_loop().remove_reader(self.door.fileno())
+        self.rest()
 
 
 def frame(

@@ -96,14 +96,17 @@ class Inferred(Later[list[Received]]):
 class Bench:
     """One toy model with its engine."""
 
+    engine_class: type[Engine] = Engine
+
     def __init__(self, toy: Toy, device: torch.device = CPU, **limits: Any) -> None:
         self.toy = toy
         self.clock = FakeClock()
         self.limits = Limits(**({"max_sessions": 8, "max_queue_rows": 64, "max_infer_rows": 8} | limits))
-        self.engine = Engine(cast(Any, FakeLoop()), self.clock, on_loop=False)
+        self.engine = self.engine_class(cast(Any, FakeLoop()), self.clock)
         self.metrics = Metrics()
         self.catalogue = Catalogue(Path(), lambda _: toy.stack(device), self.limits, self.engine, self.metrics)
         self.runtime = self.catalogue._add(toy.stack(device))
+        self.engine.periodic_jobs.jobs.clear()  # they are done when a test says so
         self.worker = self.catalogue.worker_of(self.runtime)
         self.directory = self.catalogue.directory(toy.spec.name)
         self.session_calls = SessionCalls(self.directory, self.clock)
@@ -114,10 +117,7 @@ class Bench:
     def pump(self, steps: int = 1) -> None:
         """That many turns of the engine's loop, without its waits."""
         for _ in range(steps):
-            self.engine._take_in()
-            self.engine.step()
-            self.engine.periodic_jobs.report_drained()
-            self.engine.result_queue.flush()
+            self.engine.turn()
 
     def drain(self) -> None:
         """Turns until nothing waits or runs."""
@@ -132,7 +132,7 @@ class Bench:
         """What `function` gives on the engine's thread, after what was submitted before."""
         self.engine._take_in()
         result = function()
-        self.engine.result_queue.flush()
+        self.engine._answer()
         return result
 
     def open(self, *ids: str, mode: OpenMode = OpenMode.NEW) -> OpenResult:

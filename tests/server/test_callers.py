@@ -18,6 +18,7 @@ from elman_server.door.caller_limits import Callers
 from elman_server.door.infer_result import InferCall
 from elman_server.errors import LimitReached
 from elman_server.exchange.answers import refusal
+from elman_server.exchange.mailbox import LoopCalls
 
 RNG = np.random.default_rng(8)
 SPEC = SPECS["lstm"]
@@ -25,22 +26,24 @@ SPEC = SPECS["lstm"]
 
 def test_a_caller_that_comes_back_meets_what_it_left_and_one_without_debt_is_forgotten() -> None:
     callers = Callers(Limits(max_caller_rows=4))
-    with callers.present("a") as caller:
-        caller.add(4, 10)
-    with callers.present("a") as again:
-        assert again is caller
-        assert again.is_full
-        with pytest.raises(LimitReached), callers.charged("a", 1, 1):
-            pass
+    caller = callers.enter("a")
+    caller.add(4, 10)
+    callers.leave(caller)
+    again = callers.enter("a")
+    assert again is caller
+    assert again.is_full
+    with pytest.raises(LimitReached):
+        callers.charge("a", 1, 1)
+    callers.leave(again)
     caller.add(-4, 0)
     assert list(callers._callers) == ["a"]
     caller.add(0, -10)
     assert not callers._callers
-    with callers.present("a") as new:
-        assert new is not caller
-        assert not new.is_full
-    with callers.charged("a", 2, 2) as charge:
-        charge.is_kept = True
+    new = callers.enter("a")
+    assert new is not caller
+    assert not new.is_full
+    callers.leave(new)
+    charge = callers.charge("a", 2, 2)
     assert list(callers._callers) == ["a"]
     for _ in range(2):
         charge.release()
@@ -49,10 +52,13 @@ def test_a_caller_that_comes_back_meets_what_it_left_and_one_without_debt_is_for
 
 async def test_an_infer_whose_frame_is_refused_later_ends_with_that_error() -> None:
     frame: Any = type("Frame", (), {"open_rows": 3})()
-    call = InferCall(SPEC)
+    loop = asyncio.get_running_loop()
+    loop_calls, future = LoopCalls(loop), loop.create_future()
+    call = InferCall(SPEC, future, loop_calls)
     call.on_result(frame, refusal(LimitReached("no room")))
+    loop_calls.flush()
     with pytest.raises(LimitReached, match="no room"):
-        await asyncio.wait_for(call.future, 10)
+        await asyncio.wait_for(future, 10)
     assert frame.open_rows == 0
 
 

@@ -2,8 +2,6 @@
 
 import gc
 import logging
-from collections.abc import Callable
-from functools import partial
 
 import numpy as np
 import pytest
@@ -138,10 +136,10 @@ def test_rows_of_a_frame_that_fail_together_are_told_together() -> None:
     data = random_input(bench.toy.spec, RNG, 4)
     bench.submit(bench.frame([*opened.handles[:2], 666, 667], data, [1] * 4, sink))
     bench.drain()
-    assert [[row for row, _ in answer.errors] for answer in sink.answers] == [[2, 3], []]
+    assert [[row for row, _ in answer.errors] for answer in sink.answers] == [[2, 3]]
     bench.submit(bench.frame(opened.handles, data, [1] * 4, sink, timeout=0))
     bench.drain()
-    assert [len(answer.errors) for answer in sink.answers[2:]] == [4]
+    assert [len(answer.errors) for answer in sink.answers[1:]] == [4]
     bench.assert_nothing_left()
 
 
@@ -150,30 +148,10 @@ def test_rows_that_failed_are_told_with_what_others_of_their_frame_gave() -> Non
     opened = bench.open(*"ab")
     data = random_input(bench.toy.spec, RNG, 3)
     bench.submit(bench.frame([*opened.handles, 666], data, [1] * 3, sink))
-    bench.engine._take_in()
-    launch = bench.engine._next_launch()
-    assert launch
-    bench.engine._run(launch, beside_loop=False)  # as on the loop, where all is told when the step is done
-    bench.engine.result_queue.deliver_all()
-    launch.clean_up()
+    bench.pump()
     (answer,) = sink.answers
     assert ([row for row, _ in answer.errors], answer.finished.tolist()) == ([2], [0, 1])
     bench.assert_nothing_left()
-
-
-def test_a_row_that_fails_is_not_told_with_an_older_page() -> None:
-    bench, sink = make_bench(), Asked()
-    opened = bench.open(*"ab")
-    frame = bench.frame(opened.handles, random_input(bench.toy.spec, RNG, 6), [5, 1], sink)
-    told: list[Callable[[], None]] = []  # as a loop that is busy meanwhile
-    bench.engine.result_queue._loop.call_soon_threadsafe = lambda f, *args: told.append(partial(f, *args))  # type: ignore[method-assign]
-    bench.submit(frame)
-    bench.pump()
-    bench.engine.result_queue.fail(frame, 0, EngineFailed("later"))
-    for function in told:
-        function()
-    assert [answer.errors for answer in sink.answers] == [()]
-    assert sink.answers[0].finished.tolist() == [1]
 
 
 def test_a_bug_in_what_waits_for_a_chunk_leaves_its_batch_whole(caplog: pytest.LogCaptureFixture) -> None:
@@ -197,10 +175,7 @@ def test_more_rows_that_came_too_late_than_a_batch_takes_are_dropped_one_turn_af
     data = random_input(bench.toy.spec, RNG, 6)
     frame = bench.submit(bench.frame(opened.handles, data, [1] * 6, sink, timeout=0))
     for ended in (2, 4, 6):
-        assert not bench.engine._stopping
-        bench.engine._take_in()
-        assert bench.engine.step_beside() is (ended < 6)
-        bench.engine.result_queue.flush()
+        assert bench.engine.turn() is (ended < 6)
         assert len(sink.ended) == ended
     assert {frame_id for frame_id, _ in sink.ended} == {frame.frame_id}
     bench.assert_nothing_left()
@@ -259,7 +234,7 @@ def test_a_value_that_is_not_finite_fails_its_row_and_moves_nothing() -> None:
     assert bench.open("a", "b", mode=OpenMode.RESUME).positions == [1, 0]
 
 
-def test_answers_are_told_when_the_next_batch_is_about_to_be_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_answers_are_told_before_the_next_batch_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     bench, sink = make_bench(max_rows=1), Asked()
     pool, stack, told = bench.runtime.pool, bench.runtime.stack, []
 
@@ -277,11 +252,8 @@ def test_answers_are_told_when_the_next_batch_is_about_to_be_computed(monkeypatc
     for row in range(2):
         data = random_input(bench.toy.spec, RNG, 1)
         bench.submit(bench.frame(opened.handles[row : row + 1], data, [1], sink))
-    bench.engine._take_in()
-    while bench.engine.step():
-        pass
-    assert told == [("read", 0), ("step", 0), ("read", 0), ("step", 1)]
     bench.drain()
+    assert told == [("read", 0), ("step", 0), ("read", 1), ("step", 1)]
     bench.assert_nothing_left()
 
 

@@ -39,9 +39,8 @@ def begin_two(bench: BesideBench, sink: Asked, *frames: tuple[list[int], Array])
     """Frames of single steps, each in a batch of its own, both under way."""
     for handles, data in frames:
         bench.submit(bench.frame(handles, data, [1] * len(handles), sink))
-        bench.engine._take_in()
-        bench.engine.step_beside()
-    assert len(bench.engine._in_flight) == 2
+        bench.engine.turn()
+    assert len(bench.flight) == 2
 
 
 def test_a_session_is_in_two_batches_at_a_time_one_after_the_other() -> None:
@@ -50,7 +49,7 @@ def test_a_session_is_in_two_batches_at_a_time_one_after_the_other() -> None:
     data = random_input(bench.toy.spec, RNG, 4)
     begin_two(bench, sink, (opened.handles, data[:2]), (opened.handles, data[2:]))
     bench.turn(0)
-    bench.engine.result_queue.flush()
+    bench.engine._answer()
     output = np.concatenate([answer.output for answer in sink.answers])
     for row in range(2):
         assert_near(output[row::2], bench.toy.run(data[row::2])[0])
@@ -67,7 +66,7 @@ def test_what_followed_a_launch_that_failed_is_undone_with_it(caplog: pytest.Log
     bench.transfer.lost = 1
     begin_two(bench, sink, ([a], data[1:2]), ([a, b], data[[2, 1]]))  # b is in the second one alone
     bench.turn(0)
-    bench.engine.result_queue.flush()
+    bench.engine._answer()
     assert [type(how) for how in sink.ended.values()][2:] == [EngineFailed, PredecessorFailed, EngineFailed]
     assert bench.runtime.sessions.position[bench.runtime.sessions.everyone()].tolist() == [1, 1]
     for handle in (a, b):

@@ -203,8 +203,7 @@ async def test_a_server_lives_through_streams_that_are_reset_at_once_and_its_mem
 
 async def test_more_calls_than_are_taken_in_are_refused_in_words_and_memory_stays_bounded(raw: RawDoor) -> None:
     innocent, _ = await raw.stream()
-    loop = asyncio.get_running_loop()
-    loop.remove_reader(raw.door.fileno())  # nobody takes in what comes
+    raw.rest()
     before = resident_bytes()
     async with Wire(raw.port) as wire:
         await wire.write(HELLO)
@@ -213,7 +212,7 @@ async def test_more_calls_than_are_taken_in_are_refused_in_words_and_memory_stay
         details = await refused(raw)
     assert "try again later" in details
     assert resident_bytes() - before < 512 * MIB
-    loop.add_reader(raw.door.fileno(), raw._take)
+    raw.read_on()
     await empty(raw.door, but=1)
     await ask_raw(raw, innocent)
 
@@ -231,7 +230,7 @@ async def test_a_reader_that_never_reads_is_read_no_further_than_its_limit(serve
     """Its answers wait in the server: no more than its limit, however much it asks."""
     opened = await served.open("lstm", count=8)
     streams = served.server._inference._streams
-    others = {stream._caller for stream in streams}
+    others = {stream.caller for stream in streams}
     before = resident_bytes()
     async with Wire(port_of(served)) as wire:
         await wire.write(HELLO + http2_frame(SETTINGS, 0, 0, b"\0\4\0\0\0\0"))  # a window of no bytes
@@ -242,9 +241,9 @@ async def test_a_reader_that_never_reads_is_read_no_further_than_its_limit(serve
         ]
         await wire.write(b"".join(message(1, data) for data in asked))
         async with asyncio.timeout(GUARD_SECONDS):
-            while not any(stream._caller.is_full for stream in streams):
+            while not any(stream.caller.is_full for stream in streams):
                 await served.health_of("")
-        (caller,) = {stream._caller for stream in streams} - others
+        (caller,) = {stream.caller for stream in streams} - others
         for _ in range(50):
             await served.health_of("")
             assert caller.rows <= 64 + 1
@@ -345,7 +344,7 @@ async def test_a_door_that_stops_with_frames_on_their_way_tells_the_end_of_every
             raw.door.answer_frame(call, raw.caller, b"late", 1, 10)
             await asyncio.sleep(0)
     await stopping
-    raw._take()
+    raw.take()
     assert sum(rows for _, rows, _ in raw.sent) == 32 * 20
     assert Counter(call for call, kind, _ in raw.events if kind == OVER) == Counter(call for _, call in streams)
     assert raw.door.num_calls == 0

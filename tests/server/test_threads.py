@@ -1,4 +1,4 @@
-"""On whose thread a batch runs, and that it makes no difference to what comes of it."""
+"""On whose thread a batch runs, and what goes on meanwhile."""
 
 import asyncio
 import threading
@@ -9,16 +9,15 @@ import pytest
 from served import Serve, Served
 from toys import SPECS, Array, assert_near, random_input, toy
 
-from elman_server.engine.inbox import Frames, Inbox, Job, Submission
+from elman_server.engine.inbox import Frames, Inbox, Submission
 
 SPEC = SPECS["lstm"]
 RNG = np.random.default_rng(9)
 GUARD_SECONDS = 120
-LOOP, ENGINE = threading.current_thread().name, "engine"
 
 
-def watched(served: Served, monkeypatch: pytest.MonkeyPatch, seconds: Any) -> list[str]:
-    """The threads on which batches run, in order, where a batch takes `seconds(rows, steps)` by what was measured."""
+def watched(served: Served, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The threads on which batches run, in order."""
     stack, threads = served.runtime("lstm").stack, []
     step = stack.step
 
@@ -26,7 +25,6 @@ def watched(served: Served, monkeypatch: pytest.MonkeyPatch, seconds: Any) -> li
         threads.append(threading.current_thread().name)
         return step(*args, **options)
 
-    monkeypatch.setattr(stack.plans, "seconds", seconds)
     monkeypatch.setattr(stack, "step", noted)
     return threads
 
@@ -50,47 +48,38 @@ async def check(served: Served, lengths: list[list[int]], *, at_once: bool = Tru
     assert (await stepper.end()).name == "OK"
 
 
-@pytest.mark.parametrize(("seconds", "thread"), [(0.0, LOOP), (1.0, ENGINE)])
-async def test_quick_batches_run_on_the_loop_and_long_ones_beside_it(
-    serve: Serve, monkeypatch: pytest.MonkeyPatch, seconds: float, thread: str
-) -> None:
-    served = await serve("lstm")
-    threads = watched(served, monkeypatch, lambda rows, steps: seconds)
+async def test_all_batches_run_on_the_engines_thread(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    served = await serve("lstm", max_slice=4)
+    threads = watched(served, monkeypatch)
     await check(served, [[20, 3], [5], [1, 1]], at_once=False)
     await check(served, [[20, 3], [5], [1, 1]])  # a stream that is sent on before it is answered
-    assert set(threads) == {thread}
+    assert set(threads) == {"engine"}
 
 
-async def test_batches_that_change_threads_are_answered_in_order(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_streams_at_once_are_answered_in_order(serve: Serve) -> None:
     served = await serve("lstm", max_slice=4)
-    threads = watched(served, monkeypatch, lambda rows, steps: float(rows * steps > 6))
     for seed in range(10):
         rng = np.random.default_rng(seed)
         lengths = [sorted(rng.integers(1, 9, size=size).tolist(), reverse=True) for size in (4, 1, 3, 1, 2, 1)]
         await asyncio.gather(check(served, lengths), check(served, lengths[::-1][-1:] + lengths))
-    assert set(threads) == {LOOP, ENGINE}
     await served.assert_all_released()
 
 
-async def test_short_jobs_wait_for_no_thread_and_long_ones_keep_none_waiting(serve: Serve) -> None:
-    engine = (await serve("lstm")).server.door.engine
-    name: Any = lambda: threading.current_thread().name  # noqa: E731
-    with engine._turn:
-        pass  # the turn that the model was added in is over
-    assert await engine.call(name, is_short=True) == LOOP
-    assert await engine.call(name) == ENGINE
-    together = await asyncio.gather(engine.call(name, is_short=True), engine.call(name))
-    assert together[1] == ENGINE  # the short one may go with it
-
-
-async def test_a_step_comes_to_run_however_many_long_jobs_there_are(
-    serve: Serve, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_the_loop_answers_while_a_batch_runs(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     served = await serve("lstm")
-    threads = watched(served, monkeypatch, lambda rows, steps: 0.0)
-    monkeypatch.setattr(Inbox, "has_long_jobs", True)  # whenever the loop looks, there is another one
-    await asyncio.wait_for(check(served, [[3], [1]]), GUARD_SECONDS)
-    assert set(threads) == {ENGINE}
+    stack, is_over = served.runtime("lstm").stack, threading.Event()
+    step = stack.step
+
+    def slow(*args: Any, **options: Any) -> Any:
+        assert is_over.wait(GUARD_SECONDS)
+        return step(*args, **options)
+
+    monkeypatch.setattr(stack, "step", slow)
+    stepping = asyncio.ensure_future(check(served, [[3]]))
+    for _ in range(3):
+        assert await served.health_of("lstm") == "SERVING"
+    is_over.set()
+    await stepping
 
 
 def test_frames_of_one_worker_that_stand_together_are_taken_in_together() -> None:
@@ -102,14 +91,12 @@ def test_frames_of_one_worker_that_stand_together_are_taken_in_together() -> Non
         Submission(one, frames[0]),
         Submission(one, frames[1]),
         Submission(other, frames[2]),
-        Job(jobs[0], is_short=True),
+        jobs[0],
         Submission(other, frames[3]),
     ):
         inbox.put(item)
     assert inbox
-    assert not inbox.has_long_jobs
-    inbox.put(Job(jobs[1], is_short=False))
-    assert inbox.has_long_jobs
+    inbox.put(jobs[1])
     taken = inbox.take_all()
     assert taken == [Frames(one, frames[:2]), Frames(other, frames[2:3]), jobs[0], Frames(other, frames[3:]), jobs[1]]
     assert not inbox

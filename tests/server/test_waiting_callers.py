@@ -1,7 +1,5 @@
 """Callers that wait for room: who may go on does, who may not costs nothing."""
 
-from contextlib import ExitStack
-
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,34 +14,32 @@ Change = tuple[int, int, int, bool]
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(-6, 9), st.integers(-30, 45), st.booleans()), max_size=60))
 def test_nobody_waits_who_has_room_and_nobody_goes_on_who_has_none(changes: list[Change]) -> None:
     callers, told, waits = Callers(LIMITS), list[int](), set[int]()
-    with ExitStack() as stack:
-        everyone = [stack.enter_context(callers.present(f"{i}")) for i in range(5)]
+    everyone = [callers.enter(f"{i}") for i in range(5)]
 
-        def go_on(i: int) -> None:
-            assert not everyone[i].is_full
-            told.append(i)
-            waits.remove(i)
+    def go_on(i: int) -> None:
+        assert not everyone[i].is_full
+        told.append(i)
+        waits.remove(i)
 
-        for i, rows, num_bytes, asks in changes:
-            caller = everyone[i]
-            caller.add(max(rows, -caller.rows), max(num_bytes, -caller.num_bytes))
-            if asks and caller.is_full and i not in waits:
-                waits.add(i)
-                caller.when_room(lambda i=i: go_on(i))  # type: ignore[misc]
-            assert {j for j in waits if everyone[j].is_full} == waits
-            assert len(callers.waiting) == len(waits)
+    for i, rows, num_bytes, asks in changes:
+        caller = everyone[i]
+        caller.add(max(rows, -caller.rows), max(num_bytes, -caller.num_bytes))
+        if asks and caller.is_full and i not in waits:
+            waits.add(i)
+            caller.when_room(lambda i=i: go_on(i))  # type: ignore[misc]
+        assert {j for j in waits if everyone[j].is_full} == waits
+        assert len(callers.waiting) == len(waits)
 
 
 def test_those_who_have_room_at_once_go_on_in_the_order_in_which_they_began_to_wait() -> None:
     callers, told = Callers(LIMITS), list[str]()
-    with ExitStack() as stack:
-        one, other, third = (stack.enter_context(callers.present(name)) for name in ("one", "other", "third"))
-        third.add(1, 0)
-        for caller, rows in ((one, 5), (other, 4)):
-            caller.add(rows, 0)
-        for name, caller in (("one", one), ("other", other)):
-            caller.when_room(lambda name=name: told.append(name))  # type: ignore[misc]
-        third.add(-1, 0)
+    one, other, third = (callers.enter(name) for name in ("one", "other", "third"))
+    third.add(1, 0)
+    for caller, rows in ((one, 5), (other, 4)):
+        caller.add(rows, 0)
+    for name, caller in (("one", one), ("other", other)):
+        caller.when_room(lambda name=name: told.append(name))  # type: ignore[misc]
+    third.add(-1, 0)
     assert told == ["one", "other"]
 
 
@@ -62,8 +58,8 @@ def test_room_for_one_asks_nobody_who_stays_full() -> None:
         caller.add(4000, 0)
         caller.when_room(lambda: None)
     asked.clear()
-    with callers.present("x") as extra:
-        extra.add(1, 0)
-        extra.add(-1, 0)
+    extra = callers.enter("x")
+    extra.add(1, 0)
+    extra.add(-1, 0)
     assert not asked
     assert len(callers.waiting) == len(full)

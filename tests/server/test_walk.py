@@ -5,15 +5,16 @@ moves from one file to another. Compiled loops and C++ do not show.
 """
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import NamedTuple
 
 import numpy as np
 import pytest
-from served import DOOR, Serve
+from served import DOOR, Serve, Served
 from toys import SPECS, random_input
 
 import elman_models
@@ -45,9 +46,9 @@ ENGINE = {"native": Walk(calls=198, files=38, moves=124), "plain": Walk(calls=20
 the aim is 110 calls, 22 files, 50 moves."""
 
 
-@contextmanager
-def recorded() -> Iterator[list[str]]:
-    """The files of the calls, by name below the package, while it is entered."""
+@asynccontextmanager
+async def recorded(served: Served) -> AsyncIterator[list[str]]:
+    """The files of the calls, by name below the package, of the loop's and the engine's thread while it is entered."""
     calls: list[str] = []
 
     def note(frame: FrameType, event: str, _argument: object) -> None:
@@ -56,11 +57,13 @@ def recorded() -> Iterator[list[str]]:
             path = Path(code.co_filename)
             calls.extend(str(path.relative_to(root.parent)) for root in ROOTS if path.is_relative_to(root))
 
+    await served.on_engine(partial(sys.setprofile, note))
+    await served.health_of("")  # what that left is done
     sys.setprofile(note)
-    try:
-        yield calls
-    finally:
-        sys.setprofile(None)
+    calls.clear()
+    yield calls
+    sys.setprofile(None)
+    await served.on_engine(partial(sys.setprofile, None))
 
 
 def walk_of(calls: list[str]) -> Walk:
@@ -77,7 +80,6 @@ async def test_a_step_of_one_row_takes_no_longer_a_walk_than_it_did(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     served = await serve("lstm")
-    monkeypatch.setattr(served.runtime("lstm").stack.plans, "seconds", lambda rows, steps: 0.0)  # runs on the loop
     opened, stepper = await served.open("lstm", count=1), await served.step()
     data = [random_input(SPECS["lstm"], RNG, 1)]
     for _ in range(3):
@@ -85,10 +87,11 @@ async def test_a_step_of_one_row_takes_no_longer_a_walk_than_it_did(
     walks = []
     for _ in range(5):
         await served.health_of("")  # what the step before left is done
-        with recorded() as calls:
+        async with recorded(served) as calls:
             await stepper.ask(opened.handles, data)
             await served.health_of("")
-        walks.append((walk_of(calls), walk_of([file for file in calls if is_engines(file)])))
+            walked = list(calls)
+        walks.append((walk_of(walked), walk_of([file for file in walked if is_engines(file)])))
     whole, engine = min(walks)
     door = choose(DOOR).name
     assert not whole.exceeds(WHOLE[door]), whole

@@ -5,6 +5,9 @@ from typing import Protocol
 
 import grpc
 
+from elman_server.exchange.mailbox import LoopCalls
+from elman_server.exchange.port import Port
+
 Metadata = tuple[tuple[str, str | bytes], ...]
 Received = Callable[[bytes | None], None]
 """Called with a message, or with None where there are no more: the caller has said so, or is gone."""
@@ -50,8 +53,37 @@ class Call(Protocol):
         ...
 
 
+class StreamCall(Protocol):
+    """A call's messages, on the engine's thread. At most one `receive` and one `send` are under way at a time."""
+
+    def receive(self, then: Received) -> None:
+        """Reads one more message."""
+        ...
+
+    def send(self, message: bytes, then: Sent) -> None:
+        """Writes a message."""
+        ...
+
+
+class StreamPort(Port, Protocol):
+    """Where calls are served on the engine's thread: those whose messages are frames."""
+
+    def post(self, function: Callable[[], object]) -> None:
+        """Calls a function there, soon. From any thread."""
+        ...
+
+    def hand_over(self, call: Call) -> StreamCall:
+        """From now on the call's messages travel there; of the call itself only its end is left. On the engine's
+        thread."""
+        ...
+
+
 class Transport(Protocol):
     """A gRPC server that knows no method."""
+
+    def port(self, loop_calls: LoopCalls) -> StreamPort:
+        """Its side on the engine's thread. Once."""
+        ...
 
     def add_insecure_port(self, address: str) -> int:
         """Listens at HOST:PORT or unix:PATH; the port, 0 for a path. Calls that come wait for `start`.

@@ -1,7 +1,6 @@
 """Callers: whom limits count. What each has waiting, running and unread, and when it is read no further."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from elman_server.config.server_config import Limits
 from elman_server.door.waiting import Waiting
@@ -9,7 +8,7 @@ from elman_server.errors import LimitReached
 
 
 class Caller:
-    """A principal, or a connection where there are no credentials. On the loop's thread.
+    """A principal, or a connection where there are no credentials. On the engine's thread.
 
     It is full at its own limits, and at its share of the queue: an equal part for every caller that has something
     there. So what comes faster than it can be run waits with those who send it, where it costs the server nothing.
@@ -22,11 +21,11 @@ class Caller:
         self.rows = 0
         self.num_bytes = 0
         self.streams = 0
-        """Streams and calls that count here now."""
+        """Streams that count here now."""
 
     @property
     def is_gone(self) -> bool:
-        """Whether it has no stream and no call, and nothing of what these have asked is left."""
+        """Whether it has no stream, and nothing of what it has asked is left."""
         return not (self.streams or self.rows or self.num_bytes)
 
     @property
@@ -67,11 +66,9 @@ class Caller:
 
 
 class Charge:
-    """What one call counts against its caller, until it is released."""
+    """What one call counts against its caller, until its rows have ended."""
 
     def __init__(self, caller: Caller, rows: int, num_bytes: int) -> None:
-        self.is_kept = False
-        """Whether the call is over before its rows are: who is told of their ends releases it."""
         self._caller = caller
         self._rows, self._num_bytes = rows, num_bytes
         caller.add(rows, num_bytes)
@@ -97,42 +94,34 @@ class Callers:
         """At which a caller is full."""
         self._share()
 
-    @contextmanager
-    def present(self, name: str) -> Iterator[Caller]:
-        """The caller of that name, while it has one stream or call more."""
+    def enter(self, name: str) -> Caller:
+        """The caller of that name, which has one stream more; `leave` is to follow."""
         caller = self._callers.setdefault(name, Caller(name, self))
         caller.streams += 1
-        try:
-            yield caller
-        finally:
-            caller.streams -= 1
-            if not caller.streams:
-                self.waiting.discard(caller)
-            if caller.is_gone:
-                self.forget(caller)
+        return caller
 
-    @contextmanager
-    def charged(self, name: str, rows: int, num_bytes: int) -> Iterator[Charge]:
-        """Counts what a call asks for while it runs, and if it is kept, until it is released; unlike a stream it cannot
-        be read later, so it may be refused.
+    def leave(self, caller: Caller) -> None:
+        """It has one stream less."""
+        caller.streams -= 1
+        if not caller.streams:
+            self.waiting.discard(caller)
+        if caller.is_gone:
+            self.forget(caller)
+
+    def charge(self, name: str, rows: int, num_bytes: int) -> Charge:
+        """Counts what a call asks for; unlike a stream it cannot be read later, so it may be refused.
 
         Raises:
             LimitReached: it is more than the caller may have outstanding.
         """
-        limits = self._limits
-        with self.present(name) as caller:
-            error = LimitReached.first(
-                ("max_caller_rows", limits.max_caller_rows, caller.rows, rows),
-                ("max_caller_bytes", limits.max_caller_bytes, caller.num_bytes, num_bytes),
-            )
-            if error:
-                raise error
-            charge = Charge(caller, rows, num_bytes)
-            try:
-                yield charge
-            finally:
-                if not charge.is_kept:
-                    charge.release()
+        limits, known = self._limits, self._callers.get(name)
+        error = LimitReached.first(
+            ("max_caller_rows", limits.max_caller_rows, known.rows if known else 0, rows),
+            ("max_caller_bytes", limits.max_caller_bytes, known.num_bytes if known else 0, num_bytes),
+        )
+        if error:
+            raise error
+        return Charge(self._callers.setdefault(name, Caller(name, self)), rows, num_bytes)
 
     def forget(self, caller: Caller) -> None:
         """Lets go of a caller that is gone."""

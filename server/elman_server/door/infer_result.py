@@ -10,6 +10,7 @@ from elman_models.spec import ModelSpec
 from elman_server.door.caller_limits import Charge
 from elman_server.exchange.answers import Answer
 from elman_server.exchange.frames import Frame, Want
+from elman_server.exchange.mailbox import LoopCalls
 
 F32 = NDArray[np.float32]
 
@@ -55,34 +56,36 @@ class InferResult:
 
 
 class InferCall:
-    """Waits for the rows of one frame; on the loop's thread."""
+    """Waits for the rows of one frame."""
 
-    def __init__(self, spec: ModelSpec) -> None:
+    def __init__(self, spec: ModelSpec, future: "asyncio.Future[InferResult]", loop_calls: LoopCalls) -> None:
+        """`future` gets the result, or the first error of a row."""
         self._spec = spec
+        self._loop_calls = loop_calls
         self._result: InferResult | None = None
-        self.future: asyncio.Future[InferResult] = asyncio.get_running_loop().create_future()
-        """The result, or the first error of a row."""
-        self._charge: Charge | None = None
-
-    def leave(self, charge: Charge) -> None:
-        """Nobody waits any more: what the call counts against its caller counts until its rows have ended."""
-        charge.is_kept = True
-        self._charge = charge
+        self._is_settled = False
+        self.charge: Charge | None = None
+        """What counts against its caller until its rows have ended, whether or not anybody waits for them still."""
+        self._future = future
 
     def on_result(self, frame: Frame, answer: Answer) -> None:
-        """Takes a part; the last one settles the future."""
+        """Takes a part, on the engine's thread; the last one settles the future."""
         refused = answer.frame_error is not None  # nothing of it was admitted
         frame.open_rows -= frame.open_rows if refused else answer.num_ended
-        if self._charge and not frame.open_rows:
-            self._charge.release()
+        if self.charge and not frame.open_rows:
+            self.charge.release()
         error = answer.frame_error or (answer.errors[0][1] if answer.errors else None)
-        if self.future.done():
+        if self._is_settled:
             return
         if error is not None:
-            self.future.set_exception(error)
+            self._settle(error=error)
             return
         if self._result is None:
             self._result = InferResult(frame.lengths, frame.want, frame.want_state, self._spec)
         self._result.put(answer, frame.num_rows)
         if not frame.open_rows:
-            self.future.set_result(self._result)
+            self._settle(self._result)
+
+    def _settle(self, result: InferResult | None = None, error: Exception | None = None) -> None:
+        self._is_settled = True
+        self._loop_calls.settle(self._future, result, error=error)

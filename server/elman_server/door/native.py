@@ -1,23 +1,23 @@
 """The native door: gRPC's C++ server inside this process (`elman-native`).
 
-Its threads read and write without the interpreter's lock; what has come wakes the event loop once, however much it is.
+Its threads read and write without the interpreter's lock. Calls are told on the event loop; those that are handed over
+are served on the engine's thread from then on, as far as messages go. What has come wakes either once, however much it
+is.
 """
 
 import asyncio
-import logging
 import math
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import grpc
 
 from elman_server.door.call import Call, Metadata, Received, Sent
-
-log = logging.getLogger(__name__)
-
-OPENED, RECEIVED, READ_ALL, SENT, OVER, IDLE, FRAMES = range(7)
-"""Kinds of events, as in the extension's event.h."""
+from elman_server.door.native_port import OPENED, OVER, READ_ALL, RECEIVED, SENT, NativePort
+from elman_server.exchange.isolated import isolated
+from elman_server.exchange.mailbox import LoopCalls
 
 
 class NativeCall:
@@ -37,8 +37,6 @@ class NativeCall:
         self._loop = loop
         self._is_finished = False
         self._then_received: Received | None = None
-        self._reads_on = False
-        self._then_idle: Callable[[], None] | None = None
         self._then_sent: Sent | None = None
 
     def peer(self) -> str:
@@ -56,15 +54,6 @@ class NativeCall:
             return
         self._then_received = then
         self._door.receive(self.number)
-
-    def receive_all(self, then: Received) -> None:
-        """As `receive`, for all messages that the extension hands over by themselves."""
-        self._then_received, self._reads_on = then, True
-
-    def when_idle(self, then: Callable[[], None]) -> None:
-        """Has it called once every frame is answered, and every answer written."""
-        self._then_idle = then
-        self._door.tell_idle(self.number)
 
     def send(self, message: bytes, then: Sent) -> None:
         """Writes a message."""
@@ -88,15 +77,11 @@ class NativeCall:
             self._tell_received(payload)
         elif kind == SENT:
             self._tell_sent(payload)
-        elif kind == IDLE and self._then_idle:
-            self._then_idle()
         elif kind == OVER:
             self._end()
 
     def _tell_received(self, message: bytes | None) -> None:
-        then = self._then_received
-        if not self._reads_on or message is None:
-            self._then_received = None
+        then, self._then_received = self._then_received, None
         if then:
             then(message)
 
@@ -130,13 +115,13 @@ class NativeTransport:
 
         self._loop = asyncio.get_running_loop()
         self.door = elman_native.Door(dict(options), server_instance)
-        """The extension's, for those who take frames as columns."""
-        self.on_frames: Callable[[Any], None] | None = None
-        """Called with each `elman_native.FrameBatch`."""
-        self.on_sent: Callable[[list[tuple[int, int, int]]], None] | None = None
-        """Called with what was written: (caller, rows, bytes)."""
+        """The extension's."""
         self._calls: dict[int, NativeCall] = {}
         self._on_call: Callable[[Call], None] | None = None
+
+    def port(self, loop_calls: LoopCalls) -> NativePort:
+        """See `Transport`."""
+        return NativePort(self.door)
 
     def add_insecure_port(self, address: str) -> int:
         """Listens there; the port, 0 for a path.
@@ -164,23 +149,11 @@ class NativeTransport:
             self._take_all()  # the last calls' ends
 
     def _take_all(self) -> None:
-        events, sent = self.door.take_all()
-        if sent and self.on_sent:
-            self._isolated(self.on_sent, sent)
-        for number, kind, payload in events:
-            self._isolated(self._tell, number, kind, payload)
-
-    def _isolated(self, function: Callable[..., None], *arguments: Any) -> None:
-        try:
-            function(*arguments)
-        except Exception:
-            log.exception("a bug in what follows an event of a call")
+        for number, kind, payload in self.door.take_all():
+            isolated(partial(self._tell, number, kind, payload), "what follows an event of a call")
 
     def _tell(self, number: int, kind: int, payload: Any) -> None:
-        if kind == FRAMES:
-            if self.on_frames:
-                self.on_frames(payload)
-        elif kind == OPENED:
+        if kind == OPENED:
             call = self._calls[number] = NativeCall(self.door, number, payload, self._loop)
             if self._on_call:
                 self._on_call(call)

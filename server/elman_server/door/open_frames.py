@@ -7,7 +7,7 @@ _NONE: frozenset[int] = frozenset()
 
 
 class OpenFrames:
-    """The frames of one stream that have rows to be ended. On the loop's thread."""
+    """The frames of one stream that have rows to be ended. On the engine's thread."""
 
     def __init__(self) -> None:
         self._ended: dict[Frame, frozenset[int]] = {}  # rows that have ended before the others

@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import grpc
 
 from elman_server.door.call import Call, Metadata, Received, Sent
+from elman_server.exchange.mailbox import LoopCalls, Mailbox
 
 T = TypeVar("T")
 
@@ -100,6 +102,46 @@ class PlainCall:
         return True
 
 
+class PlainStreamCall:
+    """See `StreamCall`. Its messages are read and written by the loop."""
+
+    def __init__(self, call: Call, loop_calls: LoopCalls, post: Callable[[Callable[[], object]], None]) -> None:
+        self._call = call
+        self._loop_calls = loop_calls
+        self._post = post
+
+    def receive(self, then: Received) -> None:
+        """Reads one more message."""
+        self._loop_calls.put(partial(self._call.receive, lambda message: self._post(partial(then, message))))
+
+    def send(self, message: bytes, then: Sent) -> None:
+        """Writes a message."""
+        self._loop_calls.put(
+            partial(self._call.send, message, lambda may_follow: self._post(partial(then, may_follow)))
+        )
+
+
+class PlainPort:
+    """See `StreamPort`."""
+
+    def __init__(self, loop_calls: LoopCalls) -> None:
+        self._loop_calls = loop_calls
+        self._mailbox = Mailbox()
+        self.post = self._mailbox.post
+
+    def filenos(self) -> tuple[int, ...]:
+        """See `Port`."""
+        return (self._mailbox.fileno(),)
+
+    def take(self) -> None:
+        """See `Port`."""
+        self._mailbox.call_all()
+
+    def hand_over(self, call: Call) -> PlainStreamCall:
+        """See `StreamPort`."""
+        return PlainStreamCall(call, self._loop_calls, self.post)
+
+
 class PlainTransport(grpc.GenericRpcHandler):
     """See `Transport`. On the running event loop."""
 
@@ -107,6 +149,10 @@ class PlainTransport(grpc.GenericRpcHandler):
         """`options`: gRPC's channel arguments."""
         self._server = grpc.aio.server(handlers=[self], options=tuple(options))
         self._on_call: Callable[[Call], None] | None = None
+
+    def port(self, loop_calls: LoopCalls) -> PlainPort:
+        """See `Transport`."""
+        return PlainPort(loop_calls)
 
     def add_insecure_port(self, address: str) -> int:
         """Listens there; the port, 0 for a path.

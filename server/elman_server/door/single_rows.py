@@ -25,7 +25,7 @@ from elman_server.door.merged_frames import (
     tensor_bytes,
     want_of,
 )
-from elman_server.door.native import NativeCall, NativeTransport
+from elman_server.door.native_port import NativePort, NativeStreamCall
 from elman_server.engine.engine import Engine
 from elman_server.engine.worker import Worker
 from elman_server.errors import LimitReached, ServiceError
@@ -56,12 +56,12 @@ class Stream(Protocol):
 
 
 class SingleRows:
-    """Between the native door's columns and the engine; on the event loop's thread."""
+    """Between the native door's columns and the engine; on the engine's thread."""
 
     def __init__(
-        self, transport: NativeTransport, engine: Engine, catalogue: Catalogue, metrics: Metrics, callers: Callers
+        self, port: NativePort, engine: Engine, catalogue: Catalogue, metrics: Metrics, callers: Callers
     ) -> None:
-        self._door = transport.door
+        self._door = port.door
         self._engine = engine
         self._catalogue = catalogue
         self._metrics = metrics
@@ -73,10 +73,10 @@ class SingleRows:
         self.draining = False
         """Whether what comes is refused, stream by stream."""
         callers.on_gone = self._forget
-        transport.on_frames = self._take
-        transport.on_sent = self._sent
+        port.on_frames = self._take
+        port.on_sent = self._sent
 
-    def join(self, call: NativeCall, stream: Stream, caller: Caller) -> None:
+    def join(self, call: NativeStreamCall, stream: Stream, caller: Caller) -> None:
         """From now on the call's frames come this way; what is no frame of one row goes to the stream by itself."""
         number = self._numbers.get(caller)
         if number is None:
@@ -85,7 +85,7 @@ class SingleRows:
         self._streams[call.number] = stream
         self._door.begin_frames(call.number, number)
 
-    def leave(self, call: NativeCall, caller: Caller) -> None:
+    def leave(self, call: NativeStreamCall, caller: Caller) -> None:
         """The stream is over: what it asked for and has not begun is dropped."""
         if self._streams.pop(call.number, None) is None:
             return

@@ -1,13 +1,13 @@
-"""A bidirectional stream: what is common to those of all surfaces. On the loop's thread."""
+"""A bidirectional stream: what is common to those of all surfaces. On the engine's thread."""
 
-import asyncio
 from abc import ABC, abstractmethod
 from collections import deque
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from elman_server.door.call import Call
+from elman_server.door.call import StreamCall
 from elman_server.door.caller_limits import Caller
-from elman_server.errors import Draining
+from elman_server.errors import Draining, EngineFailed
 
 Item = TypeVar("Item")
 """What is to be sent, before it is a message."""
@@ -17,17 +17,24 @@ class Stream(ABC, Generic[Item]):
     """Reads on while its caller has room, and sends one message after the other, each by a callback: so what has come
     together is read together, and what is answered together is sent together."""
 
-    def __init__(self, call: Call, caller: Caller) -> None:
+    def __init__(self, call: StreamCall, caller: Caller) -> None:
+        self.caller = caller
+        """Whom it counts against."""
+        self.on_end: Callable[[Exception | None], None] | None = None
+        """Called once: half-closed by the caller and answered; or why it ends: Draining once all that was admitted is
+        answered, DecodeError for a message that does not parse, or a bug."""
+        self.draining = False
+        """Set by `end`: what comes is refused."""
         self._call = call
-        self._caller = caller
         self._outbox: deque[Item] = deque()
         self._sending: Item | None = None
         self._is_sending = False
         self._read_all = False
         self._gone = False
-        self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.draining = False
-        """Set by `end`: what comes is refused."""
+
+    @abstractmethod
+    def fail(self, error: EngineFailed) -> None:
+        """Ends all that is open with that error: the engine answers no more."""
 
     @abstractmethod
     def _accept(self, data: bytes) -> None:
@@ -49,26 +56,19 @@ class Stream(ABC, Generic[Item]):
     def _let_go(self) -> None:
         """The stream is over: drops what has not begun."""
 
-    async def run(self, greeting: bytes | None = None) -> None:
-        """Serves the stream to its end: half-closed by the caller and answered, cancelled, or ended by `end`.
-
-        Raises:
-            Draining: ended by `end`; all that was admitted is answered.
-            DecodeError: a message that does not parse.
-        """
+    def begin(self, greeting: bytes | None = None) -> None:
+        """Begins to read, and sends a first message."""
         if greeting is not None:
             self._is_sending = True
             self._call.send(greeting, self._has_sent)
         self._read_on()
-        try:
-            await self._ended
-        finally:
-            self._gone = True
-            self._let_go()
-            while self._outbox:
-                self._sent(self._outbox.popleft())
-        if not self._read_all:
-            raise Draining("the server is stopping; reconnect")
+
+    def leave(self) -> None:
+        """It is over: what has not begun is dropped, and nothing more is sent."""
+        self._gone = True
+        self._let_go()
+        while self._outbox:
+            self._sent(self._outbox.popleft())
 
     def end(self) -> None:
         """Refuses what comes from now on, and ends once everything is answered."""
@@ -86,8 +86,8 @@ class Stream(ABC, Generic[Item]):
     def _read_on(self) -> None:
         if self._gone:
             return
-        if self._caller.is_full:
-            self._caller.when_room(self._read_on)
+        if self.caller.is_full:
+            self.caller.when_room(self._read_on)
             return
         try:
             self._call.receive(self._received)
@@ -131,9 +131,13 @@ class Stream(ABC, Generic[Item]):
 
     def _end_if_done(self) -> None:
         is_busy = self._has_open() or self._outbox or self._is_sending
-        if (self._read_all or self.draining) and not (is_busy or self._ended.done()):
-            self._ended.set_result(None)
+        if (self._read_all or self.draining) and not is_busy:
+            self._end(None if self._read_all else Draining("the server is stopping; reconnect"))
 
     def _fail(self, error: Exception) -> None:
-        if not self._ended.done():
-            self._ended.set_exception(error)
+        self._end(error)
+
+    def _end(self, error: Exception | None) -> None:
+        on_end, self.on_end = self.on_end, None
+        if on_end:
+            on_end(error)

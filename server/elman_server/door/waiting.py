@@ -1,4 +1,4 @@
-"""Waiting: the callers that wait for room, and which of them have it now; on the loop's thread."""
+"""Waiting: the callers that wait for room, and which of them have it now; on the engine's thread."""
 
 from heapq import heappop, heappush
 from itertools import count

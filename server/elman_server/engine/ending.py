@@ -2,14 +2,15 @@
 
 import asyncio
 import logging
-import threading
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from elman_server.errors import EngineFailed
 from elman_server.exchange.isolated import isolated
+from elman_server.exchange.mailbox import LoopCalls
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 FAILED = (
@@ -26,8 +27,7 @@ class Ending:
         self.failure: EngineFailed | None = None
         """Why it serves no more, once it has ended."""
         self.listeners: list[Callable[[EngineFailed], None]] = []
-        """Called on the loop's thread when it ends; filled before it starts."""
-        self._lock = threading.Lock()
+        """Called on the engine's thread when it ends; filled before it starts."""
         self._calls: set[asyncio.Future[Any]] = set()  # on the loop
 
     def check(self) -> None:
@@ -35,24 +35,27 @@ class Ending:
         if self.failure is not None:
             raise EngineFailed(self.failure.message)
 
-    def expect(self, future: "asyncio.Future[Any]") -> None:
-        """Has a future told that is not done by then."""
+    def expect(self, future: "asyncio.Future[T]") -> "asyncio.Future[T]":
+        """Has a future told that is not done by then; the same future. On the loop's thread."""
         self._calls.add(future)
         future.add_done_callback(self._calls.discard)
+        return future
 
     def begin(self, error: Exception) -> bool:
-        """Whether it ends here, for that bug; not where it has ended before. From any thread."""
-        with self._lock:
-            if self.failure is not None:
-                return False
-            self.failure = EngineFailed(FAILED)
+        """Whether it ends here, for that bug; not where it has ended before. On the engine's thread."""
+        if self.failure is not None:
+            return False
+        self.failure = EngineFailed(FAILED)
         log.critical("a bug in the engine's own steps: it ends, and answers all that is open", exc_info=error)
         return True
 
-    def tell(self) -> None:
-        """Tells everybody. On the loop's thread."""
+    def tell(self, loop_calls: LoopCalls) -> None:
+        """Tells everybody. On the engine's thread."""
+        for listener in self.listeners:
+            isolated(partial(listener, EngineFailed(FAILED)), "what follows the engine's end")
+        loop_calls.put(self._fail_calls)
+
+    def _fail_calls(self) -> None:
         for future in list(self._calls):
             if not future.done():
                 future.set_exception(EngineFailed(FAILED))
-        for listener in self.listeners:
-            isolated(partial(listener, EngineFailed(FAILED)), "what follows the engine's end")

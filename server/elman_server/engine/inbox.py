@@ -1,11 +1,17 @@
 """The inbox: what is handed to the engine, in the order in which it came."""
 
+import select
 from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
 from elman_server.engine.worker import Worker
 from elman_server.exchange.frames import Frame
+from elman_server.exchange.mailbox import Wakener
+from elman_server.exchange.port import Port
+
+Job = Callable[[], None]
+"""Something to be done between two batches."""
 
 
 class Submission(NamedTuple):
@@ -13,14 +19,6 @@ class Submission(NamedTuple):
 
     worker: Worker
     frame: Frame
-
-
-class Job(NamedTuple):
-    """Something to be done between two batches."""
-
-    function: Callable[[], None]
-    is_short: bool
-    """Whether it may be done on the event loop's thread."""
 
 
 class Frames(NamedTuple):
@@ -31,37 +29,45 @@ class Frames(NamedTuple):
 
 
 class Inbox:
-    """Filled from any thread; emptied by the engine's."""
+    """Filled from any thread; emptied by the engine's, which waits for it and for its port."""
 
     def __init__(self) -> None:
         self._items: deque[Submission | Job] = deque()
-        self._long_jobs: deque[None] = deque()  # one for each that is there: counted so, no thread needs a lock
+        self._wakener = Wakener()
+        self._poll = select.poll()
+        self._poll.register(self._wakener, select.POLLIN)
 
     def __bool__(self) -> bool:
         return bool(self._items)
 
+    def listen_to(self, port: Port) -> None:
+        """Has `wait` end for what comes there, too."""
+        for file in port.filenos():
+            self._poll.register(file, select.POLLIN)
+
     def put(self, item: Submission | Job) -> None:
         """Hands something over."""
-        if isinstance(item, Job) and not item.is_short:
-            self._long_jobs.append(None)  # before it is there to be taken
         self._items.append(item)
+        self._wakener.wake()
 
-    @property
-    def has_long_jobs(self) -> bool:
-        """Whether there is what the event loop is not to wait for."""
-        return bool(self._long_jobs)
+    def wake(self) -> None:
+        """Ends a wait."""
+        self._wakener.wake()
 
-    def take_all(self) -> list[Frames | Callable[[], None]]:
+    def wait(self, seconds: float) -> None:
+        """Until something has come, or somebody wakes it; so long at most."""
+        self._poll.poll(seconds * 1e3)
+        self._wakener.rest()
+
+    def take_all(self) -> list[Frames | Job]:
         """All that is there; frames for one worker that stand together are one."""
-        taken: list[Frames | Callable[[], None]] = []
+        taken: list[Frames | Job] = []
         latest: Frames | None = None
         for _ in range(len(self._items)):
             item = self._items.popleft()
-            if isinstance(item, Job):
+            if not isinstance(item, Submission):
                 latest = None
-                if not item.is_short:
-                    self._long_jobs.pop()
-                taken.append(item.function)
+                taken.append(item)
             elif latest and latest.worker is item.worker:
                 latest.frames.append(item.frame)
             else:

@@ -1,6 +1,5 @@
 """JIT warm-up: one row of the smallest model through all rooms, so that no caller waits for anything to be compiled."""
 
-import asyncio
 import logging
 import math
 
@@ -35,8 +34,7 @@ def warm_up_jit() -> None:
     stack = Stack(SPEC, {f"rnn.{name}": p.detach() for name, p in rnn.named_parameters()}, torch.device("cpu"))
     limits = Limits(max_sessions=1, max_infer_rows=1, max_queue_rows=2, replay_bytes=1 << 12)
     runtime = Runtime(stack, 1, HandleKey(), limits, Tombstones(1), Metrics().of(SPEC.name, SPEC.version))
-    loop = asyncio.new_event_loop()  # nothing runs on it
-    worker = Worker(runtime, ResultQueue(loop, _raise))
+    worker = Worker(runtime, ResultQueue())
     slots = runtime.sessions.take(1, 0.0)
     runtime.sessions.own(slots, "", [""])
     handles = runtime.sessions.attach(slots, 0.0)
@@ -47,17 +45,10 @@ def warm_up_jit() -> None:
         assert batch is not None  # one row was admitted
         runtime.metrics.session_lifetime.observe_all(np.zeros(1))
         launch = Launch(worker, batch, Clock())
-        launch.read()
-        launch.begin()
-        launch.land()
+        launch.run()
         assert launch.result is not None
         launch.commit(launch.result)
         launch.clean_up()
-    loop.close()
-
-
-def _raise(bug: Exception) -> None:
-    raise bug
 
 
 class _Nobody:

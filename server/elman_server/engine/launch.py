@@ -1,7 +1,6 @@
 """A launch: one batch on its way through the model, from the states it reads to those it writes."""
 
 import logging
-import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -33,7 +32,7 @@ class Result(NamedTuple):
 
 
 class Launch:
-    """Reads, begins and lands once; an asynchronous device computes between the last two."""
+    """Begins and lands once; an asynchronous device computes in between."""
 
     def __init__(self, worker: Worker, batch: Batch, clock: Clock) -> None:
         """On the engine's thread."""
@@ -48,36 +47,22 @@ class Launch:
         if batch.begins_longer:
             lengths = chunks["length"][batch.numbers]
             self._longer = np.flatnonzero((batch.starts == 0) & (batch.takes < lengths)).tolist()
-        self._read: State | None = None  # what it begins from
         self._before: State | None = None  # what was overwritten
         self._began = 0.0
         self._land: Callable[[], Result] | None = None
         self._committed: Committed | None = None
 
-    @property
-    def is_asynchronous(self) -> bool:
-        """Whether its device computes by itself."""
-        return self.worker.runtime.transfer.is_asynchronous
-
-    @property
-    def expected_seconds(self) -> float:
-        """By what was measured at warm-up; infinity where nothing was, and on a device that computes by itself."""
-        plans, batch = self.worker.runtime.stack.plans, self.batch
-        return math.inf if self.is_asynchronous else plans.seconds(len(batch.numbers), len(batch.sizes))
-
-    def read(self) -> None:
-        """Reads the states that it begins from. A failure, here and in `begin`, is kept for `land`."""
-        try:
-            self._began = self._clock.now()
-            self._read = self.worker.runtime.pool.read(self.batch.slots)
-        except Exception as error:  # noqa: BLE001 - backends raise what they like
-            self._fail(error)
+    def run(self) -> None:
+        """Begins and lands."""
+        self.begin()
+        self.land()
 
     def begin(self) -> None:
-        """Hands the batch to the device."""
+        """Reads the states that it begins from, and hands the batch to the device. A failure is kept for `land`."""
         try:
-            self._land = None if self._read is None else self._begin(self._read)
-        except Exception as error:  # noqa: BLE001
+            self._began = self._clock.now()
+            self._land = self._begin(self.worker.runtime.pool.read(self.batch.slots))
+        except Exception as error:  # noqa: BLE001 - backends raise what they like
             self._fail(error)
 
     def land(self) -> None:

@@ -1,14 +1,16 @@
-"""Batches in flight beside the engine's thread, so that its bookkeeping overlaps with computing: for devices that
-compute by themselves."""
+"""The overlapped engine: its bookkeeping goes on while a device computes by itself."""
 
+import asyncio
 import queue
 import threading
 from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
+from elman_server.engine.engine import Engine
 from elman_server.engine.launch import Launch
 from elman_server.engine.worker import Worker
+from elman_server.exchange.clock import Clock
 
 MAX_LAUNCHES = 2
 """One that runs and one that is ready when it ends."""
@@ -16,7 +18,51 @@ MIN_ROWS = 32
 """Fewer gather until the one that runs has landed."""
 
 
-class _Flying(NamedTuple):
+class OverlappedEngine(Engine):
+    """For devices that compute by themselves, as CUDA does: the next batch is begun before the last one has landed."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, clock: Clock) -> None:
+        super().__init__(loop, clock)
+        self._in_flight = InFlightBatches(completed=self._inbox.wake)
+
+    def turn(self) -> bool:
+        """Commits what has landed, and begins one batch more; whether there may be more to do at once."""
+        self._take_in()
+        landed = self._in_flight.completed()
+        if landed:
+            self._commit(landed)
+            landed.clean_up()
+        launch = self._schedule()
+        if launch:
+            self._in_flight.begin(launch)
+        self._answer()  # while the device computes
+        self._do_periodic_jobs()
+        # Where nothing is under way and work is left, all that came up was late: there may be more.
+        return bool(landed or launch or self._inbox) or (self._has_work and not self._in_flight)
+
+    def _main(self) -> None:
+        self._in_flight.start()
+        super()._main()
+        self._in_flight.stop()
+
+    def _next_worker(self) -> Worker | None:
+        # None, too, where the next one is better begun later.
+        worker = super()._next_worker()
+        if worker is None or self._may_begin(worker):
+            return worker
+        self._workers.rotate(1)  # it is the next one still
+        return None
+
+    def _may_begin(self, worker: Worker) -> bool:
+        # What waits for a session's chunks to end, a look at its state say, is served before later chunks begin.
+        waits = bool(worker.runtime.after) and self._in_flight.last_of(worker) is not None
+        return not waits and self._in_flight.has_room(worker.runtime.scheduler.num_ready)
+
+    def _followers(self, launch: Launch) -> list[Launch]:
+        return self._in_flight.withdraw(launch.worker)
+
+
+class _InFlight(NamedTuple):
     launch: Launch
     completed: threading.Event
 
@@ -28,8 +74,8 @@ class InFlightBatches:
         """`completed` is called on the computing thread whenever one has."""
         self.min_rows = MIN_ROWS
         self._landed = completed
-        self._under_way: deque[_Flying] = deque()
-        self._ready: queue.SimpleQueue[_Flying | None] = queue.SimpleQueue()
+        self._under_way: deque[_InFlight] = deque()
+        self._ready: queue.SimpleQueue[_InFlight | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._main, name="computing", daemon=True)
 
     def __len__(self) -> int:
@@ -56,15 +102,14 @@ class InFlightBatches:
 
     def last_of(self, worker: Worker) -> Launch | None:
         """The latest launch of a worker, if one is under way."""
-        return next((flying.launch for flying in reversed(self._under_way) if flying.launch.worker is worker), None)
+        return next((one.launch for one in reversed(self._under_way) if one.launch.worker is worker), None)
 
     def begin(self, launch: Launch) -> None:
         """Begins a launch and hands it over."""
-        launch.read()
         launch.begin()
-        flying = _Flying(launch, threading.Event())
-        self._under_way.append(flying)
-        self._ready.put(flying)
+        in_flight = _InFlight(launch, threading.Event())
+        self._under_way.append(in_flight)
+        self._ready.put(in_flight)
 
     def completed(self) -> Launch | None:
         """The oldest launch, if it has landed, and is so no longer under way."""
@@ -74,20 +119,20 @@ class InFlightBatches:
 
     def withdraw(self, worker: Worker) -> list[Launch]:
         """The launches of a worker that are under way, landed and taken out."""
-        recalled = [flying for flying in self._under_way if flying.launch.worker is worker]
-        for flying in recalled:
-            flying.completed.wait()
-            self._under_way.remove(flying)
-        return [flying.launch for flying in recalled]
+        recalled = [one for one in self._under_way if one.launch.worker is worker]
+        for one in recalled:
+            one.completed.wait()
+            self._under_way.remove(one)
+        return [one.launch for one in recalled]
 
     def compute(self) -> bool:
         """Waits for the next launch to land, once there is one; False once it was stopped. On the computing thread."""
-        flying = self._ready.get()
-        if flying:
-            flying.launch.land()
-            flying.completed.set()
+        in_flight = self._ready.get()
+        if in_flight:
+            in_flight.launch.land()
+            in_flight.completed.set()
             self._landed()
-        return flying is not None
+        return in_flight is not None
 
     def _main(self) -> None:
         while self.compute():

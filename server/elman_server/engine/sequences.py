@@ -20,7 +20,7 @@ Key = tuple[str, str]
 
 
 class Sequences:
-    """Takes inferences on the loop's thread, and admits them on the engine's.
+    """On the engine's thread: takes inferences as they come, and admits those of a turn together.
 
     The session is looked up when the engine takes the request in, so nothing of it is kept here; only requests that
     wait for a sequence's earlier life to end are.
@@ -29,20 +29,21 @@ class Sequences:
     def __init__(self, engine: Engine, targets: Targets) -> None:
         self._engine = engine
         self._targets = targets
-        self._arrived: deque[Inference] = deque()
+        self._arrived: list[Inference] = []
         self._posted = False
         self._waiting: dict[Key, deque[Inference]] = {}
 
     def submit(self, inference: Inference) -> None:
-        """Hands an inference over, from the loop's thread. It is answered through its frame's asker."""
+        """Takes an inference. It is answered through its frame's sink."""
         self._arrived.append(inference)
         if not self._posted:
             self._posted = True
-            self._engine.soon(self._take_in)
+            self._engine.post(self._take_in)
 
     def _take_in(self) -> None:
-        self._posted = False  # before the deque is emptied: what is appended from now on may be posted once more
-        self._admit([self._arrived.popleft() for _ in range(len(self._arrived))])
+        self._posted = False
+        arrived, self._arrived = self._arrived, []
+        self._admit(arrived)
 
     def _admit(self, inferences: list[Inference]) -> None:
         # Plain steps that stand together are admitted together.

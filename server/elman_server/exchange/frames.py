@@ -16,7 +16,7 @@ U64 = NDArray[np.uint64]
 
 
 class ResultSink(Protocol):
-    """Who waits for a frame's answers. Called on the event loop's thread only."""
+    """Who waits for a frame's answers. Called on the engine's thread only."""
 
     def on_result(self, frame: "Frame", answer: Answer) -> None:
         """Takes one answer: at most one per frame and engine step, and one before for rows that are refused as they
@@ -55,7 +55,7 @@ class Frame:
     arrived: float
     """Seconds on the engine's clock."""
     open_rows: int = 0
-    """Rows not ended yet; counted by the asker, on the loop's thread."""
+    """Rows not ended yet; counted by the asker, on the engine's thread."""
     model: int = -1
     """The number of its model version; set when it is taken in."""
     slots: I64 | None = None

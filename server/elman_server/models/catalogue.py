@@ -200,7 +200,7 @@ class Catalogue:
             try:
                 self._remove(runtime)
             finally:
-                self._engine.result_queue.settle(left)
+                self._engine.loop_calls.settle(left)
 
         def end_all() -> None:
             drain = partial(self._end, runtime, "drained")

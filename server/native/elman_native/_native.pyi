@@ -62,10 +62,21 @@ class Door:
         """Callers that were added and not removed."""
 
     def fileno(self) -> int:
-        """Readable while there is something to take."""
+        """Readable while there is something for `take_all`."""
 
-    def take_all(self) -> tuple[list[Event], list[Sent]]:
-        """What has happened since it was last asked, in order."""
+    def take_all(self) -> list[Event]:
+        """What has happened since it was last asked, in order: to calls that were not handed over, and all calls'
+        ends."""
+
+    def streams_fileno(self) -> int:
+        """Readable while there is something for `take_streams`."""
+
+    def take_streams(self) -> tuple[list[Event], list[Sent]]:
+        """What has happened since it was last asked, in order, to the calls that were handed over; and what was
+        written. On another thread than `take_all`, if you like."""
+
+    def hand_over(self, call: int) -> bool:
+        """From now on the call's events are those of `take_streams`; False if it is over."""
 
     def receive(self, call: int) -> None:
         """Reads one message."""

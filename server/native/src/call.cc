@@ -18,7 +18,7 @@ double SecondsSinceEpoch(std::chrono::system_clock::time_point time) {
 }  // namespace
 
 Call::Call(uint64_t number, grpc::GenericCallbackServerContext* context, Door* door)
-    : number_(number), context_(context), door_(door) {}
+    : number_(number), context_(context), door_(door), events_(&door->events()) {}
 
 void Call::Open() {
   auto opening = std::make_unique<Opening>();
@@ -35,6 +35,8 @@ void Call::Open() {
 void Call::Refuse() {
   End({{grpc::StatusCode::RESOURCE_EXHAUSTED, "more calls come than the server takes in; try again later"}, {}, {}});
 }
+
+void Call::HandOver() { events_ = &door_->stream_events(); }
 
 void Call::Receive() {
   std::lock_guard<std::mutex> lock(mutex_);
@@ -54,7 +56,7 @@ void Call::BeginFrames(std::shared_ptr<Caller> caller) {
 
 void Call::ReadOn() {
   const auto self = shared_from_this();
-  if (!caller_->PauseIfFull(self) && !door_->events().PauseIfFull(self)) Receive();
+  if (!caller_->PauseIfFull(self) && !events_.load()->PauseIfFull(self)) Receive();
 }
 
 void Call::Send(grpc::ByteBuffer message) {
@@ -97,14 +99,14 @@ void Call::OnReadDone(bool ok) {
     reads_on = caller_ != nullptr;
   }
   if (!ok) {
-    door_->events().Push({number_, EventKind::kReadAll});
+    events_.load()->Push({number_, EventKind::kReadAll});
     return;
   }
   if (reads_on) caller_->Count();  // before Python can have taken it in
   if (!reads_on || !PushIfSingleRow(&message)) {
     Event event{number_, EventKind::kReceived};
     event.message = std::move(message);
-    door_->events().Push(std::move(event));
+    events_.load()->Push(std::move(event));
   }
   if (reads_on) ReadOn();
 }
@@ -140,7 +142,9 @@ void Call::OnDone() {
     DropUnwritten();
   }
   door_->calls().Remove(number_);
+  EventQueue* const events = events_;
   if (is_told) door_->events().Push({number_, EventKind::kOver, is_ours});
+  if (events != &door_->events()) events->Push({number_, EventKind::kOver, is_ours});
 }
 
 void Call::Put(Outgoing outgoing) {
@@ -187,15 +191,15 @@ void Call::Finish(Ending ending) {
 void Call::TellIfIdle() {
   if (!tells_idle_ || !IsIdle()) return;
   tells_idle_ = false;
-  door_->events().Push({number_, EventKind::kIdle});
+  events_.load()->Push({number_, EventKind::kIdle});
 }
 
 void Call::Settle(const Outgoing& outgoing, bool ok) {
   if (outgoing.is_told) {
-    door_->events().Push({number_, EventKind::kSent, ok});
+    events_.load()->Push({number_, EventKind::kSent, ok});
   } else if (caller_) {
     door_->callers().AddSent(caller_->number(), outgoing.num_rows, outgoing.num_bytes);
-    if (caller_->IsFull()) door_->events().Wake();  // it may have room now
+    if (caller_->IsFull()) door_->stream_events().Wake();  // it may have room now
   }
 }
 
@@ -209,7 +213,7 @@ bool Call::PushIfSingleRow(grpc::ByteBuffer* message) {
     std::lock_guard<std::mutex> lock(mutex_);
     ++num_open_;
   }
-  door_->events().PushFrame(number_, caller_->number(), row, std::move(slice));
+  door_->stream_events().PushFrame(number_, caller_->number(), row, std::move(slice));
   return true;
 }
 

@@ -5,6 +5,7 @@
 #include <grpcpp/support/byte_buffer.h>
 #include <grpcpp/support/server_callback.h>
 
+#include <atomic>
 #include <cstdint>
 #include <deque>
 #include <memory>
@@ -47,6 +48,8 @@ class Call final : public grpc::ServerGenericBidiReactor, public std::enable_sha
   void Open();
   // Ends it without telling that it ever was: more has come than is taken.
   void Refuse();
+  // From now on its events are `Door::stream_events`.
+  void HandOver();
   // Reads one message, if none is being read: kReceived or kReadAll follows.
   void Receive();
   // From now on messages are read as they come: frames of one row into the queue's batch, others as kReceived.
@@ -85,6 +88,7 @@ class Call final : public grpc::ServerGenericBidiReactor, public std::enable_sha
   const uint64_t number_;
   grpc::GenericCallbackServerContext* const context_;  // gRPC's, until OnDone
   Door* const door_;
+  std::atomic<EventQueue*> events_;  // where its events go
 
   std::mutex mutex_;
   grpc::ByteBuffer incoming_;

@@ -29,7 +29,10 @@ class Door final : public grpc::CallbackGenericService {
   // Takes no more calls, and cancels those that have not ended by then. Blocks until all are over.
   void Stop(double grace_seconds);
 
+  // Of calls that were not handed over, and the ends of all.
   EventQueue& events() { return events_; }
+  // Of calls that were: Python takes them on a thread of their own.
+  EventQueue& stream_events() { return stream_events_; }
   CallTable& calls() { return calls_; }
   CallerTable& callers() { return callers_; }
   const std::string& server_instance() const { return server_instance_; }
@@ -41,6 +44,7 @@ class Door final : public grpc::CallbackGenericService {
   const std::string server_instance_;
   std::vector<std::string> addresses_;
   EventQueue events_;
+  EventQueue stream_events_;
   CallTable calls_;
   CallerTable callers_;
   std::mutex stop_mutex_;

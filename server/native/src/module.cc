@@ -123,8 +123,8 @@ py::object Payload(Event& event) {
   }
 }
 
-py::tuple TakeAll(Door& door) {
-  auto taken = door.events().TakeAll();
+py::list TakeFrom(EventQueue* queue) {
+  auto taken = queue->TakeAll();
   {
     py::gil_scoped_release released;
     for (const auto& call : taken.paused) call->ReadOn();
@@ -134,6 +134,11 @@ py::tuple TakeAll(Door& door) {
     Event& event = taken.events[i];
     events[i] = py::make_tuple(event.call, static_cast<int>(event.kind), Payload(event));
   }
+  return events;
+}
+
+py::tuple TakeStreams(Door& door) {
+  const py::list events = TakeFrom(&door.stream_events());
   py::list sent;
   for (const auto& one : door.callers().TakeSent()) {
     sent.append(py::make_tuple(one.caller, one.num_rows, one.num_bytes));
@@ -142,6 +147,12 @@ py::tuple TakeAll(Door& door) {
 }
 
 // ---- calls
+
+bool HandOver(Door& door, uint64_t number) {
+  const auto call = door.calls().Find(number);
+  if (call) call->HandOver();
+  return call != nullptr;
+}
 
 void Receive(Door& door, uint64_t number) {
   if (const auto call = door.calls().Find(number)) call->Receive();
@@ -164,7 +175,7 @@ void AnswerFrame(Door& door, uint64_t number, int64_t caller, const py::bytes& m
     call->Answer({BufferOf(message), false, num_rows, num_bytes});
   } else {
     door.callers().AddSent(caller, num_rows, num_bytes);
-    door.events().Wake();  // no event of the call's follows
+    door.stream_events().Wake();  // no event of the call's follows
   }
 }
 
@@ -265,7 +276,7 @@ void SetRoom(Door& door, int64_t number, int64_t room, int64_t num_taken) {
     if (const auto call = paused.lock()) call->ReadOn();
   }
   // What was written before it was full woke nobody, and is perhaps what makes room.
-  if (room <= 0) door.events().Wake();
+  if (room <= 0) door.stream_events().Wake();
 }
 
 }  // namespace
@@ -289,7 +300,10 @@ PYBIND11_MODULE(_native, module) {
       .def_property_readonly("num_calls", [](Door& door) { return door.calls().size(); })
       .def_property_readonly("num_callers", [](Door& door) { return door.callers().size(); })
       .def("fileno", [](Door& door) { return door.events().fd(); })
-      .def("take_all", &elman::TakeAll)
+      .def("take_all", [](Door& door) { return elman::TakeFrom(&door.events()); })
+      .def("streams_fileno", [](Door& door) { return door.stream_events().fd(); })
+      .def("take_streams", &elman::TakeStreams)
+      .def("hand_over", &elman::HandOver, py::arg("call"))
       .def("receive", &elman::Receive, py::arg("call"))
       .def("send", &elman::Send, py::arg("call"), py::arg("message"))
       .def("finish", &elman::Finish, py::arg("call"), py::arg("code"), py::arg("details"), py::arg("trailing"),

@@ -1,11 +1,15 @@
 """Room 2, door: a message becomes a domain request; a domain error becomes a status; nothing else."""
 
+import asyncio
 import math
+from functools import partial
 
 import numpy as np
 
 from elman.v1 import inference_pb2, inference_pb2_grpc
-from elman_server.door.caller_limits import Callers
+from elman_models.state import State
+from elman_server.door.call import StreamCall, StreamPort
+from elman_server.door.caller_limits import Caller
 from elman_server.door.context import Context
 from elman_server.door.door import Door, abort, unary
 from elman_server.door.elman_v1.read import (
@@ -21,9 +25,11 @@ from elman_server.door.elman_v1.step_stream import StepStream
 from elman_server.door.elman_v1.write import write_tensors
 from elman_server.door.infer_result import InferCall, InferResult
 from elman_server.door.single_rows import SingleRows
+from elman_server.door.streams import Streams
 from elman_server.engine.engine import Engine
 from elman_server.engine.worker import Worker
-from elman_server.errors import Draining, EngineFailed, InvalidInput, ServiceError
+from elman_server.errors import Draining, EngineFailed, InvalidInput, LimitReached, ServiceError
+from elman_server.exchange.answers import refusal
 from elman_server.exchange.frames import Frame, FramePart
 from elman_server.models.catalogue import Catalogue
 
@@ -31,14 +37,14 @@ from elman_server.models.catalogue import Catalogue
 class InferenceService(inference_pb2_grpc.InferenceServicer):
     """`elman.v1.Inference`."""
 
-    def __init__(self, door: Door, single_rows: SingleRows | None = None) -> None:
+    def __init__(self, door: Door, port: StreamPort, single_rows: SingleRows | None = None) -> None:
         """`single_rows`: takes frames of one row, where the native door serves."""
         self._single_rows = single_rows
+        self._port = port
         self._door = door
         self._engine: Engine = door.engine
         self._catalogue: Catalogue = door.catalogue
-        self._callers: Callers = door.callers
-        self._streams: set[StepStream] = set()
+        self._streams: Streams[StepStream] = Streams(port, door.engine.loop_calls, door.callers)
 
     @unary
     async def Infer(  # noqa: N802
@@ -49,23 +55,27 @@ class InferenceService(inference_pb2_grpc.InferenceServicer):
         check_size(request.ByteSize(), self._catalogue.limits.max_frame_bytes)
         runtime = self._catalogue.directory(request.model).version(request.version)
         worker = self._catalogue.worker_of(runtime)
-        call = InferCall(runtime.spec)
+        answered = self._engine.ending.expect(asyncio.get_running_loop().create_future())
+        call = InferCall(runtime.spec, answered, self._engine.loop_calls)
         frame = self._frame(request, worker, call, context)
         check_answer(frame, runtime.spec, None)
         initial = read_state(request, runtime.spec, frame.num_rows)
-        with self._callers.charged(context.peer(), frame.num_rows, frame.num_bytes) as charge:
-            admitting = self._engine.call(
-                lambda: worker.admission.admit_infer(frame, initial), is_short=True, is_own=True
-            )
-            try:
-                await admitting
-                result = await call.future
-            finally:
-                was_refused = admitting.done() and not admitting.cancelled() and admitting.exception()
-                if frame.open_rows and not was_refused:
-                    call.leave(charge)
-                    self._engine.cancel([FramePart(frame)])
+        self._port.post(partial(self._submit, context.peer(), worker, frame, call, initial))
+        try:
+            result: InferResult = await answered
+        except asyncio.CancelledError:
+            self._engine.cancel([FramePart(frame)])
+            raise
         return _response(runtime.spec.version, result)
+
+    def _submit(self, peer: str, worker: Worker, frame: Frame, call: InferCall, initial: State | None) -> None:
+        # On the engine's thread.
+        try:
+            call.charge = self._door.callers.charge(peer, frame.num_rows, frame.num_bytes)
+        except LimitReached as error:
+            call.on_result(frame, refusal(error))
+            return
+        self._engine.submit_infer(worker, frame, initial)
 
     async def Step(  # type: ignore[override]  # noqa: N802
         self, _requests: object, context: Context
@@ -76,32 +86,28 @@ class InferenceService(inference_pb2_grpc.InferenceServicer):
             door.check_open()
         except ServiceError as error:
             await abort(context, error)
-        with self._callers.present(context.peer()) as caller:
-            stream = StepStream(
-                context.call, self._engine, self._catalogue, caller, door.instance, door.metrics, self._single_rows
-            )
-            self._streams.add(stream)
-            try:
-                with door.counting_bugs("Step"):
-                    await stream.run(inference_pb2.StepResponse(server_instance=door.instance).SerializeToString())
-            except Draining as error:
-                await abort(context, error)
-            finally:
-                self._streams.discard(stream)
+        greeting = inference_pb2.StepResponse(server_instance=door.instance).SerializeToString()
+        try:
+            with door.counting_bugs("Step"):
+                await self._streams.serve(context.call, self._stream, greeting)
+        except Draining as error:
+            await abort(context, error)
+
+    def _stream(self, call: StreamCall, caller: Caller) -> StepStream:
+        door = self._door
+        return StepStream(call, self._engine, self._catalogue, caller, door.instance, door.metrics, self._single_rows)
 
     def end_streams(self) -> None:
-        """Has each stream refuse new frames and end once everything admitted is answered."""
+        """Has each stream refuse new frames and end once everything admitted is answered. On the engine's thread."""
         if self._single_rows:
             self._single_rows.draining = True
-        for stream in self._streams:
-            stream.end()
+        self._streams.end()
 
     def fail_streams(self, error: EngineFailed) -> None:
-        """Has each stream end what is open with that error."""
+        """Has each stream end what is open with that error. On the engine's thread."""
         if self._single_rows:
             self._single_rows.fail(error)
-        for stream in list(self._streams):
-            stream.fail(error)
+        self._streams.fail(error)
 
     def _frame(self, request: inference_pb2.InferRequest, worker: Worker, call: InferCall, context: Context) -> Frame:
         runtime, now = worker.runtime, self._engine.clock.now()

@@ -75,9 +75,7 @@ class SessionsService(sessions_pb2_grpc.SessionsServicer):
         owner, with_state = Owner(ANONYMOUS, request.session_id), request.return_state
         engine = self._door.engine
         viewed: asyncio.Future[SessionView] = asyncio.get_running_loop().create_future()
-        await engine.call(
-            lambda: session_calls.describe(owner, with_state, partial(engine.result_queue.settle, viewed))
-        )
+        await engine.call(lambda: session_calls.describe(owner, with_state, partial(engine.loop_calls.settle, viewed)))
         view = await viewed
         response = sessions_pb2.DescribeSessionResponse(session=write_session(view))
         if view.state is not None:
@@ -121,7 +119,7 @@ class SessionsService(sessions_pb2_grpc.SessionsServicer):
     async def _close(self, session_calls: SessionCalls, ids: Sequence[str]) -> "asyncio.Future[Closed]":
         # What comes once the last of the ids has ended.
         closed: asyncio.Future[Closed] = asyncio.get_running_loop().create_future()
-        done = partial(self._door.engine.result_queue.settle, closed)
+        done = partial(self._door.engine.loop_calls.settle, closed)
         await self._slices.call(len(ids), lambda: session_calls.close(ANONYMOUS, ids, done))
         return closed
 

@@ -5,12 +5,12 @@ from typing import NamedTuple, cast
 import numpy as np
 
 from elman.v1.inference_pb2 import StepRequest
-from elman_server.door.call import Call
+from elman_server.door.call import StreamCall
 from elman_server.door.caller_limits import Caller
 from elman_server.door.elman_v1.read import check_answer, check_size, read_frame, read_handles
 from elman_server.door.elman_v1.status import code_of
 from elman_server.door.elman_v1.write import write_answer
-from elman_server.door.native import NativeCall
+from elman_server.door.native_port import NativeStreamCall
 from elman_server.door.open_frames import OpenFrames
 from elman_server.door.single_rows import SingleRows
 from elman_server.door.stream import Stream
@@ -34,11 +34,11 @@ class Reply(NamedTuple):
 
 
 class StepStream(Stream[Reply]):
-    """Reads frames into the engine and writes what comes back; on the loop's thread."""
+    """Reads frames into the engine and writes what comes back; on the engine's thread."""
 
     def __init__(
         self,
-        call: Call,
+        call: StreamCall,
         engine: Engine,
         catalogue: Catalogue,
         caller: Caller,
@@ -90,19 +90,19 @@ class StepStream(Stream[Reply]):
             super()._read_on()
         elif not self._joined:  # else the door reads on by itself
             self._joined = True
-            call = cast(NativeCall, self._call)
+            call = cast(NativeStreamCall, self._call)
             call.receive_all(self._received_among)
-            self._single_rows.join(call, self, self._caller)
+            self._single_rows.join(call, self, self.caller)
 
     def _received_among(self, data: bytes | None) -> None:
         self._received(data)
         if self._single_rows and data is not None:
-            self._single_rows.settle(self._caller, num_taken=1)
+            self._single_rows.settle(self.caller, num_taken=1)
 
     def _end_if_done(self) -> None:
         if not (self._is_idle or self._waits_for_idle) and (self._read_all or self.draining):
             self._waits_for_idle = True
-            cast(NativeCall, self._call).when_idle(self._idle)
+            cast(NativeStreamCall, self._call).when_idle(self._idle)
         super()._end_if_done()
 
     def _idle(self) -> None:
@@ -134,7 +134,7 @@ class StepStream(Stream[Reply]):
         worker, frame = found
         check_answer(frame, worker.runtime.spec, self._limits.max_slice)
         self._open.add(frame)
-        self._caller.add(frame.num_rows, frame.num_bytes)
+        self.caller.add(frame.num_rows, frame.num_bytes)
         self._engine.submit(worker, frame)
 
     def _packed(self, request: StepRequest, now: float) -> tuple[Worker, Frame] | None:
@@ -168,18 +168,18 @@ class StepStream(Stream[Reply]):
     def _refuse(self, frame_id: int, answer: Answer, error: ServiceError, now: float) -> None:
         # A row until it is sent: a caller that does not read is not to be refused without end.
         self._count(error, self._clock.now() - now)
-        self._caller.add(1, 0)
+        self.caller.add(1, 0)
         self._answer(frame_id, answer, 1, 0)
 
     def _answer(self, frame_id: int, answer: Answer, ended: int, num_bytes: int) -> None:
-        self._caller.add(0, answer.num_bytes - num_bytes)
+        self.caller.add(0, answer.num_bytes - num_bytes)
         self._queue(Reply(frame_id, answer, ended))
 
     def _encode(self, item: Reply) -> bytes:
         return write_answer(item.frame_id, item.answer).SerializeToString()
 
     def _sent(self, item: Reply) -> None:
-        self._caller.add(-item.num_rows, -item.answer.num_bytes)
+        self.caller.add(-item.num_rows, -item.answer.num_bytes)
 
     def _has_open(self) -> bool:
         return len(self._open) > 0 or not self._is_idle
@@ -190,6 +190,6 @@ class StepStream(Stream[Reply]):
 
     def _let_go(self) -> None:
         if self._single_rows:
-            self._single_rows.leave(cast(NativeCall, self._call), self._caller)
+            self._single_rows.leave(cast(NativeStreamCall, self._call), self.caller)
         if self._open:
             self._engine.cancel([FramePart(frame) for frame, _ in self._open.left()])

@@ -1,31 +1,33 @@
 """One `ModelInfer` call: waits for its inference's answer."""
 
 import asyncio
+from collections.abc import Callable
 
 from elman_server.door.caller_limits import Charge
 from elman_server.door.oip.inference import Inference, Part
 from elman_server.exchange.answers import Answer
 from elman_server.exchange.frames import Frame
+from elman_server.exchange.mailbox import LoopCalls
 
 
 class Call:
-    """An asker of one frame; on the loop's thread."""
+    """An asker of one frame."""
 
-    def __init__(self) -> None:
+    def __init__(self, future: "asyncio.Future[Part]", loop_calls: LoopCalls, count: Callable[[Part], None]) -> None:
+        """`future` gets the whole answer; an error stands in it. `count` is called with it, on the engine's thread."""
+        self._future = future
+        self._loop_calls = loop_calls
+        self._count = count
         self.inference: Inference | None = None
-        self.future: asyncio.Future[Part] = asyncio.get_running_loop().create_future()
-        """The whole answer; an error stands in it."""
-        self._charge: Charge | None = None
-
-    def leave(self, charge: Charge) -> None:
-        """Nobody waits any more: what the call counts against its caller counts until it is answered."""
-        charge.is_kept = True
-        self._charge = charge
+        self.charge: Charge | None = None
+        """What counts against its caller until it is answered, whether or not anybody waits for it still."""
 
     def on_result(self, frame: Frame, answer: Answer) -> None:
-        """Takes a part; the last one settles the future."""
+        """Takes a part, on the engine's thread; the last one settles the future."""
         part = self.inference.take(answer) if self.inference else None
-        if part is not None and self._charge:
-            self._charge.release()
-        if part is not None and not self.future.done():
-            self.future.set_result(part)
+        if part is None:
+            return
+        if self.charge:
+            self.charge.release()
+        self._count(part)
+        self._loop_calls.settle(self._future, part)

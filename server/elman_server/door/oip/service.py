@@ -1,24 +1,31 @@
 """Room 2, door: `inference.GRPCInferenceService`, the Open Inference Protocol over the same rooms as `elman.v1`."""
 
+import asyncio
+from functools import partial
 from importlib.metadata import version
 
+from elman_server.door.call import StreamCall, StreamPort
+from elman_server.door.caller_limits import Caller
 from elman_server.door.context import Context
 from elman_server.door.door import Door
 from elman_server.door.oip.call import Call
+from elman_server.door.oip.inference import Inference, Part
 from elman_server.door.oip.model_config import write_config, write_metadata
 from elman_server.door.oip.parameters import read_parameters
 from elman_server.door.oip.read import Reader
 from elman_server.door.oip.repository import Repository, model_named
 from elman_server.door.oip.statistics import write_statistics
 from elman_server.door.oip.status import code_of, message_of
-from elman_server.door.oip.stream import InferStream
+from elman_server.door.oip.stream import END_ON_ERROR, InferStream
 from elman_server.door.oip.stubs import grpc_service_pb2 as pb
 from elman_server.door.oip.targets import Targets
 from elman_server.door.oip.unary import unary
 from elman_server.door.oip.unsupported import UnsupportedCalls
 from elman_server.door.oip.write import write_response
+from elman_server.door.streams import Streams
 from elman_server.engine.sequences import Sequences
-from elman_server.errors import EngineFailed, InvalidInput, ServiceError, UnknownModel
+from elman_server.errors import EngineFailed, InvalidInput, LimitReached, ServiceError, UnknownModel
+from elman_server.exchange.answers import refusal
 from elman_server.exchange.frames import FramePart
 
 EXTENSIONS = (
@@ -30,11 +37,14 @@ EXTENSIONS = (
     "statistics",
 )
 
+MAX_COUNTING_SECONDS = 1.0
+"""Statistics wait no longer for what is being counted."""
+
 
 class OpenInferenceService(UnsupportedCalls):
     """Its calls mean what they mean on Triton, but where docs/open-inference-protocol.md says otherwise."""
 
-    def __init__(self, door: Door, *, strict_order: bool, optional_inputs: bool) -> None:
+    def __init__(self, door: Door, port: StreamPort, *, strict_order: bool, optional_inputs: bool) -> None:
         super().__init__(door)
         self._targets = Targets(door.catalogue)
         self._reader = Reader(self._targets, door.engine.clock)
@@ -42,7 +52,8 @@ class OpenInferenceService(UnsupportedCalls):
         self._repository = Repository(door)
         self._strict_order = strict_order
         self._optional_inputs = optional_inputs
-        self._streams: set[InferStream] = set()
+        self._port = port
+        self._streams: Streams[InferStream] = Streams(port, door.engine.loop_calls, door.callers)
         door.engine.periodic_jobs.jobs.append(lambda _: self._targets.forget_unloaded())
 
     @unary
@@ -95,8 +106,14 @@ class OpenInferenceService(UnsupportedCalls):
             found = [self._targets.find(request.name, request.version).runtime] if request.name else known
         else:
             found = list(self._targets.catalogue.directory(request.name).versions.values())
+        await self._counted()
         stats = [write_statistics(runtime, self._targets.of(runtime).requests) for runtime in found]
         return pb.ModelStatisticsResponse(model_stats=stats)
+
+    async def _counted(self) -> None:
+        # A batch is counted after its answers are sent; the engine may have one in hand.
+        counted = self._door.engine.call(lambda: None)
+        await asyncio.wait({counted}, timeout=MAX_COUNTING_SECONDS)
 
     @unary
     async def ModelInfer(self, request: pb.ModelInferRequest, context: Context) -> pb.ModelInferResponse:  # noqa: N802
@@ -106,53 +123,67 @@ class OpenInferenceService(UnsupportedCalls):
         parameters = read_parameters(request.parameters)
         if parameters.decoupled:
             raise InvalidInput("'decoupled': ModelInfer has one answer; use ModelStreamInfer")
-        call = Call()
+        engine = self._door.engine
+        answered: asyncio.Future[Part] = engine.ending.expect(asyncio.get_running_loop().create_future())
+        call = Call(answered, engine.loop_calls, lambda part: self._count(inference, now, part))
         inference = call.inference = self._reader.read(request, parameters, call, now=now)
         remaining = context.time_remaining()
         if remaining is not None:
             inference.frame.deadline = min(inference.frame.deadline, now + remaining)
-        frame = inference.frame
-        with self._door.callers.charged(context.peer(), frame.num_rows, frame.num_bytes) as charge:
-            try:
-                self._sequences.submit(inference)
-                part = await call.future
-            finally:
-                if frame.open_rows:
-                    call.leave(charge)
-                    inference.cancelled = True
-                    self._door.engine.cancel([FramePart(frame)])
-        inference.target.requests.count(self._door.engine.clock.now() - now, failed=part.error is not None)
+        self._port.post(partial(self._submit, context.peer(), inference, call))
+        try:
+            part = await answered
+        except asyncio.CancelledError:
+            inference.cancelled = True
+            engine.cancel([FramePart(inference.frame)])
+            raise
         if part.error is not None:
             raise part.error
         return write_response(inference, part)
+
+    def _submit(self, peer: str, inference: Inference, call: Call) -> None:
+        # On the engine's thread.
+        frame = inference.frame
+        try:
+            call.charge = self._door.callers.charge(peer, frame.num_rows, frame.num_bytes)
+        except LimitReached as error:
+            call.on_result(frame, refusal(error))
+            return
+        self._sequences.submit(inference)
+
+    def _count(self, inference: Inference, began: float, part: Part) -> None:
+        inference.target.requests.count(self._door.engine.clock.now() - began, failed=part.error is not None)
 
     async def ModelStreamInfer(  # type: ignore[override]  # noqa: N802
         self, _requests: object, context: Context
     ) -> None:
         """Requests of any number of sequences in flight together."""
-        with self._door.callers.present(context.peer()) as caller:
-            stream = InferStream(
-                context, self._door, self._reader, self._sequences, caller, strict_order=self._strict_order
-            )
-            self._streams.add(stream)
-            try:
-                self._door.check_open()
-                with self._door.counting_bugs("ModelStreamInfer"):
-                    await stream.run()
-            except ServiceError as error:
-                await context.abort(code_of(error), message_of(error))
-            finally:
-                self._streams.discard(stream)
+        ends_on_error = dict(context.invocation_metadata()).get(END_ON_ERROR) == "true"
+        try:
+            self._door.check_open()
+            with self._door.counting_bugs("ModelStreamInfer"):
+                await self._streams.serve(context.call, partial(self._stream, ends_on_error))
+        except ServiceError as error:
+            await context.abort(code_of(error), message_of(error))
+
+    def _stream(self, ends_on_error: bool, call: StreamCall, caller: Caller) -> InferStream:
+        return InferStream(
+            call,
+            self._door,
+            self._reader,
+            self._sequences,
+            caller,
+            strict_order=self._strict_order,
+            ends_on_error=ends_on_error,
+        )
 
     def end_streams(self) -> None:
-        """Has each stream refuse new requests and end once everything admitted is answered."""
-        for stream in self._streams:
-            stream.end()
+        """Has each stream refuse new requests and end once everything admitted is answered. On the engine's thread."""
+        self._streams.end()
 
     def fail_streams(self, error: EngineFailed) -> None:
-        """Has each stream end what is open with that error."""
-        for stream in list(self._streams):
-            stream.fail(error)
+        """Has each stream end what is open with that error. On the engine's thread."""
+        self._streams.fail(error)
 
     @unary
     async def RepositoryIndex(  # noqa: N802

@@ -9,7 +9,7 @@ from elman_server.telemetry.batch_sizes import Duration
 
 @dataclass(slots=True)
 class Requests:
-    """Requests of this surface to one model version, from arrival to answer. On the loop's thread."""
+    """Requests of this surface to one model version, from arrival to answer. Counted on the engine's thread."""
 
     success: Duration = field(default_factory=Duration)
     fail: Duration = field(default_factory=Duration)

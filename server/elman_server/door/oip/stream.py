@@ -2,8 +2,8 @@
 
 from typing import NamedTuple
 
+from elman_server.door.call import StreamCall
 from elman_server.door.caller_limits import Caller
-from elman_server.door.context import Context
 from elman_server.door.door import Door
 from elman_server.door.oip.answer_order import AnswerOrder, AnswerTurn
 from elman_server.door.oip.inference import Inference, Part
@@ -47,24 +47,26 @@ class Reply(NamedTuple):
 
 
 class InferStream(Stream[Reply]):
-    """Reads requests into the engine and writes what comes back; on the loop's thread."""
+    """Reads requests into the engine and writes what comes back; on the engine's thread."""
 
     def __init__(
         self,
-        context: Context,
+        call: StreamCall,
         door: Door,
         reader: Reader,
         sequences: Sequences,
         caller: Caller,
         *,
         strict_order: bool,
+        ends_on_error: bool,
     ) -> None:
-        super().__init__(context.call, caller)
+        """`ends_on_error`: an error ends the stream with its status."""
+        super().__init__(call, caller)
         self._door = door
         self._reader = reader
         self._sequences = sequences
         self._clock = door.engine.clock
-        self._ends_on_error = dict(context.invocation_metadata()).get(END_ON_ERROR) == "true"
+        self._ends_on_error = ends_on_error
         self._order: AnswerOrder[Reply] = AnswerOrder(self._queue, one_line=strict_order)
         self._open: dict[int, tuple[Inference, AnswerTurn[Reply]]] = {}  # by the frame's number
         self._number = 0
@@ -82,9 +84,9 @@ class InferStream(Stream[Reply]):
             return
         if part.final:
             del self._open[frame.frame_id]
-            self._caller.add(0, -frame.data.nbytes)
+            self.caller.add(0, -frame.data.nbytes)
             self._count(part.error, frame.arrived, inference)
-        self._caller.add(0, part.num_bytes)  # also while it waits for its turn
+        self.caller.add(0, part.num_bytes)  # also while it waits for its turn
         self._order.answer(turn, Reply(inference.id, inference, part), final=part.final)
 
     def fail(self, error: EngineFailed) -> None:
@@ -103,12 +105,12 @@ class InferStream(Stream[Reply]):
             inference = self._reader.read(request, parameters, self, number=self._number, now=now)
         except ServiceError as error:
             self._count(error, now, None)
-            self._caller.add(1, 0)
+            self.caller.add(1, 0)
             reply = Reply(request.id, None, Part(error=error))
             self._order.answer(self._order.join(line), reply, final=True)
             return
         self._open[self._number] = inference, self._order.join(line)
-        self._caller.add(inference.frame.num_rows, inference.frame.data.nbytes)
+        self.caller.add(inference.frame.num_rows, inference.frame.data.nbytes)
         self._sequences.submit(inference)
 
     def _encode(self, item: Reply) -> bytes:
@@ -117,7 +119,7 @@ class InferStream(Stream[Reply]):
         return item.message().SerializeToString()
 
     def _sent(self, item: Reply) -> None:
-        self._caller.add(-item.num_rows, -item.part.num_bytes)
+        self.caller.add(-item.num_rows, -item.part.num_bytes)
 
     def _has_open(self) -> bool:
         return bool(self._open)
