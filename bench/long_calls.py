@@ -144,6 +144,7 @@ async def _call_long(
 ) -> tuple[dict[str, Window], dict[str, Window]]:
     connection = Connection(address)
     stub = sessions_pb2_grpc.SessionsStub(connection.channel)
+    await _until_stepped(stub)
     await asyncio.sleep(warm_up_seconds)
     quiet: dict[str, Window] = {}
     busy: dict[str, Window] = {}
@@ -167,6 +168,12 @@ async def _timed(call: Callable[[], Awaitable[object]]) -> Window:
     begin = time.monotonic()
     await call()
     return Window(begin, time.monotonic())
+
+
+async def _until_stepped(stub: "sessions_pb2_grpc.SessionsAsyncStub") -> None:
+    request = sessions_pb2.ListSessionsRequest(model=NAME, page_size=1000)
+    while not any(s.session_id == STEPPED and s.position for s in (await stub.ListSessions(request)).sessions):
+        await asyncio.sleep(0.01)
 
 
 async def _list(stub: "sessions_pb2_grpc.SessionsAsyncStub") -> None:

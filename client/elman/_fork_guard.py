@@ -3,9 +3,11 @@
 grpc.aio has one thread per process that waits inside of gRPC's core as long as any channel of it lives. gRPC's own
 fork handlers skip a process that has a thread in there, and the child then has locks and polling states of threads that
 it does not have: its calls hang, or it aborts. When the last channel and call are let go of, that thread ends, the
-handlers work, and the child has a gRPC like new. So before a fork the synchronous clients let go of their connections,
-on the threads of their own loops, and after it the parent's connect again and resume as over a cut. An open AsyncClient
-cannot be waited for: its loop may be the one that forks. Then clients refuse to work in the child.
+handlers work, and the child has a gRPC like new; once the core's own threads have ended, too, which shut it down: a
+lock that one of them holds as the process forks is never given back in the child. So before a fork the synchronous
+clients let go of their connections, on the threads of their own loops, and after it the parent's connect again and
+resume as over a cut. An open AsyncClient cannot be waited for: its loop may be the one that forks. Then clients refuse
+to work in the child.
 """
 
 from __future__ import annotations
@@ -14,14 +16,21 @@ import contextlib
 import gc
 import os
 import threading
+import time
 import weakref
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final, Protocol
 
 from elman._errors import ForkError
 
 _JOIN_SECONDS: Final = 2.0
 _OFF: Final = ("0", "false", "no")
+_CORE_THREADS: Final = ("grpc", "event_engine", "lifeguard", "timer", "resolver", "default-exec")
+"""How the names of the core's own threads begin."""
+_CORE_RESTS_SECONDS: Final = 0.05
+"""Those that stay for so long are of channels that are not ours, and live on: gRPC's handlers know of them."""
+_THREADS: Final = Path("/proc/self/task")
 
 
 class Suspendable(Protocol):
@@ -77,6 +86,7 @@ class ForkGuard:
             gc.collect()  # calls and exceptions refer to each other in circles
             for thread in self._threads:
                 thread.join(_JOIN_SECONDS)
+        _await_core()
         is_off = os.environ.get("GRPC_ENABLE_FORK_SUPPORT", "").lower() in _OFF
         self._is_unsafe = is_off or self._is_running()
 
@@ -97,6 +107,28 @@ class ForkGuard:
     def _is_running(self) -> bool:
         self._threads = {thread for thread in self._threads if thread.is_alive()}
         return bool(self._threads)
+
+
+def _await_core() -> None:
+    """Returns once gRPC's core has no threads, or none that end; where the system tells of threads."""
+    began = since = time.monotonic()
+    there = _core_threads()
+    while there and time.monotonic() - since < _CORE_RESTS_SECONDS and time.monotonic() - began < _JOIN_SECONDS:
+        time.sleep(0.001)
+        now = _core_threads()
+        if now != there:
+            there, since = now, time.monotonic()
+
+
+def _core_threads() -> set[str]:
+    """The numbers of the core's threads."""
+    there: set[str] = set()
+    with contextlib.suppress(OSError):  # not on Linux
+        for thread in _THREADS.iterdir():
+            with contextlib.suppress(OSError):  # it has ended meanwhile
+                if (thread / "comm").read_text().startswith(_CORE_THREADS):
+                    there.add(thread.name)
+    return there
 
 
 FORK_GUARD: Final = ForkGuard()

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 
 import elman
+from elman._fork_guard import FORK_GUARD, _core_threads
 
 
 def step_once(client: elman.Client) -> float:
@@ -75,6 +76,18 @@ def stepping(address: str) -> None:
         print(*results, session.state().position == len(outputs))
 
 
+def at_rest(address: str) -> None:
+    """Nothing of gRPC's runs when the process forks, not even what ends it."""
+    with elman.Client(address) as client, client.model("sum").session() as session:
+        left: set[str] = set()
+        for _ in range(100):
+            session.step([1, 0])
+            FORK_GUARD.before_fork()
+            left |= _core_threads()
+            FORK_GUARD.after_fork_in_parent()
+        print(sorted(left))
+
+
 def failed(address: str) -> None:
     """An exception that somebody keeps holds no call of gRPC's."""
     client = elman.Client(address)
@@ -133,7 +146,7 @@ def of_coroutines(address: str) -> None:
 if __name__ == "__main__":
     {
         function.__name__: function
-        for function in (closed, open_and_used, stepping, failed, inherited, unused, of_coroutines)
+        for function in (closed, open_and_used, stepping, at_rest, failed, inherited, unused, of_coroutines)
     }[sys.argv[2]](sys.argv[1])
     sys.stdout.flush()
     os._exit(0)

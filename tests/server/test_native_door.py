@@ -198,7 +198,7 @@ async def test_a_server_lives_through_streams_that_are_reset_at_once_and_its_mem
                 await served.health_of("")
         await empty(native(served), but=1)
         sizes.append(resident_bytes())
-    assert sizes[-1] - sizes[0] < 64 * MIB
+    assert sizes[-1] - sizes[0] < 128 * MIB  # what the allocator keeps differs, with what else runs
 
 
 async def test_more_calls_than_are_taken_in_are_refused_in_words_and_memory_stays_bounded(raw: RawDoor) -> None:
