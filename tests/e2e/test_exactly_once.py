@@ -5,6 +5,7 @@ That no row ends twice is checked by `Ask.put` on every result; here it is that 
 
 import asyncio
 from collections import Counter
+from functools import partial
 from typing import Any
 
 import grpc
@@ -133,7 +134,8 @@ async def test_a_bug_met_by_one_stream_ends_that_one_alone(
 def when_called(owner: Any, name: str) -> asyncio.Event:
     """Set once the method has been called."""
     event, method = asyncio.Event(), getattr(owner, name)
-    setattr(owner, name, lambda: (method(), event.set()))
+    tell = partial(asyncio.get_running_loop().call_soon_threadsafe, event.set)
+    setattr(owner, name, lambda: (method(), tell()))
     return event
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+from functools import partial
 from typing import Any, cast
 
 import grpc
@@ -99,7 +100,8 @@ class WireStream(Listener):
     async def cut(self) -> None:
         """Cancels the stream; returns when the server has let go of it."""
         let_go, gone = self._far_end._let_go, asyncio.Event()
-        self._far_end._let_go = lambda: (let_go(), gone.set())  # type: ignore[method-assign, assignment, func-returns-value]
+        tell = partial(asyncio.get_running_loop().call_soon_threadsafe, gone.set)
+        self._far_end._let_go = lambda: (let_go(), tell())  # type: ignore[method-assign, assignment, func-returns-value]
         self._call.cancel()
         await gone.wait()
 
