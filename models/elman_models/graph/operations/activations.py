@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch.nn import functional
 
-from elman_models.graph.operations.operation import Number, Operation, Run, Weight, expect, expect_floats
+from elman_models.graph.operations.operation import Dimension, Number, Operation, Run, Weight, expect, expect_floats
 from elman_models.graph.value import DType, Value
 
 PLAIN: dict[str, Run] = {
@@ -161,7 +161,7 @@ class Threshold(_Function):
 class Prelu(Operation):
     """`prelu`: weight [1], or one for each channel, which is the first axis of the features."""
 
-    num_parameters: int = 1
+    num_parameters: Dimension = 1
 
     def infer(self, inputs: Sequence[Value]) -> tuple[Value, ...]:
         """As the input."""

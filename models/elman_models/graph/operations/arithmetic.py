@@ -10,6 +10,7 @@ from elman_models.graph.operations.operation import (
     Number,
     Operation,
     Run,
+    Scalar,
     aligned,
     broadcast,
     common_bound,
@@ -44,7 +45,7 @@ class _Elementwise(Operation):
     """A function of two values, or of one and `value`."""
 
     arity: ClassVar[tuple[int, int]] = (1, 2)
-    value: int | Number | None = None
+    value: Scalar | None = None
     """The second operand, where there is one input."""
 
     def infer(self, inputs: Sequence[Value]) -> tuple[Value, ...]:
@@ -151,8 +152,8 @@ class Where(Operation):
 class Clamp(Operation):
     """`clamp`: no less than `min`, no more than `max`."""
 
-    min: int | Number | None = None
-    max: int | Number | None = None
+    min: Scalar | None = None
+    max: Scalar | None = None
 
     def infer(self, inputs: Sequence[Value]) -> tuple[Value, ...]:
         """As the input."""

@@ -7,12 +7,12 @@ import torch
 from pydantic import Field
 from torch.nn import functional
 
-from elman_models.graph.operations.operation import Dimension, Operation, Run, Weight, expect, expect_floats
+from elman_models.graph.operations.operation import Count, Dimension, Operation, Run, Weight, expect, expect_floats
 from elman_models.graph.value import Value
 
 Sizes = Annotated[tuple[Dimension, ...], Field(min_length=1, max_length=2)]
 """Of each axis after that of channels."""
-Padding = Annotated[tuple[Annotated[int, Field(ge=0, le=1 << 16, strict=True)], ...], Field(max_length=2)]
+Padding = Annotated[tuple[Count, ...], Field(max_length=2)]
 
 _RANKS = {"1d": 1, "2d": 2}
 

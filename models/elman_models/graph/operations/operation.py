@@ -13,6 +13,8 @@ from elman_models.spec import MAX_SIZE
 Dimension = Annotated[int, Field(ge=1, le=MAX_SIZE, strict=True)]
 """A size."""
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Scalar = Annotated[int, Field(strict=True)] | Number
+Count = Annotated[int, Field(ge=0, le=1 << 16, strict=True)]
 Axis = Annotated[int, Field(ge=-8, le=7, strict=True)]
 """Counts features alone: 0 is the first after those of time and batch, -1 the last."""
 Index = Annotated[int, Field(ge=-MAX_SIZE, le=MAX_SIZE, strict=True)]

@@ -8,6 +8,7 @@ import torch
 
 from elman_models.graph.operations.operation import (
     Axis,
+    Count,
     Dimension,
     Features,
     Index,
@@ -218,16 +219,14 @@ class Pad(Operation):
     """`pad`: numbers before and after an axis."""
 
     axis: Axis = -1
-    before: int = 0
-    after: int = 0
+    before: Count = 0
+    after: Count = 0
     value: Number = 0.0
 
     def infer(self, inputs: Sequence[Value]) -> tuple[Value, ...]:
         """The axis longer."""
         features = list(inputs[0].features)
         size = features[axis_of(self.axis, inputs[0])] + self.before + self.after
-        if min(self.before, self.after) < 0:
-            raise ValueError("before and after: expected 0 or more; a `slice` takes away")
         expect("input's dtype", DType.FLOAT32, inputs[0].dtype)
         features[axis_of(self.axis, inputs[0])] = size
         return (inputs[0].with_features(*features),)

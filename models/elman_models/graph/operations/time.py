@@ -2,16 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
 
 from elman_models.graph.operations.operation import (
+    Count,
     Dimension,
     Function,
+    Number,
     Operation,
     Run,
     Weight,
@@ -115,8 +116,8 @@ class TimeConv1d(_Whole):
     kernel_size: Dimension
     dilation: Dimension = 1
     groups: Dimension = 1
-    before: Annotated[int, Field(ge=0, strict=True)]
-    after: Annotated[int, Field(ge=0, strict=True)]
+    before: Count
+    after: Count
 
     def infer(self, inputs: Sequence[Value]) -> tuple[Value, ...]:
         """[out_channels]."""
@@ -152,7 +153,7 @@ class TimeAttention(_Whole):
 
     arity: ClassVar[tuple[int, int]] = (3, 3)
     num_heads: Dimension = 1
-    scale: float | None = None
+    scale: Number | None = None
     """Of the products; without one 1 / sqrt(d)."""
 
     def infer(self, inputs: Sequence[Value]) -> tuple[Value, ...]:
