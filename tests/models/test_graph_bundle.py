@@ -103,7 +103,7 @@ def filled(kind: type[Network]) -> tuple[GraphStack, GraphPool, GraphState]:
     rows = [random_context(stack.spec) for _ in ALL]
     begin = stack.initial_state(len(ALL), stacked(rows) if stack.spec.context else {})
     tensors = [torch.randn_like(t) if t.is_floating_point() else t for t in begin.tensors]
-    state = GraphState(begin.layout, tensors)
+    state = GraphState(begin.layout, tuple(tensors))
     pool.replace(ALL, state)
     return stack, pool, state
 
@@ -151,8 +151,8 @@ def test_a_wrong_context_is_refused_before_anything_is_written(context: dict[str
 
 def test_a_state_of_another_shape_is_refused_before_anything_is_written() -> None:
     _, pool, before = filled(Forecaster)
-    short = GraphState(before.layout, [before["rnn.h"], before["rnn.c"][:, :2]])
-    for bad in (short, GraphState(before.layout, [before["rnn.h"]])):
+    short = GraphState(before.layout, (before["rnn.h"], before["rnn.c"][:, :2]))
+    for bad in (short, GraphState(before.layout, (before["rnn.h"],))):
         with pytest.raises(ValueError, match="expected"):
             pool.replace(ALL, bad)
     assert torch.equal(pool.read(ALL)["rnn.h"], before["rnn.h"])
@@ -161,7 +161,8 @@ def test_a_state_of_another_shape_is_refused_before_anything_is_written() -> Non
 def test_states_and_inputs_by_name_are_all_there_or_refused() -> None:
     stack, _, before = filled(Forecaster)
     assert list(before) == ["rnn.h", "rnn.c", "item"]
-    assert GraphState.named(stack.layout, dict(before)).tensors == before.tensors
+    again = GraphState.named(stack.layout, dict(before))
+    assert all(a is b for a, b in zip(again.tensors, before.tensors, strict=True))
     with pytest.raises(ValueError, match=r"state: expected rnn\.h, rnn\.c, item, got rnn\.h"):
         GraphState.named(stack.layout, {"rnn.h": before["rnn.h"]})
     with pytest.raises(ValueError, match="inputs: expected x, weekday, got x"):
@@ -169,6 +170,8 @@ def test_states_and_inputs_by_name_are_all_there_or_refused() -> None:
     packed = pack_inputs(stack.spec, [random_inputs(stack.spec, 1) for _ in ALL])
     with pytest.raises(ValueError, match="there is no output 'loss', but mu, sigma"):
         stack.step(packed, before, outputs=("loss",))
+    with pytest.raises(ValueError, match="expected 5 tensors of inputs, states and context, got 4"):
+        stack.step(packed, GraphState(before.layout, before.tensors[:2]))  # without its context
     row = before.row(3)
     assert torch.equal(row["rnn.h"], before["rnn.h"][:, 3:4])
     assert torch.equal(row["item"], before["item"][3:4])

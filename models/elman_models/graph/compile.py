@@ -7,7 +7,7 @@ import torch
 
 from elman_models.graph.operations.operation import Run
 from elman_models.graph.operations.recurrences import Recurrence
-from elman_models.graph.program import SIZES, Instruction, Loop, Register, execute
+from elman_models.graph.program import SIZES, Instruction, Loop, execute
 from elman_models.graph.recurrent import BoundRecurrence
 from elman_models.graph.spec import GraphSpec, Kind
 from elman_models.graph.value import Per
@@ -44,8 +44,8 @@ class BoundNode:
 class Program:
     """What a step runs for some outputs."""
 
-    constants: tuple[Register, ...]
-    """All registers, as a step begins."""
+    constants: tuple[torch.Tensor, ...]
+    """All registers after those of sizes, inputs, states and context, which stand first, as a step begins."""
     instructions: tuple[Instruction, ...]
     """On all steps."""
     selected: tuple[int, ...]
@@ -54,8 +54,8 @@ class Program:
     """On those."""
     states: tuple[int, ...]
     """Registers of the states after the step."""
-    outputs: tuple[int, ...]
-    """Registers of the outputs, in the order wanted."""
+    outputs: tuple[tuple[str, int], ...]
+    """Names and registers of the outputs, in the order wanted."""
 
 
 class Compiler:
@@ -72,11 +72,10 @@ class Compiler:
         names = [i.name for i in spec.inputs] + [s.name for s in spec.states] + [c.name for c in spec.context]
         for name in names:
             self._register(name)
-        self.inputs = tuple(self._registers[one.name] for one in spec.inputs)
-        self.state = tuple(self._registers[name] for name in names[len(spec.inputs) :])
+        self._num_given = self._num_registers
         self.nodes = [self._bound(index, weights, device) for index in range(len(spec.nodes))]
         self._after |= {s.name: self._registers[s.next] for s in spec.states if s.next}
-        self._constants: list[Register] = [torch.empty(0)] * self._num_registers
+        self._constants: list[torch.Tensor] = [torch.empty(0)] * self._num_registers
         self._fold()
 
     def _register(self, name: str) -> int:
@@ -143,14 +142,16 @@ class Compiler:
         for name in outputs:
             if name not in known:
                 raise ValueError(f"outputs: there is no output {name!r}, but {', '.join(known)}")
-        wanted = [self._registers[known[name]] for name in outputs]
+        wanted = [(name, self._registers[known[name]]) for name in outputs]
         after = [self._after[state.name] for state in self.spec.states]
-        nodes = _needed(self.nodes, {*wanted, *after})
+        nodes = _needed(self.nodes, {*(register for _, register in wanted), *after})
         if one_step or self.spec.kind is not Kind.STEP:
             return self._split(nodes, wanted, after, last_only and not one_step)
         return self._looped(nodes, wanted, after, last_only)
 
-    def _looped(self, nodes: Sequence[BoundNode], wanted: list[int], after: list[int], last_only: bool) -> Program:
+    def _looped(
+        self, nodes: Sequence[BoundNode], wanted: list[tuple[str, int]], after: list[int], last_only: bool
+    ) -> Program:
         """Nodes that depend on no state that nodes compute run before the loop, those that no such state needs after
         it; both on all steps together."""
         fed = [s for s in self.spec.states if s.next]
@@ -159,7 +160,7 @@ class Compiler:
         body = [node for node in _needed(nodes, {self._after[s.name] for s in fed}) if node in dependent]
         inner = {w for node in body for w in node.writes} | before
         outer = [node for node in nodes if node not in body]
-        needs = {r for node in outer for r in node.values_read} | set(wanted)
+        needs = {r for node in outer for r in node.values_read} | {register for _, register in wanted}
         collected = sorted(inner & needs)
         states = [(self._registers[s.name], self._after[s.name], 0) for s in fed]
         states += [
@@ -189,13 +190,18 @@ class Compiler:
 
     def _is_variable(self, register: int, nodes: Sequence[BoundNode]) -> bool:
         """Whether it is no constant."""
-        return register in self.inputs or any(register in node.writes for node in nodes)
+        return SIZES < register < self._num_given or any(register in node.writes for node in nodes)
 
     def _split(
-        self, nodes: Sequence[BoundNode], wanted: list[int], after: list[int], last_only: bool, num_fresh: int = 0
+        self,
+        nodes: Sequence[BoundNode],
+        wanted: list[tuple[str, int]],
+        after: list[int],
+        last_only: bool,
+        num_fresh: int = 0,
     ) -> Program:
         """Where last steps alone are wanted, nodes that nothing over time needs are run on those alone."""
-        constants = (*self._constants, *[torch.empty(0)] * num_fresh)
+        constants = (*self._constants[self._num_given :], *[torch.empty(0)] * num_fresh)
         instructions = tuple(node.instruction for node in nodes)
         if not last_only:
             return Program(constants, instructions, (), (), tuple(after), tuple(wanted))
@@ -204,7 +210,7 @@ class Compiler:
         head = _needed(nodes, roots)
         tail = [node for node in nodes if node not in head]
         done = {w for node in tail for w in node.writes}
-        crossing = {r for node in tail for r in node.values_read} | set(wanted)
+        crossing = {r for node in tail for r in node.values_read} | {register for _, register in wanted}
         selected = tuple(sorted(r for r in crossing - done if self._is_step(r, nodes)))
         return Program(
             constants,

@@ -1,7 +1,7 @@
 """A program: instructions on numbered registers, in order; nothing is looked up by name while it runs."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -11,9 +11,8 @@ from elman_models.graph.operations.operation import Run
 
 Sizes = NDArray[np.int64]
 """[seq_len] rows that have step t, non-increasing."""
-Register = Sizes | torch.Tensor
 SIZES = 0
-"""The register of the sizes."""
+"""The register of the sizes; all others are tensors."""
 
 
 class Instruction(NamedTuple):
@@ -25,10 +24,11 @@ class Instruction(NamedTuple):
     """One, or one for each of several results."""
 
 
-def execute(instructions: Sequence[Instruction], registers: list[Register]) -> None:
+def execute(instructions: Sequence[Instruction], registers: list[torch.Tensor]) -> None:
     """Runs `instructions` one after another."""
     for run, reads, writes in instructions:
-        result = run(*[registers[read] for read in reads])
+        # Most have one input, which needs no list.
+        result = run(registers[reads[0]]) if len(reads) == 1 else run(*[registers[read] for read in reads])
         if type(writes) is int:
             registers[writes] = result  # type: ignore[assignment]
         else:
@@ -42,7 +42,7 @@ class Loop:
     def __init__(
         self,
         body: Sequence[Instruction],
-        constants: Sequence[Register],
+        constants: Sequence[torch.Tensor],
         pieces: Sequence[int],
         states: Sequence[tuple[int, int, int]],
         collected: Sequence[int],
@@ -75,17 +75,17 @@ class Loop:
             if rows < before:
                 self._put_aside(states, ended, rows, before - rows)
             registers = self._step(sizes[step : step + 1], [piece[at : at + rows] for piece in pieces], states)
-            states = [registers[after] for _, after, _ in self._states]  # type: ignore[misc]
+            states = [registers[after] for _, after, _ in self._states]
             for parts, register in zip(collected, self._collected, strict=True):
-                parts.append(registers[register])  # type: ignore[arg-type]
+                parts.append(registers[register])
             at, before = at + rows, rows
         axes = [axis for _, _, axis in self._states]
         whole = [torch.cat([last, *parts[::-1]], a) for last, parts, a in zip(states, ended, axes, strict=True)]
         return (*(torch.cat(parts) for parts in collected), *whole)
 
-    def _step(self, sizes: Sizes, pieces: Sequence[torch.Tensor], states: Sequence[torch.Tensor]) -> list[Register]:
+    def _step(self, sizes: Sizes, pieces: Sequence[torch.Tensor], states: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         registers = list(self._constants)
-        registers[SIZES] = sizes
+        registers[SIZES] = cast(torch.Tensor, sizes)
         for register, piece in zip(self._pieces, pieces, strict=True):
             registers[register] = piece
         for (register, _, _), state in zip(self._states, states, strict=True):

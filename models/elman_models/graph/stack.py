@@ -8,7 +8,7 @@ import torch
 from elman_models.graph.compile import Compiler, Program
 from elman_models.graph.groups import groups
 from elman_models.graph.inputs import PackedInputs
-from elman_models.graph.program import SIZES, Register, execute
+from elman_models.graph.program import execute
 from elman_models.graph.spec import GraphSpec
 from elman_models.graph.state import GraphPool, GraphState, StateLayout
 from elman_models.graph.value import Per
@@ -55,6 +55,8 @@ class GraphStack:
         self._programs: dict[tuple[tuple[str, ...] | None, bool, bool], Program] = {}
         self._output_names = tuple(output.name for output in spec.outputs)
         self._per_step = self._outputs_per_step()
+        self._is_whole = not spec.keeps_sessions
+        self._num_given = len(spec.inputs) + len(self.layout.columns)
 
     def _outputs_per_step(self) -> dict[str, bool]:
         values = self.spec.inferred().values
@@ -160,33 +162,27 @@ class GraphStack:
             [B, *features]. And the state after each row's last step, without its context.
 
         Raises:
-            ValueError: no such output.
+            ValueError: no such output; or inputs, states and context that are not as many as the graph's.
         """
         if isinstance(inputs, Packed):
             inputs = PackedInputs.of(inputs)
         self.num_computed = len(inputs.data[0])
-        names = self._output_names if outputs is None else outputs
-        if not self.spec.keeps_sessions and inputs.is_ragged:
+        if self._is_whole and inputs.is_ragged:
+            names = self._output_names if outputs is None else outputs
             return self._by_length(inputs, state, names, last_only)
         program = self._program(outputs, len(inputs.batch_sizes) == 1, last_only)
-        registers = self._registers(program, inputs, state)
+        given = (*inputs.data, *state.tensors)
+        if len(given) != self._num_given:
+            raise ValueError(f"expected {self._num_given} tensors of inputs, states and context, got {len(given)}")
+        registers = cast(list[torch.Tensor], [inputs.batch_sizes, *given, *program.constants])  # all but the first are
         execute(program.instructions, registers)
         if program.selected:
             packed = Packed(inputs.data[0], inputs.batch_sizes)
             for register in program.selected:
-                registers[register] = packed.last_steps(_tensor(registers[register]))
+                registers[register] = packed.last_steps(registers[register])
             execute(program.tail, registers)
-        given = {name: _tensor(registers[r]) for name, r in zip(names, program.outputs, strict=True)}
-        return given, GraphState(self.layout, [_tensor(registers[register]) for register in program.states])
-
-    def _registers(self, program: Program, inputs: PackedInputs, state: GraphState) -> list[Register]:
-        registers = list(program.constants)
-        registers[SIZES] = inputs.batch_sizes
-        for register, tensor in zip(self._compiler.inputs, inputs.data, strict=True):
-            registers[register] = tensor
-        for register, tensor in zip(self._compiler.state, state.tensors, strict=True):
-            registers[register] = tensor
-        return registers
+        results = {name: registers[register] for name, register in program.outputs}
+        return results, GraphState(self.layout, tuple([registers[register] for register in program.states]))
 
     def _program(self, outputs: tuple[str, ...] | None, one_step: bool, last_only: bool) -> Program:
         key = (outputs, one_step, last_only)
@@ -208,7 +204,7 @@ class GraphStack:
         for group in together:
             index = group.index.to(self.device)
             own = PackedInputs(tuple(one[index] for one in inputs.data), group.batch_sizes)
-            context = GraphState(self.layout, [tensor[group.rows] for tensor in state.tensors])
+            context = GraphState(self.layout, tuple(tensor[group.rows] for tensor in state.tensors))
             parts.append(self.step(own, context, outputs=tuple(names), last_only=last_only)[0])
         self.num_computed = len(inputs.data[0])
         given = {}
@@ -218,7 +214,3 @@ class GraphStack:
                 order = torch.cat([group.index for group in together]).to(self.device)
                 given[name] = torch.empty_like(given[name]).index_copy_(0, order, given[name])
         return given, GraphState(self.layout, ())
-
-
-def _tensor(register: Register) -> torch.Tensor:
-    return cast(torch.Tensor, register)  # only the sizes are none

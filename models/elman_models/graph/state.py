@@ -56,10 +56,10 @@ class GraphState(Mapping[str, torch.Tensor]):
 
     __slots__ = ("layout", "tensors")
 
-    def __init__(self, layout: StateLayout, tensors: Sequence[torch.Tensor]) -> None:
+    def __init__(self, layout: StateLayout, tensors: tuple[torch.Tensor, ...]) -> None:
         """`tensors`: of the layout's columns, in their order; or of its states alone, without the context."""
         self.layout = layout
-        self.tensors = tuple(tensors)
+        self.tensors = tensors
 
     @classmethod
     def named(cls, layout: StateLayout, tensors: Mapping[str, torch.Tensor]) -> "GraphState":
@@ -72,7 +72,7 @@ class GraphState(Mapping[str, torch.Tensor]):
         if given != wanted:
             expected = ", ".join(layout.names) or "nothing"
             raise ValueError(f"state: expected {expected}, got {', '.join(tensors) or 'nothing'}")
-        return cls(layout, [tensors[name] for name in layout.names])
+        return cls(layout, tuple(tensors[name] for name in layout.names))
 
     def __getitem__(self, name: str) -> torch.Tensor:
         for column, tensor in zip(self.layout.columns, self.tensors, strict=False):
@@ -89,7 +89,7 @@ class GraphState(Mapping[str, torch.Tensor]):
     def row(self, index: int) -> "GraphState":
         """A copy of one row's state."""
         pairs = zip(self.layout.columns, self.tensors, strict=False)
-        return GraphState(self.layout, [tensor.narrow(column.axis, index, 1).clone() for column, tensor in pairs])
+        return GraphState(self.layout, tuple(tensor.narrow(column.axis, index, 1).clone() for column, tensor in pairs))
 
 
 class GraphPool:
@@ -134,7 +134,7 @@ class GraphPool:
             ValueError: a slot stands twice or is outside the pool; so too for the other verbs.
         """
         index = self._index.of(slots)
-        return GraphState(self._layout, [one.read(index) for one in self._tensors])
+        return GraphState(self._layout, tuple([one.read(index) for one in self._tensors]))
 
     def replace(self, slots: Slots, state: GraphState) -> None:
         """Writes `state`, of as many rows; a context that it has not, as a step gives it, stays.
