@@ -7,11 +7,26 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from elman_models.bundle import find_bundles, load, read_spec, read_weights, write_bundle
+    from elman_models.bundle import (
+        find_bundles,
+        load,
+        load_graph,
+        read_any_spec,
+        read_graph,
+        read_spec,
+        read_weights,
+        write_bundle,
+    )
     from elman_models.check import assumptions, describe
     from elman_models.comparison import Difference, compare
     from elman_models.errors import BundleError, GoldenError, SpecError, WeightsError
     from elman_models.golden import Golden, read_golden
+    from elman_models.graph.drawing import draw, mermaid
+    from elman_models.graph.from_stack import graph_of
+    from elman_models.graph.inputs import PackedInputs
+    from elman_models.graph.spec import GraphSpec, InputSpec, Node, OutputSpec, StateSpec
+    from elman_models.graph.stack import GraphStack
+    from elman_models.graph.state import GraphPool, GraphState
     from elman_models.layout import batch_sizes
     from elman_models.pack import Inferred, PackOptions, infer_model, infer_spec, read_state_dict
     from elman_models.packed import Packed
@@ -20,11 +35,26 @@ if TYPE_CHECKING:
     from elman_models.state import State, StatePool
 
 _MODULES = {
-    "bundle": ("find_bundles", "load", "read_spec", "read_weights", "write_bundle"),
+    "bundle": (
+        "find_bundles",
+        "load",
+        "load_graph",
+        "read_any_spec",
+        "read_graph",
+        "read_spec",
+        "read_weights",
+        "write_bundle",
+    ),
     "check": ("assumptions", "describe"),
     "comparison": ("Difference", "compare"),
     "errors": ("BundleError", "GoldenError", "SpecError", "WeightsError"),
     "golden": ("Golden", "read_golden"),
+    "graph.drawing": ("draw", "mermaid"),
+    "graph.from_stack": ("graph_of",),
+    "graph.inputs": ("PackedInputs",),
+    "graph.spec": ("GraphSpec", "InputSpec", "Node", "OutputSpec", "StateSpec"),
+    "graph.stack": ("GraphStack",),
+    "graph.state": ("GraphPool", "GraphState"),
     "layout": ("batch_sizes",),
     "pack": ("Inferred", "PackOptions", "infer_model", "infer_spec", "read_state_dict"),
     "packed": ("Packed",),
@@ -41,25 +71,40 @@ __all__ = [
     "EmbeddingSpec",
     "Golden",
     "GoldenError",
+    "GraphPool",
+    "GraphSpec",
+    "GraphStack",
+    "GraphState",
     "HeadSpec",
     "Inferred",
+    "InputSpec",
     "ModelSpec",
+    "Node",
+    "OutputSpec",
     "PackOptions",
     "Packed",
+    "PackedInputs",
     "SpecError",
     "Stack",
     "State",
     "StatePool",
+    "StateSpec",
     "WeightsError",
     "assumptions",
     "batch_sizes",
     "compare",
     "describe",
+    "draw",
     "find_bundles",
+    "graph_of",
     "infer_model",
     "infer_spec",
     "load",
+    "load_graph",
+    "mermaid",
+    "read_any_spec",
     "read_golden",
+    "read_graph",
     "read_spec",
     "read_state_dict",
     "read_weights",

@@ -9,8 +9,12 @@ from pathlib import Path
 import torch
 
 from elman_models.errors import BundleError, SpecError
+from elman_models.graph.from_stack import graph_of
+from elman_models.graph.spec import GraphSpec
+from elman_models.graph.stack import GraphStack
+from elman_models.graph.weights import as_tensors
 from elman_models.spec import ModelSpec
-from elman_models.spec_file import dump_spec, parse_spec
+from elman_models.spec_file import dump_spec, parse_any_spec, parse_spec
 from elman_models.stack import Stack
 from elman_models.weights import as_float32, read_safetensors, write_safetensors
 
@@ -51,27 +55,56 @@ def _check_no_half(folder: Path, paths: Sequence[Path]) -> None:
 
 
 def read_spec(folder: str | os.PathLike[str]) -> ModelSpec:
-    """The spec of the bundle `folder`.
+    """The spec of the bundle `folder`, which is of format 1.
 
     Raises:
-        SpecError: `model.yaml` is missing, unreadable or invalid; one line per wrong field.
+        SpecError: `model.yaml` is missing, unreadable or invalid; one line per wrong field. Or it is of format 2.
     """
+    return parse_spec(*_read_text(folder))
+
+
+def read_any_spec(folder: str | os.PathLike[str]) -> ModelSpec | GraphSpec:
+    """The spec of the bundle `folder`, of whichever format.
+
+    Raises:
+        SpecError: `model.yaml` is missing, unreadable or invalid.
+    """
+    return parse_any_spec(*_read_text(folder))
+
+
+def read_graph(folder: str | os.PathLike[str]) -> GraphSpec:
+    """The graph of the bundle `folder`; of format 1 that of embedding, stack and head.
+
+    Raises:
+        SpecError: as `read_any_spec`.
+    """
+    spec = read_any_spec(folder)
+    return graph_of(spec) if isinstance(spec, ModelSpec) else spec
+
+
+def _read_text(folder: str | os.PathLike[str]) -> tuple[bytes, str]:
     path = Path(folder) / SPEC_FILE
     try:
-        text = path.read_bytes()
+        return path.read_bytes(), str(path)
     except OSError as error:
         raise SpecError(f"{path}: cannot be read: {error.strerror}") from error
-    return parse_spec(text, str(path))
 
 
-def read_weights(folder: str | os.PathLike[str], spec: ModelSpec) -> dict[str, torch.Tensor]:
-    """The bundle's weights by the names of `ModelSpec.parameter_shapes`: float32, finite, on the CPU.
+def read_weights(folder: str | os.PathLike[str], spec: ModelSpec | GraphSpec) -> dict[str, torch.Tensor]:
+    """The bundle's weights by the names of `spec.parameter_shapes`: float32 (a graph's constants may be int64), finite,
+    on the CPU.
 
     Raises:
         WeightsError: `weights.safetensors` is missing, truncated or corrupt, or holds other tensors than the spec's.
     """
     path = Path(folder) / WEIGHTS_FILE
-    return as_float32(spec, read_safetensors(path), str(path))
+    return _held_against(spec, read_safetensors(path), str(path))
+
+
+def _held_against(
+    spec: ModelSpec | GraphSpec, weights: Mapping[str, torch.Tensor], where: str
+) -> dict[str, torch.Tensor]:
+    return as_tensors(spec, weights, where) if isinstance(spec, GraphSpec) else as_float32(spec, weights, where)
 
 
 def load(folder: str | os.PathLike[str], device: torch.device) -> Stack:
@@ -84,14 +117,28 @@ def load(folder: str | os.PathLike[str], device: torch.device) -> Stack:
     return Stack(spec, read_weights(folder, spec), device)
 
 
+def load_graph(folder: str | os.PathLike[str], device: torch.device) -> GraphStack:
+    """As `load`, of whichever format: what is of format 1 runs as a graph, too.
+
+    Raises:
+        SpecError, WeightsError: as `read_graph` and `read_weights`.
+    """
+    spec = read_graph(folder)
+    return GraphStack(spec, read_weights(folder, spec), device)
+
+
 def write_bundle(
-    folder: str | os.PathLike[str], spec: ModelSpec, weights: Mapping[str, torch.Tensor], *, overwrite: bool = False
+    folder: str | os.PathLike[str],
+    spec: ModelSpec | GraphSpec,
+    weights: Mapping[str, torch.Tensor],
+    *,
+    overwrite: bool = False,
 ) -> Path:
     """Writes a bundle: whole or not at all, under another name first. Weights keep their dtypes.
 
     Args:
         folder: new or empty; with `overwrite` also a bundle, whose other files (a model card) stay.
-        spec: the model.
+        spec: the model; a graph is written as format 2.
         weights: by the names of `spec.parameter_shapes()`; float32, float16, bfloat16 or float64, finite.
         overwrite: replace a bundle that is there.
 
@@ -101,7 +148,7 @@ def write_bundle(
     """
     target = Path(folder).resolve()
     check_target(target, overwrite)
-    as_float32(spec, weights, "weights")
+    _held_against(spec, weights, "weights")
     draft = target.with_name(f".{target.name}.{secrets.token_hex(6)}")
     try:
         _write_draft(draft, target, spec, weights)
@@ -131,7 +178,7 @@ def check_target(target: Path, overwrite: bool) -> None:
         raise BundleError(f"{target}: is not empty but a bundle; choose another folder, or overwrite it (--overwrite)")
 
 
-def _write_draft(draft: Path, target: Path, spec: ModelSpec, weights: Mapping[str, torch.Tensor]) -> None:
+def _write_draft(draft: Path, target: Path, spec: ModelSpec | GraphSpec, weights: Mapping[str, torch.Tensor]) -> None:
     draft.parent.mkdir(parents=True, exist_ok=True)
     if target.exists():
         shutil.copytree(target, draft, symlinks=True, ignore=shutil.ignore_patterns(SPEC_FILE, WEIGHTS_FILE))

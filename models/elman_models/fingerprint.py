@@ -4,7 +4,7 @@ import hashlib
 import os
 from pathlib import Path
 
-from elman_models.bundle import WEIGHTS_FILE, find_bundles, read_spec
+from elman_models.bundle import WEIGHTS_FILE, find_bundles, read_any_spec, read_spec
 from elman_models.errors import BundleError
 from elman_models.spec import ModelSpec
 
@@ -16,7 +16,7 @@ def fingerprint(folder: str | os.PathLike[str]) -> str:
     Raises:
         BundleError: one of the two files cannot be read.
     """
-    spec, path = read_spec(folder), Path(folder) / WEIGHTS_FILE
+    spec, path = read_any_spec(folder), Path(folder) / WEIGHTS_FILE
     try:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256")

@@ -12,23 +12,10 @@ from elman_models.plans.overrides import Overrides
 from elman_models.plans.prepare import Measuring, prepare
 from elman_models.plans.table import PlanTable
 from elman_models.plans.warm_up import Progress
-from elman_models.spec import Cell, ModelSpec
+from elman_models.recurrent_module import recurrent_module
+from elman_models.spec import ModelSpec
 from elman_models.state import State
 from elman_models.weights import as_float32
-
-
-def recurrent_module(spec: ModelSpec) -> nn.RNNBase:
-    """The spec's stack as a `torch.nn` module, seq-first, dropout off, with uninitialised parameters."""
-    common = {"num_layers": spec.num_layers, "bias": spec.bias, "bidirectional": spec.bidirectional}
-    sizes = (spec.input_size, spec.hidden_size)
-    with torch.device("meta"):
-        if spec.cell is Cell.LSTM:
-            module: nn.RNNBase = nn.LSTM(*sizes, proj_size=spec.proj_size, **common)
-        elif spec.cell is Cell.GRU:
-            module = nn.GRU(*sizes, **common)
-        else:
-            module = nn.RNN(*sizes, nonlinearity=spec.cell.removeprefix("rnn_"), **common)
-    return module.to_empty(device="cpu").requires_grad_(False).eval()
 
 
 class Stack:

@@ -67,11 +67,16 @@ def as_float32(spec: ModelSpec, weights: Mapping[str, torch.Tensor], where: str)
             the message begins with `where`.
     """
     shapes = spec.parameter_shapes()
-    _check_names(shapes, weights, where)
-    return {name: _checked(f"{where}: {name}", weights[name], shape) for name, shape in shapes.items()}
+    check_names(shapes, weights, where)
+    return {name: checked(f"{where}: {name}", weights[name], shape) for name, shape in shapes.items()}
 
 
-def _check_names(shapes: Mapping[str, tuple[int, ...]], weights: Mapping[str, torch.Tensor], where: str) -> None:
+def check_names(shapes: Mapping[str, tuple[int, ...]], weights: Mapping[str, torch.Tensor], where: str) -> None:
+    """Whether `weights` are those that `shapes` names.
+
+    Raises:
+        WeightsError: one is missing, or there is one too many.
+    """
     missing = [f"{name} {list(shape)}" for name, shape in shapes.items() if name not in weights]
     extra = [f"{name} {list(weights[name].shape)}" for name in weights if name not in shapes]
     if missing or extra:
@@ -79,7 +84,12 @@ def _check_names(shapes: Mapping[str, tuple[int, ...]], weights: Mapping[str, to
         raise WeightsError(f"{where}: " + "; ".join(f"{what}: {', '.join(names)}" for what, names in parts if names))
 
 
-def _checked(label: str, tensor: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
+def checked(label: str, tensor: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
+    """`tensor` as float32.
+
+    Raises:
+        WeightsError: it has another shape, is not of floats, or not finite; the message begins with `label`.
+    """
     if tuple(tensor.shape) != shape:
         raise WeightsError(f"{label}: expected shape {list(shape)}, got {list(tensor.shape)}")
     if tensor.dtype not in FLOATS or tensor.layout is not torch.strided or tensor.is_meta:

@@ -8,7 +8,7 @@ from recurrent_cases import CELLS, CPU, make_spec, random_input
 from elman_models import ModelSpec, Packed, Stack, State, batch_sizes
 from elman_models.plans import candidates as candidates_module
 from elman_models.plans.processor import has_bfloat16, is_exact_int8
-from elman_models.stack import recurrent_module
+from elman_models.recurrent_module import recurrent_module
 
 CELL_NAMES = [cell for cell in CELLS if cell != "lstm_projected"]
 STEPS, ROWS, HIDDEN = 1000, 4, 128

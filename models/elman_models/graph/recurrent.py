@@ -1,0 +1,71 @@
+"""A recurrence of a graph: its module on one device, and the table of plans that run it."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from elman_models.graph.operations.operation import Run
+from elman_models.packed import Packed
+from elman_models.plans.candidates import default_plan
+from elman_models.plans.overrides import Overrides
+from elman_models.plans.prepare import Measuring, prepare
+from elman_models.plans.table import PlanTable
+from elman_models.recurrent_module import recurrent_module
+from elman_models.spec import ModelSpec
+from elman_models.state import State
+
+Sizes = NDArray[np.int64]
+
+
+class BoundRecurrence:
+    """A stack with its weights; which plan runs it is looked up for each batch."""
+
+    def __init__(self, spec: ModelSpec, weights: Mapping[str, torch.Tensor], device: torch.device) -> None:
+        """Copies `weights`: by torch's names, of the spec's shapes, float32."""
+        self.spec = spec
+        self.rnn = recurrent_module(spec)
+        self.rnn.load_state_dict(weights)
+        self.rnn.to(device)
+        self.rnn.flatten_parameters()  # one storage, which cuDNN needs; nothing on CPU
+        self.plans = PlanTable.of_one(default_plan(self.rnn))
+        """Which plan runs a batch: the module itself, until `GraphStack.warm_up`."""
+        self.plan_name = ""
+        """The plan of the latest step."""
+
+    def measured(self, how: Measuring, *, budget_seconds: float, overrides: Overrides | None = None) -> PlanTable:
+        """The table, from the cache or measured now: see `plans.prepare`.
+
+        Raises:
+            ValueError: an override that names no shape, or no plan that could run it.
+        """
+        return prepare(self.spec, self.rnn, budget_seconds=budget_seconds, overrides=overrides, **vars(how))
+
+    def run(
+        self, sizes: Sizes, x: torch.Tensor, h: torch.Tensor, c: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, ...]:
+        """The output [N, stack_output_size] of `x` [N, input_size], packed by `sizes`, then `h` and for an LSTM `c`
+        after each row's last step, shaped as they are given: [state_layers, B, size]."""
+        rows = int(sizes[0])
+        plan = self.plans.choose(rows, len(sizes), rows != sizes[-1])
+        self.plan_name = plan.name
+        output, state = plan.run(Packed(x.contiguous(), sizes), State(h, c))
+        return (output, state.h) if state.c is None else (output, state.h, state.c)
+
+    def whole(self) -> Run:
+        """The function of a whole graph: state, where it is given, and gives it, as values per row have it:
+        [B, state_layers, size]; a constant [state_layers, size] is every row's."""
+        spec = self.spec
+        widths = [spec.state_size, spec.hidden_size][: 2 if spec.has_cell_state else 1]
+
+        def run(sizes: Sizes, x: torch.Tensor, *initial: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            rows = int(sizes[0])
+            if initial:
+                state = [one.expand(rows, *one.shape[-2:]).transpose(0, 1).contiguous() for one in initial]
+            else:
+                state = [x.new_zeros(spec.state_layers, rows, width) for width in widths]
+            output, *after = self.run(sizes, x, *state)
+            return (output, *(one.transpose(0, 1) for one in after))
+
+        return run

@@ -1,0 +1,216 @@
+"""A graph ready to run; one signature, `step(inputs, state) -> (outputs, state)`."""
+
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+import torch
+
+from elman_models.graph.compile import Compiler, Program
+from elman_models.graph.groups import groups
+from elman_models.graph.inputs import PackedInputs
+from elman_models.graph.program import execute
+from elman_models.graph.spec import GraphSpec
+from elman_models.graph.state import GraphPool, GraphState, StateLayout
+from elman_models.graph.value import Per
+from elman_models.graph.weights import as_tensors
+from elman_models.packed import Packed
+from elman_models.plans.cache import PlanCache
+from elman_models.plans.overrides import Overrides
+from elman_models.plans.prepare import Measuring
+from elman_models.plans.table import PlanTable
+from elman_models.plans.warm_up import Progress
+
+MAX_PROGRAMS = 64
+"""Kept for sets of wanted outputs; callers choose those."""
+
+
+class GraphStack:
+    """A graph with its weights on one device. Nodes are bound when it is loaded, and run by number."""
+
+    def __init__(self, spec: GraphSpec, weights: Mapping[str, torch.Tensor], device: torch.device) -> None:
+        """Copies `weights`: tensors by the names of `spec.parameter_shapes()`.
+
+        Raises:
+            WeightsError: the weights are not the spec's, or not finite.
+        """
+        tensors = as_tensors(spec, weights, "weights")
+        if device.type == "cuda":
+            # Else cuDNN rounds float32 products to 10 bits (TF32), and nothing is within 1e-5 any more. Global to the
+            # process, as torch has it.
+            torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+        # A copy even on the CPU: whoever made the weights may write to them, a loaded model is immutable.
+        own = {name: tensor.to(device, copy=True).contiguous() for name, tensor in tensors.items()}
+        self.spec = spec
+        self.device = device
+        self.layout = StateLayout.of(spec)
+        self.fingerprint = ""
+        """Of the bundle that it was loaded from (`fingerprint.py`); empty: of none."""
+        self.num_computed = 0
+        """Time steps, over all rows, that the latest step computed."""
+        self.weights_bytes = sum(tensor.nbytes for tensor in own.values())
+        """Bytes of all tensors."""
+        self._initial = {s.name: own[s.initial] for s in spec.states if s.initial}
+        with torch.inference_mode():
+            self._compiler = Compiler(spec, own, device)
+        self._programs: dict[tuple[tuple[str, ...] | None, bool, bool], Program] = {}
+        self._output_names = tuple(output.name for output in spec.outputs)
+        self._per_step = self._outputs_per_step()
+        self._is_whole = not spec.keeps_sessions
+        self._num_given = len(spec.inputs) + len(self.layout.columns)
+
+    def _outputs_per_step(self) -> dict[str, bool]:
+        values = self.spec.inferred().values
+        return {output.name: values[output.value].per is Per.STEP for output in self.spec.outputs}
+
+    @property
+    def plans(self) -> dict[str, PlanTable]:
+        """Which plan runs a batch, by the recurrence's node."""
+        return {name: one.plans for name, one in self._compiler.recurrences.items()}
+
+    @property
+    def plan_names(self) -> dict[str, str]:
+        """The plan of the latest step, by the recurrence's node."""
+        return {name: one.plan_name for name, one in self._compiler.recurrences.items()}
+
+    def initial_state(self, batch: int, context: Mapping[str, torch.Tensor] | None = None) -> GraphState:
+        """The state of `batch` sequences before their first step: zeros, or what was learned.
+
+        Args:
+            batch: rows.
+            context: by name [batch, *features]; needed where the graph has any.
+
+        Raises:
+            ValueError: a context is missing or unknown.
+        """
+        tensors: dict[str, torch.Tensor] = dict(context or {})
+        for column in self.layout.columns[: self.layout.num_states]:
+            learned = self._initial.get(column.name)
+            tensors[column.name] = (
+                torch.zeros(column.shape(batch), dtype=column.dtype.torch, device=self.device)
+                if learned is None
+                else learned.unsqueeze(column.axis).expand(column.shape(batch)).contiguous()
+            )
+        return GraphState.named(self.layout, tensors)
+
+    def pool(self, num_slots: int) -> GraphPool:
+        """A pool for its states, which begin as the graph's do.
+
+        Raises:
+            ValueError: no slots.
+        """
+        return GraphPool(self.layout, num_slots, self.device, self._initial)
+
+    @torch.inference_mode()
+    def warm_up(
+        self,
+        progress: Progress | None = None,
+        *,
+        cache: PlanCache | None = None,
+        budget_seconds: float = 12.0,
+        overrides: Overrides | None = None,
+    ) -> None:
+        """Fills the tables of all recurrences by measuring, on the calling thread.
+
+        Args:
+            progress: called before each shape: shapes done, shapes in all, the shape's name; of each recurrence anew.
+            cache: where tables are kept; None: measure anew, keep nothing.
+            budget_seconds: of all together; 0: nothing is measured.
+            overrides: one plan's name for everything, or names by shape.
+
+        Raises:
+            ValueError: an override that names no shape, or no plan that could run it.
+        """
+        how = Measuring(progress=progress, cache=cache)
+        self.take(self.measured(how, budget_seconds=budget_seconds, overrides=overrides))
+
+    def measured(
+        self, how: Measuring, *, budget_seconds: float, overrides: Overrides | None = None
+    ) -> dict[str, PlanTable]:
+        """As `warm_up`, but measured as `how` says, and given instead of taken.
+
+        Raises:
+            ValueError: as `warm_up`.
+        """
+        recurrences = self._compiler.recurrences
+        share = budget_seconds / max(1, len(recurrences))
+        return {name: one.measured(how, budget_seconds=share, overrides=overrides) for name, one in recurrences.items()}
+
+    def take(self, plans: Mapping[str, PlanTable]) -> None:
+        """Takes tables that were measured, between two steps."""
+        for name, table in plans.items():
+            self._compiler.recurrences[name].plans = table
+
+    @torch.inference_mode()
+    def step(
+        self,
+        inputs: PackedInputs | Packed,
+        state: GraphState,
+        *,
+        outputs: tuple[str, ...] | None = None,
+        last_only: bool = False,
+    ) -> tuple[dict[str, torch.Tensor], GraphState]:
+        """Advances every row by its part of `inputs`.
+
+        Args:
+            inputs: on the graph's device; ids in [0, num_embeddings), which the caller has checked.
+            state: of the rows, in the inputs' order, with its context; it is not written to.
+            outputs: the names of those that are wanted, None: all. Nodes that none of these needs are not run.
+            last_only: of outputs per step each row's last step alone.
+
+        Returns:
+            Outputs by name: per step [N, *features] in the packed layout, or of last steps [B, *features]; per row
+            [B, *features]. And the state after each row's last step, without its context.
+
+        Raises:
+            ValueError: no such output; or inputs, states and context that are not as many as the graph's.
+        """
+        if isinstance(inputs, Packed):
+            inputs = PackedInputs.of(inputs)
+        self.num_computed = len(inputs.data[0])
+        if self._is_whole and inputs.is_ragged:
+            names = self._output_names if outputs is None else outputs
+            return self._by_length(inputs, state, names, last_only)
+        program = self._program(outputs, len(inputs.batch_sizes) == 1, last_only)
+        given = (*inputs.data, *state.tensors)
+        if len(given) != self._num_given:
+            raise ValueError(f"expected {self._num_given} tensors of inputs, states and context, got {len(given)}")
+        registers = cast(list[torch.Tensor], [inputs.batch_sizes, *given, *program.constants])  # all but the first are
+        execute(program.instructions, registers)
+        if program.selected:
+            packed = Packed(inputs.data[0], inputs.batch_sizes)
+            for register in program.selected:
+                registers[register] = packed.last_steps(registers[register])
+            execute(program.tail, registers)
+        results = {name: registers[register] for name, register in program.outputs}
+        return results, GraphState(self.layout, tuple([registers[register] for register in program.states]))
+
+    def _program(self, outputs: tuple[str, ...] | None, one_step: bool, last_only: bool) -> Program:
+        key = (outputs, one_step, last_only)
+        program = self._programs.get(key)
+        if program is None:
+            names = self._output_names if outputs is None else outputs
+            program = self._compiler.program(names, one_step=one_step, last_only=last_only)
+            if len(self._programs) >= MAX_PROGRAMS:
+                self._programs.clear()
+            self._programs[key] = program
+        return program
+
+    def _by_length(
+        self, inputs: PackedInputs, state: GraphState, names: Sequence[str], last_only: bool
+    ) -> tuple[dict[str, torch.Tensor], GraphState]:
+        """A whole graph needs its rows' ends: equally long ones run together."""
+        together = list(groups(inputs.batch_sizes))
+        parts = []
+        for group in together:
+            index = group.index.to(self.device)
+            own = PackedInputs(tuple(one[index] for one in inputs.data), group.batch_sizes)
+            context = GraphState(self.layout, tuple(tensor[group.rows] for tensor in state.tensors))
+            parts.append(self.step(own, context, outputs=tuple(names), last_only=last_only)[0])
+        self.num_computed = len(inputs.data[0])
+        given = {}
+        for name in names:
+            given[name] = torch.cat([part[name] for part in parts])
+            if self._per_step[name] and not last_only:
+                order = torch.cat([group.index for group in together]).to(self.device)
+                given[name] = torch.empty_like(given[name]).index_copy_(0, order, given[name])
+        return given, GraphState(self.layout, ())
