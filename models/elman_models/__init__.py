@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from elman_models.check import assumptions, describe
     from elman_models.comparison import Difference, compare
     from elman_models.errors import BundleError, GoldenError, SpecError, WeightsError
+    from elman_models.export.packing import pack
+    from elman_models.export.refusals import ExportError
+    from elman_models.export.report import PackedModule
+    from elman_models.export.stepping import pack_step
     from elman_models.golden import Golden, read_golden
     from elman_models.graph.drawing import draw, mermaid
     from elman_models.graph.from_stack import graph_of
@@ -28,11 +32,11 @@ if TYPE_CHECKING:
     from elman_models.graph.stack import GraphStack
     from elman_models.graph.state import GraphPool, GraphState
     from elman_models.layout import batch_sizes
-    from elman_models.pack import Inferred, PackOptions, infer_model, infer_spec, read_state_dict
     from elman_models.packed import Packed
     from elman_models.spec import Cell, EmbeddingSpec, HeadSpec, ModelSpec
     from elman_models.stack import Stack
     from elman_models.state import State, StatePool
+    from elman_models.state_dict_pack import Inferred, PackOptions, infer_model, infer_spec, read_state_dict
 
 _MODULES = {
     "bundle": (
@@ -48,6 +52,10 @@ _MODULES = {
     "check": ("assumptions", "describe"),
     "comparison": ("Difference", "compare"),
     "errors": ("BundleError", "GoldenError", "SpecError", "WeightsError"),
+    "export.packing": ("pack",),
+    "export.refusals": ("ExportError",),
+    "export.report": ("PackedModule",),
+    "export.stepping": ("pack_step",),
     "golden": ("Golden", "read_golden"),
     "graph.drawing": ("draw", "mermaid"),
     "graph.from_stack": ("graph_of",),
@@ -56,7 +64,7 @@ _MODULES = {
     "graph.stack": ("GraphStack",),
     "graph.state": ("GraphPool", "GraphState"),
     "layout": ("batch_sizes",),
-    "pack": ("Inferred", "PackOptions", "infer_model", "infer_spec", "read_state_dict"),
+    "state_dict_pack": ("Inferred", "PackOptions", "infer_model", "infer_spec", "read_state_dict"),
     "packed": ("Packed",),
     "spec": ("Cell", "EmbeddingSpec", "HeadSpec", "ModelSpec"),
     "stack": ("Stack",),
@@ -69,6 +77,7 @@ __all__ = [
     "Cell",
     "Difference",
     "EmbeddingSpec",
+    "ExportError",
     "Golden",
     "GoldenError",
     "GraphPool",
@@ -84,6 +93,7 @@ __all__ = [
     "PackOptions",
     "Packed",
     "PackedInputs",
+    "PackedModule",
     "SpecError",
     "Stack",
     "State",
@@ -102,6 +112,8 @@ __all__ = [
     "load",
     "load_graph",
     "mermaid",
+    "pack",
+    "pack_step",
     "read_any_spec",
     "read_golden",
     "read_graph",

@@ -1,4 +1,4 @@
-"""Packing: a spec, and weights by its names, from a state_dict alone."""
+"""A spec, and weights by its names, from a state_dict alone: what `elman-server pack` does."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,0 +1,188 @@
+"""A module exported: its operations with batch and time left open, its weights, its inputs and outputs by name."""
+
+import copy
+import linecache
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from traceback import FrameSummary, walk_tb
+
+import sympy
+import torch
+from torch import nn
+from torch.export import Dim, ExportedProgram
+from torch.export.graph_signature import InputKind
+from torch.fx import Node
+
+from elman_models.export.opaque import PackedSequenceInside, opaque_stacks
+from elman_models.export.refusals import ExportError, Place, is_authors, refusal
+from elman_models.export.sequences import Sequences, find_sequences, inputs_of
+from elman_models.export.sizes import shape_of
+from elman_models.export.tensors import Argument
+
+Find = Callable[[ExportedProgram], Sequences]
+
+
+@dataclass(frozen=True)
+class Capture:
+    """An exported module."""
+
+    nodes: tuple[Node, ...]
+    """Operations in order."""
+    inputs: Mapping[str, Node]
+    """The tensors that `forward` takes, by name: `x`, or `hidden_0` and `hidden_1` for a tuple."""
+    constants: Mapping[Node, tuple[str, torch.Tensor]]
+    """Parameters, buffers and lifted constants, with their names."""
+    outputs: tuple[object, ...]
+    """What comes out, in the order of `flatten`: a node, a number or None."""
+    sequences: Sequences
+    arguments: tuple[Argument, ...]
+    """The example, of a batch of at least two."""
+
+
+def plain_module(module: nn.Module) -> nn.Module:
+    """What is inside a wrapper, in evaluation mode, float32, on the CPU; a copy, where it can be copied.
+
+    Raises:
+        ExportError: no module.
+    """
+    if not isinstance(module, nn.Module):
+        raise ExportError(f"module: expected a torch.nn.Module, got {type(module).__name__}")
+    module = _unwrapped(module)
+    try:
+        return copy.deepcopy(module).cpu().float().eval()
+    except (RuntimeError, TypeError, NotImplementedError) as error:  # weight_norm's old hooks make what can't be copied
+        tensors = [t for t in (*module.parameters(), *module.buffers()) if t.is_floating_point()]
+        if any(t.device.type != "cpu" or t.dtype is not torch.float32 for t in tensors):
+            raise ExportError(f"module: cannot be copied ({error}); give it on the CPU and in float32") from error
+        return module
+
+
+def _unwrapped(module: nn.Module) -> nn.Module:
+    """The author's module of one in torch.compile, DataParallel or DistributedDataParallel."""
+    inner = getattr(module, "_orig_mod", None)
+    if type(module).__name__ in ("DataParallel", "DistributedDataParallel"):
+        inner = module.module
+    return _unwrapped(inner) if isinstance(inner, nn.Module) else module
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode, and back."""
+    training = [part for part in module.modules() if part.training]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part in training:
+            part.training = True
+
+
+def capture(module: nn.Module, arguments: Sequence[Argument], batch_first: bool | None) -> Capture:
+    """`module` as its operations on sequences.
+
+    Raises:
+        ExportError: it cannot be exported, or its length or batch is fixed.
+    """
+    return captured(module, arguments, lambda program: find_sequences(program, batch_first), axes=(0, 1))
+
+
+def captured(module: nn.Module, arguments: Sequence[Argument], find: Find, axes: Sequence[int]) -> Capture:
+    """`module` as its operations; where the example is a batch of one, by one of two, along one of `axes`."""
+    program = _export(module, arguments, None)
+    sequences = find(program)
+    if sequences.batch is None:
+        arguments, program, sequences = _of_two(module, arguments, find, axes) or (arguments, program, sequences)
+    names = [name for argument in arguments for name, _ in argument.leaves()]
+    if sequences.others:
+        program = _export(module, arguments, dict(zip(names, sequences.others_of(program), strict=True)))
+        sequences = find(program)
+    given = dict(zip(names, inputs_of(program), strict=True))
+    tensors = {name: node for name, node in given.items() if isinstance(node.meta.get("val"), torch.Tensor)}
+    nodes = tuple(node for node in program.graph.nodes if node.op == "call_function")
+    outputs = tuple(program.graph.output_node().args[0])  # type: ignore[arg-type]
+    return Capture(nodes, tensors, _constants(program), outputs, sequences, tuple(arguments))
+
+
+def _of_two(
+    module: nn.Module, arguments: Sequence[Argument], find: Find, axes: Sequence[int]
+) -> tuple[Sequence[Argument], ExportedProgram, Sequences] | None:
+    for axis in axes:
+        doubled = [argument.doubled(axis) for argument in arguments]
+        try:
+            program = _export(module, doubled, None)
+            sequences = find(program)
+        except ExportError:
+            continue
+        if sequences.batch is not None:
+            return doubled, program, sequences
+    return None
+
+
+def _constants(program: ExportedProgram) -> dict[Node, tuple[str, torch.Tensor]]:
+    placeholders = {node.name: node for node in program.graph.nodes if node.op == "placeholder"}
+    found: dict[Node, tuple[str, torch.Tensor]] = {}
+    for spec in program.graph_signature.input_specs:
+        if spec.kind is InputKind.USER_INPUT or spec.target is None:
+            continue
+        tensor = program.state_dict.get(spec.target, program.constants.get(spec.target))
+        if isinstance(tensor, torch.Tensor):
+            found[placeholders[spec.arg.name]] = (spec.target, tensor.detach())
+    return found
+
+
+def _export(module: nn.Module, arguments: Sequence[Argument], closed: Mapping[str, set[int]] | None) -> ExportedProgram:
+    """With every axis open but those of `closed`, by the leaf's name."""
+    shapes = tuple(_open(argument, closed or {}) for argument in arguments)
+    values = tuple(argument.value for argument in arguments)
+    logging.disable(logging.WARNING)  # or what is refused below is told twice, at length
+    try:
+        with warnings.catch_warnings(), torch.no_grad(), opaque_stacks():
+            warnings.simplefilter("ignore")
+            return torch.export.export(module, values, dynamic_shapes=shapes, strict=False)
+    except PackedSequenceInside as error:
+        raise refusal(
+            raised_at(error),
+            "a PackedSequence goes into a stack",
+            "give the stack the padded sequences; a bundle runs each row to its own length, without padding",
+        ) from error
+    except Exception as error:  # torch.export raises nearly anything, above all what the module itself raises
+        raise _cannot_export(error) from error
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def _open(argument: Argument, closed: Mapping[str, set[int]]) -> object:
+    names = iter([name for name, _ in argument.leaves()])
+
+    def axes(leaf: object) -> object:
+        name = next(names)
+        if not isinstance(leaf, torch.Tensor):
+            return None
+        return {axis: Dim.AUTO for axis in range(leaf.dim()) if axis not in closed.get(name, ())}
+
+    return argument.mapped(axes).value
+
+
+def raised_at(error: BaseException) -> Place:
+    """The author's line that an error came from."""
+    frames = [FrameSummary(f.f_code.co_filename, line, f.f_code.co_name) for f, line in walk_tb(error.__traceback__)]
+    own = [frame for frame in frames if is_authors(frame.filename)]
+    if not own:
+        return Place()
+    code = linecache.getline(own[-1].filename, own[-1].lineno or 0).strip()
+    return Place(own[-1].filename, str(own[-1].lineno), code)
+
+
+def _cannot_export(error: Exception) -> ExportError:
+    kind, place = type(error).__name__, raised_at(error)
+    first = str(error).strip().partition("\n")[0]
+    if "DataDependent" in kind or "data-dependent" in first:
+        return refusal(
+            place,
+            "a branch or a size that depends on the numbers themselves",
+            "compute both and choose with torch.where",
+        )
+    return refusal(place, f"torch.export cannot read it: {kind}: {first}")

@@ -1,0 +1,176 @@
+"""`elman_models.pack`: a bundle from a module, proved against it."""
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from elman_models.bundle import check_target, write_bundle
+from elman_models.comparison import TOLERANCE
+from elman_models.export.assembly import Assembled, assemble
+from elman_models.export.capture import Capture, capture, evaluating, plain_module, raised_at
+from elman_models.export.proof import SHAPES, Run, laid_out, prove, random_like, read_out
+from elman_models.export.refusals import ExportError, NeedsWhole, refusal
+from elman_models.export.report import PackedModule
+from elman_models.export.tensors import filled, flatten, named_arguments
+from elman_models.export.traced import Role
+from elman_models.export.translation import Translation
+
+
+@dataclass(frozen=True)
+class Words:
+    """What a bundle says of itself."""
+
+    name: str
+    version: str = "1"
+    description: str = ""
+    metadata: Mapping[str, str] | None = None
+
+    def fields(self) -> dict[str, object]:
+        """As fields of a spec."""
+        given = {"name": self.name, "version": self.version, "description": self.description}
+        return given | {"metadata": dict(self.metadata or {})}
+
+
+def pack(
+    module: nn.Module,
+    example_inputs: object,
+    *,
+    out: str | os.PathLike[str],
+    name: str,
+    output_names: Sequence[str] | None = None,
+    version: str = "1",
+    description: str = "",
+    metadata: Mapping[str, str] | None = None,
+    batch_first: bool | None = None,
+    tolerance: float = TOLERANCE,
+    overwrite: bool = False,
+    quiet: bool = False,
+) -> PackedModule:
+    """Makes a bundle of a module that takes sequences, and proves that it gives what the module gives.
+
+    Args:
+        module: as trained; it is read in evaluation mode and float32, and stays as it is.
+        example_inputs: a tuple as the module takes it: a batch of sequences in its own layout, best of at least two rows
+            and two steps.
+        out: the bundle's folder, new or empty.
+        name: the model's.
+        output_names: of what the module gives, its states aside; None: the keys of a dict, `output`, or `output_0`, ...
+        version, description, metadata: of the bundle.
+        batch_first: where neither a stack nor a convolution tells: whether inputs are [B, T, ...] (True) or [T, B, ...].
+        tolerance: the largest difference that is no error, times max(1, |y|).
+        overwrite: replace a bundle that is there.
+        quiet: print nothing.
+
+    Raises:
+        ExportError: the module cannot be packed: says which line of it, and what to do instead; or what was made of it
+            gives something else.
+        BundleError: `out` is in use, or cannot be written.
+    """
+    check_target(Path(out).resolve(), overwrite)
+    own, words = plain_module(module), Words(name, version, description, metadata)
+    with evaluating(own):
+        arguments = named_arguments(own, example_inputs)
+        captured = capture(own, arguments, batch_first)
+        names = _names(own, captured, output_names)
+        assembled, reason = _assembled(captured, names, words)
+        shapes = SHAPES if captured.sequences.batch is not None else [(1, length) for _, length in SHAPES]
+        differences = prove(assembled, runner(own, captured, assembled), shapes)
+    check_difference(differences.largest, str(differences), tolerance)
+    path = write_bundle(out, assembled.spec, assembled.weights, overwrite=overwrite)
+    packed = PackedModule(path, assembled, differences, reason)
+    if not quiet:
+        print(packed)  # noqa: T201 - what the author is told
+    return packed
+
+
+def check_difference(largest: float, words: str, tolerance: float) -> None:
+    """Nothing, where it is small enough.
+
+    Raises:
+        ExportError: it is not.
+    """
+    if not largest <= tolerance:
+        raise ExportError(
+            f"the bundle does not give what the module gives: {words}, tolerance {tolerance:g} x max(1, |y|). A number that "
+            "depends on the length or the batch (a division by x.size(1), say) shows so, and numbers too large for float32"
+        )
+
+
+def _assembled(captured: Capture, names: Sequence[tuple[str, int]], words: Words) -> tuple[Assembled, str]:
+    """As a streaming graph, or else a whole one, and why."""
+    try:
+        translation = Translation(captured, is_whole=False)
+        return assemble(translation, captured, names, {}, {}, words.fields()), ""
+    except NeedsWhole as need:
+        reason = f"{need.place}: {need.reason}"
+        translation = Translation(captured, is_whole=True)
+        return assemble(translation, captured, names, {}, {}, words.fields()), reason
+
+
+def _names(module: nn.Module, captured: Capture, output_names: Sequence[str] | None) -> list[tuple[str, int]]:
+    """What the module gives, by name and index."""
+    given = [argument.value for argument in captured.arguments]
+    leaves = list(flatten(called(module, given), "output"))
+    return named_leaves([name for name, _ in leaves], [leaf for _, leaf in leaves], output_names)
+
+
+def named_leaves(
+    names: Sequence[str], leaves: Sequence[object], output_names: Sequence[str] | None
+) -> list[tuple[str, int]]:
+    """Names of the tensors, and their indices.
+
+    Raises:
+        ExportError: too many or too few names, or one twice.
+    """
+    tensors = [(name, index) for index, (name, leaf) in enumerate(zip(names, leaves, strict=True)) if isinstance(leaf, torch.Tensor)]
+    if output_names is None:
+        return tensors
+    if len(output_names) > len(tensors) or not output_names or len(set(output_names)) != len(output_names):
+        raise ExportError(
+            f"output_names: expected at most {len(tensors)} names, each once (the module gives {', '.join(names)}), "
+            f"got {', '.join(output_names) or 'none'}"
+        )
+    renamed = [(name, index) for name, (_, index) in zip(output_names, tensors, strict=False)]
+    return [*renamed, *tensors[len(renamed) :]]
+
+
+def called(module: nn.Module, arguments: Iterable[object]) -> object:
+    """What the module gives.
+
+    Raises:
+        ExportError: it raises.
+    """
+    try:
+        with torch.no_grad():
+            return module(*arguments)
+    except Exception as error:  # the author's code may raise anything
+        raise refusal(raised_at(error), f"the module itself fails: {type(error).__name__}: {error}") from error
+
+
+def runner(module: nn.Module, captured: Capture, assembled: Assembled) -> Callable[[int, int], Run]:
+    """Runs the module on random sequences of that batch and length."""
+    examples = {name: leaf for a in captured.arguments for name, leaf in a.leaves() if isinstance(leaf, torch.Tensor)}
+
+    def run(batch: int, length: int) -> Run:
+        inputs, given = {}, {}
+        for one in assembled.inputs:
+            shape = [batch] * (Role.BATCH in one.traced.roles or captured.sequences.batch is None)
+            shape += [length] * (Role.TIME in one.traced.roles)
+            tensor = random_like(examples[one.name], [*shape, *one.traced.features], one.traced.value.bound)
+            inputs[one.name] = tensor
+            if one.kind == "initial":
+                tensor = random_like(examples[one.name], [batch, *one.traced.features], None)
+                inputs[one.name] = tensor.transpose(0, 1) if batch and len(tensor.shape) > 2 else tensor
+            given[one.name] = laid_out(tensor, one.traced.roles, batch, length)
+        leaves = [leaf for _, leaf in flatten(called(module, filled(captured.arguments, given)), "output")]
+        expected = {
+            o.name: read_out(leaves[o.index], o.traced.roles, batch, length, o.traced.features)  # type: ignore[arg-type]
+            for o in assembled.outputs
+        }
+        return Run(inputs, inputs, expected, batch, length)
+
+    return run

@@ -1,0 +1,72 @@
+"""What was made of a module, in words."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from elman_models.export.assembly import Assembled
+from elman_models.export.proof import Differences
+from elman_models.graph.spec import GraphSpec, Node
+
+_KINDS = {
+    "streaming": "streaming: sessions, chunks and slices give what the whole sequence gives",
+    "step": "step by step, with declared state: sessions, chunks and slices give what the whole sequence gives",
+    "whole": "whole sequences alone, through Infer",
+}
+
+
+@dataclass(frozen=True)
+class PackedModule:
+    """A bundle that was made of a module; as text, what was made of it, node by node."""
+
+    path: Path
+    assembled: Assembled
+    differences: Differences
+    reason: str = ""
+    """Why it is a whole graph, where it is."""
+
+    @property
+    def spec(self) -> GraphSpec:
+        """Of the bundle."""
+        return self.assembled.spec
+
+    def __str__(self) -> str:
+        return "\n".join(self._lines())
+
+    def _lines(self) -> Iterator[str]:
+        spec, made = self.spec, self.assembled
+        yield f"{spec.name}, version {spec.version}: {_KINDS[spec.kind]}"
+        if self.reason:
+            yield f"  because: {self.reason}"
+        for one in (*spec.inputs, *spec.context):
+            what = "input" if one in spec.inputs else "context"
+            yield f"  {what:<9}{one.name}: {one.dtype} {list(one.features)}"
+        for state in spec.states:
+            yield f"  state    {state.name}: {list(state.shape)}, begins {'with what was learned' if state.initial else 'at zeros'}"
+        for argument, name in made.state_inputs.items():
+            yield f"  argument {argument}: is the state {name}"
+        for node in spec.nodes:
+            yield f"  node     {_node(node)}{_origin(made, node)}"
+        for output in spec.outputs:
+            yield f"  output   {output.name}: {output.value}{', of the last step' if output.last_only else ''}"
+        for ended in made.state_outputs:
+            yield f"  returned {ended}: is a session's state, no output"
+        unused = [i.name for i in made.inputs if i.kind in ("input", "context") and i.spec not in (*spec.inputs, *spec.context)]
+        if unused:
+            yield f"  not used {', '.join(unused)}"
+        yield f"  proved   {self.differences}"
+        yield f"  written  {self.path}"
+
+
+def _node(node: Node) -> str:
+    parameters = ", ".join(f"{name}={_short(value)}" for name, value in node.parameters.items())
+    return f"{node.name} = {node.op}({', '.join([*node.inputs, *([parameters] if parameters else [])])})"
+
+
+def _short(value: object) -> str:
+    return str(list(value)) if isinstance(value, tuple) else str(value)
+
+
+def _origin(made: Assembled, node: Node) -> str:
+    origin = made.origins.get(node.name, "")
+    return f"    # {origin}" if origin and origin != "the module" else ""

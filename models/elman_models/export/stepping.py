@@ -1,0 +1,203 @@
+"""`elman_models.pack_step`: a bundle from a module that is one time step with its state, proved against a loop over it."""
+
+import inspect
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.export import ExportedProgram
+
+from elman_models.bundle import check_target, write_bundle
+from elman_models.comparison import TOLERANCE
+from elman_models.export.assembly import Assembled, assemble
+from elman_models.export.capture import Capture, captured, evaluating, plain_module
+from elman_models.export.packing import Words, called, check_difference, named_leaves
+from elman_models.export.proof import SHAPES, Run, laid_out, prove, random_like, read_out
+from elman_models.export.refusals import ExportError
+from elman_models.export.report import PackedModule
+from elman_models.export.sequences import Sequences, inputs_of
+from elman_models.export.sizes import shape_of
+from elman_models.export.tensors import Argument, filled, flatten, named_arguments
+from elman_models.export.traced import Role, Traced
+from elman_models.export.translation import NeedsCells, Translation
+
+
+def pack_step(
+    module: nn.Module,
+    inputs: object,
+    state: object,
+    *,
+    out: str | os.PathLike[str],
+    name: str,
+    output_names: Sequence[str] | None = None,
+    initial: object = None,
+    version: str = "1",
+    description: str = "",
+    metadata: Mapping[str, str] | None = None,
+    tolerance: float = TOLERANCE,
+    overwrite: bool = False,
+    quiet: bool = False,
+) -> PackedModule:
+    """Makes a bundle of a module that is one time step, and proves that stepping it gives what a loop over it gives.
+
+    Args:
+        module: `module(*inputs, *state)`, or `module(*inputs, state)`, gives its outputs and, after them, the next state; or the
+            next state alone, whose first tensor is then the output, too.
+        inputs: a tensor or a tuple of them: one time step of a batch, [B, ...].
+        state: a tensor, a tuple, tuples within it, or a dict that names them; [B, ...], or [layers, B, ...] of a stack.
+        out: the bundle's folder, new or empty.
+        name: the model's.
+        output_names: of what the module gives, the state aside.
+        initial: what sequences begin with, like `state`, without the batch's axis; None: zeros.
+        version, description, metadata: of the bundle.
+        tolerance: the largest difference that is no error, times max(1, |y|).
+        overwrite: replace a bundle that is there.
+        quiet: print nothing.
+
+    Raises:
+        ExportError: the module cannot be packed: says which line of it, and what to do instead; or what was made of it
+            gives something else.
+        BundleError: `out` is in use, or cannot be written.
+    """
+    check_target(Path(out).resolve(), overwrite)
+    own, words = plain_module(module), Words(name, version, description, metadata)
+    with evaluating(own):
+        step = _Step.of(own, inputs, state)
+        read = captured(own, step.arguments, _find_batch, axes=(0, 1))
+        begin = _initial(step, initial)
+        outputs, next_states = _divided(own, read, step, output_names)
+        assembled = _assembled(read, step, outputs, next_states, begin, words)
+        differences = prove(assembled, _Loop(own, read, step, assembled, begin, next_states).run, SHAPES)
+    check_difference(differences.largest, str(differences), tolerance)
+    path = write_bundle(out, assembled.spec, assembled.weights, overwrite=overwrite)
+    packed = PackedModule(path, assembled, differences)
+    if not quiet:
+        print(packed)  # noqa: T201 - what the author is told
+    return packed
+
+
+@dataclass(frozen=True)
+class _Step:
+    """How the module is called."""
+
+    arguments: tuple[Argument, ...]
+    states: tuple[str, ...]
+    """The names of the state's tensors, as they are arguments."""
+
+    @classmethod
+    def of(cls, module: nn.Module, inputs: object, state: object) -> "_Step":
+        given = list(inputs) if isinstance(inputs, tuple | list) else [inputs]
+        apart = list(state.values()) if isinstance(state, Mapping) else list(state) if isinstance(state, tuple | list) else [state]
+        takes = [p for p in inspect.signature(module.forward).parameters.values() if p.kind is not p.VAR_KEYWORD]
+        is_apart = any(p.kind is p.VAR_POSITIONAL for p in takes) or len(takes) >= len(given) + len(apart)
+        arguments = named_arguments(module, (*given, *(apart if is_apart else [state])))
+        if isinstance(state, Mapping) and is_apart:
+            names = [argument.name for argument in arguments[: len(given)]] + [str(key) for key in state]
+            arguments = tuple(Argument(n, a.value) for n, a in zip(names, arguments, strict=True))
+        own = arguments[len(given) :]
+        return cls(arguments, tuple(name for argument in own for name, _ in argument.leaves()))
+
+
+def _find_batch(program: ExportedProgram) -> Sequences:
+    """The first axis of the first input."""
+    tensors = [node for node in inputs_of(program) if isinstance(node.meta.get("val"), torch.Tensor)]
+    symbols = {size for node in tensors for size in shape_of(node) if not isinstance(size, int)}
+    shape = shape_of(tensors[0])
+    batch = shape[0] if shape and shape[0] in symbols else None
+    return Sequences(batch, None, frozenset(symbols - {batch}))  # type: ignore[arg-type]
+
+
+def _initial(step: _Step, initial: object) -> dict[str, torch.Tensor]:
+    if initial is None:
+        return {}
+    leaves = [leaf for _, leaf in flatten(initial, "initial")]
+    if len(leaves) != len(step.states) or not all(isinstance(leaf, torch.Tensor) for leaf in leaves):
+        raise ExportError(f"initial: expected {len(step.states)} tensors like the state's, got {len(leaves)}")
+    return {name: leaf.detach().cpu() for name, leaf in zip(step.states, leaves, strict=True) if isinstance(leaf, torch.Tensor)}
+
+
+def _divided(
+    module: nn.Module, read: Capture, step: _Step, output_names: Sequence[str] | None
+) -> tuple[list[tuple[str, int]], dict[str, int]]:
+    """Outputs by name and index, and of each state which of what the module gives is its next value."""
+    if read.sequences.batch is None:
+        raise ExportError("inputs: expected one time step of a batch, [B, ...], whose size the module leaves open")
+    given = called(module, [argument.value for argument in read.arguments])
+    leaves = list(flatten(given, "output"))
+    number = len(leaves) - len(step.states)
+    if number < 0:
+        raise ExportError(f"module: expected outputs and {len(step.states)} next states, got {len(leaves)} tensors")
+    next_states = {name: number + index for index, name in enumerate(step.states)}
+    if number == 0:
+        return [((output_names or ["output"])[0], 0)], next_states
+    names = [name for name, _ in leaves[:number]]
+    if number == 1 and not isinstance(given, Mapping):
+        names = ["output"]
+    elif isinstance(given, tuple | list) and len(given) > 1 and isinstance(given[0], tuple | list | Mapping):
+        names = [name for name, _ in flatten(given[0], "output")][:number]
+    return named_leaves(names, [leaf for _, leaf in leaves[:number]], output_names), next_states
+
+
+def _assembled(
+    read: Capture,
+    step: _Step,
+    outputs: list[tuple[str, int]],
+    next_states: dict[str, int],
+    initial: dict[str, torch.Tensor],
+    words: Words,
+) -> Assembled:
+    """With stacks by their plans; where more is done with their states, as cells."""
+    try:
+        translation = Translation(read, is_whole=False, states=step.states)
+        return assemble(translation, read, outputs, next_states, initial, words.fields())
+    except NeedsCells:
+        translation = Translation(read, is_whole=False, states=step.states, uses_cells=True)
+        return assemble(translation, read, outputs, next_states, initial, words.fields())
+
+
+@dataclass(frozen=True)
+class _Loop:
+    """The module stepped in a loop, as its author would."""
+
+    module: nn.Module
+    read: Capture
+    step: _Step
+    assembled: Assembled
+    initial: Mapping[str, torch.Tensor]
+    next_states: Mapping[str, int]
+
+    def run(self, batch: int, length: int) -> Run:
+        """On random sequences."""
+        examples = {n: leaf for a in self.read.arguments for n, leaf in a.leaves() if isinstance(leaf, torch.Tensor)}
+        own = {one.name: one.traced for one in self.assembled.inputs}
+        inputs = {
+            name: random_like(examples[name], [batch, length, *traced.features], traced.value.bound)
+            for name, traced in own.items()
+            if name not in self.step.states
+        }
+        states = {name: self._begin(own[name], name, batch, examples[name]) for name in self.step.states}
+        steps: list[dict[str, torch.Tensor]] = []
+        for t in range(length):
+            given = {name: laid_out(tensor[:, t], own[name].roles, batch, 1) for name, tensor in inputs.items()}
+            result = called(self.module, filled(self.read.arguments, given | states))
+            leaves = [leaf for _, leaf in flatten(result, "output") if isinstance(leaf, torch.Tensor)]
+            states = {name: leaves[index] for name, index in self.next_states.items()}
+            steps.append({
+                o.name: read_out(leaves[o.index], o.traced.roles, batch, 1, o.traced.features) for o in self.assembled.outputs
+            })
+        expected = {name: torch.stack([one[name] for one in steps], 1) for name in steps[0]}
+        return Run(inputs, {}, expected, batch, length)
+
+    def _begin(self, traced: Traced, name: str, batch: int, example: torch.Tensor) -> torch.Tensor:
+        begin = self.initial.get(name)
+        axis = traced.roles.index(Role.BATCH)
+        if begin is None:
+            shape = list(example.shape)
+            shape[axis] = batch
+            return torch.zeros(shape, dtype=example.dtype)
+        return begin.unsqueeze(axis).expand(*begin.shape[:axis], batch, *begin.shape[axis:]).contiguous().to(example.dtype)
+
+
