@@ -205,9 +205,7 @@ class Compiler:
         instructions = tuple(node.instruction for node in nodes)
         if not last_only:
             return Program(constants, instructions, (), (), tuple(after), tuple(wanted))
-        roots = {r for node in nodes if not node.is_per_step for r in node.values_read} | set(after)
-        roots |= {w for node in nodes if not node.is_per_step for w in node.writes}
-        head = _needed(nodes, roots)
+        head = _needed(nodes, {w for node in nodes if not node.is_per_step for w in node.writes})
         early = set(head)
         tail = [node for node in nodes if node not in early]
         done = {w for node in tail for w in node.writes}
