@@ -4,12 +4,21 @@
 
 namespace elman {
 
-std::shared_ptr<Call> CallTable::Add(grpc::GenericCallbackServerContext* context, Door* door) {
+void CallTable::SetAwaited(std::shared_ptr<Call> call) {
   std::lock_guard<std::mutex> lock(mutex_);
-  const uint64_t number = next_++;
-  auto call = std::make_shared<Call>(number, context, door);
-  calls_.emplace(number, call);
-  return call;
+  awaited_ = std::move(call);
+}
+
+uint64_t CallTable::BeginAwaited() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  calls_.emplace(next_, std::move(awaited_));
+  return next_++;
+}
+
+std::shared_ptr<Call> CallTable::DropAwaited() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  changed_.notify_all();
+  return std::move(awaited_);
 }
 
 std::shared_ptr<Call> CallTable::Find(uint64_t number) {
@@ -25,11 +34,17 @@ void CallTable::Remove(uint64_t number) {
   if (found == calls_.end()) return;
   last = std::move(found->second);
   calls_.erase(found);
+  if (calls_.empty()) changed_.notify_all();
 }
 
 size_t CallTable::size() {
   std::lock_guard<std::mutex> lock(mutex_);
   return calls_.size();
+}
+
+void CallTable::WaitUntilEmpty() {
+  std::unique_lock<std::mutex> lock(mutex_);
+  changed_.wait(lock, [this] { return calls_.empty() && !awaited_; });
 }
 
 std::vector<std::shared_ptr<Call>> CallTable::FindAll(const uint64_t* numbers, size_t count) {

@@ -12,15 +12,16 @@
 #include "call_table.h"
 #include "caller.h"
 #include "event_queue.h"
+#include "poller.h"
 
 namespace elman {
 
 // gRPC's C++ server with one generic service: it knows no method.
-class Door final : public grpc::CallbackGenericService {
+class Door {
  public:
   // `options`: gRPC's channel arguments. `server_instance`: frames for another one are no frames of one row.
   Door(std::map<std::string, int> options, std::string server_instance);
-  ~Door() override;
+  ~Door();
 
   // Listens at HOST:PORT or unix:PATH once started; throws std::runtime_error from Start where it cannot.
   void AddPort(const std::string& address);
@@ -33,8 +34,13 @@ class Door final : public grpc::CallbackGenericService {
   CallTable& calls() { return calls_; }
   CallerTable& callers() { return callers_; }
   const std::string& server_instance() const { return server_instance_; }
+  // What has come by now is among the events after this; does nothing where another core sees to it.
+  void TakeIn();
+  // Something was asked for, and gRPC has to see to it.
+  void Resume();
 
-  grpc::ServerGenericBidiReactor* CreateReactor(grpc::GenericCallbackServerContext* context) override;
+  // Makes a call that will be the next to begin.
+  void AwaitCall();
 
  private:
   const std::map<std::string, int> options_;
@@ -44,7 +50,9 @@ class Door final : public grpc::CallbackGenericService {
   CallTable calls_;
   CallerTable callers_;
   std::mutex stop_mutex_;
+  grpc::AsyncGenericService service_;
   std::unique_ptr<grpc::Server> server_;
+  std::unique_ptr<Poller> poller_;
 };
 
 }  // namespace elman

@@ -124,10 +124,13 @@ py::object Payload(Event& event) {
 }
 
 py::tuple TakeAll(Door& door) {
-  auto taken = door.events().TakeAll();
+  EventQueue::Taken taken;
   {
     py::gil_scoped_release released;
+    door.TakeIn();
+    taken = door.events().TakeAll();
     for (const auto& call : taken.paused) call->ReadOn();
+    if (!taken.paused.empty()) door.Resume();
   }
   py::list events(taken.events.size());
   for (size_t i = 0; i < taken.events.size(); ++i) {
@@ -145,6 +148,7 @@ py::tuple TakeAll(Door& door) {
 
 void Receive(Door& door, uint64_t number) {
   if (const auto call = door.calls().Find(number)) call->Receive();
+  door.Resume();
 }
 
 void BeginFrames(Door& door, uint64_t number, int64_t caller) {
@@ -152,10 +156,12 @@ void BeginFrames(Door& door, uint64_t number, int64_t caller) {
   const auto counted = door.callers().Find(caller);
   if (!counted) throw py::value_error("caller: there is none of that number");
   if (call) call->BeginFrames(counted);
+  door.Resume();
 }
 
 void Send(Door& door, uint64_t number, const py::bytes& message) {
   if (const auto call = door.calls().Find(number)) call->Send(BufferOf(message));
+  door.Resume();
 }
 
 void AnswerFrame(Door& door, uint64_t number, int64_t caller, const py::bytes& message, int64_t num_rows,
@@ -166,6 +172,7 @@ void AnswerFrame(Door& door, uint64_t number, int64_t caller, const py::bytes& m
     door.callers().AddSent(caller, num_rows, num_bytes);
     door.events().Wake();  // no event of the call's follows
   }
+  door.Resume();
 }
 
 void UncountFrame(Door& door, uint64_t number) {
@@ -193,6 +200,7 @@ void Finish(Door& door, uint64_t number, int code, const std::string& details, c
   Ending ending{grpc::Status(static_cast<grpc::StatusCode>(code), details), trailing, std::nullopt};
   if (!message.is_none()) ending.message = BufferOf(message.cast<py::bytes>());
   if (const auto call = door.calls().Find(number)) call->End(std::move(ending));
+  door.Resume();
 }
 
 // ---- answers
@@ -256,14 +264,17 @@ void Answer(Door& door, const Array<uint64_t>& call, const Array<int64_t>& calle
   c.c_n = StateData(c_n, num_finished, "c_n");
   py::gil_scoped_release released;
   SendAnswers(&door, c);
+  door.Resume();
 }
 
 void SetRoom(Door& door, int64_t number, int64_t room, int64_t num_taken) {
   const auto caller = door.callers().Find(number);
   if (!caller) return;
-  for (const auto& paused : caller->SetRoom(room, num_taken)) {
-    if (const auto call = paused.lock()) call->ReadOn();
+  const auto paused = caller->SetRoom(room, num_taken);
+  for (const auto& one : paused) {
+    if (const auto call = one.lock()) call->ReadOn();
   }
+  if (!paused.empty()) door.Resume();
   // What was written before it was full woke nobody, and is perhaps what makes room.
   if (room <= 0) door.events().Wake();
 }
