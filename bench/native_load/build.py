@@ -38,7 +38,18 @@ def _build(program: Path, plugin: str) -> None:
     generated = sorted(map(str, FOLDER.rglob("*.cc")))
     own = sorted(map(str, HERE.glob("*.cc")))
     warnings = ("-Wall", "-Wextra", "-Werror")
-    _run("g++", "-std=c++17", "-O2", *warnings, f"-I{FOLDER}", *own, *generated, "-o", str(program), *flags.stdout.split())
+    _run(
+        "g++",
+        "-std=c++17",
+        "-O2",
+        *warnings,
+        f"-I{FOLDER}",
+        *own,
+        *generated,
+        "-o",
+        str(program),
+        *flags.stdout.split(),
+    )
 
 
 def _run(*command: str) -> None:
