@@ -25,11 +25,11 @@ void Call::Await(grpc::AsyncGenericService* service, grpc::ServerCompletionQueue
 }
 
 void Call::HasBegun(bool ok) {
-  if (!ok) {  // the door stops
-    const auto self = door_->calls().DropAwaited();
+  if (!ok) {                           // the door stops
+    door_->calls().DropAwaited(this);  // and so this
     return;
   }
-  number_ = door_->calls().BeginAwaited();
+  number_ = door_->calls().Begin(this);
   door_->AwaitCall();
   if (door_->events().IsFull()) {
     Refuse();

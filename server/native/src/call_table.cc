@@ -4,21 +4,23 @@
 
 namespace elman {
 
-void CallTable::SetAwaited(std::shared_ptr<Call> call) {
+void CallTable::Await(const std::shared_ptr<Call>& call) {
   std::lock_guard<std::mutex> lock(mutex_);
-  awaited_ = std::move(call);
+  awaited_.emplace(call.get(), call);
 }
 
-uint64_t CallTable::BeginAwaited() {
+uint64_t CallTable::Begin(Call* call) {
   std::lock_guard<std::mutex> lock(mutex_);
-  calls_.emplace(next_, std::move(awaited_));
+  const auto found = awaited_.find(call);
+  calls_.emplace(next_, std::move(found->second));
+  awaited_.erase(found);
   return next_++;
 }
 
-std::shared_ptr<Call> CallTable::DropAwaited() {
+void CallTable::DropAwaited(Call* call) {
   std::lock_guard<std::mutex> lock(mutex_);
+  awaited_.erase(call);
   changed_.notify_all();
-  return std::move(awaited_);
 }
 
 std::shared_ptr<Call> CallTable::Find(uint64_t number) {
@@ -44,7 +46,7 @@ size_t CallTable::size() {
 
 void CallTable::WaitUntilEmpty() {
   std::unique_lock<std::mutex> lock(mutex_);
-  changed_.wait(lock, [this] { return calls_.empty() && !awaited_; });
+  changed_.wait(lock, [this] { return calls_.empty() && awaited_.empty(); });
 }
 
 std::vector<std::shared_ptr<Call>> CallTable::FindAll(const uint64_t* numbers, size_t count) {

@@ -9,6 +9,8 @@
 namespace elman {
 namespace {
 
+constexpr int kAwaitedCalls = 64;  // that can begin in one read
+
 bool HasOneCore() {
   cpu_set_t cores;
   return sched_getaffinity(0, sizeof(cores), &cores) == 0 && CPU_COUNT(&cores) == 1;
@@ -21,20 +23,24 @@ Door::Door(std::map<std::string, int> options, std::string server_instance)
 
 Door::~Door() { Stop(0); }
 
-void Door::AddPort(const std::string& address) { addresses_.push_back(address); }
+void Door::AddPort(const std::string& address) { ports_.push_back({address, grpc::InsecureServerCredentials()}); }
+
+void Door::AddSecurePort(const std::string& address, const CertificateFiles& files) {
+  ports_.push_back({address, CredentialsOf(files)});
+}
 
 std::vector<int> Door::Start() {
   grpc::ServerBuilder builder;
   for (const auto& [name, value] : options_) builder.AddChannelArgument(name, value);
-  std::vector<int> ports(addresses_.size(), 0);
-  for (size_t i = 0; i < addresses_.size(); ++i) {
-    builder.AddListeningPort(addresses_[i], grpc::InsecureServerCredentials(), &ports[i]);
+  std::vector<int> ports(ports_.size(), 0);
+  for (size_t i = 0; i < ports_.size(); ++i) {
+    builder.AddListeningPort(ports_[i].address, ports_[i].credentials, &ports[i]);
   }
   builder.RegisterAsyncGenericService(&service_);
   poller_ = std::make_unique<Poller>(builder.AddCompletionQueue(), &events_, HasOneCore());
   server_ = builder.BuildAndStart();
   if (!server_) throw std::runtime_error("cannot listen");
-  AwaitCall();
+  for (int i = 0; i < kAwaitedCalls; ++i) AwaitCall();
   poller_->Start();
   return ports;
 }
@@ -60,7 +66,7 @@ void Door::Resume() {
 
 void Door::AwaitCall() {
   const auto call = std::make_shared<Call>(this);
-  calls_.SetAwaited(call);
+  calls_.Await(call);
   call->Await(&service_, poller_->queue());
 }
 

@@ -11,6 +11,7 @@
 
 #include "call_table.h"
 #include "caller.h"
+#include "credentials.h"
 #include "event_queue.h"
 #include "poller.h"
 
@@ -25,6 +26,8 @@ class Door {
 
   // Listens at HOST:PORT or unix:PATH once started; throws std::runtime_error from Start where it cannot.
   void AddPort(const std::string& address);
+  // The same by TLS.
+  void AddSecurePort(const std::string& address, const CertificateFiles& files);
   // Begins to serve; the port of each address, 0 for a socket in the file system.
   std::vector<int> Start();
   // Takes no more calls, and cancels those that have not ended by then. Blocks until all are over.
@@ -39,13 +42,17 @@ class Door {
   // Something was asked for, and gRPC has to see to it.
   void Resume();
 
-  // Makes a call that will be the next to begin.
+  // Makes one that will be a call that comes.
   void AwaitCall();
 
  private:
   const std::map<std::string, int> options_;
   const std::string server_instance_;
-  std::vector<std::string> addresses_;
+  struct Port {
+    std::string address;
+    std::shared_ptr<grpc::ServerCredentials> credentials;
+  };
+  std::vector<Port> ports_;
   EventQueue events_;
   CallTable calls_;
   CallerTable callers_;

@@ -295,6 +295,14 @@ PYBIND11_MODULE(_native, module) {
   py::class_<Door>(module, "Door")
       .def(py::init<std::map<std::string, int>, std::string>(), py::arg("options"), py::arg("server_instance"))
       .def("add_port", &Door::AddPort, py::arg("address"))
+      .def(
+          "add_secure_port",
+          [](Door& door, const std::string& address, const std::string& private_key,
+             const std::string& certificate_chain, const std::string& client_ca, unsigned refresh_seconds) {
+            door.AddSecurePort(address, {private_key, certificate_chain, client_ca, refresh_seconds});
+          },
+          py::arg("address"), py::arg("private_key"), py::arg("certificate_chain"), py::arg("client_ca"),
+          py::arg("refresh_seconds"))
       .def("start", &Door::Start, release)
       .def("stop", &Door::Stop, py::arg("grace_seconds"), release)
       .def_property_readonly("num_calls", [](Door& door) { return door.calls().size(); })

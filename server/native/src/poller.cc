@@ -25,6 +25,8 @@ void Poller::Start() {
 }
 
 void Poller::Stop() {
+  if (is_stopped_) return;
+  is_stopped_ = true;
   queue_->Shutdown();
   if (thread_.joinable()) {
     thread_.join();

@@ -39,6 +39,7 @@ class Poller {
   EventQueue* const events_;
   const bool has_one_core_;
   std::thread thread_;
+  bool is_stopped_ = false;
   std::mutex mutex_;
   std::condition_variable changed_;
   bool is_resumed_ = false;
