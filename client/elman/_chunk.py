@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from elman._deadline import Deadline
-from elman._errors import ElmanError
+from elman._shared.deadline import Deadline
+from elman._shared.errors import ElmanError
+from elman._stepping.options import FrameKey
 from elman._table import SessionTable
-from elman._work import Answer, AnswerFuture, FrameKey, resolve
+from elman._work import Answer, AnswerFuture, resolve
 from elman.wire import Array
 
 

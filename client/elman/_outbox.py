@@ -11,9 +11,9 @@ from collections import deque
 from collections.abc import Iterable
 
 from elman._chunk import Chunk
-from elman._errors import ElmanError, PredecessorFailedError
 from elman._frame import Frame
 from elman._gathering import Gathering, Verdict
+from elman._shared.errors import ElmanError, PredecessorFailedError
 from elman._sheet import Sheet
 from elman._table import SessionTable
 

@@ -10,7 +10,7 @@ from typing import Generic, Self, TypeVar, cast
 
 import numpy as np
 
-from elman._cast import ArrayLike
+from elman._shared.arrays import ArrayLike
 from elman._step import PendingStep
 from elman._waiting import await_answers, wait_answers
 from elman._work import Answer

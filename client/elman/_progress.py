@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
 from elman._chunk import Chunk
-from elman._deadline import Deadline
-from elman._errors import MissingExtraError
+from elman._shared.deadline import Deadline
+from elman._shared.errors import MissingExtraError
 from elman._sheet import Sheet
-from elman._step import StepOptions
+from elman._stepping.options import StepOptions
 from elman._waiting import given_up
 from elman._work import Answer
 

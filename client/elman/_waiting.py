@@ -6,7 +6,7 @@ import asyncio
 import concurrent.futures
 from collections.abc import Sequence
 
-from elman._errors import DeadlineError
+from elman._shared.errors import DeadlineError
 from elman._work import Answer
 
 

@@ -7,20 +7,8 @@ import concurrent.futures
 from collections.abc import Callable
 from typing import NamedTuple
 
-from elman._errors import ElmanError
-from elman.v1 import tensor_pb2
+from elman._shared.errors import ElmanError
 from elman.wire import Array
-
-
-class FrameKey(NamedTuple):
-    """Chunks with the same key may share a frame."""
-
-    model: str
-    version: str
-    input_dtype: tensor_pb2.DataType.ValueType
-    returning: tensor_pb2.Return.ValueType
-    return_state: bool
-    timeout_seconds: float | None
 
 
 class Answer(NamedTuple):

@@ -12,7 +12,7 @@ import pytest
 
 import elman
 from elman import _waiting
-from elman._deadline import Deadline
+from elman._shared.deadline import Deadline
 from elman._work import loop_future, thread_future
 from elman.testing import FakeServer
 
@@ -115,7 +115,7 @@ def test_a_server_that_went_away_is_waited_for_no_longer_than_wanted(server, kin
 
 def test_a_deadline_counts_from_when_it_was_made(monkeypatch):
     moment = 100.0
-    monkeypatch.setattr("elman._deadline.time.monotonic", lambda: moment)
+    monkeypatch.setattr("elman._shared.deadline.time.monotonic", lambda: moment)
     deadline = Deadline.after(5.0)
     moment = 103.0
     assert deadline.left_seconds() == 2.0

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 from elman._chunk import Chunk
-from elman._deadline import NEVER
 from elman._gathering import Gathering
 from elman._outbox import Outbox
+from elman._shared.deadline import NEVER
 from elman._sheet import Sheet
+from elman._stepping.options import FrameKey
 from elman._table import SessionTable
-from elman._work import FrameKey, thread_future
+from elman._work import thread_future
 
 KEY = FrameKey("m", "1", 1, 1, False, None)
 WINDOW = 2
