@@ -9,15 +9,14 @@ from typing import Literal, Self, overload
 
 from elman._naming import pool_repr
 from elman._pool_core import PoolCore
-from elman._pool_step import PendingPoolStep, PoolOutput
 from elman._progress import await_with_bar
 from elman._shared.arrays import ArrayLike
 from elman._shared.errors import ElmanError
 from elman._shared.info import ModelInfo
 from elman._shared.results import StepResult
+from elman._stepping.answers import Answer, await_answers, loop_future
 from elman._stepping.options import Returning
-from elman._waiting import await_answers
-from elman._work import Answer, loop_future
+from elman._stepping.pool_step import PendingPoolStep, PoolOutput
 from elman.wire import Array
 
 

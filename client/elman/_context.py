@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from elman._driver import Driver
 from elman._opener import Opener
 from elman._shared.checks import check_integer, check_switch, check_timeout
 from elman._shared.errors import InvalidInputError
 from elman._shared.fork_guard import FORK_GUARD
 from elman._shared.loop_thread import LoopThread
 from elman._shared.transport import MAX_MESSAGE_BYTES, Transport
+from elman._stepping.driver import Driver
 from elman._stepping.options import StepOptions, return_code
 
 MIN_FRAME_BYTES = 256

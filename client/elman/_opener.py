@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from elman._driver import Driver
 from elman._shared.deadline import Deadline
 from elman._shared.errors import (
     ElmanError,
@@ -23,6 +22,7 @@ from elman._shared.packed_layout import Index
 from elman._shared.results import State
 from elman._shared.status import error_of_status
 from elman._shared.transport import Transport
+from elman._stepping.driver import Driver
 from elman.v1 import sessions_pb2
 from elman.wire import from_tensor
 

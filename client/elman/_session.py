@@ -7,7 +7,6 @@ from types import TracebackType
 from typing import Literal, Self, overload
 
 from elman._naming import session_repr
-from elman._pipeline import ThreadStep, check_chunks, thread_pipeline
 from elman._progress import wait_with_bar
 from elman._session_core import SessionCore
 from elman._shared.arrays import ArrayLike
@@ -15,9 +14,9 @@ from elman._shared.errors import ElmanError
 from elman._shared.info import ModelInfo
 from elman._shared.loop_thread import LoopThread
 from elman._shared.results import State, StepResult
+from elman._stepping.answers import thread_future, wait_answers
 from elman._stepping.options import Returning, StepOptions
-from elman._waiting import wait_answers
-from elman._work import thread_future
+from elman._stepping.pipeline import ThreadStep, check_chunks, thread_pipeline
 from elman.wire import Array
 
 

@@ -8,8 +8,8 @@ from elman._open_sessions import OpenSessions
 from elman._shared.arrays import ArrayLike
 from elman._shared.checks import check_count
 from elman._shared.results import State
-from elman._step import FutureT, PendingStep, begin_step
 from elman._stepping.options import StepOptions
+from elman._stepping.session_step import FutureT, PendingStep, begin_step
 
 
 class SessionCore(OpenSessions):

@@ -9,13 +9,13 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-from elman._chunk import Chunk
 from elman._shared.arrays import ArrayLike, to_sequence
 from elman._shared.deadline import Deadline
 from elman._shared.info import ModelInfo
 from elman._shared.results import State, StepResult
+from elman._stepping.answers import Answer, AnswerFuture
+from elman._stepping.chunks import Chunk
 from elman._stepping.options import FrameKey, StepOptions, frame_key, max_steps, part_steps
-from elman._work import Answer, AnswerFuture
 from elman.v1 import tensor_pb2
 from elman.wire import Array
 
