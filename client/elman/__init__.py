@@ -13,7 +13,11 @@ from elman._async_model import AsyncModel
 from elman._async_pool import AsyncSessionPool
 from elman._async_session import AsyncSession
 from elman._client import Client
-from elman._errors import (
+from elman._model import Model
+from elman._pool import SessionPool
+from elman._session import Session
+from elman._session_info import SessionInfo
+from elman._shared.errors import (
     AuthenticationError,
     ClosedError,
     DeadlineError,
@@ -37,14 +41,11 @@ from elman._errors import (
     UnknownSessionError,
     UnsupportedError,
 )
-from elman._ids import OpenMode
-from elman._info import Cell, EmbeddingInfo, HeadInfo, ModelInfo
-from elman._model import Model
-from elman._pool import SessionPool
-from elman._result import Returning, State, StepResult
-from elman._retry import Retry
-from elman._session import Session
-from elman._session_info import SessionInfo
+from elman._shared.info import Cell, EmbeddingInfo, HeadInfo, ModelInfo
+from elman._shared.results import State, StepResult
+from elman._shared.retry import Retry
+from elman._shared.session_ids import OpenMode
+from elman._stepping.options import Returning
 
 __all__ = [
     "AsyncClient",

@@ -10,12 +10,12 @@ import grpc
 from elman._async_model import AsyncModel
 from elman._context import Context
 from elman._health import is_ready
-from elman._info import ModelInfo
 from elman._listing import list_models
 from elman._model_core import ModelCore
 from elman._naming import client_repr
-from elman._retry import Retry
-from elman._transport import Metadata, Options, Transport
+from elman._shared.info import ModelInfo
+from elman._shared.retry import Retry
+from elman._shared.transport import Metadata, Options, Transport
 
 DEFAULT_MAX_FRAME_BYTES = 16 << 20
 

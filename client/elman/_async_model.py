@@ -7,15 +7,16 @@ from typing import Literal, overload
 
 from elman._async_pool import AsyncSessionPool
 from elman._async_session import AsyncSession
-from elman._cast import ArrayLike
-from elman._ids import OpenMode
 from elman._inference import InferOutput
-from elman._info import ModelInfo
 from elman._model_core import ModelCore
 from elman._naming import model_repr
 from elman._opening import Opening
-from elman._result import Returning, State
 from elman._session_info import SessionInfo
+from elman._shared.arrays import ArrayLike
+from elman._shared.info import ModelInfo
+from elman._shared.results import State
+from elman._shared.session_ids import OpenMode
+from elman._stepping.options import Returning
 from elman.wire import Array
 
 

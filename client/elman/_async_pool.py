@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Literal, Self, overload
 
-from elman._cast import ArrayLike
-from elman._errors import ElmanError
-from elman._info import ModelInfo
 from elman._naming import pool_repr
 from elman._pool_core import PoolCore
-from elman._pool_step import PendingPoolStep, PoolOutput
 from elman._progress import await_with_bar
-from elman._result import Returning, StepResult
-from elman._waiting import await_answers
-from elman._work import Answer, loop_future
+from elman._shared.arrays import ArrayLike
+from elman._shared.errors import ElmanError
+from elman._shared.info import ModelInfo
+from elman._shared.results import StepResult
+from elman._stepping.answers import Answer, await_answers, loop_future
+from elman._stepping.options import Returning
+from elman._stepping.pool_step import PendingPoolStep, PoolOutput
 from elman.wire import Array
 
 

@@ -6,17 +6,16 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from types import TracebackType
 from typing import Literal, Self, overload
 
-from elman._cast import ArrayLike
-from elman._errors import ElmanError
-from elman._info import ModelInfo
 from elman._naming import session_repr
-from elman._pipeline import LoopStep, check_chunks, pipeline
 from elman._progress import await_with_bar
-from elman._result import Returning, State, StepResult
 from elman._session_core import SessionCore
-from elman._step import StepOptions
-from elman._waiting import await_answers
-from elman._work import loop_future
+from elman._shared.arrays import ArrayLike
+from elman._shared.errors import ElmanError
+from elman._shared.info import ModelInfo
+from elman._shared.results import State, StepResult
+from elman._stepping.answers import await_answers, loop_future
+from elman._stepping.options import Returning, StepOptions
+from elman._stepping.pipeline import LoopStep, check_chunks, pipeline
 from elman.wire import Array
 
 

@@ -10,14 +10,14 @@ import grpc
 from elman._async_client import DEFAULT_MAX_FRAME_BYTES
 from elman._context import Context
 from elman._health import is_ready
-from elman._info import ModelInfo
 from elman._listing import list_models
-from elman._loop_thread import LoopThread
 from elman._model import Model
 from elman._model_core import ModelCore
 from elman._naming import client_repr
-from elman._retry import Retry
-from elman._transport import Metadata, Options, Transport
+from elman._shared.info import ModelInfo
+from elman._shared.loop_thread import LoopThread
+from elman._shared.retry import Retry
+from elman._shared.transport import Metadata, Options, Transport
 
 
 class Client:

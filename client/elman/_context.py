@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from elman._checks import check_integer, check_switch, check_timeout
-from elman._driver import Driver
-from elman._errors import InvalidInputError
-from elman._fork_guard import FORK_GUARD
-from elman._loop_thread import LoopThread
 from elman._opener import Opener
-from elman._result import return_code
-from elman._step import StepOptions
-from elman._transport import MAX_MESSAGE_BYTES, Transport
+from elman._shared.checks import check_integer, check_switch, check_timeout
+from elman._shared.errors import InvalidInputError
+from elman._shared.fork_guard import FORK_GUARD
+from elman._shared.loop_thread import LoopThread
+from elman._shared.transport import MAX_MESSAGE_BYTES, Transport
+from elman._stepping.driver import Driver
+from elman._stepping.options import StepOptions, return_code
 
 MIN_FRAME_BYTES = 256
 _COLUMNS_SHARE = 16

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from elman._checks import check_text
-from elman._errors import ClosedError, ElmanError, ForkError, LoopError
-from elman._retry import NO_RETRY
-from elman._transport import Transport
+from elman._shared.checks import check_text
+from elman._shared.errors import ClosedError, ElmanError, ForkError, LoopError
+from elman._shared.retry import NO_RETRY
+from elman._shared.transport import Transport
 
 _METHOD: Final = "/grpc.health.v1.Health/Check"
 _SERVING: Final = b"\x08\x01"  # HealthCheckResponse{status: SERVING}

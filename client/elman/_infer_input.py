@@ -8,10 +8,10 @@ from typing import cast
 
 import numpy as np
 
-from elman._cast import ArrayLike, to_array, to_sequence
-from elman._errors import InvalidInputError
-from elman._info import ModelInfo
-from elman._packed import Index
+from elman._shared.arrays import ArrayLike, to_array, to_sequence
+from elman._shared.errors import InvalidInputError
+from elman._shared.info import ModelInfo
+from elman._shared.packed_layout import Index
 from elman.wire import Array
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from elman._errors import LimitReachedError
+from elman._shared.errors import LimitReachedError
 
 _MAX_ROWS: Final = 1024
 """What a server takes unless it is set otherwise (`max_infer_rows`)."""

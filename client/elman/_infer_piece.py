@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from elman._infer_limits import InferLimits
-from elman._info import ModelInfo
-from elman._packed import Index
+from elman._shared.info import ModelInfo
+from elman._shared.packed_layout import Index
 from elman.wire import itemsize
 
 

@@ -6,18 +6,17 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from elman._cast import ArrayLike, to_array
-from elman._deadline import Deadline
-from elman._errors import ElmanError, InvalidInputError, LimitReachedError
 from elman._infer_input import InferInput
 from elman._infer_limits import InferLimits
 from elman._infer_piece import Piece, Sizes
-from elman._info import ModelInfo
-from elman._packed import order_of, pack, unpack
-from elman._parts import part_steps
-from elman._result import State, return_code
-from elman._step import StepOptions
-from elman._transport import Transport
+from elman._shared.arrays import ArrayLike, to_array
+from elman._shared.deadline import Deadline
+from elman._shared.errors import ElmanError, InvalidInputError, LimitReachedError
+from elman._shared.info import ModelInfo
+from elman._shared.packed_layout import order_of, pack, unpack
+from elman._shared.results import State
+from elman._shared.transport import Transport
+from elman._stepping.options import StepOptions, part_steps, return_code
 from elman.v1 import inference_pb2
 from elman.wire import Array, from_tensor, to_tensor
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from elman._info import ModelInfo
 from elman._session_info import SessionInfo
-from elman._transport import Transport
+from elman._shared.info import ModelInfo
+from elman._shared.transport import Transport
 from elman.v1 import models_pb2, sessions_pb2
 
 _PAGE_SIZE = 1000

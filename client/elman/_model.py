@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Literal, overload
 
-from elman._cast import ArrayLike
-from elman._ids import OpenMode
 from elman._inference import InferOutput
-from elman._info import ModelInfo
-from elman._loop_thread import LoopThread
 from elman._model_core import ModelCore
 from elman._naming import model_repr
 from elman._pool import SessionPool
-from elman._result import Returning, State
 from elman._session import Session
 from elman._session_info import SessionInfo
+from elman._shared.arrays import ArrayLike
+from elman._shared.info import ModelInfo
+from elman._shared.loop_thread import LoopThread
+from elman._shared.results import State
+from elman._shared.session_ids import OpenMode
+from elman._stepping.options import Returning
 from elman.wire import Array
 
 

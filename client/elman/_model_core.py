@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from elman._cast import ArrayLike
-from elman._checks import check_count, check_text
 from elman._context import Context
-from elman._errors import InvalidInputError, RowErrors
-from elman._ids import OpenMode, check_id, check_ids, mode_code
 from elman._infer_input import check_infer_input
 from elman._infer_limits import InferLimits
 from elman._inference import Inference, InferOutput
-from elman._info import ModelInfo
 from elman._listing import sessions_page
 from elman._opener import Opened
 from elman._pool_core import PoolCore
 from elman._progress import progress_bar
-from elman._result import State
 from elman._session_core import SessionCore
 from elman._session_info import SessionInfo
-from elman._step import StepOptions
+from elman._shared.arrays import ArrayLike
+from elman._shared.checks import check_count, check_text
+from elman._shared.errors import InvalidInputError, RowErrors
+from elman._shared.info import ModelInfo
+from elman._shared.results import State
+from elman._shared.session_ids import OpenMode, check_id, check_ids, mode_code
+from elman._stepping.options import StepOptions
 from elman.v1 import models_pb2
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from elman._context import Context
-from elman._info import ModelInfo
 from elman._pool_core import PoolCore
 from elman._session_core import SessionCore
+from elman._shared.info import ModelInfo
 
 
 def client_repr(kind: str, context: Context) -> str:

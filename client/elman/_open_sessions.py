@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from elman._context import Context
-from elman._errors import ClosedError
-from elman._info import ModelInfo
 from elman._opener import Opened
-from elman._packed import Index
+from elman._shared.errors import ClosedError
+from elman._shared.info import ModelInfo
+from elman._shared.packed_layout import Index
 
 
 class OpenSessions:

@@ -7,9 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from elman._deadline import Deadline
-from elman._driver import Driver
-from elman._errors import (
+from elman._shared.deadline import Deadline
+from elman._shared.errors import (
     ElmanError,
     NotFoundError,
     RowErrors,
@@ -18,11 +17,12 @@ from elman._errors import (
     UnknownSessionError,
     UnsupportedError,
 )
-from elman._info import ModelInfo
-from elman._packed import Index
-from elman._result import State
-from elman._status import error_of_status
-from elman._transport import Transport
+from elman._shared.info import ModelInfo
+from elman._shared.packed_layout import Index
+from elman._shared.results import State
+from elman._shared.status import error_of_status
+from elman._shared.transport import Transport
+from elman._stepping.driver import Driver
 from elman.v1 import sessions_pb2
 from elman.wire import from_tensor
 

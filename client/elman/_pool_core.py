@@ -6,12 +6,13 @@ from collections.abc import Callable
 
 import numpy as np
 
-from elman._cast import ArrayLike
-from elman._errors import InvalidInputError
 from elman._open_sessions import OpenSessions
-from elman._packed import Index
-from elman._pool_step import PendingPoolStep, begin_pool_step, check_pool_input
-from elman._step import FutureT, StepOptions
+from elman._shared.arrays import ArrayLike
+from elman._shared.errors import InvalidInputError
+from elman._shared.packed_layout import Index
+from elman._stepping.options import StepOptions
+from elman._stepping.pool_step import PendingPoolStep, begin_pool_step, check_pool_input
+from elman._stepping.session_step import FutureT
 
 
 class PoolCore(OpenSessions):

@@ -8,13 +8,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
-from elman._chunk import Chunk
-from elman._deadline import Deadline
-from elman._errors import MissingExtraError
-from elman._sheet import Sheet
-from elman._step import StepOptions
-from elman._waiting import given_up
-from elman._work import Answer
+from elman._shared.deadline import Deadline
+from elman._shared.errors import MissingExtraError
+from elman._stepping.answers import Answer, deadline_error
+from elman._stepping.chunks import Chunk, Sheet
+from elman._stepping.options import StepOptions
 
 Tick = Callable[[int], object]
 """Told of so many more time steps that are done."""
@@ -69,7 +67,7 @@ def wait_with_bar(pending: ThreadPendingT, submit: Callable[[ThreadPendingT], ob
             try:
                 future.result(deadline.left_seconds())
             except TimeoutError:
-                raise given_up(timeout_seconds) from None
+                raise deadline_error(timeout_seconds) from None
             tick(work.num_steps)
 
 
@@ -84,4 +82,4 @@ async def await_with_bar(pending: LoopPendingT, submit: Callable[[LoopPendingT],
                     await future
                     tick(work.num_steps)
         except TimeoutError:
-            raise given_up(timeout_seconds) from None
+            raise deadline_error(timeout_seconds) from None

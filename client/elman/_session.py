@@ -6,18 +6,17 @@ from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Literal, Self, overload
 
-from elman._cast import ArrayLike
-from elman._errors import ElmanError
-from elman._info import ModelInfo
-from elman._loop_thread import LoopThread
 from elman._naming import session_repr
-from elman._pipeline import ThreadStep, check_chunks, thread_pipeline
 from elman._progress import wait_with_bar
-from elman._result import Returning, State, StepResult
 from elman._session_core import SessionCore
-from elman._step import StepOptions
-from elman._waiting import wait_answers
-from elman._work import thread_future
+from elman._shared.arrays import ArrayLike
+from elman._shared.errors import ElmanError
+from elman._shared.info import ModelInfo
+from elman._shared.loop_thread import LoopThread
+from elman._shared.results import State, StepResult
+from elman._stepping.answers import thread_future, wait_answers
+from elman._stepping.options import Returning, StepOptions
+from elman._stepping.pipeline import ThreadStep, check_chunks, thread_pipeline
 from elman.wire import Array
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from elman._cast import ArrayLike
-from elman._checks import check_count
 from elman._open_sessions import OpenSessions
-from elman._result import State
-from elman._step import FutureT, PendingStep, StepOptions, begin_step
+from elman._shared.arrays import ArrayLike
+from elman._shared.checks import check_count
+from elman._shared.results import State
+from elman._stepping.options import StepOptions
+from elman._stepping.session_step import FutureT, PendingStep, begin_step
 
 
 class SessionCore(OpenSessions):

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 
 import elman
-from elman._fork_guard import FORK_GUARD, _core_threads
+from elman._shared.fork_guard import FORK_GUARD, _core_threads
 
 
 def step_once(client: elman.Client) -> float:

@@ -7,7 +7,7 @@ import grpc
 import pytest
 
 import elman
-from elman._target import DEFAULT_PORT, Target
+from elman._shared.target import DEFAULT_PORT, Target
 from elman.testing import FakeModel
 from elman.testing._services import add_services
 from elman.testing._world import World

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 import elman
-from elman import _waiting
-from elman._deadline import Deadline
-from elman._work import loop_future, thread_future
+from elman._shared.deadline import Deadline
+from elman._stepping import answers
+from elman._stepping.answers import loop_future, thread_future
 from elman.testing import FakeServer
 
 SOON = 0.02
@@ -115,7 +115,7 @@ def test_a_server_that_went_away_is_waited_for_no_longer_than_wanted(server, kin
 
 def test_a_deadline_counts_from_when_it_was_made(monkeypatch):
     moment = 100.0
-    monkeypatch.setattr("elman._deadline.time.monotonic", lambda: moment)
+    monkeypatch.setattr("elman._shared.deadline.time.monotonic", lambda: moment)
     deadline = Deadline.after(5.0)
     moment = 103.0
     assert deadline.left_seconds() == 2.0
@@ -126,13 +126,13 @@ def test_a_deadline_counts_from_when_it_was_made(monkeypatch):
 @pytest.mark.parametrize("count", [1, 2])
 def test_threads_wait_exactly_as_long_as_they_were_told(monkeypatch, count):
     asked: list[float | None] = []
-    wait = _waiting.concurrent.futures.wait
+    wait = answers.concurrent.futures.wait
     monkeypatch.setattr(
-        _waiting.concurrent.futures, "wait", lambda futures, timeout: asked.append(timeout) or wait(futures, timeout)
+        answers.concurrent.futures, "wait", lambda futures, timeout: asked.append(timeout) or wait(futures, timeout)
     )
     futures = [thread_future() for _ in range(count)]
     with pytest.raises(elman.DeadlineError, match=r"within 0\.01 s"):
-        _waiting.wait_answers(futures, 0.01)
+        answers.wait_answers(futures, 0.01)
     assert asked in ([0.01], [])
 
 
@@ -141,5 +141,5 @@ async def test_coroutines_wait_exactly_as_long_as_they_were_told(monkeypatch):
     timeout = asyncio.timeout
     monkeypatch.setattr(asyncio, "timeout", lambda seconds: asked.append(seconds) or timeout(seconds))
     with pytest.raises(elman.DeadlineError):
-        await _waiting.await_answers([loop_future()], 0.01)
+        await answers.await_answers([loop_future()], 0.01)
     assert asked == [0.01]

@@ -9,8 +9,8 @@ from google.protobuf import any_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 import elman
-from elman import _status as mapping
-from elman._retry import is_cut, is_refused_for_now
+from elman._shared import status as mapping
+from elman._shared.retry import is_cut, is_refused_for_now
 
 TABLE = [
     ("UNKNOWN_MODEL", "NOT_FOUND", elman.UnknownModelError),

@@ -5,13 +5,13 @@ import random
 import numpy as np
 import pytest
 
-from elman._chunk import Chunk
-from elman._deadline import NEVER
-from elman._gathering import Gathering
-from elman._outbox import Outbox
-from elman._sheet import Sheet
-from elman._table import SessionTable
-from elman._work import FrameKey, thread_future
+from elman._shared.deadline import NEVER
+from elman._stepping.answers import thread_future
+from elman._stepping.chunks import Chunk, Sheet
+from elman._stepping.frame_builder import Gathering
+from elman._stepping.options import FrameKey
+from elman._stepping.send_queue import Outbox
+from elman._stepping.session_table import SessionTable
 
 KEY = FrameKey("m", "1", 1, 1, False, None)
 WINDOW = 2

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elman import _packed as packed
+from elman._shared import packed_layout as packed
 
 LENGTHS = st.lists(st.integers(1, 9), min_size=1, max_size=12).map(lambda lengths: sorted(lengths, reverse=True))
 

@@ -29,7 +29,7 @@ def test_public_classes_say_they_are_from_where_they_are_imported(package):
 
 
 def test_every_error_is_public():
-    errors = importlib.import_module("elman._errors")
+    errors = importlib.import_module("elman._shared.errors")
     raised = {name for name, value in vars(errors).items() if inspect.isclass(value) and issubclass(value, Exception)}
     assert raised <= set(elman.__all__)
     assert all(name in errors.__doc__ for name in raised)

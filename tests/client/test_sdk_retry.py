@@ -6,7 +6,7 @@ import math
 import pytest
 
 import elman
-from elman._retry import RetryState
+from elman._shared.retry import RetryState
 
 GONE = elman.UnavailableError("gone")
 

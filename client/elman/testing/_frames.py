@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from elman._packed import Index, enumerate_packed
+from elman._shared.packed_layout import Index, enumerate_packed
 from elman.testing._model import FakeModel, Values
 from elman.testing._refusal import Refusal
 from elman.testing._sessions import FakeSessions, Held

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import grpc
 import numpy as np
 
-from elman._packed import Index, pack, unpack
+from elman._shared.packed_layout import Index, pack, unpack
 from elman.testing import _frames as frames
 from elman.testing._door import answer, authenticate
 from elman.testing._model import Values

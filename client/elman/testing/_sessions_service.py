@@ -10,8 +10,8 @@ from typing import TypeVar
 import grpc
 import numpy as np
 
-from elman._errors import InvalidInputError
-from elman._ids import check_id
+from elman._shared.errors import InvalidInputError
+from elman._shared.session_ids import check_id
 from elman.testing._door import answer
 from elman.testing._refusal import Refusal
 from elman.testing._sessions import IDLE_TIMEOUT, REPLAY_CHUNKS, FakeSession

@@ -10,7 +10,7 @@ from typing import Final, SupportsIndex, cast
 
 import numpy as np
 
-from elman._errors import InvalidInputError
+from elman._shared.errors import InvalidInputError
 
 MAX_SECONDS: Final = 1e8
 """Three years: more than anyone waits for, and less than a clock or a `Duration` can hold."""

@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from elman._checks import check_integer, check_seconds
-from elman._errors import ElmanError, LimitReachedError, UnavailableError
+from elman._shared.checks import check_integer, check_seconds
+from elman._shared.errors import ElmanError, LimitReachedError, UnavailableError
 
 _MAX_DOUBLINGS = 60  # of a float, before it overflows
 

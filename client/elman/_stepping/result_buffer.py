@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from elman._packed import Index, enumerate_packed, row_index, step_offsets, take_steps
-from elman._work import Answer
+from elman._shared.packed_layout import Index, enumerate_packed, row_index, step_offsets, take_steps
+from elman._stepping.answers import Answer
 from elman.v1 import inference_pb2, tensor_pb2
 from elman.wire import Array, WireError, from_tensor
 

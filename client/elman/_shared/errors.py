@@ -28,11 +28,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from elman._result import State
-    from elman.wire import Array
+from elman._shared.results import State
+from elman.wire import Array
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Final, Literal, cast
 
-from elman._checks import check_text
-from elman._errors import InvalidInputError
+from elman._shared.checks import check_text
+from elman._shared.errors import InvalidInputError
 from elman.v1 import sessions_pb2
 
 OpenMode = Literal["resume_or_new", "resume", "new"]

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from elman._errors import ElmanError
-from elman._packed import Index
+from elman._shared.errors import ElmanError
+from elman._shared.packed_layout import Index
 
 _FIRST_SIZE = 64
 NO_SERVER = -1

@@ -6,9 +6,9 @@ import asyncio
 
 import grpc
 
-from elman._errors import ElmanError, ErrorDetails, UnavailableError
-from elman._status import error_of_call
-from elman._transport import Transport
+from elman._shared.errors import ElmanError, ErrorDetails, UnavailableError
+from elman._shared.status import error_of_call
+from elman._shared.transport import Transport
 from elman.v1 import inference_pb2
 
 _OPEN_TIMEOUT_SECONDS = 20.0

@@ -8,8 +8,8 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from elman._errors import ClosedError, ElmanError
-from elman._owner import Owner
+from elman._shared.errors import ClosedError, ElmanError
+from elman._shared.loop_affinity import Owner
 
 ResultT = TypeVar("ResultT")
 

@@ -9,15 +9,15 @@ from typing import Final, Protocol, TypeVar, cast
 
 import grpc
 
-from elman._checks import check_metadata, check_options, check_timeout
-from elman._deadline import Deadline
-from elman._errors import ClosedError, ElmanError, ErrorDetails, UnavailableError
-from elman._fork_guard import FORK_GUARD
 from elman._late_channel import LateChannel
-from elman._owner import Owner
-from elman._retry import NO_RETRY, Retry, RetryState, given_up, is_cut, is_refused_for_now
-from elman._status import error_of_call
-from elman._target import Target, check_token
+from elman._shared.checks import check_metadata, check_options, check_timeout
+from elman._shared.deadline import Deadline
+from elman._shared.errors import ClosedError, ElmanError, ErrorDetails, UnavailableError
+from elman._shared.fork_guard import FORK_GUARD
+from elman._shared.loop_affinity import Owner
+from elman._shared.retry import NO_RETRY, Retry, RetryState, given_up, is_cut, is_refused_for_now
+from elman._shared.status import error_of_call
+from elman._shared.target import Target, check_token
 from elman.v1 import inference_pb2_grpc, models_pb2_grpc, sessions_pb2_grpc
 
 MAX_MESSAGE_BYTES: Final = 64 << 20

@@ -10,10 +10,9 @@ from typing import Generic, Self, TypeVar, cast
 
 import numpy as np
 
-from elman._cast import ArrayLike
-from elman._step import PendingStep
-from elman._waiting import await_answers, wait_answers
-from elman._work import Answer
+from elman._shared.arrays import ArrayLike
+from elman._stepping.answers import Answer, await_answers, wait_answers
+from elman._stepping.session_step import PendingStep
 from elman.wire import Array
 
 LoopStep = PendingStep[asyncio.Future[Answer]]

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from elman._errors import InvalidInputError
-from elman._info import ModelInfo
+from elman._shared.errors import InvalidInputError
+from elman._shared.info import ModelInfo
 from elman.wire import Array
 
 ArrayLike = npt.ArrayLike | Any

@@ -7,13 +7,13 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from elman._errors import ElmanError, ErrorDetails, PositionError
-from elman._outbox import Outbox
-from elman._packed import Index
-from elman._retry import NO_RETRY, is_cut
-from elman._status import error_of_status
-from elman._table import SessionTable
-from elman._transport import Transport
+from elman._shared.errors import ElmanError, ErrorDetails, PositionError
+from elman._shared.packed_layout import Index
+from elman._shared.retry import NO_RETRY, is_cut
+from elman._shared.status import error_of_status
+from elman._shared.transport import Transport
+from elman._stepping.send_queue import Outbox
+from elman._stepping.session_table import SessionTable
 from elman.v1 import sessions_pb2
 
 _BATCH = 8192

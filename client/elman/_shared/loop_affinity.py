@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 
-from elman._errors import ForkError, LoopError
+from elman._shared.errors import ForkError, LoopError
 
 
 class Owner:

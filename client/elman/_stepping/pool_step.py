@@ -9,17 +9,17 @@ from typing import Generic
 
 import numpy as np
 
-from elman._cast import ArrayLike, ragged_items, to_sequence
-from elman._deadline import Deadline
-from elman._errors import ElmanError, InvalidInputError, RowErrors
-from elman._gathering import MAX_FRAME_ROWS
-from elman._info import ModelInfo
-from elman._packed import Index, order_of, pack, unpack
-from elman._parts import MIN_PART_STEPS, part_steps
-from elman._result import State, StepResult
-from elman._sheet import Sheet, even_lengths
-from elman._step import FutureT, StepOptions, frame_key, max_steps
-from elman._work import Answer
+from elman._shared.arrays import ArrayLike, ragged_items, to_sequence
+from elman._shared.deadline import Deadline
+from elman._shared.errors import ElmanError, InvalidInputError, RowErrors
+from elman._shared.info import ModelInfo
+from elman._shared.packed_layout import Index, order_of, pack, unpack
+from elman._shared.results import State, StepResult
+from elman._stepping.answers import Answer
+from elman._stepping.chunks import Sheet, even_lengths
+from elman._stepping.frame_builder import MAX_FRAME_ROWS
+from elman._stepping.options import MIN_PART_STEPS, StepOptions, frame_key, max_steps, part_steps
+from elman._stepping.session_step import FutureT
 from elman.wire import Array
 
 _PIECE_STEPS = 256

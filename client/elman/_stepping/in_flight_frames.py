@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from elman._errors import ElmanError, StaleHandleError
-from elman._frame import Frame
-from elman._outbox import predecessor_failed
-from elman._retry import is_cut, is_refused_for_now
-from elman._status import error_of_status
-from elman._table import NO_SERVER, SessionTable
+from elman._shared.errors import ElmanError, StaleHandleError
+from elman._shared.retry import is_cut, is_refused_for_now
+from elman._shared.status import error_of_status
+from elman._stepping.frame import Frame
+from elman._stepping.send_queue import predecessor_failed
+from elman._stepping.session_table import NO_SERVER, SessionTable
 from elman.v1 import inference_pb2
 
 _MAX_GATHERING_FRAMES = 2

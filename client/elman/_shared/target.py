@@ -7,8 +7,8 @@ import re
 from dataclasses import dataclass
 from typing import Final, Self
 
-from elman._checks import check_header
-from elman._errors import InvalidInputError
+from elman._shared.checks import check_header
+from elman._shared.errors import InvalidInputError
 
 DEFAULT_PORT: Final = 8470
 _EXPECTED: Final = (

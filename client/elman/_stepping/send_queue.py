@@ -10,12 +10,11 @@ import itertools
 from collections import deque
 from collections.abc import Iterable
 
-from elman._chunk import Chunk
-from elman._errors import ElmanError, PredecessorFailedError
-from elman._frame import Frame
-from elman._gathering import Gathering, Verdict
-from elman._sheet import Sheet
-from elman._table import SessionTable
+from elman._shared.errors import ElmanError, PredecessorFailedError
+from elman._stepping.chunks import Chunk, Sheet
+from elman._stepping.frame import Frame
+from elman._stepping.frame_builder import Gathering, Verdict
+from elman._stepping.session_table import SessionTable
 
 _Queue = deque[Chunk | Sheet]
 

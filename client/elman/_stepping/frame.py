@@ -7,14 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 from google.protobuf import duration_pb2
 
-from elman._chunk import Chunk
-from elman._collector import Collector
-from elman._deadline import Deadline
-from elman._errors import ElmanError
-from elman._packed import Index, enumerate_packed, pack, step_offsets, take_steps
-from elman._sheet import Sheet
-from elman._table import SessionTable
-from elman._work import FrameKey, resolve
+from elman._shared.deadline import Deadline
+from elman._shared.errors import ElmanError
+from elman._shared.packed_layout import Index, enumerate_packed, pack, step_offsets, take_steps
+from elman._stepping.answers import resolve
+from elman._stepping.chunks import Chunk, Sheet
+from elman._stepping.options import FrameKey
+from elman._stepping.result_buffer import Collector
+from elman._stepping.session_table import SessionTable
 from elman.v1 import inference_pb2
 from elman.wire import Array, fill_tensor
 

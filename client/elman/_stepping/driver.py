@@ -10,20 +10,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 
-from elman._attacher import Attacher
-from elman._call import StepCall, cut
-from elman._chunk import Chunk
-from elman._deadline import NEVER, Deadline
-from elman._errors import ClosedError, DeadlineError, ElmanError, ServerError, StaleHandleError
-from elman._flight import Flight
-from elman._frame import Frame
-from elman._outbox import Outbox
-from elman._packed import Index
-from elman._retry import RetryState, given_up, is_cut, is_refused_for_now
-from elman._sheet import Sheet
-from elman._status import error_of_status
-from elman._table import NO_SERVER, SessionTable
-from elman._transport import Transport
+from elman._shared.deadline import NEVER, Deadline
+from elman._shared.errors import ClosedError, DeadlineError, ElmanError, ServerError, StaleHandleError
+from elman._shared.packed_layout import Index
+from elman._shared.retry import RetryState, given_up, is_cut, is_refused_for_now
+from elman._shared.status import error_of_status
+from elman._shared.transport import Transport
+from elman._stepping.attach import Attacher
+from elman._stepping.chunks import Chunk, Sheet
+from elman._stepping.frame import Frame
+from elman._stepping.in_flight_frames import Flight
+from elman._stepping.send_queue import Outbox
+from elman._stepping.session_table import NO_SERVER, SessionTable
+from elman._stepping.step_stream import StepCall, cut
 from elman.v1 import inference_pb2
 from elman.wire import WireError
 

@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Protocol
 
-from elman._errors import ForkError
+from elman._shared.errors import ForkError
 
 _JOIN_SECONDS: Final = 2.0
 _OFF: Final = ("0", "false", "no")

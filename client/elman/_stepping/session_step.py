@@ -3,34 +3,23 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import numpy as np
 
-from elman._cast import ArrayLike, to_sequence
-from elman._chunk import Chunk
-from elman._deadline import Deadline
-from elman._info import ModelInfo
-from elman._parts import part_steps
-from elman._result import State, StepResult, return_code
-from elman._work import Answer, AnswerFuture, FrameKey
+from elman._shared.arrays import ArrayLike, to_sequence
+from elman._shared.deadline import Deadline
+from elman._shared.info import ModelInfo
+from elman._shared.results import State, StepResult
+from elman._stepping.answers import Answer, AnswerFuture
+from elman._stepping.chunks import Chunk
+from elman._stepping.options import FrameKey, StepOptions, frame_key, max_steps, part_steps
 from elman.v1 import tensor_pb2
-from elman.wire import Array, itemsize
+from elman.wire import Array
 
 FutureT = TypeVar("FutureT", bound=AnswerFuture)
-
-
-@dataclass(frozen=True)
-class StepOptions:
-    """What a caller wants of a step."""
-
-    returning: str
-    state: bool
-    timeout_seconds: float | None
-    progress: bool = False  # whether it is to be cut so that a bar moves
 
 
 @dataclass(frozen=True)
@@ -96,17 +85,3 @@ def _key_before(last: FrameKey) -> FrameKey:
     """For the pieces before the last one: nothing of them is needed, unless all outputs are."""
     returning = last.returning if last.returning == tensor_pb2.RETURN_ALL else tensor_pb2.RETURN_NONE
     return last._replace(returning=returning, return_state=False)
-
-
-def frame_key(info: ModelInfo, options: StepOptions) -> FrameKey:
-    """What the step's frame has in common with others'."""
-    returning = return_code(options.returning)
-    return FrameKey(info.name, info.version, info.input_wire_dtype, returning, options.state, options.timeout_seconds)
-
-
-def max_steps(info: ModelInfo, options: StepOptions, max_bytes: int) -> int:
-    """Most session-steps in a message, whichever of the request and the answer is larger."""
-    step_bytes = itemsize(info.input_wire_dtype) * math.prod(info.input_features)
-    if options.returning == "all":
-        step_bytes = max(step_bytes, itemsize(info.output_wire_dtype) * info.output_size)
-    return max(1, max_bytes // step_bytes)

@@ -7,8 +7,8 @@ from typing import Final
 import grpc
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
-from elman import _errors as errors
-from elman._errors import ElmanError, ErrorDetails
+from elman._shared import errors
+from elman._shared.errors import ElmanError, ErrorDetails
 
 _BY_REASON: Final[dict[str, type[ElmanError]]] = {
     "UNKNOWN_MODEL": errors.UnknownModelError,

@@ -6,11 +6,10 @@ import itertools
 from dataclasses import dataclass, field
 from enum import Enum
 
-from elman._chunk import Chunk
-from elman._frame import Frame
-from elman._sheet import Sheet
-from elman._table import SessionTable
-from elman._work import FrameKey
+from elman._stepping.chunks import Chunk, Sheet
+from elman._stepping.frame import Frame
+from elman._stepping.options import FrameKey
+from elman._stepping.session_table import SessionTable
 
 MAX_FRAME_ROWS = 4096
 """Most rows of a frame: larger ones gain nothing and hold up their neighbours."""
