@@ -28,7 +28,7 @@ _JOIN_SECONDS: Final = 2.0
 _OFF: Final = ("0", "false", "no")
 _CORE_THREADS: Final = ("grpc", "event_engine", "lifeguard", "timer", "resolver", "default-exec")
 """How the names of the core's own threads begin."""
-_CORE_RESTS_SECONDS: Final = 0.05
+_CORE_RESTS_SECONDS: Final = 0.25
 """Those that stay for so long are of channels that are not ours, and live on: gRPC's handlers know of them."""
 _THREADS: Final = Path("/proc/self/task")
 

@@ -1,4 +1,4 @@
-"""What comes of chunks: answers, the futures that they come by, and waiting for them no longer than the caller wants."""
+"""What comes of chunks: answers, their futures, and waiting for them no longer than the caller wants."""
 
 from __future__ import annotations
 
