@@ -7,8 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from elman._infer_input import InferInput
-from elman._infer_limits import InferLimits
-from elman._infer_piece import Piece, Sizes
+from elman._infer_parts import InferLimits, Piece, Sizes
 from elman._shared.arrays import ArrayLike, to_array
 from elman._shared.deadline import Deadline
 from elman._shared.errors import ElmanError, InvalidInputError, LimitReachedError

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, Protocol, TypeVar, cast
+from typing import Any, Final, Protocol, TypeVar, cast
 
 import grpc
 
-from elman._late_channel import LateChannel
 from elman._shared.checks import check_metadata, check_options, check_timeout
 from elman._shared.deadline import Deadline
 from elman._shared.errors import ClosedError, ElmanError, ErrorDetails, UnavailableError
@@ -213,3 +212,18 @@ def _check(tls: object, metadata: object, timeout_seconds: object, retry: object
     check_timeout("timeout", timeout_seconds)
     check_metadata(metadata)
     check_options(options)
+
+
+class LateChannel:
+    """Finds the open channel at each call, so that a stub's method outlives a channel."""
+
+    def __init__(self, opened: Callable[[], grpc.aio.Channel]) -> None:
+        self._opened = opened
+
+    def unary_unary(self, *arguments: Any, **options: Any) -> Callable[..., Any]:
+        """As that of a channel."""
+        return lambda *request, **call: self._opened().unary_unary(*arguments, **options)(*request, **call)
+
+    def stream_stream(self, *arguments: Any, **options: Any) -> Callable[..., Any]:
+        """As that of a channel."""
+        return lambda *request, **call: self._opened().stream_stream(*arguments, **options)(*request, **call)

@@ -1,4 +1,4 @@
-"""What comes of chunks: answers, the futures that they come by, and waiting for them no longer than the caller wants."""
+"""What comes of chunks: answers, their futures, and waiting for these as long as the caller wants and no longer."""
 
 from __future__ import annotations
 

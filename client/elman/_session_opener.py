@@ -40,7 +40,7 @@ class Opened:
     is_named: bool  # under ids that the caller chose: kept when they are closed
 
 
-class Opener:
+class SessionOpener:
     """Keeps the table's rows and the server's sessions in step."""
 
     def __init__(self, transport: Transport, driver: Driver) -> None:
