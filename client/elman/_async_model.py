@@ -32,7 +32,7 @@ class AsyncModel:
         """What it takes and gives, as described when it was asked for."""
         return self._core.info
 
-    def session(self, id: str | None = None, *, mode: OpenMode = "resume_or_new") -> Opening[AsyncSession]:
+    def session(self, id: str | None = None, *, mode: OpenMode = "resume_or_new") -> AwaitableContext[AsyncSession]:
         """Opens a session: `async with model.session() as session`, or `await` it and close it by hand.
 
         Without `id` a new one, which ends when it is closed. With `id` that one is resumed, or begun at position 0 if
@@ -51,11 +51,11 @@ class AsyncModel:
         async def opened() -> AsyncSession:
             return AsyncSession(await self._core.session(id, mode))
 
-        return Opening(opened)
+        return AwaitableContext(opened)
 
     def sessions(
         self, n: int | None = None, *, ids: Sequence[str] | None = None, mode: OpenMode = "resume_or_new"
-    ) -> Opening[AsyncSessionPool]:
+    ) -> AwaitableContext[AsyncSessionPool]:
         """Opens `n` new sessions, or those called `ids`, to be stepped together. Otherwise as `session`.
 
         Raises RowErrors where some ids cannot be opened; then none is, and none was begun.
@@ -64,7 +64,7 @@ class AsyncModel:
         async def opened() -> AsyncSessionPool:
             return AsyncSessionPool(await self._core.sessions(n, ids, mode))
 
-        return Opening(opened)
+        return AwaitableContext(opened)
 
     async def end_sessions(self, ids: Sequence[str]) -> None:
         """Ends the sessions called `ids`, on whatever version of the model they run, and frees their slots.
@@ -161,7 +161,7 @@ class _Closing(Protocol):
 OpenT = TypeVar("OpenT", bound=_Closing)
 
 
-class Opening(Generic[OpenT]):
+class AwaitableContext(Generic[OpenT]):
     """`x = await model.session()`, to be closed by hand, or `async with model.session() as x`."""
 
     def __init__(self, opener: Callable[[], Awaitable[OpenT]]) -> None:

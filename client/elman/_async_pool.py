@@ -150,4 +150,4 @@ class AsyncSessionPool:
                 raise
 
     def _submit(self, pending: PendingPoolStep[asyncio.Future[Answer]]) -> None:
-        self._core.client.driver.submit_all(pending.works)
+        self._core.client.driver.submit_all(pending.chunks)

@@ -170,4 +170,4 @@ class AsyncSession:
         return pending
 
     def _submit(self, pending: LoopStep) -> None:
-        self._core.client.driver.submit_all(pending.works)
+        self._core.client.driver.submit_all(pending.chunks)

@@ -10,7 +10,7 @@ from elman._infer_parts import InferLimits
 from elman._inference import Inference, InferOutput
 from elman._progress import progress_bar
 from elman._session_cores import PoolCore, SessionCore
-from elman._session_opener import Opened
+from elman._session_opener import OpenedSessions
 from elman._shared.arrays import ArrayLike
 from elman._shared.checks import check_count, check_text
 from elman._shared.errors import InvalidInputError, RowErrors
@@ -89,7 +89,7 @@ class ModelCore:
         with progress_bar(options.progress, int(checked.lengths.sum())) as tick:
             return await inference.run(self.client.transport, self._infer_limits, tick)
 
-    async def _open(self, count: int, ids: list[str] | None, mode: OpenMode) -> Opened:
+    async def _open(self, count: int, ids: list[str] | None, mode: OpenMode) -> OpenedSessions:
         opener, code = self.client.opener, mode_code(mode)
         if ids is not None:
             return await opener.open_named(self.info.name, self._version, ids, code)
@@ -97,7 +97,7 @@ class ModelCore:
             raise InvalidInputError("mode: expected an id to resume; without one a session is new")
         return await opener.open_new(self.info, count)
 
-    async def _info_of(self, opened: Opened) -> ModelInfo:
+    async def _info_of(self, opened: OpenedSessions) -> ModelInfo:
         """A resumed session may run on another version than the one described."""
         if opened.version == self.info.version:
             return self.info

@@ -152,4 +152,4 @@ class SessionPool:
                 raise
 
     def _submit(self, pending: PendingPoolStep[concurrent.futures.Future[Answer]]) -> None:
-        self._thread.post(self._core.client.driver.submit_all, pending.works)
+        self._thread.post(self._core.client.driver.submit_all, pending.chunks)

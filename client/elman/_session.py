@@ -171,4 +171,4 @@ class Session:
         return pending
 
     def _submit(self, pending: ThreadStep) -> None:
-        self._thread.post(self._core.client.driver.submit_all, pending.works)
+        self._thread.post(self._core.client.driver.submit_all, pending.chunks)

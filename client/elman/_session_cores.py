@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from elman._client_core import ClientCore
-from elman._session_opener import Opened
+from elman._session_opener import OpenedSessions
 from elman._shared.arrays import ArrayLike
 from elman._shared.checks import check_count
 from elman._shared.errors import ClosedError, InvalidInputError
@@ -19,10 +19,10 @@ from elman._stepping.pool_step import PendingPoolStep, begin_pool_step, check_po
 from elman._stepping.session_step import FutureT, PendingStep, begin_step
 
 
-class OpenSessions:
+class _SessionsCore:
     """Rows of the client's table, and the server's sessions behind them."""
 
-    def __init__(self, client: ClientCore, info: ModelInfo, opened: Opened) -> None:
+    def __init__(self, client: ClientCore, info: ModelInfo, opened: OpenedSessions) -> None:
         self.client = client
         self.info = info
         self.opened = opened
@@ -76,7 +76,7 @@ class OpenSessions:
         self._last_positions = self.positions
 
 
-class SessionCore(OpenSessions):
+class SessionCore(_SessionsCore):
     """One session."""
 
     @property
@@ -119,7 +119,7 @@ class SessionCore(OpenSessions):
         return await self.client.opener.state(self.info.name, self.id, deadline)
 
 
-class PoolCore(OpenSessions):
+class PoolCore(_SessionsCore):
     """Sessions that are stepped together."""
 
     @property
