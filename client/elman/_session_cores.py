@@ -14,9 +14,10 @@ from elman._shared.errors import ClosedError, InvalidInputError
 from elman._shared.info import ModelInfo, model_label
 from elman._shared.packed_layout import Index
 from elman._shared.results import State
+from elman._stepping.answers import FutureT
 from elman._stepping.options import StepOptions
 from elman._stepping.pool_step import PendingPoolStep, begin_pool_step, check_pool_input
-from elman._stepping.session_step import FutureT, PendingStep, begin_step
+from elman._stepping.session_step import PendingStep, begin_step
 
 
 class _SessionsCore:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from elman._shared.errors import DeadlineError, ElmanError
 from elman.wire import Array
@@ -22,6 +22,7 @@ class Answer(NamedTuple):
 
 AnswerFuture = asyncio.Future[Answer] | concurrent.futures.Future[Answer]
 """A coroutine or a thread waits on it. Errors are values, so that one that nobody awaits any more warns of nothing."""
+FutureT = TypeVar("FutureT", bound=AnswerFuture)
 
 
 def loop_future() -> asyncio.Future[Answer]:

@@ -8,11 +8,8 @@ from enum import Enum
 
 from elman._stepping.chunks import Chunk, PoolChunk
 from elman._stepping.frame import Frame
-from elman._stepping.options import FrameKey
+from elman._stepping.options import MAX_FRAME_ROWS, FrameKey
 from elman._stepping.session_table import SessionTable
-
-MAX_FRAME_ROWS = 4096
-"""Most rows of a frame: larger ones gain nothing and hold up their neighbours."""
 
 
 @dataclass(slots=True)

@@ -15,11 +15,9 @@ from elman._shared.errors import ElmanError, InvalidInputError, RowErrors
 from elman._shared.info import ModelInfo
 from elman._shared.packed_layout import Index, order_of, pack, unpack
 from elman._shared.results import State, StepResult
-from elman._stepping.answers import Answer
+from elman._stepping.answers import Answer, FutureT
 from elman._stepping.chunks import PoolChunk, even_lengths
-from elman._stepping.frame_builder import MAX_FRAME_ROWS
-from elman._stepping.options import MIN_PART_STEPS, StepOptions, frame_key, max_steps, part_steps
-from elman._stepping.session_step import FutureT
+from elman._stepping.options import MAX_FRAME_ROWS, MIN_PART_STEPS, StepOptions, frame_key, max_steps, part_steps
 from elman.wire import Array
 
 _MAX_PART_STEPS = 256

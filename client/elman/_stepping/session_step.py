@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic
 
 import numpy as np
 
@@ -13,13 +13,11 @@ from elman._shared.arrays import ArrayLike, to_sequence
 from elman._shared.deadline import Deadline
 from elman._shared.info import ModelInfo
 from elman._shared.results import State, StepResult
-from elman._stepping.answers import Answer, AnswerFuture
+from elman._stepping.answers import Answer, FutureT
 from elman._stepping.chunks import Chunk
 from elman._stepping.options import FrameKey, StepOptions, frame_key, max_steps, part_steps
 from elman.v1 import tensor_pb2
 from elman.wire import Array
-
-FutureT = TypeVar("FutureT", bound=AnswerFuture)
 
 
 @dataclass(frozen=True)
