@@ -16,7 +16,6 @@ from elman._client import Client
 from elman._model import Model
 from elman._pool import SessionPool
 from elman._session import Session
-from elman._session_info import SessionInfo
 from elman._shared.errors import (
     AuthenticationError,
     ClosedError,
@@ -41,7 +40,7 @@ from elman._shared.errors import (
     UnknownSessionError,
     UnsupportedError,
 )
-from elman._shared.info import Cell, EmbeddingInfo, HeadInfo, ModelInfo
+from elman._shared.info import Cell, EmbeddingInfo, HeadInfo, ModelInfo, SessionInfo
 from elman._shared.results import State, StepResult
 from elman._shared.retry import Retry
 from elman._shared.session_ids import OpenMode

@@ -8,16 +8,11 @@ from typing import Self
 import grpc
 
 from elman._async_model import AsyncModel
-from elman._context import Context
-from elman._health import is_ready
-from elman._listing import list_models
+from elman._client_core import DEFAULT_MAX_FRAME_BYTES, ClientCore
 from elman._model_core import ModelCore
-from elman._naming import client_repr
 from elman._shared.info import ModelInfo
 from elman._shared.retry import Retry
 from elman._shared.transport import Metadata, Options, Transport
-
-DEFAULT_MAX_FRAME_BYTES = 16 << 20
 
 
 class AsyncClient:
@@ -51,26 +46,26 @@ class AsyncClient:
         while gRPC was in use.
         """
         transport = Transport(target, tls, token, metadata, timeout, retry, options, insecure_token=insecure_token)
-        self._context = Context(transport, max_frame_bytes)
+        self._core = ClientCore(transport, max_frame_bytes)
 
     async def models(self) -> list[ModelInfo]:
         """The loaded models, by name and version. Raises UnavailableError, AuthenticationError."""
-        return await list_models(self._context.transport)
+        return await self._core.models()
 
     async def model(self, name: str, version: str = "") -> AsyncModel:
         """A loaded model; without a version the highest. Raises UnknownModelError, UnavailableError."""
-        return AsyncModel(await ModelCore.describe(self._context, name, version))
+        return AsyncModel(await ModelCore.describe(self._core, name, version))
 
     async def is_ready(self, model: str = "") -> bool:
         """Whether the server, or one model of it, can serve now; False also where no server answers."""
-        return await is_ready(self._context.transport, model)
+        return await self._core.is_ready(model)
 
     async def close(self) -> None:
         """Closes the connection. Sessions stay on the server; steps under way fail with ClosedError."""
-        await self._context.close()
+        await self._core.close()
 
     def __repr__(self) -> str:
-        return client_repr("AsyncClient", self._context)
+        return self._core.repr_of("AsyncClient")
 
     async def __aenter__(self) -> Self:
         return self

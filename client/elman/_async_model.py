@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from typing import Literal, overload
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
+from types import TracebackType
+from typing import Any, Generic, Literal, Protocol, Self, TypeVar, overload
 
 from elman._async_pool import AsyncSessionPool
 from elman._async_session import AsyncSession
 from elman._inference import InferOutput
 from elman._model_core import ModelCore
-from elman._naming import model_repr
-from elman._opening import Opening
-from elman._session_info import SessionInfo
 from elman._shared.arrays import ArrayLike
-from elman._shared.info import ModelInfo
+from elman._shared.info import ModelInfo, SessionInfo
 from elman._shared.results import State
 from elman._shared.session_ids import OpenMode
 from elman._stepping.options import Returning
@@ -27,14 +25,14 @@ class AsyncModel:
         self._core = core
 
     def __repr__(self) -> str:
-        return model_repr("AsyncModel", self._core.context, self._core.info)
+        return self._core.repr_of("AsyncModel")
 
     @property
     def info(self) -> ModelInfo:
         """What it takes and gives, as described when it was asked for."""
         return self._core.info
 
-    def session(self, id: str | None = None, *, mode: OpenMode = "resume_or_new") -> Opening[AsyncSession]:
+    def session(self, id: str | None = None, *, mode: OpenMode = "resume_or_new") -> AwaitableContext[AsyncSession]:
         """Opens a session: `async with model.session() as session`, or `await` it and close it by hand.
 
         Without `id` a new one, which ends when it is closed. With `id` that one is resumed, or begun at position 0 if
@@ -53,11 +51,11 @@ class AsyncModel:
         async def opened() -> AsyncSession:
             return AsyncSession(await self._core.session(id, mode))
 
-        return Opening(opened)
+        return AwaitableContext(opened)
 
     def sessions(
         self, n: int | None = None, *, ids: Sequence[str] | None = None, mode: OpenMode = "resume_or_new"
-    ) -> Opening[AsyncSessionPool]:
+    ) -> AwaitableContext[AsyncSessionPool]:
         """Opens `n` new sessions, or those called `ids`, to be stepped together. Otherwise as `session`.
 
         Raises RowErrors where some ids cannot be opened; then none is, and none was begun.
@@ -66,7 +64,7 @@ class AsyncModel:
         async def opened() -> AsyncSessionPool:
             return AsyncSessionPool(await self._core.sessions(n, ids, mode))
 
-        return Opening(opened)
+        return AwaitableContext(opened)
 
     async def end_sessions(self, ids: Sequence[str]) -> None:
         """Ends the sessions called `ids`, on whatever version of the model they run, and frees their slots.
@@ -149,4 +147,36 @@ class AsyncModel:
         Raises InvalidInputError, LimitReachedError (a sequence that cannot be cut is too large), DeadlineError,
         UnavailableError, AuthenticationError, ServerError, MissingExtraError.
         """
-        return await self._core.infer(x, h_0, c_0, self._core.context.options(returning, True, timeout, progress))
+        return await self._core.infer(x, h_0, c_0, self._core.client.options(returning, True, timeout, progress))
+
+
+class _Closing(Protocol):
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+OpenT = TypeVar("OpenT", bound=_Closing)
+
+
+class AwaitableContext(Generic[OpenT]):
+    """`x = await model.session()`, to be closed by hand, or `async with model.session() as x`."""
+
+    def __init__(self, opener: Callable[[], Awaitable[OpenT]]) -> None:
+        self._open = opener
+        self._opened: OpenT | None = None
+
+    def __await__(self) -> Generator[Any, None, OpenT]:
+        return self._open().__await__()
+
+    async def __aenter__(self) -> OpenT:
+        self._opened = await self._open()
+        return await self._opened.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._opened is not None:
+            await self._opened.__aexit__(kind, error, trace)

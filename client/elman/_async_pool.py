@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Literal, Self, overload
 
-from elman._naming import pool_repr
-from elman._pool_core import PoolCore
 from elman._progress import await_with_bar
+from elman._session_cores import PoolCore
 from elman._shared.arrays import ArrayLike
 from elman._shared.errors import ElmanError
 from elman._shared.info import ModelInfo
@@ -27,7 +26,7 @@ class AsyncSessionPool:
         self._core = core
 
     def __repr__(self) -> str:
-        return pool_repr("AsyncSessionPool", self._core)
+        return self._core.repr_of("AsyncSessionPool")
 
     def __len__(self) -> int:
         return len(self._core.ids)
@@ -113,7 +112,7 @@ class AsyncSessionPool:
         Raises RowErrors where some rows failed (the others are applied, and their outputs are with it), otherwise as
         `AsyncSession.step`.
         """
-        options = self._core.context.options(returning, state, timeout, progress)
+        options = self._core.client.options(returning, state, timeout, progress)
         pending = self._core.prepare(x, rows, options, loop_future)
         if progress:
             await await_with_bar(pending, self._submit)
@@ -151,4 +150,4 @@ class AsyncSessionPool:
                 raise
 
     def _submit(self, pending: PendingPoolStep[asyncio.Future[Answer]]) -> None:
-        self._core.context.driver.submit_all(pending.works)
+        self._core.client.driver.submit_all(pending.chunks)

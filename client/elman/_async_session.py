@@ -6,9 +6,8 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from types import TracebackType
 from typing import Literal, Self, overload
 
-from elman._naming import session_repr
 from elman._progress import await_with_bar
-from elman._session_core import SessionCore
+from elman._session_cores import SessionCore
 from elman._shared.arrays import ArrayLike
 from elman._shared.errors import ElmanError
 from elman._shared.info import ModelInfo
@@ -30,7 +29,7 @@ class AsyncSession:
         self._core = core
 
     def __repr__(self) -> str:
-        return session_repr("AsyncSession", self._core)
+        return self._core.repr_of("AsyncSession")
 
     @property
     def id(self) -> str:
@@ -105,7 +104,7 @@ class AsyncSession:
         PredecessorFailedError, LimitReachedError, DeadlineError, UnavailableError, AuthenticationError,
         ServerError, ClosedError, MissingExtraError; TypeError for options of the wrong type.
         """
-        options = self._core.context.options(returning, state, timeout, progress)
+        options = self._core.client.options(returning, state, timeout, progress)
         pending = self._core.prepare(x, options, loop_future)
         if progress:
             await await_with_bar(pending, self._submit)
@@ -127,7 +126,7 @@ class AsyncSession:
         Up to `max_in_flight` chunks (None: as many as the server holds answers for) are under way at a time, and
         that many are taken from `chunks` ahead of the outputs. Raises as `step`.
         """
-        options = self._core.context.stream_options(returning, timeout)
+        options = self._core.client.stream_options(returning, timeout)
         check_chunks(chunks, may_be_async=True)
         return pipeline(chunks, lambda x: self._begin(x, options), self._core.window(max_in_flight))
 
@@ -171,4 +170,4 @@ class AsyncSession:
         return pending
 
     def _submit(self, pending: LoopStep) -> None:
-        self._core.context.driver.submit_all(pending.works)
+        self._core.client.driver.submit_all(pending.chunks)

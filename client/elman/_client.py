@@ -7,13 +7,9 @@ from typing import Self
 
 import grpc
 
-from elman._async_client import DEFAULT_MAX_FRAME_BYTES
-from elman._context import Context
-from elman._health import is_ready
-from elman._listing import list_models
+from elman._client_core import DEFAULT_MAX_FRAME_BYTES, ClientCore
 from elman._model import Model
 from elman._model_core import ModelCore
-from elman._naming import client_repr
 from elman._shared.info import ModelInfo
 from elman._shared.loop_thread import LoopThread
 from elman._shared.retry import Retry
@@ -41,30 +37,28 @@ class Client:
         A process that has one may fork: the connection is let go of before, and made again after it. The child makes
         a client of its own; what it inherited raises ForkError there.
         """
-        self._transport = Transport(
-            target, tls, token, metadata, timeout, retry, options, insecure_token=insecure_token
-        )
+        transport = Transport(target, tls, token, metadata, timeout, retry, options, insecure_token=insecure_token)
         self._thread = LoopThread()
-        self._context = Context(self._transport, max_frame_bytes, self._thread)
+        self._core = ClientCore(transport, max_frame_bytes, self._thread)
 
     def models(self) -> list[ModelInfo]:
         """The loaded models, by name and version. Raises UnavailableError, AuthenticationError."""
-        return self._thread.run(list_models(self._transport))
+        return self._thread.run(self._core.models())
 
     def model(self, name: str, version: str = "") -> Model:
         """A loaded model; without a version the highest. Raises UnknownModelError, UnavailableError."""
-        return Model(self._thread.run(ModelCore.describe(self._context, name, version)), self._thread)
+        return Model(self._thread.run(ModelCore.describe(self._core, name, version)), self._thread)
 
     def is_ready(self, model: str = "") -> bool:
         """Whether the server, or one model of it, can serve now; False also where no server answers."""
-        return self._thread.run(is_ready(self._transport, model))
+        return self._thread.run(self._core.is_ready(model))
 
     def close(self) -> None:
         """Closes the connection. Sessions stay on the server; steps under way fail with ClosedError."""
-        self._thread.stop(self._context.close())
+        self._thread.stop(self._core.close())
 
     def __repr__(self) -> str:
-        return client_repr("Client", self._context)
+        return self._core.repr_of("Client")
 
     def __enter__(self) -> Self:
         return self

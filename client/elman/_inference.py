@@ -7,8 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from elman._infer_input import InferInput
-from elman._infer_limits import InferLimits
-from elman._infer_piece import Piece, Sizes
+from elman._infer_parts import InferLimits, InferPart, PartSizes
 from elman._shared.arrays import ArrayLike, to_array
 from elman._shared.deadline import Deadline
 from elman._shared.errors import ElmanError, InvalidInputError, LimitReachedError
@@ -51,22 +50,22 @@ class Inference:
         deadline = Deadline.after(self._options.timeout_seconds)
         pending = self._begin(limits)
         while pending:
-            piece, *rest = pending
+            part, *rest = pending
             try:
-                await self._run(piece, transport, deadline)
+                await self._run(part, transport, deadline)
             except LimitReachedError as error:
                 if error.retry_after_seconds is not None:
                     raise
-                limits.lower(error, len(piece.rows), piece.num_bytes)
+                limits.lower(error, len(part.rows), part.num_bytes)
                 pending = self._cut(pending, limits)
-                if pending[0].num_steps == piece.num_steps:
-                    raise self._too_large(piece, error) from error
+                if pending[0].num_steps == part.num_steps:
+                    raise self._too_large(part, error) from error
                 continue
-            tick(piece.num_steps)
+            tick(part.num_steps)
             pending = rest
         return self._result()
 
-    def _begin(self, limits: InferLimits) -> list[Piece]:
+    def _begin(self, limits: InferLimits) -> list[InferPart]:
         if not self._x.sequences:
             return []
         whole = self._all()
@@ -74,38 +73,38 @@ class Inference:
             limits = limits.within(part_steps(whole.num_steps) * whole.sizes.step_bytes + whole.sizes.row_bytes)
         return self._cut([whole], limits)
 
-    def _cut(self, pieces: Sequence[Piece], limits: InferLimits) -> list[Piece]:
+    def _cut(self, parts: Sequence[InferPart], limits: InferLimits) -> list[InferPart]:
         may_cut_steps = not self._info.bidirectional  # there a state does not have all that was before
-        return [part for piece in pieces for part in piece.cut(limits, may_cut_steps)]
+        return [smaller for part in parts for smaller in part.cut(limits, may_cut_steps)]
 
-    def _all(self) -> Piece:
+    def _all(self) -> InferPart:
         lengths = self._x.lengths
         order = order_of(lengths)
         rows = np.arange(len(lengths)) if order is None else order
         lengths = lengths[rows]
-        return Piece(rows, lengths, 0, int(lengths[0]), Sizes.of(self._info, self._options.returning))
+        return InferPart(rows, lengths, 0, int(lengths[0]), PartSizes.of(self._info, self._options.returning))
 
-    async def _run(self, piece: Piece, transport: Transport, deadline: Deadline) -> None:
-        request, lengths = self._request(piece)
+    async def _run(self, part: InferPart, transport: Transport, deadline: Deadline) -> None:
+        request, lengths = self._request(part)
         left_seconds = deadline.left_seconds()
         if left_seconds is not None:
             request.timeout.FromNanoseconds(int(left_seconds * 1e9))
         response = await transport.call(transport.inference.Infer, request, deadline=deadline)
-        self._h[:, piece.rows] = from_tensor(response.h_n, name="h_n")
+        self._h[:, part.rows] = from_tensor(response.h_n, name="h_n")
         if response.HasField("c_n"):
-            self._c[:, piece.rows] = from_tensor(response.c_n, name="c_n")
+            self._c[:, part.rows] = from_tensor(response.c_n, name="c_n")
         if not response.HasField("output"):
             return
         output = from_tensor(response.output, name="output")
         rows = unpack(output, lengths) if self._options.returning == "all" else [row.copy() for row in output]
-        for row, values in zip(piece.rows.tolist(), rows, strict=True):
+        for row, values in zip(part.rows.tolist(), rows, strict=True):
             self._outputs[row].append(values)
 
-    def _request(self, piece: Piece) -> tuple[inference_pb2.InferRequest, Array]:
-        info, rows = self._info, piece.rows
-        sequences = [self._x.sequences[row][piece.begin : piece.end] for row in rows.tolist()]
+    def _request(self, part: InferPart) -> tuple[inference_pb2.InferRequest, Array]:
+        info, rows = self._info, part.rows
+        sequences = [self._x.sequences[row][part.begin : part.end] for row in rows.tolist()]
         lengths = np.array([len(sequence) for sequence in sequences], np.intp)
-        is_needed = self._options.returning == "all" or piece.is_last
+        is_needed = self._options.returning == "all" or part.is_last
         request = inference_pb2.InferRequest(
             model=info.name,
             version=info.version,
@@ -114,7 +113,7 @@ class Inference:
             return_output=self._returning if is_needed else return_code("none"),
             return_state=True,
         )
-        if self._has_state or piece.begin:
+        if self._has_state or part.begin:
             request.h_0.CopyFrom(to_tensor(self._h[:, rows], info.output_wire_dtype))
             if info.has_cell_state:
                 request.c_0.CopyFrom(to_tensor(self._c[:, rows], info.output_wire_dtype))
@@ -147,11 +146,11 @@ class Inference:
             raise InvalidInputError(f"{name}: expected {list(shape)}, got {list(state.shape)}")
         return state
 
-    def _too_large(self, piece: Piece, error: ElmanError) -> LimitReachedError:
-        row, length = int(piece.rows[0]), int(piece.lengths[0])
+    def _too_large(self, part: InferPart, error: ElmanError) -> LimitReachedError:
+        row, length = int(part.rows[0]), int(part.lengths[0])
         if self._info.bidirectional:
             remedy = "a bidirectional model takes a sequence whole: raise the server's limit, or send shorter ones"
         else:
             remedy = "not even one step of it fits: raise the server's limit"
-        what = f"sequence {row} of x, of {length} steps and {piece.num_bytes} bytes, is too large for one request"
+        what = f"sequence {row} of x, of {length} steps and {part.num_bytes} bytes, is too large for one request"
         return LimitReachedError(f"{what} ({error}); {remedy}", error.details)

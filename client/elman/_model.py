@@ -7,12 +7,10 @@ from typing import Literal, overload
 
 from elman._inference import InferOutput
 from elman._model_core import ModelCore
-from elman._naming import model_repr
 from elman._pool import SessionPool
 from elman._session import Session
-from elman._session_info import SessionInfo
 from elman._shared.arrays import ArrayLike
-from elman._shared.info import ModelInfo
+from elman._shared.info import ModelInfo, SessionInfo
 from elman._shared.loop_thread import LoopThread
 from elman._shared.results import State
 from elman._shared.session_ids import OpenMode
@@ -28,7 +26,7 @@ class Model:
         self._thread = thread
 
     def __repr__(self) -> str:
-        return model_repr("Model", self._core.context, self._core.info)
+        return self._core.repr_of("Model")
 
     @property
     def info(self) -> ModelInfo:
@@ -141,5 +139,5 @@ class Model:
         Raises InvalidInputError, LimitReachedError (a sequence that cannot be cut is too large), DeadlineError,
         UnavailableError, AuthenticationError, ServerError, MissingExtraError.
         """
-        options = self._core.context.options(returning, True, timeout, progress)
+        options = self._core.client.options(returning, True, timeout, progress)
         return self._thread.run(self._core.infer(x, h_0, c_0, options))

@@ -4,49 +4,57 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from elman._context import Context
+from elman._client_core import ClientCore
 from elman._infer_input import check_infer_input
-from elman._infer_limits import InferLimits
+from elman._infer_parts import InferLimits
 from elman._inference import Inference, InferOutput
-from elman._listing import sessions_page
-from elman._opener import Opened
-from elman._pool_core import PoolCore
 from elman._progress import progress_bar
-from elman._session_core import SessionCore
-from elman._session_info import SessionInfo
+from elman._session_cores import PoolCore, SessionCore
+from elman._session_opener import OpenedSessions
 from elman._shared.arrays import ArrayLike
 from elman._shared.checks import check_count, check_text
 from elman._shared.errors import InvalidInputError, RowErrors
-from elman._shared.info import ModelInfo
+from elman._shared.info import ModelInfo, SessionInfo, model_label
 from elman._shared.results import State
 from elman._shared.session_ids import OpenMode, check_id, check_ids, mode_code
 from elman._stepping.options import StepOptions
-from elman.v1 import models_pb2
+from elman.v1 import models_pb2, sessions_pb2
+
+_PAGE_SIZE = 1000
 
 
 class ModelCore:
     """A model's description, and what can be opened on it."""
 
-    def __init__(self, context: Context, info: ModelInfo, version: str) -> None:
-        self.context = context
+    def __init__(self, client: ClientCore, info: ModelInfo, version: str) -> None:
+        self.client = client
         self.info = info
-        self._infer_limits = InferLimits(context.max_data_bytes)
+        self._infer_limits = InferLimits(client.max_data_bytes)
         self._version = version  # as the caller asked; empty: the highest, or that of a resumed session
 
     @classmethod
-    async def describe(cls, context: Context, name: str, version: str) -> ModelCore:
+    async def describe(cls, client: ClientCore, name: str, version: str) -> ModelCore:
         """Asks the server. Raises TypeError, ElmanError."""
         check_text("name", name)
         check_text("version", version)
         request = models_pb2.DescribeModelRequest(model=name, version=version)
-        response = await context.transport.call(context.transport.models.DescribeModel, request)
-        return cls(context, ModelInfo.from_proto(response.model), version)
+        response = await client.transport.call(client.transport.models.DescribeModel, request)
+        return cls(client, ModelInfo.from_proto(response.model), version)
+
+    def repr_of(self, kind: str) -> str:
+        """Such as <elman.Model 'char-lm' version '1' at localhost:8470: lstm, 2 layers of 512>."""
+        info = self.info
+        layers = f"{info.num_layers} layer{'s' * (info.num_layers > 1)} of {info.hidden_size}"
+        ways = ", bidirectional" * info.bidirectional
+        return (
+            f"<elman.{kind} {model_label(info)} at {self.client.transport.target.address}: {info.cell}, {layers}{ways}>"
+        )
 
     async def session(self, session_id: str | None, mode: OpenMode) -> SessionCore:
         """Opens one session. Raises TypeError, ElmanError."""
         ids = None if session_id is None else [check_id("id", session_id)]
         opened = await self._open(1, ids, mode)
-        return SessionCore(self.context, await self._info_of(opened), opened)
+        return SessionCore(self.client, await self._info_of(opened), opened)
 
     async def sessions(self, count: int | None, ids: Sequence[str] | None, mode: OpenMode) -> PoolCore:
         """Opens `count` new sessions, or those of `ids`. Raises TypeError, ElmanError."""
@@ -54,16 +62,19 @@ class ModelCore:
             raise InvalidInputError("sessions: expected a number of sessions or their ids, one of the two")
         checked = None if ids is None else check_ids(ids)
         opened = await self._open(1 if count is None else check_count("n", count), checked, mode)
-        return PoolCore(self.context, await self._info_of(opened), opened)
+        return PoolCore(self.client, await self._info_of(opened), opened)
 
     async def end_sessions(self, ids: Sequence[str]) -> None:
         """Ends sessions by id. Raises TypeError, RowErrors, ElmanError."""
-        if errors := await self.context.opener.end_ids(self.info.name, check_ids(ids)):
+        if errors := await self.client.opener.end_ids(self.info.name, check_ids(ids)):
             raise RowErrors(errors)
 
     async def sessions_page(self, token: str) -> tuple[list[SessionInfo], str | None]:
-        """One page of the model's sessions, and the next one's token, None after the last."""
-        return await sessions_page(self.context.transport, self.info.name, token)
+        """The page that `token` (empty: the first) stands for, and the next one's token (None: it was the last)."""
+        transport = self.client.transport
+        request = sessions_pb2.ListSessionsRequest(model=self.info.name, page_size=_PAGE_SIZE, page_token=token)
+        response = await transport.call(transport.sessions.ListSessions, request)
+        return [SessionInfo.from_proto(session) for session in response.sessions], response.next_page_token or None
 
     async def infer(
         self,
@@ -76,18 +87,18 @@ class ModelCore:
         checked = check_infer_input(x, self.info)
         inference = Inference(checked, self.info, options, h_0, c_0)
         with progress_bar(options.progress, int(checked.lengths.sum())) as tick:
-            return await inference.run(self.context.transport, self._infer_limits, tick)
+            return await inference.run(self.client.transport, self._infer_limits, tick)
 
-    async def _open(self, count: int, ids: list[str] | None, mode: OpenMode) -> Opened:
-        opener, code = self.context.opener, mode_code(mode)
+    async def _open(self, count: int, ids: list[str] | None, mode: OpenMode) -> OpenedSessions:
+        opener, code = self.client.opener, mode_code(mode)
         if ids is not None:
             return await opener.open_named(self.info.name, self._version, ids, code)
         if mode == "resume":
             raise InvalidInputError("mode: expected an id to resume; without one a session is new")
         return await opener.open_new(self.info, count)
 
-    async def _info_of(self, opened: Opened) -> ModelInfo:
+    async def _info_of(self, opened: OpenedSessions) -> ModelInfo:
         """A resumed session may run on another version than the one described."""
         if opened.version == self.info.version:
             return self.info
-        return (await ModelCore.describe(self.context, self.info.name, opened.version)).info
+        return (await ModelCore.describe(self.client, self.info.name, opened.version)).info

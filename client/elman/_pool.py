@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Literal, Self, overload
 
-from elman._naming import pool_repr
-from elman._pool_core import PoolCore
 from elman._progress import wait_with_bar
+from elman._session_cores import PoolCore
 from elman._shared.arrays import ArrayLike
 from elman._shared.errors import ElmanError
 from elman._shared.info import ModelInfo
@@ -29,7 +28,7 @@ class SessionPool:
         self._thread = thread
 
     def __repr__(self) -> str:
-        return pool_repr("SessionPool", self._core)
+        return self._core.repr_of("SessionPool")
 
     def __len__(self) -> int:
         return len(self._core.ids)
@@ -115,7 +114,7 @@ class SessionPool:
         Raises RowErrors where some rows failed (the others are applied, and their outputs are with it), otherwise as
         `Session.step`.
         """
-        options = self._core.context.options(returning, state, timeout, progress)
+        options = self._core.client.options(returning, state, timeout, progress)
         pending = self._core.prepare(x, rows, options, thread_future)
         if progress:
             wait_with_bar(pending, self._submit)
@@ -153,4 +152,4 @@ class SessionPool:
                 raise
 
     def _submit(self, pending: PendingPoolStep[concurrent.futures.Future[Answer]]) -> None:
-        self._thread.post(self._core.context.driver.submit_all, pending.works)
+        self._thread.post(self._core.client.driver.submit_all, pending.chunks)

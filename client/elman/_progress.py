@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 from elman._shared.deadline import Deadline
 from elman._shared.errors import MissingExtraError
 from elman._stepping.answers import Answer, deadline_error
-from elman._stepping.chunks import Chunk, Sheet
+from elman._stepping.chunks import Chunk, PoolChunk
 from elman._stepping.options import StepOptions
 
 Tick = Callable[[int], object]
@@ -23,12 +23,12 @@ class Pending(Protocol[FutureT]):
     """A session's step or a pool's."""
 
     @property
-    def works(self) -> Sequence[Chunk | Sheet]:
+    def chunks(self) -> Sequence[Chunk | PoolChunk]:
         """What travels, in order."""
 
     @property
     def futures(self) -> Sequence[FutureT]:
-        """Of each of the works."""
+        """Of each of the chunks."""
 
     @property
     def options(self) -> StepOptions:
@@ -60,26 +60,26 @@ def progress_bar(is_wanted: bool, num_steps: int) -> Iterator[Tick]:
 def wait_with_bar(pending: ThreadPendingT, submit: Callable[[ThreadPendingT], object]) -> None:
     """Submits, and blocks the thread until all futures are done. Raises DeadlineError, MissingExtraError."""
     timeout_seconds = pending.options.timeout_seconds
-    with progress_bar(True, sum(work.num_steps for work in pending.works)) as tick:
+    with progress_bar(True, sum(chunk.num_steps for chunk in pending.chunks)) as tick:
         deadline = Deadline.after(timeout_seconds)
         submit(pending)
-        for work, future in zip(pending.works, pending.futures, strict=True):
+        for chunk, future in zip(pending.chunks, pending.futures, strict=True):
             try:
                 future.result(deadline.left_seconds())
             except TimeoutError:
                 raise deadline_error(timeout_seconds) from None
-            tick(work.num_steps)
+            tick(chunk.num_steps)
 
 
 async def await_with_bar(pending: LoopPendingT, submit: Callable[[LoopPendingT], object]) -> None:
     """Submits, and returns when all futures are done. Raises DeadlineError, MissingExtraError."""
     timeout_seconds = pending.options.timeout_seconds
-    with progress_bar(True, sum(work.num_steps for work in pending.works)) as tick:
+    with progress_bar(True, sum(chunk.num_steps for chunk in pending.chunks)) as tick:
         submit(pending)
         try:
             async with asyncio.timeout(timeout_seconds):
-                for work, future in zip(pending.works, pending.futures, strict=True):
+                for chunk, future in zip(pending.chunks, pending.futures, strict=True):
                     await future
-                    tick(work.num_steps)
+                    tick(chunk.num_steps)
         except TimeoutError:
             raise deadline_error(timeout_seconds) from None

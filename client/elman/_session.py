@@ -6,9 +6,8 @@ from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Literal, Self, overload
 
-from elman._naming import session_repr
 from elman._progress import wait_with_bar
-from elman._session_core import SessionCore
+from elman._session_cores import SessionCore
 from elman._shared.arrays import ArrayLike
 from elman._shared.errors import ElmanError
 from elman._shared.info import ModelInfo
@@ -31,7 +30,7 @@ class Session:
         self._thread = thread
 
     def __repr__(self) -> str:
-        return session_repr("Session", self._core)
+        return self._core.repr_of("Session")
 
     @property
     def id(self) -> str:
@@ -106,7 +105,7 @@ class Session:
         PredecessorFailedError, LimitReachedError, DeadlineError, UnavailableError, AuthenticationError,
         ServerError, ClosedError, MissingExtraError; TypeError for options of the wrong type.
         """
-        options = self._core.context.options(returning, state, timeout, progress)
+        options = self._core.client.options(returning, state, timeout, progress)
         pending = self._core.prepare(x, options, thread_future)
         if progress:
             wait_with_bar(pending, self._submit)
@@ -128,7 +127,7 @@ class Session:
         Up to `max_in_flight` chunks (None: as many as the server holds answers for) are under way at a time, and
         that many are taken from `chunks` ahead of the outputs. Raises as `step`.
         """
-        options = self._core.context.stream_options(returning, timeout)
+        options = self._core.client.stream_options(returning, timeout)
         check_chunks(chunks, may_be_async=False)
         return thread_pipeline(chunks, lambda x: self._begin(x, options), self._core.window(max_in_flight))
 
@@ -172,4 +171,4 @@ class Session:
         return pending
 
     def _submit(self, pending: ThreadStep) -> None:
-        self._thread.post(self._core.context.driver.submit_all, pending.works)
+        self._thread.post(self._core.client.driver.submit_all, pending.chunks)

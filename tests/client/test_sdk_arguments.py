@@ -9,8 +9,8 @@ import pytest
 import elman
 from elman._shared.target import DEFAULT_PORT, Target
 from elman.testing import FakeModel
+from elman.testing._server_state import ServerState
 from elman.testing._services import add_services
-from elman.testing._world import World
 
 CLIENTS = [elman.Client, elman.AsyncClient]
 
@@ -126,7 +126,7 @@ def test_a_steps_timeout_out_of_range_is_refused_and_nothing_is_sent(client, ser
 @pytest.mark.parametrize("host", ["unix:{}/elman.sock", "[::1]:{port}", "localhost:{port}", "dns:///localhost:{port}"])
 def test_a_server_is_reached_at_each_kind_of_address(tmp_path, host):
     server = grpc.server(futures.ThreadPoolExecutor(4))
-    add_services(server, World({("sum", "1"): FakeModel("sum")}, None))
+    add_services(server, ServerState({("sum", "1"): FakeModel("sum")}, None))
     port = 0
     if host.startswith("unix:"):
         target = host.format(tmp_path)

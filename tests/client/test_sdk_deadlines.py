@@ -100,7 +100,7 @@ def test_a_server_that_went_away_is_waited_for_no_longer_than_wanted(server, kin
         session, pool = model.session(), model.sessions(2)
         session.step(X)
         server.stop()
-        client._transport.timeout_seconds = 0.2  # which opening them may have taken
+        client._core.transport.timeout_seconds = 0.2  # which opening them may have taken
         call = {
             "step": lambda: session.step(X),
             "stream": lambda: list(session.stream([X])),

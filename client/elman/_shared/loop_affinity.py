@@ -8,7 +8,7 @@ import os
 from elman._shared.errors import ForkError, LoopError
 
 
-class Owner:
+class LoopAffinity:
     """The process that made it, and the event loop that first used it."""
 
     def __init__(self) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from elman._shared.errors import ClosedError, ElmanError
-from elman._shared.loop_affinity import Owner
+from elman._shared.loop_affinity import LoopAffinity
 
 ResultT = TypeVar("ResultT")
 
@@ -22,7 +22,7 @@ class LoopThread:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._is_stopped = False
-        self._owner = Owner()
+        self._affinity = LoopAffinity()
 
     def run(self, coroutine: Coroutine[Any, Any, ResultT]) -> ResultT:
         """Runs a coroutine to its end; blocks the calling thread."""
@@ -71,7 +71,7 @@ class LoopThread:
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
         """The running loop. Raises ClosedError, ForkError."""
-        self._owner.check_process()
+        self._affinity.check_process()
         loop = self._loop
         if loop is None or self._is_stopped:
             with self._lock:
@@ -80,7 +80,7 @@ class LoopThread:
 
     def stop(self, last: Coroutine[Any, Any, None]) -> None:
         """Runs `last`, cancels what is left and ends the thread; a second call, or one in a fork, does nothing."""
-        if self._owner.is_inherited:
+        if self._affinity.is_inherited:
             last.close()
             return
         with self._lock:

@@ -16,6 +16,8 @@ session is an error. "new": begin at 0, also where the id ended; one that lives 
 on the server is an error in both of the former: it never silently begins again."""
 
 MAX_ID_LENGTH: Final = 128
+IDS_PER_CALL: Final = 8192
+"""More ids go in several calls; the contract takes 65,536 in one."""
 _OPEN_INFERENCE: Final = "oip-str:"  # begins ids of the Open Inference Protocol's sequences, and does not count
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _MODES: Final[dict[str, sessions_pb2.OpenMode.ValueType]] = {

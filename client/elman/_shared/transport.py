@@ -5,16 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, Protocol, TypeVar, cast
+from typing import Any, Final, Protocol, TypeVar, cast
 
 import grpc
 
-from elman._late_channel import LateChannel
 from elman._shared.checks import check_metadata, check_options, check_timeout
 from elman._shared.deadline import Deadline
 from elman._shared.errors import ClosedError, ElmanError, ErrorDetails, UnavailableError
 from elman._shared.fork_guard import FORK_GUARD
-from elman._shared.loop_affinity import Owner
+from elman._shared.loop_affinity import LoopAffinity
 from elman._shared.retry import NO_RETRY, Retry, RetryState, given_up, is_cut, is_refused_for_now
 from elman._shared.status import error_of_call
 from elman._shared.target import Target, check_token
@@ -66,11 +65,11 @@ class Transport:
         self.metadata = (*metadata, *((("authorization", f"Bearer {token}"),) if token else ()))
         self.timeout_seconds = timeout_seconds
         self.retry = retry or NO_RETRY
-        self.owner = Owner()
+        self.affinity = LoopAffinity()
         self._tls = tls
         self._options = (*_OPTIONS, *options)
         self._channel: grpc.aio.Channel | None = None
-        self.channel = cast("grpc.aio.Channel", LateChannel(self.opened))
+        self.channel = cast("grpc.aio.Channel", LazyChannel(self.opened))
         self._closed = asyncio.Event()
         self._resumed = asyncio.Event()
         self._resumed.set()
@@ -150,8 +149,8 @@ class Transport:
         self._closed.set()
         self._resumed.set()
         channel, self._channel = self._channel, None
-        if channel is not None and not self.owner.has_ended:
-            self.owner.check()
+        if channel is not None and not self.affinity.has_ended:
+            self.affinity.check()
             await channel.close()
 
     async def _once(
@@ -191,7 +190,7 @@ class Transport:
         """The open channel. Raises ClosedError, LoopError, ForkError."""
         if self._closed.is_set():
             raise ClosedError("the client is closed")
-        self.owner.check()
+        self.affinity.check()
         if self._channel is None:
             with FORK_GUARD.opening():
                 self._channel = self._open()
@@ -213,3 +212,18 @@ def _check(tls: object, metadata: object, timeout_seconds: object, retry: object
     check_timeout("timeout", timeout_seconds)
     check_metadata(metadata)
     check_options(options)
+
+
+class LazyChannel:
+    """Finds the open channel at each call, so that a stub's method outlives a channel."""
+
+    def __init__(self, opened: Callable[[], grpc.aio.Channel]) -> None:
+        self._opened = opened
+
+    def unary_unary(self, *arguments: Any, **options: Any) -> Callable[..., Any]:
+        """As that of a channel."""
+        return lambda *request, **call: self._opened().unary_unary(*arguments, **options)(*request, **call)
+
+    def stream_stream(self, *arguments: Any, **options: Any) -> Callable[..., Any]:
+        """As that of a channel."""
+        return lambda *request, **call: self._opened().stream_stream(*arguments, **options)(*request, **call)

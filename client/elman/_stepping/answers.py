@@ -1,20 +1,20 @@
-"""What comes of chunks: answers, their futures, and waiting for them no longer than the caller wants."""
+"""What comes of chunks: answers, their futures, and waiting for these as long as the caller wants and no longer."""
 
 from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, TypeVar
 
 from elman._shared.errors import DeadlineError, ElmanError
 from elman.wire import Array
 
 
 class Answer(NamedTuple):
-    """What came of a chunk (its rows are its own) or of a sheet (its rows are the frame's)."""
+    """What came of a chunk (its rows are its own) or of a pool chunk (its rows are the frame's)."""
 
-    output: Array | None = None  # chunk: [T, output_size] or [output_size]; sheet: packed, or [K, output_size]
+    output: Array | None = None  # chunk: [T, output_size] or [output_size]; pool chunk: packed, or [K, output_size]
     h_n: Array | None = None  # [num_layers, 1 or K, size]
     c_n: Array | None = None
     errors: dict[int, ElmanError] | None = None  # by row
@@ -22,8 +22,7 @@ class Answer(NamedTuple):
 
 AnswerFuture = asyncio.Future[Answer] | concurrent.futures.Future[Answer]
 """A coroutine or a thread waits on it. Errors are values, so that one that nobody awaits any more warns of nothing."""
-
-FutureMaker = Callable[[], AnswerFuture]
+FutureT = TypeVar("FutureT", bound=AnswerFuture)
 
 
 def loop_future() -> asyncio.Future[Answer]:

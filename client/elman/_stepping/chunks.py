@@ -39,7 +39,7 @@ class Chunk:
         table.begins[self.session] = self.begin + self.length
         table.pending[self.session] += 1
 
-    def rebase(self, session: int, begin: int) -> int:
+    def move_to(self, session: int, begin: int) -> int:
         """Begins at `begin` after all; returns where it ends."""
         self.begin = begin
         return begin + self.length
@@ -48,12 +48,12 @@ class Chunk:
         """Where the chunk begins."""
         return self.begin
 
-    def is_void(self, table: SessionTable) -> bool:
+    def follows_failure(self, table: SessionTable) -> bool:
         """Whether an earlier chunk of the session failed."""
         return table.epochs.item(self.session) != self.epoch
 
     def session_numbers(self) -> list[int]:
-        """The session, as a sheet has many."""
+        """The session, as a pool chunk has many."""
         return [self.session]
 
     def has_session(self, session: int) -> bool:
@@ -71,7 +71,7 @@ class Chunk:
         resolve(self.future, Answer(errors={0: error}))
 
 
-class Sheet:
+class PoolChunk:
     """Rows of a pool's step; sessions are distinct."""
 
     __slots__ = ("begins", "deadline", "epochs", "future", "input", "key", "lengths", "sessions")
@@ -99,7 +99,7 @@ class Sheet:
         table.begins[self.sessions] = self.begins + self.lengths
         table.pending[self.sessions] += 1
 
-    def rebase(self, session: int, begin: int) -> int:
+    def move_to(self, session: int, begin: int) -> int:
         """The session's chunk begins at `begin` after all; returns where it ends."""
         row = int(np.flatnonzero(self.sessions == session)[0])
         self.begins[row] = begin
@@ -109,7 +109,7 @@ class Sheet:
         """Where the session's chunk begins."""
         return int(self.begins[self.sessions == session][0])
 
-    def is_void(self, table: SessionTable) -> bool:
+    def follows_failure(self, table: SessionTable) -> bool:
         """Whether an earlier chunk of every session failed; rows of some are told apart in the frame."""
         return bool((table.epochs[self.sessions] != self.epochs).all())
 
@@ -123,7 +123,7 @@ class Sheet:
         return numbers
 
     def has_session(self, session: int) -> bool:
-        """Whether the session is in this sheet."""
+        """Whether the session is in this pool chunk."""
         return bool((self.sessions == session).any())
 
     def fail_unsent(self, table: SessionTable, error: ElmanError) -> None:

@@ -11,9 +11,9 @@ from elman._shared.deadline import Deadline
 from elman._shared.errors import ElmanError
 from elman._shared.packed_layout import Index, enumerate_packed, pack, step_offsets, take_steps
 from elman._stepping.answers import resolve
-from elman._stepping.chunks import Chunk, Sheet
+from elman._stepping.chunks import Chunk, PoolChunk
 from elman._stepping.options import FrameKey
-from elman._stepping.result_buffer import Collector
+from elman._stepping.result_buffer import ResultBuffer
 from elman._stepping.session_table import SessionTable
 from elman.v1 import inference_pb2
 from elman.wire import Array, fill_tensor
@@ -37,9 +37,9 @@ class Frame:
         self.is_open = np.ones(self.num_open, np.bool_)  # [K] rows that have not ended
         self.refused: dict[int, ElmanError] = {}  # rows answered "not now" since last sent
         self.acknowledged = False  # some result of the last message has come
-        self.owners: Sequence[Chunk] | Sheet = ()
+        self.chunks: Sequence[Chunk] | PoolChunk = ()
         self.errors: dict[int, ElmanError] = {}
-        self.collector = Collector(self.lengths, key.returning)
+        self.results = ResultBuffer(self.lengths, key.returning)
         self._deadline = deadline
         self._sent_rows: Index | None = None  # [n] rows of the last message; None: all
 
@@ -57,21 +57,21 @@ class Frame:
         )
         values = chunks[0].input if len(chunks) == 1 else pack([chunk.input for chunk in chunks], lengths)
         frame = cls(number, chunks[0].key, columns, values, _latest(chunks))
-        frame.owners = chunks
+        frame.chunks = chunks
         return frame
 
     @classmethod
-    def of_sheet(cls, number: int, sheet: Sheet) -> Frame:
-        """A sheet as it is."""
-        columns = (sheet.sessions, sheet.lengths, sheet.begins, sheet.epochs)
-        frame = cls(number, sheet.key, columns, sheet.input, sheet.deadline)
-        frame.owners = sheet
+    def of_pool_chunk(cls, number: int, pool_chunk: PoolChunk) -> Frame:
+        """A pool chunk as it is."""
+        columns = (pool_chunk.sessions, pool_chunk.lengths, pool_chunk.begins, pool_chunk.epochs)
+        frame = cls(number, pool_chunk.key, columns, pool_chunk.input, pool_chunk.deadline)
+        frame.chunks = pool_chunk
         return frame
 
     @property
     def is_short(self) -> bool:
         """Whether it comes back soon, so that others had better wait and gather."""
-        return bool(self.lengths[0] <= _SHORT_STEPS) and not isinstance(self.owners, Sheet)
+        return bool(self.lengths[0] <= _SHORT_STEPS) and not isinstance(self.chunks, PoolChunk)
 
     @property
     def is_awaited(self) -> bool:
@@ -79,7 +79,7 @@ class Frame:
         return self.num_open > len(self.refused)
 
     @property
-    def is_unheard(self) -> bool:
+    def is_unanswered(self) -> bool:
         """Whether no result of the last message has come."""
         return self.is_awaited and not self.acknowledged
 
@@ -110,9 +110,9 @@ class Frame:
         self.acknowledged = True
         finished = list(result.finished)
         if self._sent_rows is None and len(finished) == len(self.sessions) and not result.starts:
-            self.collector.take_all(result, np.asarray(finished, np.intp) if result.rows else None)
+            self.results.take_all(result, np.asarray(finished, np.intp) if result.rows else None)
         else:
-            self.collector.take(result, self._sent_rows)
+            self.results.take(result, self._sent_rows)
         if self._sent_rows is not None:
             finished = self._sent_rows[finished].tolist()
         if finished:
@@ -134,26 +134,26 @@ class Frame:
         self.refused.pop(row, None)
         self.is_open[row] = False
         self.num_open -= 1
-        if isinstance(self.owners, Sheet):
+        if isinstance(self.chunks, PoolChunk):
             self.errors[row] = error
-            self._settle_sheet(self.owners)
+            self._settle_pool_chunk(self.chunks)
         else:
-            self.owners[row].refuse(error)
+            self.chunks[row].refuse(error)
 
     def _finish(self, rows: list[int]) -> None:
         self.is_open[rows] = False
         self.num_open -= len(rows)
-        if isinstance(self.owners, Sheet):
-            self._settle_sheet(self.owners)
+        if isinstance(self.chunks, PoolChunk):
+            self._settle_pool_chunk(self.chunks)
             return
         for row in rows:
-            future = self.owners[row].future
+            future = self.chunks[row].future
             if not future.done():
-                future.set_result(self.collector.row(row))
+                future.set_result(self.results.row(row))
 
-    def _settle_sheet(self, sheet: Sheet) -> None:
+    def _settle_pool_chunk(self, pool_chunk: PoolChunk) -> None:
         if self.num_open == 0:
-            resolve(sheet.future, self.collector.all_rows()._replace(errors=self.errors or None))
+            resolve(pool_chunk.future, self.results.all_rows()._replace(errors=self.errors or None))
 
     def _input_of(self, rows: Index) -> Array:
         steps, places = enumerate_packed(self.lengths[rows])

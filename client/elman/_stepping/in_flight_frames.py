@@ -18,13 +18,13 @@ _MAX_GATHERING_FRAMES = 2
 _BEHIND = ("POSITION_AHEAD", "PREDECESSOR_FAILED")
 
 
-class Flight:
+class InFlightFrames:
     """In the order in which the frames were first sent."""
 
     def __init__(self, table: SessionTable, note_ended: Callable[[Iterable[int]], None]) -> None:
         """`note_ended` is told of sessions when chunks of theirs have ended."""
         self._note_ended = note_ended
-        self.trouble: ElmanError | None = None  # why something has to be sent again
+        self.resend_reason: ElmanError | None = None  # why something has to be sent again
         self.connection = 0  # streams opened so far
         self._table = table
         self._frames: dict[int, Frame] = {}
@@ -80,7 +80,7 @@ class Flight:
             self._row_failed(frame, row, error)
         self._forget(frame)
 
-    def void_rows(self, frame: Frame) -> None:
+    def fail_rows_after_failure(self, frame: Frame) -> None:
         """Fails rows whose session's earlier chunk failed since they were submitted."""
         stale = frame.is_open & (self._table.epochs[frame.sessions] != frame.epochs)
         if stale.any():
@@ -101,10 +101,10 @@ class Flight:
 
     def fail_all(self, error: ElmanError) -> None:
         """Gives up; whether the steps were applied is not known, so their sessions ask before they go on."""
-        self.trouble = None
+        self.resend_reason = None
         for frame in self.frames():
             sessions = frame.sessions[frame.is_open]
-            self._table.unsure[sessions] = True
+            self._table.position_unknown[sessions] = True
             self._table.servers[sessions] = NO_SERVER
             self._fail_rows(frame, np.flatnonzero(frame.is_open).tolist(), error)
 
@@ -113,17 +113,17 @@ class Flight:
             return
         session = frame.sessions.item(row)
         if is_cut(error) or is_refused_for_now(error):
-            self._note_trouble(error)
+            self._note_resend(error)
         elif isinstance(error, StaleHandleError) and self._table.attached_on.item(session) != self.connection:
-            self._note_trouble(error)  # a handle of the connection before
+            self._note_resend(error)  # a handle of the connection before
         elif not (error.details.reason in _BEHIND and self._is_behind_refused(session, frame.begins.item(row))):
             self._fail_rows(frame, [row], error)
             return
         frame.refuse(row, error)
 
-    def _note_trouble(self, error: ElmanError) -> None:
-        if self.trouble is None or is_cut(error):
-            self.trouble = error
+    def _note_resend(self, error: ElmanError) -> None:
+        if self.resend_reason is None or is_cut(error):
+            self.resend_reason = error
 
     def _is_behind_refused(self, session: int, begin: int) -> bool:
         return any(

@@ -19,6 +19,8 @@ _RETURNS: Final[dict[str, tensor_pb2.Return.ValueType]] = {
     "last": tensor_pb2.RETURN_LAST,
     "none": tensor_pb2.RETURN_NONE,
 }
+MAX_FRAME_ROWS: Final = 4096
+"""Most rows of a frame: larger ones gain nothing and hold up their neighbours."""
 NUM_PARTS: Final = 100
 """About as many times as a bar moves."""
 MIN_PART_STEPS: Final = 256

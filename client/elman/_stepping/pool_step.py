@@ -1,4 +1,4 @@
-"""A pool's step: an array or a ragged list becomes sheets, their answers become the caller's outputs."""
+"""A pool's step: an array or a ragged list becomes pool chunks, their answers become the caller's outputs."""
 
 from __future__ import annotations
 
@@ -15,14 +15,12 @@ from elman._shared.errors import ElmanError, InvalidInputError, RowErrors
 from elman._shared.info import ModelInfo
 from elman._shared.packed_layout import Index, order_of, pack, unpack
 from elman._shared.results import State, StepResult
-from elman._stepping.answers import Answer
-from elman._stepping.chunks import Sheet, even_lengths
-from elman._stepping.frame_builder import MAX_FRAME_ROWS
-from elman._stepping.options import MIN_PART_STEPS, StepOptions, frame_key, max_steps, part_steps
-from elman._stepping.session_step import FutureT
+from elman._stepping.answers import Answer, FutureT
+from elman._stepping.chunks import PoolChunk, even_lengths
+from elman._stepping.options import MAX_FRAME_ROWS, MIN_PART_STEPS, StepOptions, frame_key, max_steps, part_steps
 from elman.wire import Array
 
-_PIECE_STEPS = 256
+_MAX_PART_STEPS = 256
 
 PoolOutput = Array | list[Array] | None
 
@@ -42,8 +40,8 @@ class PoolInput:
 
 
 @dataclass(frozen=True)
-class Piece:
-    """What of the input a sheet holds."""
+class InputPart:
+    """What of the input a pool chunk holds."""
 
     rows: Index  # [K] rows of the call, longest first
     first_step: int
@@ -53,9 +51,9 @@ class Piece:
 class PendingPoolStep(Generic[FutureT]):
     """Sheets to submit, in order, and the futures to wait for before `result`."""
 
-    works: list[Sheet]
+    chunks: list[PoolChunk]
     futures: list[FutureT]
-    pieces: list[Piece]
+    parts: list[InputPart]
     input: PoolInput
     info: ModelInfo
     options: StepOptions
@@ -75,9 +73,9 @@ class PendingPoolStep(Generic[FutureT]):
 
     def _errors(self, answers: list[Answer]) -> dict[int, ElmanError]:
         errors: dict[int, ElmanError] = {}
-        for piece, answer in zip(self.pieces, answers, strict=True):
+        for part, answer in zip(self.parts, answers, strict=True):
             for row, error in (answer.errors or {}).items():
-                errors.setdefault(int(piece.rows[row]), error)
+                errors.setdefault(int(part.rows[row]), error)
         return errors
 
     def _output(self, answers: list[Answer], errors: dict[int, ElmanError]) -> PoolOutput:
@@ -102,15 +100,16 @@ class PendingPoolStep(Generic[FutureT]):
     def _rows(self, answers: list[Answer], errors: dict[int, ElmanError]) -> list[Array]:
         """[T_k, output_size] of each row, or [1, output_size] of the last steps."""
         is_last = self.options.returning == "last"
-        parts: list[list[Array]] = [[] for _ in self.input.lengths]
-        for sheet, piece, answer in zip(self.works, self.pieces, answers, strict=True):
+        outputs: list[list[Array]] = [[] for _ in self.input.lengths]
+        for pool_chunk, part, answer in zip(self.chunks, self.parts, answers, strict=True):
             if answer.output is None:
                 continue
-            values = list(answer.output[:, np.newaxis]) if is_last else unpack(answer.output, sheet.lengths)
-            for row, value in zip(piece.rows.tolist(), values, strict=True):
-                parts[row] = [value] if is_last else [*parts[row], value]
+            values = list(answer.output[:, np.newaxis]) if is_last else unpack(answer.output, pool_chunk.lengths)
+            for row, value in zip(part.rows.tolist(), values, strict=True):
+                outputs[row] = [value] if is_last else [*outputs[row], value]
         return [
-            self._no_output(row, is_last) if row in errors else np.concatenate(part) for row, part in enumerate(parts)
+            self._no_output(row, is_last) if row in errors else np.concatenate(values)
+            for row, values in enumerate(outputs)
         ]
 
     def _no_output(self, row: int, is_last: bool) -> Array:
@@ -123,12 +122,12 @@ class PendingPoolStep(Generic[FutureT]):
         h_n = np.full((*shape, self.info.state_size), np.nan, self.info.output_dtype)
         c_n = np.full((*shape, self.info.hidden_size), np.nan, self.info.output_dtype)
         positions = np.zeros(num_rows, np.int64)
-        for sheet, piece, answer in zip(self.works, self.pieces, answers, strict=True):
-            positions[piece.rows] = sheet.begins + sheet.lengths  # a later piece overwrites an earlier one
+        for pool_chunk, part, answer in zip(self.chunks, self.parts, answers, strict=True):
+            positions[part.rows] = pool_chunk.begins + pool_chunk.lengths  # a later part overwrites an earlier one
             if answer.h_n is not None:
-                h_n[:, piece.rows] = answer.h_n
+                h_n[:, part.rows] = answer.h_n
             if answer.c_n is not None:
-                c_n[:, piece.rows] = answer.c_n
+                c_n[:, part.rows] = answer.c_n
         failed = list(errors)
         h_n[:, failed] = c_n[:, failed] = np.nan
         return State(h_n, c_n if self.info.has_cell_state else None, tuple(positions.tolist()))
@@ -151,19 +150,19 @@ def begin_pool_step(
     max_bytes: int,
     make_future: Callable[[], FutureT],
 ) -> PendingPoolStep[FutureT]:
-    """One sheet if it fits into a frame, else as many as needed, by rows and by steps."""
+    """One pool chunk if it fits into a frame, else as many as needed, by rows and by steps."""
     key = frame_key(info, options)
     deadline = Deadline.after(options.timeout_seconds)
-    pieces, works, futures = [], [], []
+    parts, chunks, futures = [], [], []
     budget = max_steps(info, options, max_bytes)
     if options.progress:  # at least some steps of each row
         budget = min(budget, max(part_steps(int(values.lengths.sum())), MIN_PART_STEPS * len(values.lengths)))
-    for piece, lengths, packed in _cut(values, budget):
+    for part, lengths, packed in _cut(values, budget):
         future = make_future()
-        pieces.append(piece)
+        parts.append(part)
         futures.append(future)
-        works.append(Sheet(key, sessions[piece.rows], lengths, packed, future, deadline))
-    return PendingPoolStep(works, futures, pieces, values, info, options)
+        chunks.append(PoolChunk(key, sessions[part.rows], lengths, packed, future, deadline))
+    return PendingPoolStep(chunks, futures, parts, values, info, options)
 
 
 def _check_ragged(x: Sequence[ArrayLike], info: ModelInfo, num_rows: int) -> PoolInput:
@@ -174,28 +173,28 @@ def _check_ragged(x: Sequence[ArrayLike], info: ModelInfo, num_rows: int) -> Poo
     return PoolInput(None, [values for values, _ in checked], lengths, [is_single for _, is_single in checked])
 
 
-def _cut(values: PoolInput, budget: int) -> list[tuple[Piece, Index, Array]]:
-    """(what, lengths, packed input) of each sheet of at most `budget` session-steps."""
+def _cut(values: PoolInput, budget: int) -> list[tuple[InputPart, Index, Array]]:
+    """(what, lengths, packed input) of each pool chunk of at most `budget` session-steps."""
     lengths = values.lengths
     order = order_of(lengths)
     rows = np.arange(len(lengths)) if order is None else order
     if len(rows) <= MAX_FRAME_ROWS and int(lengths.sum()) <= budget:
         if values.even is not None:
-            return [(Piece(rows, 0), lengths, values.even.reshape(-1, *values.even.shape[2:]))]
-        return [(Piece(rows, 0), lengths[rows], pack([values.ragged[row] for row in rows], lengths[rows]))]
-    num_rows = min(len(rows), MAX_FRAME_ROWS, max(1, budget // min(int(lengths.max()), _PIECE_STEPS)))
+            return [(InputPart(rows, 0), lengths, values.even.reshape(-1, *values.even.shape[2:]))]
+        return [(InputPart(rows, 0), lengths[rows], pack([values.ragged[row] for row in rows], lengths[rows]))]
+    num_rows = min(len(rows), MAX_FRAME_ROWS, max(1, budget // min(int(lengths.max()), _MAX_PART_STEPS)))
     return [
-        piece
+        part
         for first in range(0, len(rows), num_rows)
-        for piece in _cut_steps(values, rows[first : first + num_rows], max(1, budget // num_rows))
+        for part in _cut_steps(values, rows[first : first + num_rows], max(1, budget // num_rows))
     ]
 
 
-def _cut_steps(values: PoolInput, rows: Index, size: int) -> list[tuple[Piece, Index, Array]]:
-    pieces = []
+def _cut_steps(values: PoolInput, rows: Index, size: int) -> list[tuple[InputPart, Index, Array]]:
+    parts = []
     for first in range(0, int(values.lengths[rows[0]]), size):
         alive = rows[values.lengths[rows] > first]
         lengths = np.minimum(values.lengths[alive] - first, size)
         packed = pack([values.row(row)[first : first + size] for row in alive], lengths)
-        pieces.append((Piece(alive, first), lengths, packed))
-    return pieces
+        parts.append((InputPart(alive, first), lengths, packed))
+    return parts

@@ -10,7 +10,7 @@ from elman.v1 import inference_pb2, tensor_pb2
 from elman.wire import Array, WireError, from_tensor
 
 
-class Collector:
+class ResultBuffer:
     """Buffers in the frame's layout. A step that is told twice, after a cut, is written twice."""
 
     def __init__(self, lengths: Index, returning: int) -> None:

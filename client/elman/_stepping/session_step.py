@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic
 
 import numpy as np
 
@@ -13,20 +13,18 @@ from elman._shared.arrays import ArrayLike, to_sequence
 from elman._shared.deadline import Deadline
 from elman._shared.info import ModelInfo
 from elman._shared.results import State, StepResult
-from elman._stepping.answers import Answer, AnswerFuture
+from elman._stepping.answers import Answer, FutureT
 from elman._stepping.chunks import Chunk
 from elman._stepping.options import FrameKey, StepOptions, frame_key, max_steps, part_steps
 from elman.v1 import tensor_pb2
 from elman.wire import Array
-
-FutureT = TypeVar("FutureT", bound=AnswerFuture)
 
 
 @dataclass(frozen=True)
 class PendingStep(Generic[FutureT]):
     """Chunks to submit, in order, and the futures to wait for before `result`."""
 
-    works: list[Chunk]
+    chunks: list[Chunk]
     futures: list[FutureT]
     options: StepOptions
     deadline: Deadline
@@ -42,7 +40,7 @@ class PendingStep(Generic[FutureT]):
         if not self.options.state:
             return output
         h_n, c_n = answers[-1].h_n, answers[-1].c_n
-        last = self.works[-1]
+        last = self.chunks[-1]
         return StepResult(output, State(h_n if h_n is not None else np.empty(0), c_n, last.begin + last.length))
 
     def _joined(self, answers: list[Answer]) -> Array | None:
@@ -71,17 +69,17 @@ def begin_step(
     if len(values) <= size:
         future = make_future()
         return PendingStep([Chunk(key, session, values, future, deadline)], [future], options, deadline, is_single)
-    pieces = [values[first : first + size] for first in range(0, len(values), size)]
-    futures = [make_future() for _ in pieces]
-    keys = [_key_before(key)] * (len(pieces) - 1) + [key]
-    works = [
-        Chunk(part_key, session, piece, future, deadline)
-        for part_key, piece, future in zip(keys, pieces, futures, strict=True)
+    parts = [values[first : first + size] for first in range(0, len(values), size)]
+    futures = [make_future() for _ in parts]
+    keys = [_key_before(key)] * (len(parts) - 1) + [key]
+    chunks = [
+        Chunk(part_key, session, part, future, deadline)
+        for part_key, part, future in zip(keys, parts, futures, strict=True)
     ]
-    return PendingStep(works, futures, options, deadline, is_single)
+    return PendingStep(chunks, futures, options, deadline, is_single)
 
 
 def _key_before(last: FrameKey) -> FrameKey:
-    """For the pieces before the last one: nothing of them is needed, unless all outputs are."""
+    """For the parts before the last one: nothing of them is needed, unless all outputs are."""
     returning = last.returning if last.returning == tensor_pb2.RETURN_ALL else tensor_pb2.RETURN_NONE
     return last._replace(returning=returning, return_state=False)

@@ -27,7 +27,7 @@ class SessionTable:
         self.windows = np.ones(_FIRST_SIZE, np.int64)  # most chunks in flight
         self.servers = np.full(_FIRST_SIZE, NO_SERVER, np.int64)  # which server process the handle is of
         self.attached_on = np.zeros(_FIRST_SIZE, np.int64)  # the connection on which it was attached
-        self.unsure = np.zeros(_FIRST_SIZE, np.bool_)  # begins is a guess: ask when attaching
+        self.position_unknown = np.zeros(_FIRST_SIZE, np.bool_)  # begins is a guess: ask when attaching
         self.ids: list[str] = [""] * _FIRST_SIZE
         self.models: list[str] = [""] * _FIRST_SIZE
         self._free = list(range(_FIRST_SIZE))
@@ -49,7 +49,7 @@ class SessionTable:
         self.windows[rows] = max(windows, 1)
         self.in_flight[rows] = 0
         self.pending[rows] = 0
-        self.unsure[rows] = False
+        self.position_unknown[rows] = False
         return rows
 
     def attach(self, rows: Index, handles: npt.ArrayLike, server: int, connection: int) -> None:
@@ -87,7 +87,7 @@ class SessionTable:
         self.windows = _doubled(self.windows)
         self.servers = _doubled(self.servers)
         self.attached_on = _doubled(self.attached_on)
-        self.unsure = _doubled(self.unsure)
+        self.position_unknown = _doubled(self.position_unknown)
 
 
 def _doubled(column: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -13,18 +13,18 @@ from elman.v1 import inference_pb2
 
 _OPEN_TIMEOUT_SECONDS = 20.0
 
-StepCallable = grpc.aio.StreamStreamCall[inference_pb2.StepRequest, inference_pb2.StepResponse]
+StepCall = grpc.aio.StreamStreamCall[inference_pb2.StepRequest, inference_pb2.StepResponse]
 
 
-class StepCall:
+class StepStream:
     """An open stream, and the server process at its other end."""
 
-    def __init__(self, call: StepCallable) -> None:
+    def __init__(self, call: StepCall) -> None:
         self.server_instance = ""
         self._call = call
 
     @classmethod
-    async def open(cls, transport: Transport) -> StepCall:
+    async def open(cls, transport: Transport) -> StepStream:
         """Opens a stream and reads its first answer. Raises ElmanError."""
         self = cls(transport.inference.Step(metadata=transport.metadata))
         try:

@@ -10,11 +10,11 @@ import numpy.typing as npt
 from elman._shared.packed_layout import Index, enumerate_packed
 from elman.testing._model import FakeModel, Values
 from elman.testing._refusal import Refusal
-from elman.testing._sessions import FakeSessions, Held
+from elman.testing._sessions import FakeSessions, HeldAnswer
 from elman.v1 import inference_pb2, tensor_pb2
 from elman.wire import WireError, from_tensor, to_tensor
 
-Answers = dict[int, Held]
+Answers = dict[int, HeldAnswer]
 
 
 def check(request: inference_pb2.StepRequest) -> npt.NDArray[np.generic]:

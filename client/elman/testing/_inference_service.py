@@ -13,10 +13,10 @@ import numpy as np
 
 from elman._shared.packed_layout import Index, pack, unpack
 from elman.testing import _frames as frames
-from elman.testing._door import answer, authenticate
+from elman.testing._handling import answer, authenticate
 from elman.testing._model import Values
 from elman.testing._refusal import Refusal
-from elman.testing._world import World
+from elman.testing._server_state import ServerState
 from elman.v1 import inference_pb2, inference_pb2_grpc, tensor_pb2
 from elman.wire import from_tensor, to_tensor
 
@@ -24,26 +24,26 @@ from elman.wire import from_tensor, to_tensor
 class FakeInference(inference_pb2_grpc.InferenceServicer):
     """Frames run in the order in which they come, each at once."""
 
-    def __init__(self, world: World) -> None:
-        self._world = world
+    def __init__(self, server_state: ServerState) -> None:
+        self._server_state = server_state
 
     def Infer(self, request: inference_pb2.InferRequest, context: grpc.ServicerContext) -> inference_pb2.InferResponse:
         """Whole sequences."""
-        return answer(self._world, context, self._infer, request)
+        return answer(self._server_state, context, self._infer, request)
 
     def Step(
         self, request_iterator: Iterator[inference_pb2.StepRequest], context: grpc.ServicerContext
     ) -> Iterator[inference_pb2.StepResponse]:
         """Frames of sessions."""
-        authenticate(self._world, context)
-        with self._world.lock:
-            self._world.num_streams += 1
-            self._world.streams.add(context)
-            instance = self._world.instance
-        context.add_callback(lambda: self._world.streams.discard(context))
+        authenticate(self._server_state, context)
+        with self._server_state.lock:
+            self._server_state.num_streams += 1
+            self._server_state.streams.add(context)
+            instance = self._server_state.instance
+        context.add_callback(lambda: self._server_state.streams.discard(context))
         yield inference_pb2.StepResponse(server_instance=instance)
         for request in self._read_ahead(request_iterator):
-            self._world.running.wait()
+            self._server_state.running.wait()
             self._cut_perhaps(context)
             for result in self._run(request, instance):
                 self._cut_perhaps(context)
@@ -56,9 +56,9 @@ class FakeInference(inference_pb2_grpc.InferenceServicer):
         def run() -> None:
             try:
                 for request in requests:
-                    with self._world.changed:
-                        self._world.frame_rows.append(len(request.handles))
-                        self._world.changed.notify_all()
+                    with self._server_state.changed:
+                        self._server_state.frame_rows.append(len(request.handles))
+                        self._server_state.changed.notify_all()
                     read.put(request)
             except grpc.RpcError:  # cut
                 pass
@@ -70,32 +70,32 @@ class FakeInference(inference_pb2_grpc.InferenceServicer):
             yield request
 
     def _cut_perhaps(self, context: grpc.ServicerContext) -> None:
-        with self._world.lock:
-            code = self._world.faults.cut_now()
+        with self._server_state.lock:
+            code = self._server_state.faults.cut_now()
         if code is not None:
             context.abort(code, "cut by the test")
 
     def _run(self, request: inference_pb2.StepRequest, instance: str) -> list[inference_pb2.StepResponse]:
-        with self._world.lock:
-            faults = self._world.faults
+        with self._server_state.lock:
+            faults = self._server_state.faults
             try:
                 if request.server_instance not in ("", instance):
                     raise Refusal("RE_ATTACH", "attach again", server_instance=instance)
                 if faults.refuse_now():
                     raise Refusal("LIMIT_REACHED", "queue is full", faults.refusal_retry_seconds, limit="queue_rows")
-                self._world.check_size(request.ByteSize())
+                self._server_state.check_size(request.ByteSize())
                 values = frames.check(request)
             except Refusal as refusal:
                 return [inference_pb2.StepResponse(frame_id=request.frame_id, frame_error=refusal.status)]
-            answers, errors = frames.apply(request, values, self._world.sessions)
+            answers, errors = frames.apply(request, values, self._server_state.sessions)
             return list(frames.results(request, answers, errors, faults.max_slice))
 
     def _infer(self, request: inference_pb2.InferRequest) -> inference_pb2.InferResponse:
-        self._world.check_size(request.ByteSize())
-        model = self._world.model(request.model, request.version)
+        self._server_state.check_size(request.ByteSize())
+        model = self._server_state.model(request.model, request.version)
         lengths = np.array(request.lengths, np.intp)
         values = frames.check_infer(request, model)
-        limit = self._world.limits.max_infer_rows
+        limit = self._server_state.limits.max_infer_rows
         if len(lengths) > limit:
             text = f"max_infer_rows is {limit}: 0 wait and {len(lengths)} came"
             raise Refusal("LIMIT_REACHED", text, limit="max_infer_rows", value=limit)

@@ -1,4 +1,4 @@
-"""Registers the contract's services, and the health check, on the fake server's world."""
+"""Registers the contract's services, and the health check, on the fake server's state."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ import grpc
 
 from elman.testing._inference_service import FakeInference
 from elman.testing._models_service import FakeModels
+from elman.testing._server_state import ServerState
 from elman.testing._sessions_service import FakeSessionsService
-from elman.testing._world import World
 from elman.v1 import inference_pb2_grpc, models_pb2_grpc, sessions_pb2_grpc
 
 _HEALTH: Final = "grpc.health.v1.Health"
 _SERVING: Final = b"\x08\x01"
 
 
-def add_services(server: grpc.Server, world: World) -> None:
+def add_services(server: grpc.Server, server_state: ServerState) -> None:
     """Registers all of them."""
-    models_pb2_grpc.add_ModelsServicer_to_server(FakeModels(world), server)
-    sessions_pb2_grpc.add_SessionsServicer_to_server(FakeSessionsService(world), server)
-    inference_pb2_grpc.add_InferenceServicer_to_server(FakeInference(world), server)
+    models_pb2_grpc.add_ModelsServicer_to_server(FakeModels(server_state), server)
+    sessions_pb2_grpc.add_SessionsServicer_to_server(FakeSessionsService(server_state), server)
+    inference_pb2_grpc.add_InferenceServicer_to_server(FakeInference(server_state), server)
     check: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(
-        functools.partial(_check_health, world)
+        functools.partial(_check_health, server_state)
     )
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_HEALTH, {"Check": check}),))
 
 
-def _check_health(world: World, request: bytes, context: grpc.ServicerContext) -> bytes:
+def _check_health(server_state: ServerState, request: bytes, context: grpc.ServicerContext) -> bytes:
     name = request[2:].decode()
-    if name and name not in {known for known, _ in world.models}:
+    if name and name not in {known for known, _ in server_state.models}:
         context.abort(grpc.StatusCode.NOT_FOUND, f"unknown service {name}")
     return _SERVING

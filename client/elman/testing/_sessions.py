@@ -17,7 +17,7 @@ IDLE_TIMEOUT = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
-class Held:
+class HeldAnswer:
     """The answer of a chunk."""
 
     asked: tuple[int, int, bool]  # length, returning, return_state
@@ -40,9 +40,9 @@ class FakeSession:
     handle: int = 0
     position: int = 0
     failed_end: int = 0  # where the chunks end that failed since the last good one
-    held: OrderedDict[int, Held] = field(default_factory=OrderedDict)
+    held: OrderedDict[int, HeldAnswer] = field(default_factory=OrderedDict)
 
-    def step(self, begin: int, values: Values, asked: tuple[int, int, bool]) -> Held:
+    def step(self, begin: int, values: Values, asked: tuple[int, int, bool]) -> HeldAnswer:
         """Applies a chunk, or answers it again."""
         self.use_time = datetime.now(UTC)
         if begin < self.position:
@@ -54,12 +54,12 @@ class FakeSession:
             raise Refusal("INVALID_INPUT", error)
         outputs, self.state = self.model.run(values, self.state)
         self.position = self.failed_end = begin + len(values)
-        self.held[begin] = Held(asked, outputs, self.state, self.position, self.model.is_lstm)
+        self.held[begin] = HeldAnswer(asked, outputs, self.state, self.position, self.model.is_lstm)
         if len(self.held) > REPLAY_CHUNKS:
             self.held.popitem(last=False)
         return self.held[begin]
 
-    def _again(self, begin: int, asked: tuple[int, int, bool]) -> Held:
+    def _again(self, begin: int, asked: tuple[int, int, bool]) -> HeldAnswer:
         held = self.held.get(begin)
         if held is None or held.asked != asked:
             raise Refusal("ANSWER_GONE", position=self.position, given=begin)

@@ -12,10 +12,10 @@ import numpy as np
 
 from elman._shared.errors import InvalidInputError
 from elman._shared.session_ids import check_id
-from elman.testing._door import answer
+from elman.testing._handling import answer
 from elman.testing._refusal import Refusal
+from elman.testing._server_state import ServerState
 from elman.testing._sessions import IDLE_TIMEOUT, REPLAY_CHUNKS, FakeSession
-from elman.testing._world import World
 from elman.v1 import sessions_pb2, sessions_pb2_grpc
 from elman.wire import to_tensor
 
@@ -29,50 +29,50 @@ _EXISTING = (sessions_pb2.OPEN_MODE_RESUME, sessions_pb2.OPEN_MODE_RESUME_OR_NEW
 class FakeSessionsService(sessions_pb2_grpc.SessionsServicer):
     """Opens, attaches, closes, describes and lists."""
 
-    def __init__(self, world: World) -> None:
-        self._world = world
+    def __init__(self, server_state: ServerState) -> None:
+        self._server_state = server_state
 
     def OpenSessions(
         self, request: sessions_pb2.OpenSessionsRequest, context: grpc.ServicerContext
     ) -> sessions_pb2.OpenSessionsResponse:
         """Begins or resumes sessions."""
-        return answer(self._world, context, self._open, request)
+        return answer(self._server_state, context, self._open, request)
 
     def AttachSessions(
         self, request: sessions_pb2.AttachSessionsRequest, context: grpc.ServicerContext
     ) -> sessions_pb2.AttachSessionsResponse:
         """New handles."""
-        return answer(self._world, context, self._attach, request)
+        return answer(self._server_state, context, self._attach, request)
 
     def CloseSessions(
         self, request: sessions_pb2.CloseSessionsRequest, context: grpc.ServicerContext
     ) -> sessions_pb2.CloseSessionsResponse:
         """Ends sessions."""
-        return answer(self._world, context, self._close, request)
+        return answer(self._server_state, context, self._close, request)
 
     def DescribeSession(
         self, request: sessions_pb2.DescribeSessionRequest, context: grpc.ServicerContext
     ) -> sessions_pb2.DescribeSessionResponse:
         """One session, and its state if asked for."""
-        return answer(self._world, context, self._describe, request)
+        return answer(self._server_state, context, self._describe, request)
 
     def ListSessions(
         self, request: sessions_pb2.ListSessionsRequest, context: grpc.ServicerContext
     ) -> sessions_pb2.ListSessionsResponse:
         """The sessions of a model, in pages."""
-        return answer(self._world, context, self._list, request)
+        return answer(self._server_state, context, self._list, request)
 
     def _open(self, request: sessions_pb2.OpenSessionsRequest) -> sessions_pb2.OpenSessionsResponse:
         ids = self._ids_to_open(request)
-        model = self._world.model(request.model, request.version)
+        model = self._server_state.model(request.model, request.version)
         if model.is_bidirectional:
             raise Refusal("NO_SESSIONS", "a bidirectional model keeps no sessions", model=model.name)
         may_exist, may_begin = request.mode in _EXISTING, request.mode != sessions_pb2.OPEN_MODE_RESUME
 
         def open_one(session_id: str) -> FakeSession:
-            return self._world.sessions.open(model, session_id, may_exist, may_begin)
+            return self._server_state.sessions.open(model, session_id, may_exist, may_begin)
 
-        resumed = [self._world.sessions.has(model.name, session_id) for session_id in ids]
+        resumed = [self._server_state.sessions.has(model.name, session_id) for session_id in ids]
         response = self._each(sessions_pb2.OpenSessionsResponse(), ids, open_one)
         failed = {error.index for error in response.errors}
         response.resumed.extend(one and index not in failed for index, one in enumerate(resumed))
@@ -85,17 +85,17 @@ class FakeSessionsService(sessions_pb2_grpc.SessionsServicer):
             raise Refusal("INVALID_INPUT", "expected session_ids or count, got both")
         if request.mode in _EXISTING:
             raise Refusal("INVALID_INPUT", "count: makes new sessions, and the mode is not NEW")
-        return [self._world.sessions.new_id() for _ in range(request.count)]
+        return [self._server_state.sessions.new_id() for _ in range(request.count)]
 
     def _attach(self, request: sessions_pb2.AttachSessionsRequest) -> sessions_pb2.AttachSessionsResponse:
         def attach_one(session_id: str) -> FakeSession:
-            return self._world.sessions.attach(request.model, session_id)
+            return self._server_state.sessions.attach(request.model, session_id)
 
-        self._world.model(request.model, "")
+        self._server_state.model(request.model, "")
         return self._each(sessions_pb2.AttachSessionsResponse(), _ids(request.session_ids), attach_one)
 
     def _each(self, response: OpenedT, ids: Iterable[str], open_one: Callable[[str], FakeSession]) -> OpenedT:
-        response.server_instance = self._world.instance
+        response.server_instance = self._server_state.instance
         response.replay_chunks = REPLAY_CHUNKS
         for index, session_id in enumerate(ids):
             handle, position, version = 0, 0, ""
@@ -111,20 +111,20 @@ class FakeSessionsService(sessions_pb2_grpc.SessionsServicer):
         return response
 
     def _close(self, request: sessions_pb2.CloseSessionsRequest) -> sessions_pb2.CloseSessionsResponse:
-        self._world.model(request.model, "")
+        self._server_state.model(request.model, "")
         response = sessions_pb2.CloseSessionsResponse()
         for index, session_id in enumerate(_ids(request.session_ids)):
             position = 0
             try:
-                position = self._world.sessions.end(request.model, session_id).position
+                position = self._server_state.sessions.end(request.model, session_id).position
             except Refusal as refusal:
                 response.errors.add(index=index, status=refusal.status)
             response.positions.append(position)
         return response
 
     def _describe(self, request: sessions_pb2.DescribeSessionRequest) -> sessions_pb2.DescribeSessionResponse:
-        self._world.model(request.model, "")
-        session = self._world.sessions.get(request.model, request.session_id)
+        self._server_state.model(request.model, "")
+        session = self._server_state.sessions.get(request.model, request.session_id)
         response = sessions_pb2.DescribeSessionResponse(session=_info(session))
         if request.return_state:
             h_n = session.state.reshape(1, 1, -1)
@@ -134,11 +134,11 @@ class FakeSessionsService(sessions_pb2_grpc.SessionsServicer):
         return response
 
     def _list(self, request: sessions_pb2.ListSessionsRequest) -> sessions_pb2.ListSessionsResponse:
-        self._world.model(request.model, "")
+        self._server_state.model(request.model, "")
         if request.page_size < 0:
             raise Refusal("INVALID_INPUT", f"page_size: expected at least 0, got {request.page_size}")
         size = min(request.page_size or _DEFAULT_PAGE, _MAX_PAGE)
-        sessions = self._world.sessions.after(request.model, _number(request.page_token))
+        sessions = self._server_state.sessions.after(request.model, _number(request.page_token))
         token = str(sessions[size - 1].number) if len(sessions) > size else ""
         infos = [_info(session) for session in sessions[:size]]
         return sessions_pb2.ListSessionsResponse(sessions=infos, next_page_token=token)

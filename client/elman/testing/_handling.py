@@ -9,7 +9,7 @@ import grpc
 from google.rpc import status_pb2
 
 from elman.testing._refusal import Refusal
-from elman.testing._world import World
+from elman.testing._server_state import ServerState
 
 RequestT = TypeVar("RequestT")
 ResponseT = TypeVar("ResponseT")
@@ -18,12 +18,12 @@ _CODES: Final = {code.value[0]: code for code in grpc.StatusCode}
 
 
 def answer(
-    world: World, context: grpc.ServicerContext, handle: Callable[[RequestT], ResponseT], request: RequestT
+    server_state: ServerState, context: grpc.ServicerContext, handle: Callable[[RequestT], ResponseT], request: RequestT
 ) -> ResponseT:
     """Runs a unary handler under the lock; its refusal becomes a rich status."""
-    authenticate(world, context)
+    authenticate(server_state, context)
     try:
-        with world.lock:
+        with server_state.lock:
             return handle(request)
     except Refusal as refusal:
         abort(context, refusal.status)
@@ -35,8 +35,8 @@ def abort(context: grpc.ServicerContext, status: status_pb2.Status) -> NoReturn:
     context.abort(_CODES[status.code], status.message)
 
 
-def authenticate(world: World, context: grpc.ServicerContext) -> None:
+def authenticate(server_state: ServerState, context: grpc.ServicerContext) -> None:
     """Aborts calls without the token."""
     given = dict(context.invocation_metadata()).get("authorization")
-    if world.token is not None and given != f"Bearer {world.token}":
+    if server_state.token is not None and given != f"Bearer {server_state.token}":
         context.abort(grpc.StatusCode.UNAUTHENTICATED, "a bearer token is required")

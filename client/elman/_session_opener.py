@@ -20,17 +20,16 @@ from elman._shared.errors import (
 from elman._shared.info import ModelInfo
 from elman._shared.packed_layout import Index
 from elman._shared.results import State
+from elman._shared.session_ids import IDS_PER_CALL
 from elman._shared.status import error_of_status
 from elman._shared.transport import Transport
 from elman._stepping.driver import Driver
 from elman.v1 import sessions_pb2
 from elman.wire import from_tensor
 
-_BATCH = 8192
-
 
 @dataclass(frozen=True)
-class Opened:
+class OpenedSessions:
     """Sessions of one model version, known to the table."""
 
     rows: Index  # numbers in the table
@@ -40,16 +39,16 @@ class Opened:
     is_named: bool  # under ids that the caller chose: kept when they are closed
 
 
-class Opener:
+class SessionOpener:
     """Keeps the table's rows and the server's sessions in step."""
 
     def __init__(self, transport: Transport, driver: Driver) -> None:
         self._transport = transport
         self._driver = driver
 
-    async def open_new(self, info: ModelInfo, count: int) -> Opened:
+    async def open_new(self, info: ModelInfo, count: int) -> OpenedSessions:
         """Begins sessions under ids that the server makes."""
-        sizes = [min(_BATCH, count - first) for first in range(0, count, _BATCH)]
+        sizes = [min(IDS_PER_CALL, count - first) for first in range(0, count, IDS_PER_CALL)]
         return await self._open(
             [
                 sessions_pb2.OpenSessionsRequest(
@@ -62,17 +61,17 @@ class Opener:
 
     async def open_named(
         self, model: str, version: str, ids: Sequence[str], mode: sessions_pb2.OpenMode.ValueType
-    ) -> Opened:
+    ) -> OpenedSessions:
         """Resumes or begins the caller's own sessions."""
         return await self._open(
             [
                 sessions_pb2.OpenSessionsRequest(
                     model=model,
                     version=version,
-                    session_ids=ids[first : first + _BATCH],
+                    session_ids=ids[first : first + IDS_PER_CALL],
                     mode=mode,
                 )
-                for first in range(0, len(ids), _BATCH)
+                for first in range(0, len(ids), IDS_PER_CALL)
             ],
             is_named=True,
         )
@@ -84,14 +83,14 @@ class Opener:
         c_n = from_tensor(response.c_n, name="c_n").copy() if response.HasField("c_n") else None
         return State(from_tensor(response.h_n, name="h_n").copy(), c_n, response.session.position)
 
-    async def close(self, model: str, opened: Opened) -> None:
+    async def close(self, model: str, opened: OpenedSessions) -> None:
         """Ends sessions whose ids the server made; lets go of the caller's own."""
         if opened.is_named:
             self._driver.table.release(opened.rows)
         else:
             await self.end(model, opened)
 
-    async def end(self, model: str, opened: Opened) -> None:
+    async def end(self, model: str, opened: OpenedSessions) -> None:
         """Ends sessions; what has ended already, by itself or with its model, is as good."""
         self._driver.table.release(opened.rows)
         try:
@@ -106,9 +105,9 @@ class Opener:
         """Ends sessions by id; returns what failed, by place."""
         deadline = self._transport.deadline()
         errors: dict[int, ElmanError] = {}
-        for first in range(0, len(ids), _BATCH):
+        for first in range(0, len(ids), IDS_PER_CALL):
             cuts: list[ElmanError] = []
-            request = sessions_pb2.CloseSessionsRequest(model=model, session_ids=ids[first : first + _BATCH])
+            request = sessions_pb2.CloseSessionsRequest(model=model, session_ids=ids[first : first + IDS_PER_CALL])
             method = self._transport.sessions.CloseSessions
             response = await self._transport.call(method, request, deadline=deadline, on_cut=cuts.append)
             for failed in response.errors:
@@ -117,9 +116,9 @@ class Opener:
                     errors[first + failed.index] = error
         return errors
 
-    async def _open(self, requests: list[sessions_pb2.OpenSessionsRequest], is_named: bool) -> Opened:
+    async def _open(self, requests: list[sessions_pb2.OpenSessionsRequest], is_named: bool) -> OpenedSessions:
         model, deadline = requests[0].model, self._transport.deadline()
-        opened = Opened(np.empty(0, np.intp), [], "", [], is_named)
+        opened = OpenedSessions(np.empty(0, np.intp), [], "", [], is_named)
         begun: list[str] = []
         errors: dict[int, ElmanError] = {}
         versions: set[str] = set()
@@ -187,12 +186,12 @@ class Opener:
 
     def _with(
         self,
-        opened: Opened,
+        opened: OpenedSessions,
         model: str,
         response: sessions_pb2.OpenSessionsResponse,
         places: list[int],
         was_cut: bool,
-    ) -> Opened:
+    ) -> OpenedSessions:
         """What was opened before, and of the answer those at `places`, which the table knows from now on."""
         table = self._driver.table
         ids = [response.session_ids[place] for place in places]

@@ -7,10 +7,10 @@ import pytest
 
 from elman._shared.deadline import NEVER
 from elman._stepping.answers import thread_future
-from elman._stepping.chunks import Chunk, Sheet
-from elman._stepping.frame_builder import Gathering
+from elman._stepping.chunks import Chunk, PoolChunk
+from elman._stepping.frame_builder import FrameBuilder
 from elman._stepping.options import FrameKey
-from elman._stepping.send_queue import Outbox
+from elman._stepping.send_queue import SendQueue
 from elman._stepping.session_table import SessionTable
 
 KEY = FrameKey("m", "1", 1, 1, False, None)
@@ -19,31 +19,31 @@ SERVER = 0
 
 
 class Sender:
-    """An outbox with sessions that are attached, and what went out of it."""
+    """A send queue with sessions that are attached, and what went out of it."""
 
     def __init__(self, num_sessions: int) -> None:
         self.table = SessionTable()
         self.sessions = self.table.add("m", [str(number) for number in range(num_sessions)], WINDOW)
         self.table.attach(self.sessions, np.zeros(num_sessions, np.uint64), SERVER, 1)
         self.table.begins[self.sessions] = 0
-        self.outbox = Outbox(self.table, 1 << 20)
+        self.send_queue = SendQueue(self.table, 1 << 20)
         self.sent: dict[int, list[int]] = {int(session): [] for session in self.sessions}
 
     def put(self, *sessions: int) -> None:
-        """A step of one session, or a sheet of many."""
+        """A step of one session, or a pool chunk of many."""
         rows = self.sessions[list(sessions)]
         values = np.zeros((len(rows), 2), np.float32)
         if len(rows) == 1:
-            work: Chunk | Sheet = Chunk(KEY, int(rows[0]), values, thread_future(), NEVER)
+            chunk: Chunk | PoolChunk = Chunk(KEY, int(rows[0]), values, thread_future(), NEVER)
         else:
-            work = Sheet(KEY, rows, np.ones(len(rows), np.intp), values, thread_future(), NEVER)
-        work.reserve(self.table)
-        self.outbox.put(work)
+            chunk = PoolChunk(KEY, rows, np.ones(len(rows), np.intp), values, thread_future(), NEVER)
+        chunk.reserve(self.table)
+        self.send_queue.put(chunk)
 
     def gather(self, is_crowded: bool = False) -> int:
         """How many rows went."""
-        frames, strangers = self.outbox.gather(SERVER, is_crowded)
-        assert not strangers
+        frames, unattached = self.send_queue.gather(SERVER, is_crowded)
+        assert not unattached
         for frame in frames:
             assert len(set(frame.sessions.tolist())) == len(frame.sessions)
             for session, begin in zip(frame.sessions.tolist(), frame.begins.tolist(), strict=True):
@@ -55,7 +55,7 @@ class Sender:
         """One chunk each has ended."""
         rows = self.sessions[list(sessions)]
         self.table.in_flight[rows] -= 1
-        self.outbox.note_ended(rows.tolist())
+        self.send_queue.note_ended(rows.tolist())
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -73,7 +73,7 @@ def test_all_goes_in_each_sessions_order_whatever_ends_when(seed):
         for number in range(6):
             if sender.table.in_flight[sender.sessions[number]] and chance.random() < 0.5:
                 sender.end(number)
-    while len(sender.outbox):
+    while len(sender.send_queue):
         went = sender.gather()
         in_flight = [number for number in range(6) if sender.table.in_flight[sender.sessions[number]]]
         assert went or in_flight
@@ -86,8 +86,8 @@ def test_all_goes_in_each_sessions_order_whatever_ends_when(seed):
 def looks(monkeypatch):
     """What was looked at."""
     seen: list[object] = []
-    add = Gathering.add
-    monkeypatch.setattr(Gathering, "add", lambda self, work: seen.append(work) or add(self, work))
+    add = FrameBuilder.add
+    monkeypatch.setattr(FrameBuilder, "add", lambda self, chunk: seen.append(chunk) or add(self, chunk))
     return seen
 
 
@@ -105,7 +105,7 @@ def test_a_wake_costs_what_is_sent_and_what_has_ended_however_much_waits(looks):
     looks.clear()
     sender.gather()
     assert not looks
-    assert len(sender.outbox) == 50 * (100 - WINDOW - 1)
+    assert len(sender.send_queue) == 50 * (100 - WINDOW - 1)
 
 
 def test_sheets_that_wait_are_looked_at_once_a_wake(looks):
@@ -128,11 +128,11 @@ def test_draining_one_session_takes_its_sheets_whole_and_lets_others_go():
     sender.put(1)
     sender.put(1, 2)
     sender.gather()
-    taken = sender.outbox.drain(int(sender.sessions[0]))
-    assert [type(work) for work in taken] == [Sheet]
-    assert len(sender.outbox) == 2
+    taken = sender.send_queue.drain(int(sender.sessions[0]))
+    assert [type(chunk) for chunk in taken] == [PoolChunk]
+    assert len(sender.send_queue) == 2
     sender.end(1)
     assert sender.gather() == 1
     sender.end(1)
     assert sender.gather() == 2
-    assert not len(sender.outbox)
+    assert not len(sender.send_queue)

@@ -10,23 +10,23 @@ import numpy as np
 from elman._shared.errors import ElmanError, ErrorDetails, PositionError
 from elman._shared.packed_layout import Index
 from elman._shared.retry import NO_RETRY, is_cut
+from elman._shared.session_ids import IDS_PER_CALL
 from elman._shared.status import error_of_status
 from elman._shared.transport import Transport
-from elman._stepping.send_queue import Outbox
+from elman._stepping.send_queue import SendQueue
 from elman._stepping.session_table import SessionTable
 from elman.v1 import sessions_pb2
 
-_BATCH = 8192
 _TIMEOUT_SECONDS = 30.0
 
 
-class Attacher:
+class SessionAttacher:
     """Works on the table in batches, model by model."""
 
-    def __init__(self, transport: Transport, table: SessionTable, outbox: Outbox) -> None:
+    def __init__(self, transport: Transport, table: SessionTable, outbox: SendQueue) -> None:
         self._transport = transport
         self._table = table
-        self._outbox = outbox
+        self._send_queue = outbox
 
     async def attach(self, sessions: Iterable[int], connection: int) -> dict[int, ElmanError]:
         """Attaches the sessions and returns those that cannot be. Raises ElmanError if the connection is cut."""
@@ -35,8 +35,8 @@ class Attacher:
             by_model[self._table.models[session]].append(session)
         lost: dict[int, ElmanError] = {}
         for model, numbers in by_model.items():
-            for first in range(0, len(numbers), _BATCH):
-                lost |= await self._attach_batch(model, numbers[first : first + _BATCH], connection)
+            for first in range(0, len(numbers), IDS_PER_CALL):
+                lost |= await self._attach_batch(model, numbers[first : first + IDS_PER_CALL], connection)
         return lost
 
     async def _attach_batch(self, model: str, numbers: list[int], connection: int) -> dict[int, ElmanError]:
@@ -62,8 +62,8 @@ class Attacher:
 
     def _begun_again(self, number: int, position: int) -> PositionError | None:
         """What is wrong where a session that is to ask where it goes on has less behind it than was applied here."""
-        applied = self._outbox.next_begin(number)
-        if not self._table.unsure[number] or position >= applied:
+        applied = self._send_queue.next_begin(number)
+        if not self._table.position_unknown[number] or position >= applied:
             return None
         metadata = {"position": str(position), "given": str(applied)}
         return PositionError(
@@ -78,6 +78,6 @@ class Attacher:
         table.attach(rows, np.array(response.handles, np.uint64)[places], server, connection)
         table.windows[rows] = max(response.replay_chunks, 1)
         positions = np.array(response.positions, np.int64)[places]
-        for place in np.flatnonzero(table.unsure[rows]).tolist():
-            self._outbox.rebase(rows.item(place), positions.item(place))
-        table.unsure[rows] = False
+        for place in np.flatnonzero(table.position_unknown[rows]).tolist():
+            self._send_queue.move_to(rows.item(place), positions.item(place))
+        table.position_unknown[rows] = False

@@ -25,7 +25,7 @@ class Limits:
 DEFAULT_LIMITS = Limits()
 
 
-class World:
+class ServerState:
     """Models, sessions and faults; whoever touches them holds `lock`."""
 
     def __init__(
