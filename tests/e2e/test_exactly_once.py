@@ -48,11 +48,27 @@ async def churn(served: Served, seed: int, frames: int) -> Counter[str]:
     return outcome
 
 
+async def overload(callers: list[Served]) -> Counter[str]:
+    """A frame of four rows of each, all there before the engine looks; how they ended."""
+    steppers = [await caller.step() for caller in callers]
+    opened = await callers[0].open("lstm", count=4)
+    data = [random_input(SPEC, RNG, 1)] * 4
+    outcome: Counter[str] = Counter()
+    async with EngineGate(callers[0]) as engine_gate:
+        asks = [await stepper.send(opened.handles, data) for stepper in steppers]
+        await engine_gate.arrived(len(asks))
+    for stepper, ask in zip(steppers, asks, strict=True):
+        await stepper.finish(ask)
+        outcome.update([ask.refusal.reason] if ask.refusal else [])
+        assert (await stepper.end()).name == "OK"
+    return outcome
+
+
 async def test_under_churn_and_overload_every_row_ends_once_and_nothing_is_left(serve: Serve) -> None:
     served = await serve("lstm", max_sessions=10, when_full="evict", max_queue_rows=10, max_slice=4, max_rows=4)
     others = [Served(served.server, grpc.aio.insecure_channel(served.server.address)) for _ in range(3)]  # callers
     outcomes = await asyncio.gather(*(churn(one, seed, 25) for seed, one in enumerate([served, *others])))
-    total = sum(outcomes, Counter())
+    total = sum([*outcomes, await overload([served, *others])], Counter())
     assert set(total) <= {"done", "STALE_HANDLE", "LIMIT_REACHED", "SESSION_EXPIRED"}
     assert total["done"]
     assert total["LIMIT_REACHED"]
