@@ -3,6 +3,7 @@
 import asyncio
 import copy
 import pickle
+import threading
 from datetime import UTC, datetime, timedelta
 
 import grpc
@@ -176,3 +177,40 @@ def test_errors_survive_copying_and_pickling():
         assert (type(twin), str(twin), twin.position) == (elman.SessionExpiredError, "gone", 3)
     assert pickle.loads(pickle.dumps(group)).errors[2].position == 3
     assert "1 rows failed, the first is row 2: gone" in str(copy.copy(group))
+
+
+def test_while_the_server_loads_its_models_it_is_not_ready_and_a_call_that_may_not_wait_says_why(server, address):
+    server.begin_loading()
+    with elman.Client(address, retry=None) as client:
+        assert not client.is_ready()
+        with pytest.raises(elman.UnavailableError, match="loads its models") as caught:
+            client.model("sum")
+        assert caught.value.details.reason == "LOADING"
+        server.end_loading()
+        assert client.is_ready("sum")
+        assert client.model("sum").info.name == "sum"
+
+
+def test_a_call_waits_until_the_server_has_loaded_its_models(server, client, monkeypatch):
+    server.begin_loading()
+    refused = threading.Event()
+    state_class = type(server._server_state)
+    check_loaded = state_class.check_loaded
+
+    def check(state):
+        try:
+            check_loaded(state)
+        finally:
+            refused.set()
+
+    monkeypatch.setattr(state_class, "check_loaded", check)
+
+    def end_loading_after_a_refusal() -> None:
+        refused.wait()
+        server.end_loading()
+
+    thread = threading.Thread(target=end_loading_after_a_refusal)
+    thread.start()
+    with client.model("sum").session() as session:
+        assert session.step([1, 0]).tolist() == [1, 0]
+    thread.join()

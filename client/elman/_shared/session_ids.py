@@ -37,16 +37,21 @@ def mode_code(mode: object) -> sessions_pb2.OpenMode.ValueType:
     return _MODES[mode]
 
 
+def is_session_id(text: str) -> bool:
+    """Whether a session may bear this id, by the contract."""
+    return len(text) > 0 and len(text.removeprefix(_OPEN_INFERENCE)) <= MAX_ID_LENGTH and not _CONTROL.search(text)
+
+
 def check_id(name: str, value: object) -> str:
     """An id as the contract has them. Raises TypeError, InvalidInputError."""
     check_text(name, value)
     value = str(value)
-    length = len(value.removeprefix(_OPEN_INFERENCE))
-    if not value or length > MAX_ID_LENGTH:
-        raise InvalidInputError(f"{name}: expected 1 to {MAX_ID_LENGTH} characters, got {length}")
+    if is_session_id(value):
+        return value
     if _CONTROL.search(value):
         raise InvalidInputError(f"{name}: expected no control characters, got {value!r}")
-    return value
+    length = len(value.removeprefix(_OPEN_INFERENCE))
+    raise InvalidInputError(f"{name}: expected 1 to {MAX_ID_LENGTH} characters, got {length}")
 
 
 def check_ids(value: object) -> list[str]:

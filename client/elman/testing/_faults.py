@@ -21,6 +21,8 @@ class Faults:
     random: random.Random = field(default_factory=random.Random)
     refusals_left: int = 0
     refusal_retry_seconds: float | None = 0.001
+    loading_retry_seconds: float | None = None
+    """While the first models are loaded: when callers are told to come again."""
     num_cuts: int = 0
 
     def cut_now(self) -> grpc.StatusCode | None:

@@ -24,6 +24,7 @@ def answer(
     authenticate(server_state, context)
     try:
         with server_state.lock:
+            server_state.check_loaded()
             return handle(request)
     except Refusal as refusal:
         abort(context, refusal.status)

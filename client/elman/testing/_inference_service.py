@@ -13,7 +13,7 @@ import numpy as np
 
 from elman._shared.packed_layout import Index, pack, unpack
 from elman.testing import _frames as frames
-from elman.testing._handling import answer, authenticate
+from elman.testing._handling import answer
 from elman.testing._model import Values
 from elman.testing._refusal import Refusal
 from elman.testing._server_state import ServerState
@@ -35,19 +35,19 @@ class FakeInference(inference_pb2_grpc.InferenceServicer):
         self, request_iterator: Iterator[inference_pb2.StepRequest], context: grpc.ServicerContext
     ) -> Iterator[inference_pb2.StepResponse]:
         """Frames of sessions."""
-        authenticate(self._server_state, context)
-        with self._server_state.lock:
-            self._server_state.num_streams += 1
-            self._server_state.streams.add(context)
-            instance = self._server_state.instance
         context.add_callback(lambda: self._server_state.streams.discard(context))
-        yield inference_pb2.StepResponse(server_instance=instance)
+        yield inference_pb2.StepResponse(server_instance=answer(self._server_state, context, self._begin, context))
         for request in self._read_ahead(request_iterator):
             self._server_state.running.wait()
             self._cut_perhaps(context)
-            for result in self._run(request, instance):
+            for result in self._run(request):
                 self._cut_perhaps(context)
                 yield result
+
+    def _begin(self, context: grpc.ServicerContext) -> str:
+        self._server_state.num_streams += 1
+        self._server_state.streams.add(context)
+        return self._server_state.instance
 
     def _read_ahead(self, requests: Iterator[inference_pb2.StepRequest]) -> Iterator[inference_pb2.StepRequest]:
         """Reads on a thread of its own, so that frames are seen while they are held."""
@@ -75,12 +75,11 @@ class FakeInference(inference_pb2_grpc.InferenceServicer):
         if code is not None:
             context.abort(code, "cut by the test")
 
-    def _run(self, request: inference_pb2.StepRequest, instance: str) -> list[inference_pb2.StepResponse]:
+    def _run(self, request: inference_pb2.StepRequest) -> list[inference_pb2.StepResponse]:
         with self._server_state.lock:
             faults = self._server_state.faults
             try:
-                if request.server_instance not in ("", instance):
-                    raise Refusal("RE_ATTACH", "attach again", server_instance=instance)
+                self._server_state.check_instance(request.server_instance)
                 if faults.refuse_now():
                     raise Refusal("LIMIT_REACHED", "queue is full", faults.refusal_retry_seconds, limit="queue_rows")
                 self._server_state.check_size(request.ByteSize())

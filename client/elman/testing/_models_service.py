@@ -34,7 +34,9 @@ class FakeModels(models_pb2_grpc.ModelsServicer):
     def LoadModel(
         self, request: models_pb2.LoadModelRequest, context: grpc.ServicerContext
     ) -> models_pb2.LoadModelResponse:
-        """A model that is loaded already is left as it is; one that was unloaded comes back without its sessions."""
+        """A model that is loaded already is left as it is, or refused where its files were changed since; one that was
+        unloaded comes back without its sessions.
+        """
         return answer(self._server_state, context, self._load, request)
 
     def UnloadModel(
@@ -55,8 +57,8 @@ class FakeModels(models_pb2_grpc.ModelsServicer):
         return models_pb2.DescribeModelResponse(model=self._server_state.model(request.model, request.version).info())
 
     def _load(self, request: models_pb2.LoadModelRequest) -> models_pb2.LoadModelResponse:
-        self._server_state.load(request.model, request.version)
-        return models_pb2.LoadModelResponse(models=[self._server_state.model(request.model, request.version).info()])
+        models = self._server_state.load(request.model, request.version)
+        return models_pb2.LoadModelResponse(models=[model.info() for model in models])
 
     def _unload(self, request: models_pb2.UnloadModelRequest) -> models_pb2.UnloadModelResponse:
         model = self._server_state.model(request.model, request.version)

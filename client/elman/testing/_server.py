@@ -118,6 +118,21 @@ class FakeServer:
         """Runs what was held, and what comes."""
         self._server_state.running.set()
 
+    def begin_loading(self, retry_after_seconds: float = 0.01) -> None:
+        """As a server that has just begun: until `end_loading` calls are refused with LOADING, and it is not ready."""
+        with self._server_state.lock:
+            self._server_state.faults.loading_retry_seconds = retry_after_seconds
+
+    def end_loading(self) -> None:
+        """The models are loaded."""
+        with self._server_state.lock:
+            self._server_state.faults.loading_retry_seconds = None
+
+    def overwrite(self, model: FakeModel) -> None:
+        """Replaces a model's files, as `pack --overwrite`: to load it is MODEL_CHANGED until it was unloaded."""
+        with self._server_state.lock:
+            self._server_state.overwritten[model.name, model.version] = model
+
     def restart(self, *, keep_sessions: bool = False) -> None:
         """Becomes another server process at the same address."""
         self._stop()

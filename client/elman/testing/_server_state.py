@@ -34,6 +34,7 @@ class ServerState:
         self.models = models
         self.limits = limits
         self.unloaded: dict[tuple[str, str], FakeModel] = {}
+        self.overwritten: dict[tuple[str, str], FakeModel] = {}  # on disk, where it is not what was loaded
         self.token = token
         self.lock = threading.RLock()
         self.changed = threading.Condition(self.lock)
@@ -54,10 +55,37 @@ class ServerState:
             self.sessions = FakeSessions()
         self.sessions.detach_all()
 
-    def load(self, name: str, version: str) -> None:
-        """Brings back what was unloaded, all versions unless one is named."""
-        for key in [key for key in self.unloaded if key[0] == name and version in ("", key[1])]:
-            self.models[key] = self.unloaded.pop(key)
+    def check_loaded(self) -> None:
+        """Raises Refusal while the server loads its first models."""
+        if self.faults.loading_retry_seconds is not None:
+            text = "the server has begun and loads its models; try again"
+            raise Refusal("LOADING", text, self.faults.loading_retry_seconds)
+
+    def check_instance(self, instance: str) -> None:
+        """Raises Refusal if another server process is meant."""
+        if instance not in ("", self.instance):
+            text = f"the request is for server instance {instance!r}, this is {self.instance!r}; attach again"
+            raise Refusal("RE_ATTACH", text, server_instance=self.instance)
+
+    def load(self, name: str, version: str) -> list[FakeModel]:
+        """Loads what is not loaded, all versions unless one is named; all of them. Raises Refusal."""
+        there = [key for key in {**self.unloaded, **self.overwritten} if key[0] == name and version in ("", key[1])]
+        for key in there:
+            if key in self.models:
+                raise Refusal(
+                    "MODEL_CHANGED",
+                    f"model {name!r} version {key[1]!r} is loaded, and its bundle was changed since: unload it first, "
+                    "which ends its sessions, or give what is new a version of its own",
+                    model=name,
+                    version=key[1],
+                )
+        for key in there:
+            on_disk = self.unloaded | self.overwritten
+            self.models[key] = on_disk[key]
+            self.unloaded.pop(key, None)
+            self.overwritten.pop(key, None)
+        self.model(name, version)
+        return [self.models[key] for key in sorted(self.models) if key[0] == name and version in ("", key[1])]
 
     def unload(self, model: FakeModel) -> None:
         """Ends the model's sessions, and no longer serves it."""

@@ -14,7 +14,7 @@ from elman.testing._sessions_service import FakeSessionsService
 from elman.v1 import inference_pb2_grpc, models_pb2_grpc, sessions_pb2_grpc
 
 _HEALTH: Final = "grpc.health.v1.Health"
-_SERVING: Final = b"\x08\x01"
+_SERVING, _NOT_SERVING = b"\x08\x01", b"\x08\x02"
 
 
 def add_services(server: grpc.Server, server_state: ServerState) -> None:
@@ -29,6 +29,8 @@ def add_services(server: grpc.Server, server_state: ServerState) -> None:
 
 
 def _check_health(server_state: ServerState, request: bytes, context: grpc.ServicerContext) -> bytes:
+    if server_state.faults.loading_retry_seconds is not None:
+        return _NOT_SERVING
     name = request[2:].decode()
     if name and name not in {known for known, _ in server_state.models}:
         context.abort(grpc.StatusCode.NOT_FOUND, f"unknown service {name}")

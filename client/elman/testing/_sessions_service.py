@@ -4,15 +4,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 import grpc
 import numpy as np
 
-from elman._shared.errors import InvalidInputError
-from elman._shared.session_ids import check_id
 from elman.testing._handling import answer
+from elman.testing._many_ids import given, to_open
 from elman.testing._refusal import Refusal
 from elman.testing._server_state import ServerState
 from elman.testing._sessions import IDLE_TIMEOUT, REPLAY_CHUNKS, FakeSession
@@ -22,7 +21,6 @@ from elman.wire import to_tensor
 OpenedT = TypeVar("OpenedT", sessions_pb2.OpenSessionsResponse, sessions_pb2.AttachSessionsResponse)
 _DEFAULT_PAGE = 100
 _MAX_PAGE = 1000
-_MAX_IDS = 65536
 _EXISTING = (sessions_pb2.OPEN_MODE_RESUME, sessions_pb2.OPEN_MODE_RESUME_OR_NEW)
 
 
@@ -63,7 +61,8 @@ class FakeSessionsService(sessions_pb2_grpc.SessionsServicer):
         return answer(self._server_state, context, self._list, request)
 
     def _open(self, request: sessions_pb2.OpenSessionsRequest) -> sessions_pb2.OpenSessionsResponse:
-        ids = self._ids_to_open(request)
+        self._server_state.check_instance(request.server_instance)
+        ids = to_open(request, self._server_state.sessions.new_id)
         model = self._server_state.model(request.model, request.version)
         if model.is_bidirectional:
             raise Refusal("NO_SESSIONS", "a bidirectional model keeps no sessions", model=model.name)
@@ -78,21 +77,14 @@ class FakeSessionsService(sessions_pb2_grpc.SessionsServicer):
         response.resumed.extend(one and index not in failed for index, one in enumerate(resumed))
         return response
 
-    def _ids_to_open(self, request: sessions_pb2.OpenSessionsRequest) -> list[str]:
-        if not request.count:
-            return _ids(request.session_ids)
-        if request.session_ids:
-            raise Refusal("INVALID_INPUT", "expected session_ids or count, got both")
-        if request.mode in _EXISTING:
-            raise Refusal("INVALID_INPUT", "count: makes new sessions, and the mode is not NEW")
-        return [self._server_state.sessions.new_id() for _ in range(request.count)]
-
     def _attach(self, request: sessions_pb2.AttachSessionsRequest) -> sessions_pb2.AttachSessionsResponse:
         def attach_one(session_id: str) -> FakeSession:
             return self._server_state.sessions.attach(request.model, session_id)
 
+        self._server_state.check_instance(request.server_instance)
+        ids = given(request.session_ids)
         self._server_state.model(request.model, "")
-        return self._each(sessions_pb2.AttachSessionsResponse(), _ids(request.session_ids), attach_one)
+        return self._each(sessions_pb2.AttachSessionsResponse(), ids, attach_one)
 
     def _each(self, response: OpenedT, ids: Iterable[str], open_one: Callable[[str], FakeSession]) -> OpenedT:
         response.server_instance = self._server_state.instance
@@ -113,7 +105,7 @@ class FakeSessionsService(sessions_pb2_grpc.SessionsServicer):
     def _close(self, request: sessions_pb2.CloseSessionsRequest) -> sessions_pb2.CloseSessionsResponse:
         self._server_state.model(request.model, "")
         response = sessions_pb2.CloseSessionsResponse()
-        for index, session_id in enumerate(_ids(request.session_ids)):
+        for index, session_id in enumerate(given(request.session_ids)):
             position = 0
             try:
                 position = self._server_state.sessions.end(request.model, session_id).position
@@ -148,19 +140,6 @@ def _number(token: str) -> int:
     if token and not token.isdecimal():
         raise Refusal("INVALID_INPUT", f"page_token: expected one that this server gave, got {token!r}")
     return int(token or 0)
-
-
-def _ids(field: Sequence[str]) -> list[str]:
-    if not 1 <= len(field) <= _MAX_IDS:
-        raise Refusal("INVALID_INPUT", f"session_ids: expected 1 to {_MAX_IDS}, got {len(field)}")
-    for session_id in field:
-        try:
-            check_id("session_ids", session_id)
-        except InvalidInputError as error:
-            raise Refusal("INVALID_INPUT", str(error)) from None
-    if len(set(field)) < len(field):
-        raise Refusal("INVALID_INPUT", "session_ids: each may stand once, and one is repeated")
-    return list(field)
 
 
 def _info(session: FakeSession) -> sessions_pb2.SessionInfo:
