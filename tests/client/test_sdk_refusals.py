@@ -179,9 +179,9 @@ def test_errors_survive_copying_and_pickling():
     assert "1 rows failed, the first is row 2: gone" in str(copy.copy(group))
 
 
-def test_while_the_server_loads_its_models_it_is_not_ready_and_a_call_that_may_not_wait_says_why(server):
+def test_while_the_server_loads_its_models_it_is_not_ready_and_a_call_that_may_not_wait_says_why(server, address):
     server.begin_loading()
-    with elman.Client(server.address, retry=None) as client:
+    with elman.Client(address, retry=None) as client:
         assert not client.is_ready()
         with pytest.raises(elman.UnavailableError, match="loads its models") as caught:
             client.model("sum")
@@ -191,7 +191,7 @@ def test_while_the_server_loads_its_models_it_is_not_ready_and_a_call_that_may_n
         assert client.model("sum").info.name == "sum"
 
 
-def test_a_call_waits_until_the_server_has_loaded_its_models(server, monkeypatch):
+def test_a_call_waits_until_the_server_has_loaded_its_models(server, client, monkeypatch):
     server.begin_loading()
     refused = threading.Event()
     state_class = type(server._server_state)
@@ -211,6 +211,6 @@ def test_a_call_waits_until_the_server_has_loaded_its_models(server, monkeypatch
 
     thread = threading.Thread(target=end_loading_after_a_refusal)
     thread.start()
-    with elman.Client(server.address) as client, client.model("sum").session() as session:
+    with client.model("sum").session() as session:
         assert session.step([1, 0]).tolist() == [1, 0]
     thread.join()
