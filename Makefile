@@ -21,12 +21,12 @@ $(NATIVE): $(INSTALLED) $(NATIVE_SOURCES)
 format: install  ## Formats everything that is written by hand.
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
-	$(BIN)/clang-format -i server/native/src/*
+	$(BIN)/clang-format -i server/native/src/* bench/native_load/*.cc bench/native_load/*.h
 
 lint: install  ## Style, types, which room imports which, and that the stubs are those of the contract.
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/clang-format --dry-run --Werror server/native/src/*
+	$(BIN)/clang-format --dry-run --Werror server/native/src/* bench/native_load/*.cc bench/native_load/*.h
 	$(BIN)/mypy $(PACKAGES)
 	$(BIN)/lint-imports
 	PATH=$(BIN):$$PATH proto/check.sh

@@ -3,7 +3,8 @@
     python -m bench.before_after [--former COMMIT] [--rounds 5] [--seconds 2] [--cores 1|2]
 
 The former server runs from a worktree of its own, with the same packages installed. Both serve the same model, a load
-is sent to one and then to the other, and what is printed are medians of the rounds' ratios.
+is sent to one and then to the other, and what is printed are medians of the rounds' ratios. Separate streams are sent
+by the load generator in C++ where it can be built: the client in Python takes more of its core than the server.
 """
 
 import argparse
@@ -19,12 +20,14 @@ from statistics import median
 from bench.bundles import NAME, write_model
 from bench.clients import Clients, clients
 from bench.effort import SHORT
-from bench.progress import rounds
+from bench.native_load.build import build
+from bench.native_load.client import NativeClient
+from bench.progress import rounds, say
 from bench.serving import Served, serve
+from bench.side import Side
 from elman_server.loadgen.lengths import Lengths
 from elman_server.loadgen.load import Load
 from elman_server.loadgen.machine import this_machine
-from elman_server.loadgen.outcome import Outcome
 from elman_server.loadgen.table import Table
 
 FORMER = "1fce25d"
@@ -56,6 +59,20 @@ class Case:
         )
 
 
+@dataclass(frozen=True)
+class Senders:
+    """Who sends the load."""
+
+    python: Clients
+    native: NativeClient | None
+
+    def run(self, case: Case, seconds: float, served: Served) -> Side:
+        """Sends it to one server."""
+        if self.native and case.streams == case.sessions and case.in_flight == 1:
+            return self.native.run(served, case.streams, int(case.lengths.high), seconds)
+        return Side.of(self.python.run(case.load(served.address, seconds), served.probe))
+
+
 CASES = (
     Case("one session, one step in flight", 1, 1),
     Case("64 streams of one session, T=1", 64, 64),
@@ -84,8 +101,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         former = stack.enter_context(worktree(given.former, Path(folder) / "former"))
         before = stack.enter_context(serve(models, cores=cores, source=former))
         after = stack.enter_context(serve(models, cores=cores))
-        own = stack.enter_context(clients(cores={1}))
-        rows = [_row(case, given, before, after, own) for case in CASES]
+        senders = Senders(stack.enter_context(clients(cores={1})), _native_client())
+        rows = [_row(case, given, before, after, senders) for case in CASES]
     print(f"{Table(HEADER, tuple(rows))}\n\n{this_machine()}\nformer: {given.former}; servers on {given.cores} core(s)")
     return 0
 
@@ -101,33 +118,36 @@ def worktree(commit: str, folder: Path) -> Iterator[Path]:
         subprocess.run([*git, "remove", "--force", str(folder)], check=True)
 
 
-def _row(case: Case, given: argparse.Namespace, before: Served, after: Served, own: Clients) -> tuple[str | float, ...]:
+def _native_client() -> NativeClient | None:
+    program = build()
+    if program is None:
+        say("no g++ or no gRPC for C++ here: separate streams are sent by the client in Python, which is their limit")
+        return None
+    return NativeClient(program, frozenset({1}), NAME, SHORT.input_size)
+
+
+def _row(case: Case, given: argparse.Namespace, before: Served, after: Served, own: Senders) -> tuple[str | float, ...]:
     found = [_round(case, given.seconds, before, after, own) for _ in rounds(case.name, given.rounds)]
 
-    def over(figure: Callable[[Outcome], float]) -> float:
+    def over(figure: Callable[[Side], float]) -> float:
         return median(figure(ours) / figure(former) for former, ours in found)
 
     return (
         case.name,
-        median(former.goodput for former, _ in found),
-        median(ours.goodput for _, ours in found),
-        over(lambda outcome: outcome.goodput),
-        over(lambda outcome: outcome.latency(50)),
-        over(lambda outcome: outcome.latency(99)),
-        median(_cost(former) for former, _ in found),
-        median(_cost(ours) for _, ours in found),
-        over(_cost),
+        median(former.steps_per_second for former, _ in found),
+        median(ours.steps_per_second for _, ours in found),
+        over(lambda side: side.steps_per_second),
+        over(lambda side: side.p50),
+        over(lambda side: side.p99),
+        median(former.cpu_per_step for former, _ in found) * 1e6,
+        median(ours.cpu_per_step for _, ours in found) * 1e6,
+        over(lambda side: side.cpu_per_step),
     )
 
 
-def _round(case: Case, seconds: float, before: Served, after: Served, own: Clients) -> tuple[Outcome, Outcome]:
-    former, ours = (own.run(case.load(one.address, seconds), one.probe) for one in (before, after))
+def _round(case: Case, seconds: float, before: Served, after: Served, own: Senders) -> tuple[Side, Side]:
+    former, ours = (own.run(case, seconds, one) for one in (before, after))
     return former, ours
-
-
-def _cost(outcome: Outcome) -> float:
-    """Microseconds of the server's processor time per session-step."""
-    return outcome.server.cpu_seconds / outcome.done_steps * 1e6
 
 
 if __name__ == "__main__":

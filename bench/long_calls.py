@@ -172,7 +172,7 @@ async def _timed(call: Callable[[], Awaitable[object]]) -> Window:
 
 async def _until_stepped(stub: "sessions_pb2_grpc.SessionsAsyncStub") -> None:
     request = sessions_pb2.ListSessionsRequest(model=NAME, page_size=1000)
-    while not any(s.session_id == STEPPED and s.position for s in (await stub.ListSessions(request)).sessions):
+    while not any(s.session_id == STEPPED and s.position for s in (await stub.ListSessions(request)).sessions):  # noqa: ASYNC110
         await asyncio.sleep(0.01)
 
 

@@ -29,7 +29,9 @@ def parse_spec(text: bytes, where: str) -> ModelSpec:
     """
     spec = parse_any_spec(text, where)
     if isinstance(spec, GraphSpec):
-        raise SpecError(f"{where}: format: expected 1, a stack with embedding and head; 2, a graph, is not taken here")
+        raise SpecError(
+            f"{where}: format: expected 1, a stack with embedding and head, got 2, a graph, which is not served yet"
+        )
     return spec
 
 

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 
 import elman
-from elman._shared.fork_guard import FORK_GUARD, _core_threads
+from elman._shared.fork_guard import FORK_GUARD, core_threads, threads
 
 
 def step_once(client: elman.Client) -> float:
@@ -83,7 +83,7 @@ def at_rest(address: str) -> None:
         for _ in range(100):
             session.step([1, 0])
             FORK_GUARD.before_fork()
-            left |= _core_threads()
+            left |= core_threads(threads())
             FORK_GUARD.after_fork_in_parent()
         print(sorted(left))
 

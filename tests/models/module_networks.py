@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import nn
+from torch.nn import functional as F  # noqa: N812 - as people write it
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,11 @@ class FrameNetwork(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.conv = nn.Sequential(nn.Conv2d(1, 3, 3, stride=2, padding=1), nn.ReLU(), nn.Flatten())
-        self.lstm, self.advantage, self.value = nn.LSTM(3 * 3 * 3, 6, batch_first=True), nn.Linear(6, 4), nn.Linear(6, 1)
+        self.lstm, self.advantage, self.value = (
+            nn.LSTM(3 * 3 * 3, 6, batch_first=True),
+            nn.Linear(6, 4),
+            nn.Linear(6, 1),
+        )
 
     def forward(self, frames: torch.Tensor) -> torch.Tensor:
         batch, steps = frames.shape[:2]
@@ -151,7 +155,11 @@ class NoiseSuppression(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.dense, self.vad_gru, self.noise_gru = nn.Linear(6, 5), nn.GRU(5, 4, batch_first=True), nn.GRU(15, 5, batch_first=True)
+        self.dense, self.vad_gru, self.noise_gru = (
+            nn.Linear(6, 5),
+            nn.GRU(5, 4, batch_first=True),
+            nn.GRU(15, 5, batch_first=True),
+        )
         self.denoise_gru, self.gains, self.vad = nn.GRU(15, 7, batch_first=True), nn.Linear(7, 6), nn.Linear(4, 1)
 
     def forward(self, x: torch.Tensor) -> Any:
@@ -195,7 +203,10 @@ class WeightNormed(nn.Module):
         super().__init__()
         norm: Any = nn.utils.parametrizations.weight_norm
         self.inp = norm(nn.Linear(4, 6)) if not old else nn.utils.parametrizations.spectral_norm(nn.Linear(4, 6))
-        self.conv, self.rnn = norm(nn.Conv1d(6, 6, 2)), nn.RNN(6, 5, nonlinearity="relu" if old else "tanh", batch_first=True)
+        self.conv, self.rnn = (
+            norm(nn.Conv1d(6, 6, 2)),
+            nn.RNN(6, 5, nonlinearity="relu" if old else "tanh", batch_first=True),
+        )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = F.pad(self.inp(x).transpose(1, 2), [1, 0])
@@ -260,7 +271,11 @@ class BatchNormed(nn.Module):
 class Tagger(nn.Module):
     def __init__(self, cell: type[nn.RNNBase]) -> None:
         super().__init__()
-        self.emb, self.rnn, self.out = nn.Embedding(12, 5), cell(5, 4, bidirectional=True, batch_first=True), nn.Linear(8, 3)
+        self.emb, self.rnn, self.out = (
+            nn.Embedding(12, 5),
+            cell(5, 4, bidirectional=True, batch_first=True),
+            nn.Linear(8, 3),
+        )
 
     def forward(self, words: torch.Tensor) -> torch.Tensor:
         return self.out(self.rnn(self.emb(words))[0]).log_softmax(-1)
@@ -285,7 +300,12 @@ class CharTagger(nn.Module):
 class AttentionPooling(nn.Module):
     def __init__(self, multiplies: bool) -> None:
         super().__init__()
-        self.multiplies, self.lstm, self.score, self.out = multiplies, nn.LSTM(4, 6, batch_first=True), nn.Linear(6, 1), nn.Linear(6, 2)
+        self.multiplies, self.lstm, self.score, self.out = (
+            multiplies,
+            nn.LSTM(4, 6, batch_first=True),
+            nn.Linear(6, 1),
+            nn.Linear(6, 2),
+        )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         h, _ = self.lstm(x)
@@ -325,7 +345,11 @@ class Pooled(nn.Module):
 class Autoencoder(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.encoder, self.decoder, self.out = nn.LSTM(3, 4, batch_first=True), nn.LSTM(4, 5, batch_first=True), nn.Linear(5, 3)
+        self.encoder, self.decoder, self.out = (
+            nn.LSTM(3, 4, batch_first=True),
+            nn.LSTM(4, 5, batch_first=True),
+            nn.Linear(5, 3),
+        )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         _, (h, _) = self.encoder(x)
@@ -334,12 +358,15 @@ class Autoencoder(nn.Module):
 
 
 class DeepSpeech(nn.Module):
-    """Same-padded convolutions over time and frequency, a batch norm, a bidirectional GRU, another convolution ahead."""
+    """Same-padded convolutions over time and frequency, a batch norm, a bidirectional GRU, one more ahead."""
 
     def __init__(self) -> None:
         super().__init__()
         self.conv, self.bn = nn.Conv2d(1, 2, (5, 3), stride=(2, 1), padding=(2, 1)), nn.BatchNorm2d(2)
-        self.gru, self.look = nn.GRU(8, 5, bidirectional=True, batch_first=True), nn.Conv1d(10, 10, 3, padding=1, groups=10)
+        self.gru, self.look = (
+            nn.GRU(8, 5, bidirectional=True, batch_first=True),
+            nn.Conv1d(10, 10, 3, padding=1, groups=10),
+        )
         self.out = nn.Linear(10, 4)
 
     def forward(self, spectrogram: torch.Tensor) -> torch.Tensor:
@@ -372,8 +399,8 @@ class Unbatched(nn.Module):
 
     def forward(self, sentence: torch.Tensor) -> torch.Tensor:
         embeds = self.emb(sentence)
-        out, _ = self.lstm(embeds.view(len(sentence), 1, -1))
-        return F.log_softmax(self.tag(out.view(len(sentence), -1)), dim=1)
+        out, _ = self.lstm(embeds.view(sentence.size(0), 1, -1))
+        return F.log_softmax(self.tag(out.view(sentence.size(0), -1)), dim=1)
 
 
 class Gated(nn.Module):
@@ -390,15 +417,27 @@ class Gated(nn.Module):
 
 
 SEQUENCES: dict[str, Case] = {
-    "tied language model": Case(TiedLanguageModel, lambda: (torch.randint(13, (5, 3)), (torch.zeros(2, 3, 6), torch.zeros(2, 3, 6)))),
+    "tied language model": Case(
+        TiedLanguageModel, lambda: (torch.randint(13, (5, 3)), (torch.zeros(2, 3, 6), torch.zeros(2, 3, 6)))
+    ),
     "char lstm": Case(lambda: CharModel(nn.LSTM, 2), ids(11, 3, 5)),
-    "char gru given its state": Case(lambda: CharModel(nn.GRU), lambda: (torch.randint(11, (3, 5)), torch.zeros(1, 3, 7))),
+    "char gru given its state": Case(
+        lambda: CharModel(nn.GRU), lambda: (torch.randint(11, (3, 5)), torch.zeros(1, 3, 7))
+    ),
     "scaled forecaster": Case(lambda: ScaledForecaster(False), floats(4, 6, 3)),
     "scaled forecaster by h_n": Case(lambda: ScaledForecaster(True), floats(4, 6, 3)),
-    "deepar lstm": Case(lambda: DeepAR(nn.LSTM), lambda: (torch.randint(9, (6, 3)), torch.randn(6, 3, 3)), outputs=("output_0", "output_1")),
-    "deepar gru": Case(lambda: DeepAR(nn.GRU), lambda: (torch.randint(9, (6, 3)), torch.randn(6, 3, 3)), outputs=("output_0", "output_1")),
-    "recommender": Case(lambda: Recommender(3), ids(17, 3, 4), outputs=("values", "indices")),
-    "recommender of five": Case(lambda: Recommender(5), ids(17, 1, 4), outputs=("values", "indices")),
+    "deepar lstm": Case(
+        lambda: DeepAR(nn.LSTM),
+        lambda: (torch.randint(9, (6, 3)), torch.randn(6, 3, 3)),
+        outputs=("output_0", "output_1"),
+    ),
+    "deepar gru": Case(
+        lambda: DeepAR(nn.GRU),
+        lambda: (torch.randint(9, (6, 3)), torch.randn(6, 3, 3)),
+        outputs=("output_0", "output_1"),
+    ),
+    "recommender": Case(lambda: Recommender(3), ids(17, 3, 4), outputs=("output_0", "output_1")),
+    "recommender of five": Case(lambda: Recommender(5), ids(17, 1, 4), outputs=("output_0", "output_1")),
     "actor critic": Case(lambda: ActorCritic(True), floats(5, 3, 6), outputs=("policy", "value")),
     "actor critic of two": Case(lambda: ActorCritic(False), floats(5, 3, 6), outputs=("policy", "value")),
     "frames": Case(FrameNetwork, floats(2, 4, 1, 6, 6)),
@@ -412,7 +451,9 @@ SEQUENCES: dict[str, Case] = {
     "weight norm": Case(lambda: WeightNormed(False), floats(3, 5, 4)),
     "spectral norm": Case(lambda: WeightNormed(True), floats(3, 5, 4)),
     "mixture density": Case(MixtureDensity, floats(5, 3, 3), outputs=tuple(f"output_{i}" for i in range(4))),
-    "knowledge tracing": Case(KnowledgeTracing, lambda: (torch.randint(5, (3, 6)), torch.randint(2, (3, 6)), torch.randint(5, (3, 6)))),
+    "knowledge tracing": Case(
+        KnowledgeTracing, lambda: (torch.randint(5, (3, 6)), torch.randint(2, (3, 6)), torch.randint(5, (3, 6)))
+    ),
     "speaker added": Case(lambda: Speaker(True), lambda: (torch.randn(3, 5, 4), torch.randint(6, (3,)))),
     "speaker beside": Case(lambda: Speaker(False), lambda: (torch.randn(3, 5, 4), torch.randint(6, (3,)))),
     "batch norm, flat": Case(lambda: BatchNormed(True), floats(3, 6, 5)),
@@ -432,4 +473,166 @@ SEQUENCES: dict[str, Case] = {
     "autoencoder": Case(Autoencoder, floats(3, 6, 3), "whole"),
     "deep speech": Case(DeepSpeech, floats(3, 6, 7), "whole"),
     "keyword crnn": Case(KeywordCrnn, floats(3, 7, 6), "whole"),
+}
+
+
+@dataclass(frozen=True)
+class StepCase:
+    """A module of one time step."""
+
+    make: Callable[[], nn.Module]
+    inputs: Callable[[], Any]
+    state: Callable[[], Any]
+    states: tuple[str, ...]
+    outputs: tuple[str, ...] = ("output",)
+
+
+class SineCells(nn.Module):
+    """Two LSTM cells and a linear layer, as the time sequence example has them; its state nested."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm1, self.lstm2, self.linear = nn.LSTMCell(1, 5), nn.LSTMCell(5, 4), nn.Linear(4, 1)
+
+    def forward(self, x: torch.Tensor, state: Any) -> Any:
+        (h1, c1), (h2, c2) = state
+        h1, c1 = self.lstm1(x, (h1, c1))
+        h2, c2 = self.lstm2(h1, (h2, c2))
+        return self.linear(h2), ((h1, c1), (h2, c2))
+
+
+class ElmanCell(nn.Module):
+    """A cell of linear layers, its state apart."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.i2h, self.h2o = nn.Linear(3 + 4, 4), nn.Linear(4, 2)
+
+    def forward(self, x: torch.Tensor, hidden: torch.Tensor) -> Any:
+        hidden = torch.tanh(self.i2h(torch.cat((x, hidden), 1)))
+        return F.log_softmax(self.h2o(hidden), dim=1), hidden
+
+
+class MinGru(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.z, self.candidate = nn.Linear(3, 5), nn.Linear(3, 5)
+
+    def forward(self, x: torch.Tensor, h: torch.Tensor) -> torch.Tensor:
+        z = torch.sigmoid(self.z(x))
+        return torch.lerp(h, self.candidate(x), z) if False else (1 - z) * h + z * self.candidate(x)
+
+
+class SLstm(nn.Module):
+    """An LSTM with exponential gates, normalised and stabilised; its state a dict."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gates = nn.Linear(3 + 4, 16)
+
+    def forward(self, x: torch.Tensor, state: dict[str, torch.Tensor]) -> Any:
+        i, f, z, o = self.gates(torch.cat([x, state["h"]], -1)).chunk(4, -1)
+        m = torch.maximum(f + state["m"], i)
+        i, f = torch.exp(i - m), torch.exp(f + state["m"] - m)
+        c = f * state["c"] + i * torch.tanh(z)
+        n = f * state["n"] + i
+        h = torch.sigmoid(o) * c / n.clamp(min=1e-6)
+        return h, {"h": h, "c": c, "n": n, "m": m}
+
+
+class NormedGru(nn.Module):
+    """A GRU with LayerNorm inside."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.x2h, self.h2h = nn.Linear(3, 15), nn.Linear(5, 15, bias=False)
+        self.ln_x, self.ln_h = nn.LayerNorm(15), nn.LayerNorm(15)
+
+    def forward(self, x: torch.Tensor, h: torch.Tensor) -> Any:
+        rx, zx, nx = self.ln_x(self.x2h(x)).chunk(3, 1)
+        rh, zh, nh = self.ln_h(self.h2h(h)).chunk(3, 1)
+        z = torch.sigmoid(zx + zh)
+        n = torch.tanh(nx + torch.sigmoid(rx + rh) * nh)
+        h = z * h + (1 - z) * n
+        return h.sum(-1, keepdim=True), h
+
+
+class SelectiveScan(nn.Module):
+    """A Mamba-like cell: a convolution's cache shifted, a state [B, channels, n]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.proj, self.dt = nn.Parameter(torch.randn(3, 4)), nn.Linear(3, 4), nn.Linear(3, 3)
+        self.a_log, self.d = nn.Parameter(torch.randn(3, 2)), nn.Parameter(torch.ones(3))
+
+    def forward(self, x: torch.Tensor, cache: torch.Tensor, ssm: torch.Tensor) -> Any:
+        cache = torch.cat([cache[:, :, 1:], x.unsqueeze(-1)], -1)
+        x = F.silu((cache * self.conv).sum(-1))
+        b, c = self.proj(x).split(2, -1)
+        dt = F.softplus(self.dt(x))
+        ssm = ssm * torch.exp(dt.unsqueeze(-1) * -torch.exp(self.a_log)) + dt.unsqueeze(-1) * b.unsqueeze(
+            1
+        ) * x.unsqueeze(-1)
+        return (ssm @ c.unsqueeze(-1)).squeeze(-1) + self.d * x, cache, ssm
+
+
+class StreamingVad(nn.Module):
+    """Frames through a convolution, one step of an LSTM, a sigmoid."""
+
+    def __init__(self, changes_state: bool) -> None:
+        super().__init__()
+        self.changes_state = changes_state
+        self.conv, self.lstm, self.out = nn.Conv1d(1, 3, 3, stride=2), nn.LSTM(9, 4, 2), nn.Linear(4, 1)
+
+    def forward(self, frame: torch.Tensor, h: torch.Tensor, c: torch.Tensor) -> Any:
+        x = torch.relu(self.conv(frame.unsqueeze(1))).flatten(1)
+        y, (h, c) = self.lstm(x.unsqueeze(0), (h, c))
+        if self.changes_state:
+            c = c.clamp(-0.2, 0.2)
+        return torch.sigmoid(self.out(y.squeeze(0))), h, c
+
+
+class AttentionDecoder(nn.Module):
+    """A decoder with attention over four vectors of memory that are part of each step's input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.emb, self.attn, self.gru, self.out = nn.Embedding(7, 4), nn.Linear(5, 3), nn.GRUCell(7, 5), nn.Linear(5, 7)
+
+    def forward(self, token: torch.Tensor, memory: torch.Tensor, h: torch.Tensor) -> Any:
+        w = torch.softmax(torch.bmm(memory, self.attn(h).unsqueeze(2)).squeeze(2), -1)
+        context = torch.bmm(w.unsqueeze(1), memory).squeeze(1)
+        h = self.gru(torch.cat([self.emb(token), context], -1), h)
+        return {"logits": self.out(h), "best": self.out(h).argmax(-1)}, h
+
+
+def zeros(*shapes: tuple[int, ...]) -> Callable[[], Any]:
+    return lambda: tuple(torch.zeros(shape) for shape in shapes) if len(shapes) > 1 else torch.zeros(shapes[0])
+
+
+STEPS: dict[str, StepCase] = {
+    "cells in a nested state": StepCase(
+        SineCells,
+        floats(3, 1),
+        lambda: ((torch.zeros(3, 5), torch.zeros(3, 5)), (torch.zeros(3, 4), torch.zeros(3, 4))),
+        ("state_0_0", "state_0_1", "state_1_0", "state_1_1"),
+    ),
+    "a cell of linear layers": StepCase(ElmanCell, floats(1, 3), zeros((1, 4)), ("hidden",)),
+    "minimal gru": StepCase(MinGru, floats(3, 3), zeros((3, 5)), ("h",)),
+    "a gru cell alone": StepCase(lambda: nn.GRUCell(3, 4), floats(3, 3), zeros((3, 4)), ("hx",)),
+    "an lstm cell alone": StepCase(lambda: nn.LSTMCell(3, 4), floats(3, 3), zeros((3, 4), (3, 4)), ("hx_0", "hx_1")),
+    "slstm": StepCase(SLstm, floats(3, 3), lambda: {k: torch.zeros(3, 4) for k in "hcnm"}, ("h", "c", "n", "m")),
+    "gru with layer norm inside": StepCase(NormedGru, floats(3, 3), zeros((3, 5)), ("h",)),
+    "selective scan": StepCase(SelectiveScan, floats(3, 3), zeros((3, 3, 4), (3, 3, 2)), ("cache", "ssm")),
+    "voice activity by frames": StepCase(
+        lambda: StreamingVad(False), floats(3, 8), zeros((2, 3, 4), (2, 3, 4)), ("h", "c")
+    ),
+    "its state clamped": StepCase(lambda: StreamingVad(True), floats(3, 8), zeros((2, 3, 4), (2, 3, 4)), ("h", "c")),
+    "decoder with attention": StepCase(
+        AttentionDecoder,
+        lambda: (torch.randint(7, (2,)), torch.randn(2, 4, 3)),
+        zeros((2, 5)),
+        ("h",),
+        ("logits", "best"),
+    ),
 }

@@ -59,6 +59,20 @@ def test_chunks_of_any_sessions_give_what_whole_sequences_give(kind: type[Networ
     over_random_rounds()
 
 
+@pytest.mark.parametrize("kind", STREAMED)
+def test_a_row_ends_with_the_state_that_it_has_alone(kind: type[Network]) -> None:
+    torch.manual_seed(2)
+    _, stack = make_network(kind)
+    rows = [random_inputs(stack.spec, length) for length in (5, 4, 2, 2, 1)]
+    contexts = [random_context(stack.spec) for _ in rows]
+    begin = stack.initial_state(5, stacked(contexts) if stack.spec.context else {})
+    together = stack.step(pack_inputs(stack.spec, rows), begin)[1]
+    for index, row in enumerate(rows):
+        alone = stack.step(pack_inputs(stack.spec, [row]), begin.row(index))[1]
+        for name, tensor in together.row(index).items():
+            assert_near(tensor.float(), alone[name].float())
+
+
 @pytest.mark.parametrize("lengths", [[4], [3, 3, 3], [6, 4, 4, 1], [5, 4, 2, 2, 1]])
 @pytest.mark.parametrize("kind", WHOLE)
 def test_whole_graphs_run_rows_of_equal_length_together(kind: type[Network], lengths: list[int]) -> None:

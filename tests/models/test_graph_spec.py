@@ -75,6 +75,16 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         fields([node("add", "y", "x", "h"), HEAD | {"inputs": ["y"]}], **STEP, states=[H | {"next": "head"}]),
         r"states\.h: expected next of float32 \[4\], got float32 \[3\] per step",
     ),
+    "next per row": (
+        fields(
+            [node("add", "y", "x", "h"), node("each_step", "e", "z"), node("add", "s", "y", "e")],
+            "s",
+            **STEP,
+            context=[floats("z", 4)],
+            states=[H | {"next": "z"}],
+        ),
+        r"states\.h: expected next per step, got float32 \[4\] per row",
+    ),
     "next in a streaming graph": (
         fields([node("add", "y", "x", "h")], "y", states=[H]),
         r"kind: streaming, but a state has a `next`",

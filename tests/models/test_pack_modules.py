@@ -1,12 +1,15 @@
 """Modules as people write them, packed from the module, and held against it."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from module_networks import SEQUENCES
+from module_networks import SEQUENCES, STEPS
+from refused_networks import REFUSED
+from torch import nn
 
-from elman_models import load_graph, pack
+from elman_models import ExportError, load_graph, pack, pack_step
 
 
 @pytest.mark.parametrize("name", SEQUENCES)
@@ -21,3 +24,105 @@ def test_a_sequence_module_is_packed_and_gives_what_it_gives_whole_in_chunks_and
     assert packed.differences.largest <= 1e-5
     assert (packed.differences.chunks is None) == (case.kind == "whole")
     assert load_graph(tmp_path / "m", torch.device("cpu")).spec == packed.spec
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_a_module_of_one_step_is_packed_and_gives_what_a_loop_over_it_gives(name: str, tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    case = STEPS[name]
+    packed = pack_step(case.make(), case.inputs(), case.state(), out=tmp_path / "m", name="m", quiet=True)
+    assert packed.spec.keeps_sessions
+    assert sorted(state.name for state in packed.spec.states) == sorted(case.states)
+    assert tuple(output.name for output in packed.spec.outputs) == case.outputs
+    assert packed.differences.largest <= 1e-5
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_module_that_no_bundle_can_be_is_refused_by_its_line_and_reason_and_nothing_is_written(
+    name: str, tmp_path: Path
+) -> None:
+    make, line, reason = REFUSED[name]
+    with pytest.raises(ExportError) as caught:
+        pack(make(), (torch.randn(3, 5, 3),), out=tmp_path / "m", name="m", quiet=True)
+    assert "refused_networks.py, line " in str(caught.value)
+    assert line in str(caught.value)
+    assert reason in str(caught.value)
+    assert not (tmp_path / "m").exists()
+
+
+class Counting(nn.Module):
+    """Gives something else at every call, which no export sees."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gru, self.calls = nn.GRU(3, 4), 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        return self.gru(x)[0] + float(self.calls)
+
+
+def test_a_bundle_that_gives_something_else_than_its_module_is_not_written(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="does not give what the module gives: largest difference"):
+        pack(Counting(), (torch.randn(5, 3, 3),), out=tmp_path / "m", name="m", quiet=True)
+    assert not (tmp_path / "m").exists()
+
+
+def test_a_module_stays_as_it_is(tmp_path: Path) -> None:
+    module = nn.Sequential(nn.Linear(3, 4), nn.Dropout(0.5)).train()
+    before = nn.LSTM.forward
+    recurrent = nn.LSTM(3, 4).train()
+    pack(recurrent, (torch.randn(5, 3, 3),), out=tmp_path / "m", name="m", quiet=True)
+    assert recurrent.training
+    assert all(parameter.requires_grad for parameter in recurrent.parameters())
+    assert nn.LSTM.forward is before
+    assert module.training
+
+
+def test_what_was_made_of_it_is_printed_node_by_node(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    packed = pack(SEQUENCES["scaled forecaster"].make(), (torch.randn(3, 5, 3),), out=tmp_path / "m", name="forecaster")
+    printed = capsys.readouterr().out
+    assert printed == f"{packed}\n"
+    assert "forecaster, version 1: streaming" in printed
+    assert "node     lstm = lstm(" in printed
+    assert "module_networks.py, line " in printed
+    assert "output   output: " in printed
+    assert "of the last step" in printed
+    assert "proved   largest difference " in printed
+
+
+def test_outputs_are_named_as_asked_and_inputs_after_the_arguments(tmp_path: Path) -> None:
+    case = SEQUENCES["deepar lstm"]
+    packed = pack(case.make(), case.example(), out=tmp_path / "m", name="m", output_names=["mu", "sigma"], quiet=True)
+    assert [one.name for one in packed.spec.inputs] == ["item", "cov"]
+    assert [one.name for one in packed.spec.outputs] == ["mu", "sigma"]
+
+
+def test_too_many_output_names_are_refused(tmp_path: Path) -> None:
+    case = SEQUENCES["deepar lstm"]
+    with pytest.raises(ExportError, match="output_names: expected at most 2 names"):
+        pack(case.make(), case.example(), out=tmp_path / "m", name="m", output_names=["a", "b", "c"], quiet=True)
+
+
+def test_a_step_begins_with_what_is_given(tmp_path: Path) -> None:
+    case, begin = STEPS["minimal gru"], torch.randn(5)
+    packed = pack_step(
+        case.make(), case.inputs(), case.state(), initial=begin, out=tmp_path / "m", name="m", quiet=True
+    )
+    stack = load_graph(tmp_path / "m", torch.device("cpu"))
+    assert torch.equal(stack.initial_state(2)["h"], begin.expand(2, -1))
+    assert packed.differences.largest <= 1e-5
+
+
+@pytest.mark.parametrize("wrap", [nn.DataParallel, lambda m: m.double(), lambda m: m.bfloat16().float()])
+def test_a_module_in_a_wrapper_or_of_another_dtype_is_packed(wrap: Any, tmp_path: Path) -> None:
+    case = SEQUENCES["residual layer norm"]
+    packed = pack(wrap(case.make()), case.example(), out=tmp_path / "m", name="m", quiet=True)
+    assert packed.differences.largest <= 1e-5
+
+
+def test_what_is_no_module_or_no_example_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=r"expected a torch\.nn\.Module, got dict"):
+        pack({}, (torch.randn(3, 5, 3),), out=tmp_path / "m", name="m")  # type: ignore[arg-type]
+    with pytest.raises(ExportError, match="example_inputs: expected a tuple with at least one tensor"):
+        pack(nn.GRU(3, 4), (), out=tmp_path / "m", name="m")

@@ -1,6 +1,5 @@
 """Plans chosen by hand: for everything or by shape, with the times that are known of them."""
 
-from math import inf, isfinite
 from pathlib import Path
 
 import pytest
@@ -76,7 +75,6 @@ def test_a_forced_plan_is_measured_and_no_other(tmp_path: Path) -> None:
     stack.warm_up(overrides="native", cache=cache, budget_seconds=60)
     assert set(stack.plans.entries) == {*UNIFORM, *RAGGED}
     assert all(list(entry.seconds) == [entry.plan] == ["native"] for entry in stack.plans.entries.values())
-    assert stack.plans.seconds(8, 1) < 1
     _, other = make_model(spec)
     other.warm_up(nothing_told, overrides="native", cache=cache)
     assert other.plans.entries == stack.plans.entries
@@ -101,21 +99,19 @@ def test_what_was_measured_of_a_shape_stays_when_its_plan_is_chosen_by_hand(tmp_
     for budget_seconds in (0.0, 0.2):
         stack.warm_up(nothing_told, cache=cache, budget_seconds=budget_seconds, overrides={"1x1": other})
         assert stack.plans.entries[Shape(1, 1)] == Entry(other, measured.seconds)
-        assert stack.plans.seconds(1, 1) == measured.seconds[other]
 
 
-def test_a_plan_chosen_by_hand_where_nothing_was_measured_is_expected_to_take_what_it_takes_elsewhere() -> None:
+def test_a_plan_chosen_by_hand_where_nothing_was_measured_runs_there() -> None:
     _, stack = make_model(make_spec("lstm"))
     stack.warm_up(budget_seconds=0.05, overrides={"4096x1": "fused"})
     assert stack.plans.entries[Shape(4096, 1)] == Entry("fused")
-    assert isfinite(stack.plans.seconds(4096, 1))
 
 
 @pytest.mark.parametrize("overrides", ["native", {"8x1": "fused"}])
 def test_without_a_budget_nothing_is_measured_and_nothing_kept(tmp_path: Path, overrides: str | dict[str, str]) -> None:
     _, stack = make_model(make_spec("lstm"))
     stack.warm_up(nothing_told, cache=PlanCache(tmp_path), budget_seconds=0.0, overrides=overrides)
-    assert stack.plans.seconds(8, 1) == inf
+    assert not any(entry.seconds for entry in stack.plans.entries.values())
     assert not list(tmp_path.iterdir())
 
 

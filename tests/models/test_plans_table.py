@@ -1,7 +1,5 @@
 """The plan table: nearest shape, expected time, and what people read."""
 
-from math import inf
-
 import pytest
 import torch
 from plan_cases import CountingPlan
@@ -62,25 +60,6 @@ def test_the_printed_table_names_each_shape_its_plan_and_times() -> None:
     assert text[2].split() == ["9x1", "b", "not", "measured", "a", "300"]
     assert text[3].split() == ["8x4", "ragged", "a", "not", "measured"]
     assert len(text) == 4
-
-
-@pytest.mark.parametrize(
-    ("rows", "steps", "seconds"), [(1, 1, 1e-4), (8, 1, 2e-4), (7, 1, 2e-4), (64, 1, 16e-4), (300, 1, 128e-4)]
-)
-def test_a_batch_is_expected_to_take_what_its_plan_took_at_the_nearest_shape_where_that_was_measured(
-    rows: int, steps: int, seconds: float
-) -> None:
-    entries = {
-        Shape(1, 1): Entry("a", {"a": 1e-4}),
-        Shape(8, 1): Entry("b", {"a": 3e-4, "b": 2e-4}),
-        Shape(64, 1): Entry("b", {"a": 9e-4}),
-    }
-    table = PlanTable({"a": CountingPlan("a"), "b": CountingPlan("b")}, entries)
-    assert table.seconds(rows, steps) == pytest.approx(seconds)
-
-
-def test_what_a_plan_takes_that_was_measured_nowhere_is_not_known() -> None:
-    assert make_table({Shape(1, 1): "a"}).seconds(1, 1) == inf
 
 
 def test_before_warm_up_the_module_itself_runs_everything() -> None:

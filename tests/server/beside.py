@@ -53,7 +53,7 @@ class BesideBench(Bench):
     def pump(self, steps: int = 1) -> None:
         for _ in range(steps):
             self.turn(3)
-            self.engine._do_periodic_jobs()
+            self.engine.periodic_jobs.run(self.engine.clock.now())
             self.engine._answer()
 
     def turn(self, begins: int) -> None:

@@ -28,7 +28,7 @@ _JOIN_SECONDS: Final = 2.0
 _OFF: Final = ("0", "false", "no")
 _CORE_THREADS: Final = ("grpc", "event_engine", "lifeguard", "timer", "resolver", "default-exec")
 """How the names of the core's own threads begin."""
-_CORE_RESTS_SECONDS: Final = 0.05
+_CORE_RESTS_SECONDS: Final = 0.25
 """Those that stay for so long are of channels that are not ours, and live on: gRPC's handlers know of them."""
 _THREADS: Final = Path("/proc/self/task")
 
@@ -79,6 +79,7 @@ class ForkGuard:
         """In the parent: gRPC comes to rest, or the child is told that it did not."""
         if not self._was_used:
             return
+        known = threads()
         self._suspended = list(self._connections)
         for connection in self._suspended:
             connection.suspend()
@@ -86,7 +87,7 @@ class ForkGuard:
             gc.collect()  # calls and exceptions refer to each other in circles
             for thread in self._threads:
                 thread.join(_JOIN_SECONDS)
-        _await_core()
+        _await_core(known)
         is_off = os.environ.get("GRPC_ENABLE_FORK_SUPPORT", "").lower() in _OFF
         self._is_unsafe = is_off or self._is_running()
 
@@ -109,26 +110,36 @@ class ForkGuard:
         return bool(self._threads)
 
 
-def _await_core() -> None:
-    """Returns once gRPC's core has no threads, or none that end; where the system tells of threads."""
+def _await_core(known: set[str]) -> None:
+    """Returns once gRPC's core has no threads, or none that end; where the system tells of threads. `known`: those that
+    there were before the connections were let go of."""
     began = since = time.monotonic()
-    there = _core_threads()
+    there = core_threads(known)
     while there and time.monotonic() - since < _CORE_RESTS_SECONDS and time.monotonic() - began < _JOIN_SECONDS:
         time.sleep(0.001)
-        now = _core_threads()
+        now = core_threads(known)
         if now != there:
             there, since = now, time.monotonic()
 
 
-def _core_threads() -> set[str]:
-    """The numbers of the core's threads."""
-    there: set[str] = set()
+def threads() -> set[str]:
+    """The numbers of the process's threads, where the system tells of them."""
     with contextlib.suppress(OSError):  # not on Linux
-        for thread in _THREADS.iterdir():
-            with contextlib.suppress(OSError):  # it has ended meanwhile
-                if (thread / "comm").read_text().startswith(_CORE_THREADS):
-                    there.add(thread.name)
-    return there
+        return {thread.name for thread in _THREADS.iterdir()}
+    return set()
+
+
+def core_threads(known: set[str]) -> set[str]:
+    """The numbers of the core's threads: by their names, or because they are not `known` and not Python's, since one
+    that has just begun has no name yet."""
+    there = threads() - {str(thread.native_id) for thread in threading.enumerate()}
+    return {number for number in there if number not in known or _is_named_core(number)}
+
+
+def _is_named_core(number: str) -> bool:
+    with contextlib.suppress(OSError):  # it has ended meanwhile
+        return (_THREADS / number / "comm").read_text().startswith(_CORE_THREADS)
+    return False
 
 
 FORK_GUARD: Final = ForkGuard()

@@ -86,7 +86,7 @@ def assemble(
     given_inputs = tuple(one for one in translation.inputs.all if one.kind in ("state", "initial") or one.name in used)
     try:
         spec = GraphSpec(
-            **words,  # type: ignore[arg-type]
+            **words,
             kind=kind,
             inputs=tuple(one.spec for one in given_inputs if one.kind == "input"),
             context=tuple(one.spec for one in given_inputs if one.kind == "context"),
@@ -98,7 +98,13 @@ def assemble(
         raise ExportError("\n".join(str(e["msg"]).removeprefix("Value error, ") for e in error.errors())) from error
     weights = {name: builder.tensors[name] for name in spec.parameter_shapes()}
     return Assembled(
-        spec, weights, tuple(translation.inputs.all), tuple(outputs), translation.state_inputs, tuple(ends), builder.origins
+        spec,
+        weights,
+        tuple(translation.inputs.all),
+        tuple(outputs),
+        translation.state_inputs,
+        tuple(ends),
+        builder.origins,
     )
 
 
@@ -165,7 +171,9 @@ def _begun(tensors: dict[str, torch.Tensor], state: StateSpec, initial: Mapping[
     if given is None or not bool(given.any()):
         return state
     if tuple(given.shape) != state.shape:
-        raise ExportError(f"initial {state.name}: expected {list(state.shape)}, without the batch, got {list(given.shape)}")
+        raise ExportError(
+            f"initial {state.name}: expected {list(state.shape)}, without the batch, got {list(given.shape)}"
+        )
     tensors[f"{state.name}_0"] = given
     return state.model_copy(update={"initial": f"{state.name}_0"})
 

@@ -16,7 +16,15 @@ def aligned(call: Call, given: Sequence[Traced]) -> tuple[list[Traced], tuple[Ro
     rank = max(len(value.roles) for value in given)
     columns = [_column(call, given, axis - rank) for axis in range(rank)]
     roles = tuple(columns)
-    return [_fitted(call, value, roles) for value in given], roles
+    wanted = [_wanted(value, roles) for value in given]
+    full = roles.count(Role.FEATURE)
+    shortest = [
+        _without_leading_ones(features, len(value.features)) for features, value in zip(wanted, given, strict=True)
+    ]
+    if max(map(len, shortest)) < full:  # one at least has all axes, or the result had too few
+        shortest[0] = wanted[0]
+    fitted = [reshaped(call, value, features, value.roles) for value, features in zip(given, shortest, strict=True)]
+    return fitted, roles
 
 
 def _column(call: Call, given: Sequence[Traced], axis: int) -> Role:
@@ -24,7 +32,9 @@ def _column(call: Call, given: Sequence[Traced], axis: int) -> Role:
     there = [value for value in given if len(value.roles) >= -axis]
     dynamic = {value.roles[axis] for value in there} & DYNAMIC
     if len(dynamic) > 1:
-        call.refuse(f"{call.name}: an axis of {' meets one of '.join(sorted(dynamic))}", "transpose one of the two before")
+        call.refuse(
+            f"{call.name}: an axis of {' meets one of '.join(sorted(dynamic))}", "transpose one of the two before"
+        )
     sizes = {value.size(axis % len(value.roles)) for value in there if value.roles[axis] not in DYNAMIC}
     if dynamic:
         if sizes - {1}:
@@ -34,16 +44,18 @@ def _column(call: Call, given: Sequence[Traced], axis: int) -> Role:
     return Role.FEATURE if is_feature else Role.UNIT
 
 
-def _fitted(call: Call, value: Traced, roles: Sequence[Role]) -> Traced:
-    """With the features that stand where the result's do; axes of 1 before all of them may be missing."""
+def _wanted(value: Traced, roles: Sequence[Role]) -> tuple[int, ...]:
+    """The features that stand where the result's do."""
     missing = len(roles) - len(value.roles)
-    wanted = []
-    for axis, role in enumerate(roles):
-        if role is Role.FEATURE:
-            wanted.append(1 if axis < missing else value.size(axis - missing))
-    while len(wanted) > len(value.features) and wanted[0] == 1:
-        wanted = wanted[1:]
-    return reshaped(call, value, tuple(wanted), value.roles)
+    features = [axis for axis, role in enumerate(roles) if role is Role.FEATURE]
+    return tuple(1 if axis < missing else value.size(axis - missing) for axis in features)
+
+
+def _without_leading_ones(features: tuple[int, ...], number: int) -> tuple[int, ...]:
+    """Axes of 1 before all others may be missing, down to so many axes."""
+    while len(features) > number and features[0] == 1:
+        features = features[1:]
+    return features
 
 
 def reshaped(call: Call, value: Traced, features: tuple[int, ...], roles: Sequence[Role]) -> Traced:

@@ -1,6 +1,5 @@
 """One operation of an exported module as a handler sees it: its arguments by name, what of them is known."""
 
-import copy
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, NoReturn
@@ -70,6 +69,11 @@ class Call:
             return value
         if isinstance(value, bool | int | float):
             return constant(torch.tensor(value))
+        if open_size(value) is not None or isinstance(value, torch.SymFloat):
+            self.refuse(
+                f"{self.name} with a number that depends on the batch or the length",
+                ".mean over time instead of a sum divided by the length; else a number that is the same for all",
+            )
         self.refuse(f"{self.name}: {name} is not a tensor that is known")
 
     def tensor(self, name: str) -> Traced:
@@ -102,12 +106,6 @@ class Call:
     def raw_number(self, number: float) -> Traced:
         """A number as a constant."""
         return constant(torch.tensor(float(number)))
-
-    def with_tensor(self, name: str, given: Traced) -> "Call":
-        """The same with another argument."""
-        changed = copy.copy(self)
-        changed.arguments = self.arguments | {name: given}
-        return changed
 
     def optional(self, name: str) -> Traced | None:
         """A tensor, if there is one."""
@@ -150,7 +148,7 @@ class Call:
         values = list(value) if isinstance(value, list | tuple) else [value]
         if not all(isinstance(part, int) for part in values):
             self.refuse(f"{self.name}: {name} depends on the batch or the length")
-        return [int(part) for part in values]  # type: ignore[call-overload]
+        return [part for part in values if isinstance(part, int)]
 
     def axis(self, given: Traced, name: str = "dim") -> int:
         """An axis of `given`, from 0."""

@@ -9,17 +9,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from traceback import FrameSummary, walk_tb
 
-import sympy
 import torch
 from torch import nn
 from torch.export import Dim, ExportedProgram
 from torch.export.graph_signature import InputKind
 from torch.fx import Node
 
-from elman_models.export.opaque import PackedSequenceInside, opaque_stacks
+from elman_models.export.opaque import MaskInside, PackedSequenceInside, opaque_stacks
 from elman_models.export.refusals import ExportError, Place, is_authors, refusal
 from elman_models.export.sequences import Sequences, find_sequences, inputs_of
-from elman_models.export.sizes import shape_of
 from elman_models.export.tensors import Argument
 
 Find = Callable[[ExportedProgram], Sequences]
@@ -102,7 +100,7 @@ def captured(module: nn.Module, arguments: Sequence[Argument], find: Find, axes:
     given = dict(zip(names, inputs_of(program), strict=True))
     tensors = {name: node for name, node in given.items() if isinstance(node.meta.get("val"), torch.Tensor)}
     nodes = tuple(node for node in program.graph.nodes if node.op == "call_function")
-    outputs = tuple(program.graph.output_node().args[0])  # type: ignore[arg-type]
+    outputs = tuple(program.graph.output_node().args[0])
     return Capture(nodes, tensors, _constants(program), outputs, sequences, tuple(arguments))
 
 
@@ -147,6 +145,12 @@ def _export(module: nn.Module, arguments: Sequence[Argument], closed: Mapping[st
             raised_at(error),
             "a PackedSequence goes into a stack",
             "give the stack the padded sequences; a bundle runs each row to its own length, without padding",
+        ) from error
+    except MaskInside as error:
+        raise refusal(
+            raised_at(error),
+            "attention with a mask",
+            "give the sequences without padding and without a mask: a bundle runs each row to its own length",
         ) from error
     except Exception as error:  # torch.export raises nearly anything, above all what the module itself raises
         raise _cannot_export(error) from error

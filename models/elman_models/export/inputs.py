@@ -16,8 +16,28 @@ from elman_models.graph.spec import InputSpec
 from elman_models.graph.value import DType, Per, Value
 
 _SAME = ("contiguous", "clone", "detach", "alias", "to", "_to_copy")
-_VIEWS = (*_SAME, "view", "reshape", "transpose", "permute", "slice", "select", "unsqueeze", "squeeze", "expand", "flatten",
-          "split", "chunk", "unbind", "getitem", "t", "unflatten", "narrow", "split_with_sizes", "_unsafe_view")
+_VIEWS = (
+    *_SAME,
+    "view",
+    "reshape",
+    "transpose",
+    "permute",
+    "slice",
+    "select",
+    "unsqueeze",
+    "squeeze",
+    "expand",
+    "flatten",
+    "split",
+    "chunk",
+    "unbind",
+    "getitem",
+    "t",
+    "unflatten",
+    "narrow",
+    "split_with_sizes",
+    "_unsafe_view",
+)
 
 
 @dataclass(frozen=True)
@@ -52,7 +72,7 @@ class Inputs:
 
     def _input(self, name: str, node: Node, states: tuple[str, ...], *, is_whole: bool) -> ModuleInput:
         roles = self._roles(name, node)
-        features = tuple(int(s) for s, r in zip(shape_of(node), roles, strict=True) if r is Role.FEATURE)  # type: ignore[arg-type]
+        features = tuple(int(s) for s, r in zip(shape_of(node), roles, strict=True) if r is Role.FEATURE)
         dtype = dtype_of(node.meta["val"].dtype)
         if dtype is DType.BOOL:
             raise ExportError(f"{name}: expected float or int64 inputs, got bool; give 0 and 1")
@@ -62,7 +82,9 @@ class Inputs:
         begins = not is_whole and kind != "input" and dtype is DType.FLOAT32 and _only_begins(node)
         value = Value(features, dtype, per, bound)
         if begins:
-            return ModuleInput(name, Traced(value, roles, name, end_of="h_0"), "state" if kind == "state" else "initial")
+            return ModuleInput(
+                name, Traced(value, roles, name, end_of="h_0"), "state" if kind == "state" else "initial"
+            )
         return ModuleInput(name, Traced(value, roles, name), kind)
 
     def _roles(self, name: str, node: Node) -> tuple[Role, ...]:
@@ -71,13 +93,15 @@ class Inputs:
         roles = [Role.FEATURE if isinstance(size, int) else known.get(size) for size in shape]
         for size, role in zip(shape, roles, strict=True):
             if role is None:
-                raise ExportError(f"{name}: an axis of {size}, which is neither the batch nor the length of the sequences")
+                raise ExportError(
+                    f"{name}: an axis of {size}, which is neither the batch nor the length of the sequences"
+                )
         if sequences.batch is None:
             self._mark_single(shape, roles)
         elif Role.BATCH not in roles:
             raise ExportError(
-                f"{name}: expected an axis for the batch, got {[str(s) for s in shape]}; its size is fixed, or the same for "
-                "all rows: what is the same for all is a buffer of the module"
+                f"{name}: expected an axis for the batch, got {[str(s) for s in shape]}; its size is fixed, or "
+                "the same for all rows: what is the same for all is a buffer of the module"
             )
         return tuple(role for role in roles if role is not None)
 
@@ -94,7 +118,7 @@ class Inputs:
 
 def _only_begins(node: Node) -> bool:
     """Whether all that a tensor is for is to be a stack's initial state."""
-    users = list(node.users)
+    users = [user for user in node.users if operation_name(user) != "sym_size"]
     return bool(users) and all(
         (operation_name(user) == "stack" and "elman_export" in str(user.target) and node in user.args[1])  # type: ignore[operator]
         or (operation_name(user) in _SAME and _only_begins(user))

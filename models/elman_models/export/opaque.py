@@ -20,6 +20,10 @@ class PackedSequenceInside(Exception):
     """A module packs its sequences itself."""
 
 
+def _check(holds: bool, message: str) -> None:
+    torch._check(holds, lambda: message)  # type: ignore[no-untyped-call]
+
+
 @torch.library.custom_op("elman_export::stack", mutates_args=())
 def stack(
     input: torch.Tensor,
@@ -51,12 +55,12 @@ def _(
     batch_first: bool,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     directions, size = 2 if bidirectional else 1, proj_size or hidden_size
-    torch._check(input.shape[-1] == weights[0].shape[1], lambda: f"input_size: expected {weights[0].shape[1]}")
+    _check(input.shape[-1] == weights[0].shape[1], f"input_size: expected {weights[0].shape[1]}")
     batch = () if input.dim() == 2 else (input.shape[0 if batch_first else 1],)
     for given, width in zip(initial, (size, hidden_size), strict=False):
         expected = (directions * num_layers, *batch, width)
         for axis, expected_size in enumerate(expected):
-            torch._check(given.shape[axis] == expected_size, lambda: f"initial state: expected {expected}")
+            _check(given.shape[axis] == expected_size, f"initial state: expected {expected}")
     return (
         input.new_empty((*input.shape[:-1], directions * size)),
         input.new_empty((directions * num_layers, *batch, size)),
@@ -84,14 +88,65 @@ def _forward(self: nn.RNNBase, input: torch.Tensor | PackedSequence, hx: Initial
     return (output, (h_n, c_n)) if self.mode == "LSTM" else (output, h_n)
 
 
+@torch.library.custom_op("elman_export::attend", mutates_args=())
+def attend(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, num_heads: int, batch_first: bool
+) -> torch.Tensor:
+    """Attention between its projections; it is traced and never run."""
+    raise NotImplementedError("elman_export::attend is traced, not run")
+
+
+@attend.register_fake
+def _(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, num_heads: int, batch_first: bool) -> torch.Tensor:
+    return query.new_empty((*query.shape[:-1], value.shape[-1]))
+
+
+class MaskInside(Exception):
+    """Attention with a mask, or with what no graph has."""
+
+
+def _attention(
+    self: nn.MultiheadAttention,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    key_padding_mask: torch.Tensor | None = None,
+    need_weights: bool = True,
+    attn_mask: torch.Tensor | None = None,
+    average_attn_weights: bool = True,
+    is_causal: bool = False,
+) -> tuple[torch.Tensor, None]:
+    if (
+        key_padding_mask is not None
+        or attn_mask is not None
+        or is_causal
+        or self.bias_k is not None
+        or self.add_zero_attn
+    ):
+        raise MaskInside
+    if self.in_proj_weight is not None:
+        weights = self.in_proj_weight.chunk(3)
+    else:
+        weights = (self.q_proj_weight, self.k_proj_weight, self.v_proj_weight)
+    biases = (None, None, None) if self.in_proj_bias is None else self.in_proj_bias.chunk(3)
+    projected = [nn.functional.linear(x, w, b) for x, w, b in zip((query, key, value), weights, biases, strict=True)]
+    output = torch.ops.elman_export.attend(*projected, self.num_heads, self.batch_first)
+    return self.out_proj(output), None
+
+
 @contextmanager
 def opaque_stacks() -> Iterator[None]:
-    """While it lasts, `RNN`, `LSTM` and `GRU` are one operation each, in the whole process."""
-    kept = [(kind, kind.forward) for kind in STACKS]
+    """While it lasts, `RNN`, `LSTM`, `GRU` and `MultiheadAttention` are one operation each, in the whole process."""
+    replaced: tuple[type[nn.Module], ...] = (*STACKS, nn.MultiheadAttention)
+    kept = [(kind, kind.forward) for kind in replaced]
+    fast = torch.backends.mha.get_fastpath_enabled()
     try:
         for kind in STACKS:
-            kind.forward = _forward  # type: ignore[method-assign]
+            kind.forward = _forward
+        nn.MultiheadAttention.forward = _attention  # type: ignore[method-assign]
+        torch.backends.mha.set_fastpath_enabled(False)  # else a transformer's layer is one operation of torch's own
         yield
     finally:
-        for kind, forward in kept:
-            kind.forward = forward  # type: ignore[method-assign]
+        torch.backends.mha.set_fastpath_enabled(fast)
+        for patched, forward in kept:
+            patched.forward = forward

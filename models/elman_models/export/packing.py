@@ -1,6 +1,7 @@
 """`elman_models.pack`: a bundle from a module, proved against it."""
 
 import os
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,13 +55,13 @@ def pack(
 
     Args:
         module: as trained; it is read in evaluation mode and float32, and stays as it is.
-        example_inputs: a tuple as the module takes it: a batch of sequences in its own layout, best of at least two rows
-            and two steps.
+        example_inputs: a tuple as the module takes it: a batch of sequences in its own layout, best of at least two
+            rows and two steps.
         out: the bundle's folder, new or empty.
         name: the model's.
         output_names: of what the module gives, its states aside; None: the keys of a dict, `output`, or `output_0`, ...
         version, description, metadata: of the bundle.
-        batch_first: where neither a stack nor a convolution tells: whether inputs are [B, T, ...] (True) or [T, B, ...].
+        batch_first: where neither a stack nor a convolution tells: whether inputs are [B, T, ...] or [T, B, ...].
         tolerance: the largest difference that is no error, times max(1, |y|).
         overwrite: replace a bundle that is there.
         quiet: print nothing.
@@ -95,8 +96,8 @@ def check_difference(largest: float, words: str, tolerance: float) -> None:
     """
     if not largest <= tolerance:
         raise ExportError(
-            f"the bundle does not give what the module gives: {words}, tolerance {tolerance:g} x max(1, |y|). A number that "
-            "depends on the length or the batch (a division by x.size(1), say) shows so, and numbers too large for float32"
+            f"the bundle does not give what the module gives: {words}, tolerance {tolerance:g} x max(1, |y|). So shows "
+            "a number that depends on the length, the batch or the call, and so do numbers too large for float32"
         )
 
 
@@ -126,7 +127,11 @@ def named_leaves(
     Raises:
         ExportError: too many or too few names, or one twice.
     """
-    tensors = [(name, index) for index, (name, leaf) in enumerate(zip(names, leaves, strict=True)) if isinstance(leaf, torch.Tensor)]
+    tensors = [
+        (name, index)
+        for index, (name, leaf) in enumerate(zip(names, leaves, strict=True))
+        if isinstance(leaf, torch.Tensor)
+    ]
     if output_names is None:
         return tensors
     if len(output_names) > len(tensors) or not output_names or len(set(output_names)) != len(output_names):
@@ -145,7 +150,10 @@ def called(module: nn.Module, arguments: Iterable[object]) -> object:
         ExportError: it raises.
     """
     try:
-        with torch.no_grad():
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore"
+            )  # oneDNN, which torch tries first, has no projection; others are the author's
             return module(*arguments)
     except Exception as error:  # the author's code may raise anything
         raise refusal(raised_at(error), f"the module itself fails: {type(error).__name__}: {error}") from error

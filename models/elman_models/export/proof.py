@@ -1,4 +1,4 @@
-"""A module held against its graph: random sequences of several lengths and batches, whole, in random chunks, beside others."""
+"""A module held against its graph: sequences of several lengths and batches, whole, in chunks, beside others."""
 
 import random
 from collections.abc import Callable, Mapping, Sequence
@@ -49,10 +49,13 @@ class Differences:
 
     def __str__(self) -> str:
         chunks = "" if self.chunks is None else f"in chunks {self.chunks:.1e}, "
-        return f"largest difference {self.largest:.1e} in {self.where} (whole {self.whole:.1e}, {chunks}beside others {self.neighbours:.1e})"
+        parts = f"whole {self.whole:.1e}, {chunks}beside others {self.neighbours:.1e}"
+        return f"largest difference {self.largest:.1e} in {self.where} ({parts})"
 
 
-def prove(assembled: Assembled, run_module: Callable[[int, int], Run], shapes: Sequence[tuple[int, int]]) -> Differences:
+def prove(
+    assembled: Assembled, run_module: Callable[[int, int], Run], shapes: Sequence[tuple[int, int]]
+) -> Differences:
     """How far the graph is from the module."""
     stack = GraphStack(assembled.spec, assembled.weights, torch.device("cpu"))
     runs = [run_module(batch, length) for batch, length in shapes]
@@ -66,7 +69,7 @@ def prove(assembled: Assembled, run_module: Callable[[int, int], Run], shapes: S
 
 
 def _chunks(length: int) -> list[int]:
-    lengths = []
+    lengths: list[int] = []
     while sum(lengths) < length:
         lengths.append(random.randint(1, min(4, length - sum(lengths))))
     return lengths
@@ -91,7 +94,10 @@ def _stepped(stack: GraphStack, assembled: Assembled, run: Run, lengths: Sequenc
         state = GraphState(stack.layout, (*state.tensors[: stack.layout.num_states], *context))
         parts.append({name: _unpacked(assembled, name, tensor, run.batch) for name, tensor in outputs.items()})
         begin += length
-    return {name: torch.cat([part[name] for part in parts], 1) if _per_step(assembled, name) else parts[-1][name] for name in parts[0]}
+    return {
+        name: torch.cat([part[name] for part in parts], 1) if _per_step(assembled, name) else parts[-1][name]
+        for name in parts[0]
+    }
 
 
 def _per_step(assembled: Assembled, name: str) -> bool:
@@ -109,9 +115,13 @@ def _beside(stack: GraphStack, assembled: Assembled, runs: Sequence[Run]) -> lis
     sizes = batch_sizes(lengths)
     spec = assembled.spec
     rows = {one.name: [row for run in order for row in run.inputs[one.name]] for one in spec.inputs}
-    data = tuple(torch.stack([row[t] for t in range(len(sizes)) for row in rows[o.name] if t < len(row)]) for o in spec.inputs)
+    data = tuple(
+        torch.stack([row[t] for t in range(len(sizes)) for row in rows[o.name] if t < len(row)]) for o in spec.inputs
+    )
     states = [_state(stack, assembled, run) for run in order]
-    joined = [torch.cat(parts, c.axis) for c, *parts in zip(stack.layout.columns, *(s.tensors for s in states), strict=True)]
+    joined = tuple(
+        torch.cat(parts, c.axis) for c, *parts in zip(stack.layout.columns, *(s.tensors for s in states), strict=True)
+    )
     outputs, _ = stack.step(PackedInputs(data, sizes), GraphState(stack.layout, joined))
     found, first = [], 0
     for run in order:
@@ -121,7 +131,9 @@ def _beside(stack: GraphStack, assembled: Assembled, runs: Sequence[Run]) -> lis
     return found
 
 
-def _rows(assembled: Assembled, name: str, tensor: torch.Tensor, sizes: np.ndarray, first: int, run: Run) -> torch.Tensor:  # type: ignore[type-arg]
+def _rows(
+    assembled: Assembled, name: str, tensor: torch.Tensor, sizes: np.ndarray, first: int, run: Run
+) -> torch.Tensor:
     if not _per_step(assembled, name):
         return tensor[first : first + run.batch]
     begins = np.cumsum(sizes) - sizes
@@ -146,7 +158,7 @@ def _difference(assembled: Assembled, run: Run, got: Mapping[str, torch.Tensor])
 def laid_out(given: torch.Tensor, roles: Sequence[Role], batch: int, length: int) -> torch.Tensor:
     """[B, T, *features] (or [B, *features] where there is no time) in the module's own layout."""
     has_time = Role.TIME in roles
-    source = [role for role in (Role.BATCH, Role.TIME) if role in (Role.BATCH, Role.TIME) and (role is Role.BATCH or has_time)]
+    source = [role for role in (Role.BATCH, Role.TIME) if role is Role.BATCH or has_time]
     order, feature = [], len(source)
     for role in roles:
         if role is Role.UNIT or (role is Role.BATCH and Role.BATCH not in source):
@@ -165,11 +177,14 @@ def laid_out(given: torch.Tensor, roles: Sequence[Role], batch: int, length: int
     return result.contiguous()
 
 
-def read_out(given: torch.Tensor, roles: Sequence[Role], batch: int, length: int, features: tuple[int, ...]) -> torch.Tensor:
+def read_out(
+    given: torch.Tensor, roles: Sequence[Role], batch: int, length: int, features: tuple[int, ...]
+) -> torch.Tensor:
     """The module's tensor as [B, T, *features], or [B, *features]."""
     parts = {Role.BATCH_TIME: (Role.BATCH, Role.TIME), Role.TIME_BATCH: (Role.TIME, Role.BATCH)}
     sizes = {Role.BATCH: batch, Role.TIME: length}
-    flat, shape, number = [], [], iter(features)
+    flat: list[Role] = []
+    shape, number = [], iter(features)
     for role in roles:
         for part in parts.get(role, (role,)):
             if part is Role.UNIT:

@@ -53,7 +53,7 @@ def place_of(node: Node) -> Place:
 def _innermost(trace: str) -> Place:
     found = Place()
     lines = trace.splitlines()
-    for line, code in zip(lines, [*lines[1:], ""], strict=True):
+    for line, code in zip(lines, [*lines[1:], ""], strict=False):
         head, _, rest = line.strip().partition(", line ")
         if not head.startswith('File "') or not rest:
             continue

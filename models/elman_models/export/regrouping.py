@@ -24,7 +24,9 @@ class _Atom:
     """Of features."""
 
 
-def regrouped(given: Traced, shape: Sequence[Size], sequences: Sequences) -> tuple[tuple[Role, ...], tuple[int, ...]] | None:
+def regrouped(
+    given: Traced, shape: Sequence[Size], sequences: Sequences
+) -> tuple[tuple[Role, ...], tuple[int, ...]] | None:
     """The roles and features of `given` reshaped to `shape`; None: numbers of one row or step get into another's."""
     atoms = _atoms(given)
     roles: list[Role] = []
@@ -77,7 +79,7 @@ def _take_open(atoms: list[_Atom], size: sympy.Expr, sequences: Sequences) -> Ro
     if pair not in _JOINED or any(part is None for part in sizes) or sympy.simplify(size - prod(sizes)) != 0:  # type: ignore[arg-type]
         return None
     del atoms[:2]
-    return _JOINED[pair]  # type: ignore[index]
+    return _JOINED[pair]
 
 
 def _take_features(atoms: list[_Atom], size: int) -> Role | None:

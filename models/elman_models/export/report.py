@@ -42,7 +42,8 @@ class PackedModule:
             what = "input" if one in spec.inputs else "context"
             yield f"  {what:<9}{one.name}: {one.dtype} {list(one.features)}"
         for state in spec.states:
-            yield f"  state    {state.name}: {list(state.shape)}, begins {'with what was learned' if state.initial else 'at zeros'}"
+            begin = "with what was learned" if state.initial else "at zeros"
+            yield f"  state    {state.name}: {list(state.shape)}, begins {begin}"
         for argument, name in made.state_inputs.items():
             yield f"  argument {argument}: is the state {name}"
         for node in spec.nodes:
@@ -51,7 +52,11 @@ class PackedModule:
             yield f"  output   {output.name}: {output.value}{', of the last step' if output.last_only else ''}"
         for ended in made.state_outputs:
             yield f"  returned {ended}: is a session's state, no output"
-        unused = [i.name for i in made.inputs if i.kind in ("input", "context") and i.spec not in (*spec.inputs, *spec.context)]
+        unused = [
+            i.name
+            for i in made.inputs
+            if i.kind in ("input", "context") and i.spec not in (*spec.inputs, *spec.context)
+        ]
         if unused:
             yield f"  not used {', '.join(unused)}"
         yield f"  proved   {self.differences}"

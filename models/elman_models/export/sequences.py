@@ -110,7 +110,7 @@ def _fixed_length(program: ExportedProgram, length: Size | None) -> Exception:
     return refusal(
         Place(),
         f"the length of a sequence ({length} in the example) became a constant: something in it is made for one length",
-        "work with x.shape where a length is meant; a recurrence written as a loop goes by elman_models.pack_step",
+        "x.shape[0] where len(x) is meant, a number for torch.export; a loop goes by elman_models.pack_step",
     )
 
 

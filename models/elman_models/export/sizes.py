@@ -1,10 +1,12 @@
 """Sizes of exported tensors: numbers, and expressions of the sizes that stay open."""
 
+from typing import TypeAlias
+
 import sympy
 import torch
 from torch.fx import Node
 
-Size = int | sympy.Expr
+Size: TypeAlias = int | sympy.Expr
 
 
 def size_of(size: object) -> Size:
@@ -12,7 +14,7 @@ def size_of(size: object) -> Size:
     if isinstance(size, torch.SymInt):
         expression = size.node.expr
         return int(expression) if expression.is_number else expression
-    return int(size)  # type: ignore[call-overload, no-any-return]
+    return int(size)  # type: ignore[call-overload]
 
 
 def shape_of(node: object) -> tuple[Size, ...]:

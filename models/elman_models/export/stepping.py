@@ -1,4 +1,4 @@
-"""`elman_models.pack_step`: a bundle from a module that is one time step with its state, proved against a loop over it."""
+"""`elman_models.pack_step`: a bundle from a module that is one time step, proved against a loop over it."""
 
 import inspect
 import os
@@ -44,8 +44,8 @@ def pack_step(
     """Makes a bundle of a module that is one time step, and proves that stepping it gives what a loop over it gives.
 
     Args:
-        module: `module(*inputs, *state)`, or `module(*inputs, state)`, gives its outputs and, after them, the next state; or the
-            next state alone, whose first tensor is then the output, too.
+        module: `module(*inputs, *state)`, or `module(*inputs, state)`, gives its outputs and, after them, the next
+            state; or the next state alone, whose first tensor is then the output, too.
         inputs: a tensor or a tuple of them: one time step of a batch, [B, ...].
         state: a tensor, a tuple, tuples within it, or a dict that names them; [B, ...], or [layers, B, ...] of a stack.
         out: the bundle's folder, new or empty.
@@ -90,7 +90,13 @@ class _Step:
     @classmethod
     def of(cls, module: nn.Module, inputs: object, state: object) -> "_Step":
         given = list(inputs) if isinstance(inputs, tuple | list) else [inputs]
-        apart = list(state.values()) if isinstance(state, Mapping) else list(state) if isinstance(state, tuple | list) else [state]
+        apart = (
+            list(state.values())
+            if isinstance(state, Mapping)
+            else list(state)
+            if isinstance(state, tuple | list)
+            else [state]
+        )
         takes = [p for p in inspect.signature(module.forward).parameters.values() if p.kind is not p.VAR_KEYWORD]
         is_apart = any(p.kind is p.VAR_POSITIONAL for p in takes) or len(takes) >= len(given) + len(apart)
         arguments = named_arguments(module, (*given, *(apart if is_apart else [state])))
@@ -107,7 +113,7 @@ def _find_batch(program: ExportedProgram) -> Sequences:
     symbols = {size for node in tensors for size in shape_of(node) if not isinstance(size, int)}
     shape = shape_of(tensors[0])
     batch = shape[0] if shape and shape[0] in symbols else None
-    return Sequences(batch, None, frozenset(symbols - {batch}))  # type: ignore[arg-type]
+    return Sequences(batch, None, frozenset(symbols - {batch}))
 
 
 def _initial(step: _Step, initial: object) -> dict[str, torch.Tensor]:
@@ -116,7 +122,11 @@ def _initial(step: _Step, initial: object) -> dict[str, torch.Tensor]:
     leaves = [leaf for _, leaf in flatten(initial, "initial")]
     if len(leaves) != len(step.states) or not all(isinstance(leaf, torch.Tensor) for leaf in leaves):
         raise ExportError(f"initial: expected {len(step.states)} tensors like the state's, got {len(leaves)}")
-    return {name: leaf.detach().cpu() for name, leaf in zip(step.states, leaves, strict=True) if isinstance(leaf, torch.Tensor)}
+    return {
+        name: leaf.detach().cpu()
+        for name, leaf in zip(step.states, leaves, strict=True)
+        if isinstance(leaf, torch.Tensor)
+    }
 
 
 def _divided(
@@ -185,9 +195,12 @@ class _Loop:
             result = called(self.module, filled(self.read.arguments, given | states))
             leaves = [leaf for _, leaf in flatten(result, "output") if isinstance(leaf, torch.Tensor)]
             states = {name: leaves[index] for name, index in self.next_states.items()}
-            steps.append({
-                o.name: read_out(leaves[o.index], o.traced.roles, batch, 1, o.traced.features) for o in self.assembled.outputs
-            })
+            steps.append(
+                {
+                    o.name: read_out(leaves[o.index], o.traced.roles, batch, 1, o.traced.features)
+                    for o in self.assembled.outputs
+                }
+            )
         expected = {name: torch.stack([one[name] for one in steps], 1) for name in steps[0]}
         return Run(inputs, {}, expected, batch, length)
 
@@ -198,6 +211,6 @@ class _Loop:
             shape = list(example.shape)
             shape[axis] = batch
             return torch.zeros(shape, dtype=example.dtype)
-        return begin.unsqueeze(axis).expand(*begin.shape[:axis], batch, *begin.shape[axis:]).contiguous().to(example.dtype)
-
-
+        return (
+            begin.unsqueeze(axis).expand(*begin.shape[:axis], batch, *begin.shape[axis:]).contiguous().to(example.dtype)
+        )

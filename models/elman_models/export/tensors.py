@@ -91,7 +91,8 @@ def flatten(value: object, name: str) -> Iterator[tuple[str, object]]:
 def map_leaves(value: object, function: Callable[[object], object]) -> object:
     """`value` with `function` of what is in it."""
     if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*(map_leaves(part, function) for part in value))
+        rebuilt: object = type(value)(*[map_leaves(part, function) for part in value])  # type: ignore[arg-type]
+        return rebuilt
     if isinstance(value, tuple | list):
         return type(value)(map_leaves(part, function) for part in value)
     if isinstance(value, Mapping):

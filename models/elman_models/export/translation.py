@@ -77,7 +77,9 @@ class Translation:
         if any(isinstance(value, Scores) for value in call.arguments.values()):
             return of_scores(call)
         if handler is None:
-            call.refuse(f"{name or node.target}: an operation that is not known", "say it by others, or serve what is before it")
+            call.refuse(
+                f"{name or node.target}: an operation that is not known", "say it by others, or serve what is before it"
+            )
         result = handler(call)
         if isinstance(result, Traced):
             result = self._checked(call, result)
@@ -102,18 +104,23 @@ class Translation:
 
     def _folded(self, node: Node, name: str) -> object:
         """Computed at once, where nothing depends on an input."""
-        if name.rstrip("_") in RANDOM or "elman_export" in str(node.target) or not isinstance(node.meta.get("val"), torch.Tensor | tuple | list):
+        if (
+            name.rstrip("_") in RANDOM
+            or "elman_export" in str(node.target)
+            or not isinstance(node.meta.get("val"), torch.Tensor | tuple | list)
+        ):
             return None
         value = node.meta["val"]
         results = [value] if isinstance(value, torch.Tensor) else list(value)
         if any(not isinstance(size_of(size), int) for tensor in results for size in tensor.shape):
             return None
         try:
-            arguments, keywords = self._constant(node.args), self._constant(node.kwargs)
+            arguments = [self._constant(part) for part in node.args]
+            keywords = {key: self._constant(part) for key, part in node.kwargs.items()}
         except LookupError:
             return None
         with torch.no_grad():
-            computed = node.target(*arguments, **keywords)  # type: ignore[operator, misc]
+            computed = node.target(*arguments, **keywords)  # type: ignore[operator]
         if isinstance(computed, torch.Tensor):
             return self._named(node, computed)
         return [constant(tensor) for tensor in computed]
@@ -127,7 +134,7 @@ class Translation:
                 return sources[0]
         return constant(computed)
 
-    def _constant(self, value: object) -> object:  # noqa: ANN401
+    def _constant(self, value: object) -> object:
         if isinstance(value, Node):
             known = self.known(value)
             if isinstance(known, Traced):

@@ -76,6 +76,8 @@ class Compiler:
         self.nodes = [self._bound(index, weights, device) for index in range(len(spec.nodes))]
         self._after |= {s.name: self._registers[s.next] for s in spec.states if s.next}
         self._constants: list[torch.Tensor] = [torch.empty(0)] * self._num_registers
+        values = self._found.values.items()
+        self._per_step = {self._registers[n] for n, v in values if v.per is Per.STEP and n in self._registers}
         self._fold()
 
     def _register(self, name: str) -> int:
@@ -156,10 +158,11 @@ class Compiler:
         it; both on all steps together."""
         fed = [s for s in self.spec.states if s.next]
         before = {self._registers[s.name] for s in fed}
-        dependent = _dependents(nodes, before)
+        dependent = set(_dependents(nodes, before))
         body = [node for node in _needed(nodes, {self._after[s.name] for s in fed}) if node in dependent]
         inner = {w for node in body for w in node.writes} | before
-        outer = [node for node in nodes if node not in body]
+        in_loop = set(body)
+        outer = [node for node in nodes if node not in in_loop]
         needs = {r for node in outer for r in node.values_read} | {register for _, register in wanted}
         collected = sorted(inner & needs)
         states = [(self._registers[s.name], self._after[s.name], 0) for s in fed]
@@ -169,7 +172,8 @@ class Compiler:
             for carried, later in zip(node.carries, node.after_states, strict=True)
         ]
         reads = {r for node in body for r in node.values_read} | {later for _, later, _ in states}
-        pieces = sorted(r for r in reads - inner if self._is_variable(r, nodes))
+        variable = {*range(1, self._num_given), *(w for node in nodes for w in node.writes)}
+        pieces = sorted((reads - inner) & variable)
         loop = Loop([node.instruction for node in body], self._constants, pieces, states, collected)
         # The states after the last step have registers of their own: those of a step's are given for all steps.
         fresh = {later: self._num_registers + index for index, (_, later, _) in enumerate(states)}
@@ -188,10 +192,6 @@ class Compiler:
         state = next(s for s in self.spec.states if self._registers[s.name] == register)
         return 0 if state.layers is None else 1
 
-    def _is_variable(self, register: int, nodes: Sequence[BoundNode]) -> bool:
-        """Whether it is no constant."""
-        return SIZES < register < self._num_given or any(register in node.writes for node in nodes)
-
     def _split(
         self,
         nodes: Sequence[BoundNode],
@@ -205,13 +205,12 @@ class Compiler:
         instructions = tuple(node.instruction for node in nodes)
         if not last_only:
             return Program(constants, instructions, (), (), tuple(after), tuple(wanted))
-        roots = {r for node in nodes if not node.is_per_step for r in node.values_read} | set(after)
-        roots |= {w for node in nodes if not node.is_per_step for w in node.writes}
-        head = _needed(nodes, roots)
-        tail = [node for node in nodes if node not in head]
+        head = _needed(nodes, {w for node in nodes if not node.is_per_step for w in node.writes})
+        early = set(head)
+        tail = [node for node in nodes if node not in early]
         done = {w for node in tail for w in node.writes}
         crossing = {r for node in tail for r in node.values_read} | {register for _, register in wanted}
-        selected = tuple(sorted(r for r in crossing - done if self._is_step(r, nodes)))
+        selected = tuple(sorted((crossing - done) & self._per_step))
         return Program(
             constants,
             tuple(node.instruction for node in head),
@@ -220,11 +219,6 @@ class Compiler:
             tuple(after),
             tuple(wanted),
         )
-
-    def _is_step(self, register: int, nodes: Sequence[BoundNode]) -> bool:
-        """Whether there is one of it for each step."""
-        names = [name for name, one in self._registers.items() if one == register and name in self._found.values]
-        return any(self._found.values[name].per is Per.STEP for name in names)
 
 
 def _needed(nodes: Sequence[BoundNode], wanted: Iterable[int]) -> list[BoundNode]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from math import inf, log2
+from math import log2
 from typing import NamedTuple
 
 from elman_models.plans.plan import Plan
@@ -63,7 +63,6 @@ class PlanTable:
         self.plans = dict(plans)
         self.entries = dict(sorted(entries.items(), key=lambda item: (item[0].is_ragged, *item[0])))
         self._chosen: dict[tuple[int, int, bool], Plan] = {}  # what was looked up before
-        self._seconds: dict[tuple[int, int], float] = {}  # likewise
 
     @classmethod
     def of_one(cls, plan: Plan) -> "PlanTable":
@@ -81,14 +80,6 @@ class PlanTable:
             plan = self._chosen[key] = self.plans[self._nearest(shape).plan]
         return plan
 
-    def seconds(self, rows: int, steps: int) -> float:
-        """About how long a batch takes at most, by what was measured; infinity where nothing was."""
-        key = ((rows - 1).bit_length(), (steps - 1).bit_length())
-        seconds = self._seconds.get(key)
-        if seconds is None:
-            seconds = self._seconds[key] = self._expected(Shape(1 << key[0], 1 << key[1]))
-        return seconds
-
     @property
     def names(self) -> list[str]:
         """The plans that some entry names, in order: labels of metrics."""
@@ -102,15 +93,6 @@ class PlanTable:
 
     def _nearest(self, shape: Shape) -> Entry:
         return self.entries[_closest(shape, (known for known in self.entries if known.is_ragged == shape.is_ragged))]
-
-    def _expected(self, shape: Shape) -> float:
-        # A plan that was chosen by hand need not be measured where it is to run, only somewhere.
-        plan = self._nearest(shape).plan
-        measured = {k: e.seconds[plan] for k, e in self.entries.items() if not k.is_ragged and plan in e.seconds}
-        if not measured:
-            return inf
-        known = _closest(shape, measured)
-        return measured[known] * max(1.0, shape.row_steps / known.row_steps)
 
 
 def _closest(shape: Shape, known: Iterable[Shape]) -> Shape:

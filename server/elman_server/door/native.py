@@ -10,7 +10,8 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import grpc
 
@@ -18,6 +19,18 @@ from elman_server.door.call import Call, Metadata, Received, Sent
 from elman_server.door.native_port import OPENED, OVER, READ_ALL, RECEIVED, SENT, NativePort
 from elman_server.exchange.isolated import isolated
 from elman_server.exchange.mailbox import LoopCalls
+
+
+class CertificateFiles(NamedTuple):
+    """PEM files, which are read again as they change."""
+
+    private_key: Path
+    certificate_chain: Path
+    """The server's own first."""
+    client_ca: Path | None = None
+    """Who must have signed callers' certificates; None: none is asked for."""
+    refresh_seconds: int = 10
+    """How often they are looked at."""
 
 
 class NativeCall:
@@ -130,6 +143,22 @@ class NativeTransport:
             OSError: it cannot.
         """
         self.door.add_port(address)
+        return self._listen(address)
+
+    def add_secure_port(self, address: str, files: CertificateFiles) -> int:
+        """Listens there by TLS; the port, 0 for a path.
+
+        Raises:
+            OSError: it cannot, or a file cannot be read.
+        """
+        for path in filter(None, files[:3]):
+            path.read_bytes()  # the extension would refuse callers, and not say why
+        client_ca = str(files.client_ca) if files.client_ca else ""
+        key, chain = str(files.private_key), str(files.certificate_chain)
+        self.door.add_secure_port(address, key, chain, client_ca, files.refresh_seconds)
+        return self._listen(address)
+
+    def _listen(self, address: str) -> int:
         try:
             ports = self.door.start()
         except RuntimeError as error:

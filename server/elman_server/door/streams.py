@@ -37,10 +37,11 @@ class Streams(Generic[S]):
         """
         ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         begun: list[S] = []
+        peer = call.peer()
 
         def begin() -> None:
             try:
-                stream = make(self._port.hand_over(call), self._callers.enter(call.peer()))
+                stream = make(self._port.hand_over(call), self._callers.enter(peer))
                 stream.on_end = lambda error: self._loop_calls.settle(ended, error=error)
                 begun.append(stream)
                 self._streams.add(stream)

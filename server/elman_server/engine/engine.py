@@ -4,7 +4,6 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import TypeVar
 
 from elman_models.state import State
@@ -138,7 +137,7 @@ class Engine:
         self._answer()
         if launch:
             launch.clean_up()  # what no answer has to wait for
-        self._do_periodic_jobs()
+        self.periodic_jobs.run(self.clock.now())
         return self._has_work
 
     def _main(self) -> None:
@@ -153,7 +152,7 @@ class Engine:
         # The one place where a bug in the engine's own steps ends it. After it nobody knows what is true of its tables;
         # what comes to the port is refused.
         try:
-            if self.failure is None:
+            if self.ending.failure is None:
                 return self.turn()
             self._take_from_port()
         except Exception as error:  # noqa: BLE001 - told, and the end
@@ -214,12 +213,6 @@ class Engine:
     def _answer(self) -> None:
         self.result_queue.deliver()
         self.loop_calls.flush()
-
-    def _do_periodic_jobs(self) -> None:
-        self.periodic_jobs.report_drained()
-        now = self.clock.now()
-        for job in self.periodic_jobs.due(now):
-            isolated(partial(job, now), "a periodic job")
 
     @property
     def _has_work(self) -> bool:

@@ -57,10 +57,10 @@ class Inbox:
     def wait(self, seconds: float) -> None:
         """Until something has come, or somebody wakes it; so long at most."""
         self._poll.poll(seconds * 1e3)
-        self._wakener.rest()
 
     def take_all(self) -> list[Frames | Job]:
         """All that is there; frames for one worker that stand together are one."""
+        self._wakener.rest()
         taken: list[Frames | Job] = []
         latest: Frames | None = None
         for _ in range(len(self._items)):

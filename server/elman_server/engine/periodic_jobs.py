@@ -1,6 +1,7 @@
 """Periodic jobs: what the engine does between two batches, now and then, and once nothing waits or runs for a model."""
 
 from collections.abc import Callable
+from functools import partial
 
 from elman_server.exchange.isolated import isolated
 from elman_server.models.runtime import Runtime
@@ -20,26 +21,22 @@ class PeriodicJobs:
         self._next = 0.0
         self._when_empty: list[tuple[Runtime, Callable[[], None]]] = []
 
-    def due(self, now: float) -> list[Job]:
-        """The jobs whose time has come; `now` in seconds on the engine's clock."""
-        if now < self._next:
-            return []
-        self._next = now + SECONDS_BETWEEN
-        return list(self.jobs)
-
-    @property
-    def awaits_drained(self) -> bool:
-        """Whether somebody waits for a runtime to be empty."""
-        return bool(self._when_empty)
+    def run(self, now: float) -> None:
+        """What is due: the jobs whose time has come, `now` in seconds on the engine's clock, and what waited for a
+        runtime that is empty now."""
+        if self._when_empty:
+            self._report_drained()
+        if now >= self._next:
+            self._next = now + SECONDS_BETWEEN
+            for job in self.jobs:
+                isolated(partial(job, now), "a periodic job")
 
     def on_drained(self, runtime: Runtime, function: Callable[[], None]) -> None:
-        """Has `function` called by `report_drained` once nothing waits or runs for the runtime."""
+        """Has `function` called by `run` once nothing waits or runs for the runtime."""
         self._when_empty.append((runtime, function))
 
-    def report_drained(self) -> None:
-        """Calls those that waited for a runtime that is empty now."""
-        if self._when_empty:
-            empty = [entry for entry in self._when_empty if not entry[0].queue_rows]
-            self._when_empty = [entry for entry in self._when_empty if entry[0].queue_rows]
-            for _, function in empty:
-                isolated(function, "what waited for a model to be empty")
+    def _report_drained(self) -> None:
+        empty = [entry for entry in self._when_empty if not entry[0].queue_rows]
+        self._when_empty = [entry for entry in self._when_empty if entry[0].queue_rows]
+        for _, function in empty:
+            isolated(function, "what waited for a model to be empty")

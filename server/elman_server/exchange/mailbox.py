@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import weakref
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,6 +18,7 @@ class Wakener:
 
     def __init__(self) -> None:
         self._file = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        weakref.finalize(self, os.close, self._file)  # not sooner: it may be woken at any time
         self._is_due = False
 
     def fileno(self) -> int:
@@ -34,10 +36,6 @@ class Wakener:
         self._is_due = False
         with suppress(BlockingIOError):  # it was not, or whoever wakes it is about to, and wakes it once more
             os.eventfd_read(self._file)
-
-    def close(self) -> None:
-        """Lets go of the file."""
-        os.close(self._file)
 
 
 class Mailbox:

@@ -42,6 +42,13 @@ class Door:
     def add_port(self, address: str) -> None:
         """Listens at HOST:PORT or unix:PATH once started."""
 
+    def add_secure_port(
+        self, address: str, private_key: str, certificate_chain: str, client_ca: str, refresh_seconds: int
+    ) -> None:
+        """The same by TLS, with PEM files of these paths, which are looked at that often and read again as they change.
+        Where they are not good, callers are refused. `client_ca`: empty, or who must have signed callers' certificates.
+        """
+
     def start(self) -> list[int]:
         """Begins to serve; the port of each address, 0 for a path.
 

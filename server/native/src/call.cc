@@ -17,15 +17,34 @@ double SecondsSinceEpoch(std::chrono::system_clock::time_point time) {
 
 }  // namespace
 
-Call::Call(uint64_t number, grpc::GenericCallbackServerContext* context, Door* door)
-    : number_(number), context_(context), door_(door), events_(&door->events()) {}
+Call::Call(Door* door) : door_(door), events_(&door->events()) {}
+
+void Call::Await(grpc::AsyncGenericService* service, grpc::ServerCompletionQueue* queue) {
+  context_.AsyncNotifyWhenDone(&closed_);
+  service->RequestCall(&context_, &stream_, queue, queue, &begun_);
+}
+
+void Call::HasBegun(bool ok) {
+  if (!ok) {                           // the door stops
+    door_->calls().DropAwaited(this);  // and so this
+    return;
+  }
+  number_ = door_->calls().Begin(this);
+  door_->AwaitCall();
+  if (door_->events().IsFull()) {
+    Refuse();
+  } else {
+    Open();
+  }
+  Release();
+}
 
 void Call::Open() {
   auto opening = std::make_unique<Opening>();
-  opening->method = context_->method();
-  opening->peer = context_->peer();
-  opening->deadline_seconds = SecondsSinceEpoch(context_->deadline());
-  for (const auto& [key, value] : context_->client_metadata()) opening->metadata.emplace_back(Text(key), Text(value));
+  opening->method = context_.method();
+  opening->peer = context_.peer();
+  opening->deadline_seconds = SecondsSinceEpoch(context_.deadline());
+  for (const auto& [key, value] : context_.client_metadata()) opening->metadata.emplace_back(Text(key), Text(value));
   is_told_ = true;
   Event event{number_, EventKind::kOpened};
   event.opening = std::move(opening);
@@ -42,7 +61,8 @@ void Call::Receive() {
   std::lock_guard<std::mutex> lock(mutex_);
   if (has_status_ || is_reading_) return;
   is_reading_ = true;
-  StartRead(&incoming_);
+  ++num_under_way_;
+  stream_.Read(&incoming_, &read_);
 }
 
 void Call::BeginFrames(std::shared_ptr<Caller> caller) {
@@ -89,7 +109,7 @@ void Call::End(Ending ending) {
   FinishWhenWritten(std::move(ending));
 }
 
-void Call::OnReadDone(bool ok) {
+void Call::HasRead(bool ok) {
   grpc::ByteBuffer message;
   bool reads_on;
   {
@@ -100,6 +120,7 @@ void Call::OnReadDone(bool ok) {
   }
   if (!ok) {
     events_.load()->Push({number_, EventKind::kReadAll});
+    Release();
     return;
   }
   if (reads_on) caller_->Count();  // before Python can have taken it in
@@ -109,42 +130,49 @@ void Call::OnReadDone(bool ok) {
     events_.load()->Push(std::move(event));
   }
   if (reads_on) ReadOn();
+  Release();
 }
 
-void Call::OnWriteDone(bool ok) {
-  std::lock_guard<std::mutex> lock(mutex_);
-  Settle(writing_, ok);
-  writing_ = {};
-  is_writing_ = false;
-  if (!ok) DropUnwritten();
-  WriteNext();
-  if (pending_ && !is_writing_ && !has_status_) Finish(std::move(*pending_));
-  TellIfIdle();
-}
-
-void Call::OnCancel() {
-  // The caller went away, or its deadline passed. gRPC waits for a status all the same.
-  std::lock_guard<std::mutex> lock(mutex_);
-  if (has_status_) return;
-  is_ours_ = false;
-  DropUnwritten();
-  FinishWhenWritten({grpc::Status::CANCELLED, {}, std::nullopt});
-}
-
-void Call::OnDone() {
-  const auto self = shared_from_this();  // until the end of this
-  bool is_ours, is_told;
+void Call::HasWritten(bool ok) {
   {
     std::lock_guard<std::mutex> lock(mutex_);
-    has_status_ = true;
-    is_ours = is_ours_;
-    is_told = is_told_;
+    Settle(writing_, ok);
+    writing_ = {};
+    is_writing_ = false;
+    if (!ok) DropUnwritten();
+    WriteNext();
+    if (pending_ && !is_writing_ && !has_status_) Finish(std::move(*pending_));
+    TellIfIdle();
+  }
+  Release();
+}
+
+void Call::HasStatus(bool) { Release(); }
+
+void Call::HasClosed(bool) {
+  if (context_.IsCancelled()) {
+    // The caller went away, or its deadline passed. gRPC waits for a status all the same.
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (!has_status_) {
+      is_ours_ = false;
+      DropUnwritten();
+      FinishWhenWritten({grpc::Status::CANCELLED, {}, std::nullopt});
+    }
+  }
+  Release();
+}
+
+void Call::Release() {
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (--num_under_way_) return;
     DropUnwritten();
   }
+  const auto self = shared_from_this();  // until the end of this
   door_->calls().Remove(number_);
   EventQueue* const events = events_;
-  if (is_told) door_->events().Push({number_, EventKind::kOver, is_ours});
-  if (events != &door_->events()) events->Push({number_, EventKind::kOver, is_ours});
+  if (is_told_) door_->events().Push({number_, EventKind::kOver, is_ours_});
+  if (events != &door_->events()) events->Push({number_, EventKind::kOver, is_ours_});
 }
 
 void Call::Put(Outgoing outgoing) {
@@ -161,7 +189,8 @@ void Call::WriteNext() {
   writing_ = std::move(outbox_.front());
   outbox_.pop_front();
   is_writing_ = true;
-  StartWrite(&writing_.message);
+  ++num_under_way_;
+  stream_.Write(writing_.message, &written_);
 }
 
 void Call::DropUnwritten() {
@@ -179,12 +208,12 @@ void Call::FinishWhenWritten(Ending ending) {
 
 void Call::Finish(Ending ending) {
   has_status_ = true;
-  for (const auto& [key, value] : ending.trailing) context_->AddTrailingMetadata(key, value);
+  ++num_under_way_;
+  for (const auto& [key, value] : ending.trailing) context_.AddTrailingMetadata(key, value);
   if (ending.message) {
-    writing_.message = std::move(*ending.message);
-    StartWriteAndFinish(&writing_.message, grpc::WriteOptions(), ending.status);
+    stream_.WriteAndFinish(*ending.message, grpc::WriteOptions(), ending.status, &status_);
   } else {
-    grpc::ServerGenericBidiReactor::Finish(ending.status);
+    stream_.Finish(ending.status, &status_);
   }
 }
 

@@ -2,8 +2,8 @@
 #pragma once
 
 #include <grpcpp/generic/async_generic_service.h>
+#include <grpcpp/grpcpp.h>
 #include <grpcpp/support/byte_buffer.h>
-#include <grpcpp/support/server_callback.h>
 
 #include <atomic>
 #include <cstdint>
@@ -39,15 +39,21 @@ struct Outgoing {
   int64_t num_bytes = 0;  // of its tensors
 };
 
-// Every method is safe on any thread, and does nothing once the call has its status.
-class Call final : public grpc::ServerGenericBidiReactor, public std::enable_shared_from_this<Call> {
- public:
-  Call(uint64_t number, grpc::GenericCallbackServerContext* context, Door* door);
+class Call;
 
-  // Tells how the call began.
-  void Open();
-  // Ends it without telling that it ever was: more has come than is taken.
-  void Refuse();
+// What the completion queue gives back once it is over.
+struct Operation {
+  Call* call;
+  void (Call::*is_over)(bool ok);
+};
+
+// Every method is safe on any thread, and does nothing once the call has its status.
+class Call final : public std::enable_shared_from_this<Call> {
+ public:
+  explicit Call(Door* door);
+
+  // Becomes the next call that comes. Whoever holds it holds it until then.
+  void Await(grpc::AsyncGenericService* service, grpc::ServerCompletionQueue* queue);
   // From now on its events are `Door::stream_events`.
   void HandOver();
   // Reads one message, if none is being read: kReceived or kReadAll follows.
@@ -67,12 +73,21 @@ class Call final : public grpc::ServerGenericBidiReactor, public std::enable_sha
   // Ends the call, after what is being written.
   void End(Ending ending);
 
-  void OnReadDone(bool ok) override;
-  void OnWriteDone(bool ok) override;
-  void OnCancel() override;
-  void OnDone() override;
-
  private:
+  // What the completion queue tells.
+  void HasBegun(bool ok);
+  void HasRead(bool ok);
+  void HasWritten(bool ok);
+  void HasStatus(bool ok);
+  void HasClosed(bool ok);
+
+  // Tells how the call began.
+  void Open();
+  // Ends it without telling that it ever was: more has come than is taken.
+  void Refuse();
+  // One operation less is under way; after the last one the call is over.
+  void Release();
+
   // With mutex_ held:
   void Put(Outgoing outgoing);
   void WriteNext();
@@ -85,13 +100,18 @@ class Call final : public grpc::ServerGenericBidiReactor, public std::enable_sha
   void Settle(const Outgoing& outgoing, bool ok);
   bool PushIfSingleRow(grpc::ByteBuffer* message);
 
-  const uint64_t number_;
-  grpc::GenericCallbackServerContext* const context_;  // gRPC's, until OnDone
   Door* const door_;
   std::atomic<EventQueue*> events_;  // where its events go
+  grpc::GenericServerContext context_;
+  grpc::GenericServerAsyncReaderWriter stream_{&context_};
+  Operation begun_{this, &Call::HasBegun}, read_{this, &Call::HasRead}, written_{this, &Call::HasWritten},
+      status_{this, &Call::HasStatus}, closed_{this, &Call::HasClosed};
+  uint64_t number_ = 0;   // once it has begun
+  bool is_told_ = false;  // that it began
 
   std::mutex mutex_;
   grpc::ByteBuffer incoming_;
+  int num_under_way_ = 2;  // operations; the first are that it begins, and that it closes
   bool is_reading_ = false;
   std::shared_ptr<Caller> caller_;  // once BeginFrames was called
   std::deque<Outgoing> outbox_;
@@ -100,7 +120,6 @@ class Call final : public grpc::ServerGenericBidiReactor, public std::enable_sha
   int64_t num_open_ = 0;  // frames of one row without an answer
   bool tells_idle_ = false;
   bool has_status_ = false;        // no operation may be begun any more
-  bool is_told_ = false;           // that it began
   bool is_ours_ = false;           // the status, and not a cancellation's
   std::optional<Ending> pending_;  // once all is written
 };

@@ -67,6 +67,11 @@ EventQueue::Taken EventQueue::TakeAll() {
   return taken;
 }
 
+bool EventQueue::HasEvents() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return !waiting_.events.empty();
+}
+
 bool EventQueue::Append(Event event) {
   waiting_.events.push_back(std::move(event));
   return waiting_.events.size() == 1;

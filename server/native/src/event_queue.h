@@ -38,6 +38,8 @@ class EventQueue {
   // Whether there are; if so the call reads on once they are taken.
   bool PauseIfFull(const std::shared_ptr<Call>& call);
   Taken TakeAll();
+  // Whether there is something that was not taken yet.
+  bool HasEvents();
 
  private:
   static constexpr size_t kMaxBytes = 64 << 20;

@@ -123,11 +123,13 @@ py::object Payload(Event& event) {
   }
 }
 
-py::list TakeFrom(EventQueue* queue) {
-  auto taken = queue->TakeAll();
+py::list TakeFrom(Door& door, EventQueue* queue) {
+  EventQueue::Taken taken;
   {
     py::gil_scoped_release released;
+    taken = queue->TakeAll();
     for (const auto& call : taken.paused) call->ReadOn();
+    if (!taken.paused.empty()) door.Resume();
   }
   py::list events(taken.events.size());
   for (size_t i = 0; i < taken.events.size(); ++i) {
@@ -138,7 +140,11 @@ py::list TakeFrom(EventQueue* queue) {
 }
 
 py::tuple TakeStreams(Door& door) {
-  const py::list events = TakeFrom(&door.stream_events());
+  {
+    py::gil_scoped_release released;
+    door.TakeIn();
+  }
+  const py::list events = TakeFrom(door, &door.stream_events());
   py::list sent;
   for (const auto& one : door.callers().TakeSent()) {
     sent.append(py::make_tuple(one.caller, one.num_rows, one.num_bytes));
@@ -156,6 +162,7 @@ bool HandOver(Door& door, uint64_t number) {
 
 void Receive(Door& door, uint64_t number) {
   if (const auto call = door.calls().Find(number)) call->Receive();
+  door.Resume();
 }
 
 void BeginFrames(Door& door, uint64_t number, int64_t caller) {
@@ -163,10 +170,12 @@ void BeginFrames(Door& door, uint64_t number, int64_t caller) {
   const auto counted = door.callers().Find(caller);
   if (!counted) throw py::value_error("caller: there is none of that number");
   if (call) call->BeginFrames(counted);
+  door.Resume();
 }
 
 void Send(Door& door, uint64_t number, const py::bytes& message) {
   if (const auto call = door.calls().Find(number)) call->Send(BufferOf(message));
+  door.Resume();
 }
 
 void AnswerFrame(Door& door, uint64_t number, int64_t caller, const py::bytes& message, int64_t num_rows,
@@ -177,6 +186,7 @@ void AnswerFrame(Door& door, uint64_t number, int64_t caller, const py::bytes& m
     door.callers().AddSent(caller, num_rows, num_bytes);
     door.stream_events().Wake();  // no event of the call's follows
   }
+  door.Resume();
 }
 
 void UncountFrame(Door& door, uint64_t number) {
@@ -204,6 +214,7 @@ void Finish(Door& door, uint64_t number, int code, const std::string& details, c
   Ending ending{grpc::Status(static_cast<grpc::StatusCode>(code), details), trailing, std::nullopt};
   if (!message.is_none()) ending.message = BufferOf(message.cast<py::bytes>());
   if (const auto call = door.calls().Find(number)) call->End(std::move(ending));
+  door.Resume();
 }
 
 // ---- answers
@@ -267,14 +278,17 @@ void Answer(Door& door, const Array<uint64_t>& call, const Array<int64_t>& calle
   c.c_n = StateData(c_n, num_finished, "c_n");
   py::gil_scoped_release released;
   SendAnswers(&door, c);
+  door.Resume();
 }
 
 void SetRoom(Door& door, int64_t number, int64_t room, int64_t num_taken) {
   const auto caller = door.callers().Find(number);
   if (!caller) return;
-  for (const auto& paused : caller->SetRoom(room, num_taken)) {
-    if (const auto call = paused.lock()) call->ReadOn();
+  const auto paused = caller->SetRoom(room, num_taken);
+  for (const auto& one : paused) {
+    if (const auto call = one.lock()) call->ReadOn();
   }
+  if (!paused.empty()) door.Resume();
   // What was written before it was full woke nobody, and is perhaps what makes room.
   if (room <= 0) door.stream_events().Wake();
 }
@@ -295,12 +309,20 @@ PYBIND11_MODULE(_native, module) {
   py::class_<Door>(module, "Door")
       .def(py::init<std::map<std::string, int>, std::string>(), py::arg("options"), py::arg("server_instance"))
       .def("add_port", &Door::AddPort, py::arg("address"))
+      .def(
+          "add_secure_port",
+          [](Door& door, const std::string& address, const std::string& private_key,
+             const std::string& certificate_chain, const std::string& client_ca, unsigned refresh_seconds) {
+            door.AddSecurePort(address, {private_key, certificate_chain, client_ca, refresh_seconds});
+          },
+          py::arg("address"), py::arg("private_key"), py::arg("certificate_chain"), py::arg("client_ca"),
+          py::arg("refresh_seconds"))
       .def("start", &Door::Start, release)
       .def("stop", &Door::Stop, py::arg("grace_seconds"), release)
       .def_property_readonly("num_calls", [](Door& door) { return door.calls().size(); })
       .def_property_readonly("num_callers", [](Door& door) { return door.callers().size(); })
       .def("fileno", [](Door& door) { return door.events().fd(); })
-      .def("take_all", [](Door& door) { return elman::TakeFrom(&door.events()); })
+      .def("take_all", [](Door& door) { return elman::TakeFrom(door, &door.events()); })
       .def("streams_fileno", [](Door& door) { return door.stream_events().fd(); })
       .def("take_streams", &elman::TakeStreams)
       .def("hand_over", &elman::HandOver, py::arg("call"))

@@ -8,9 +8,7 @@ from elman_models.export.call import Call
 from elman_models.export.handlers.registry import handles
 from elman_models.export.traced import Role, Traced
 
-NO_MASK = (
-    "give the sequences without padding and without a mask: a bundle runs each row to its own length"
-)
+NO_MASK = "give the sequences without padding and without a mask: a bundle runs each row to its own length"
 
 
 @dataclass(frozen=True)

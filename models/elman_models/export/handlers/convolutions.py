@@ -7,6 +7,7 @@ from elman_models.export.handlers.reductions import over_time, reduced
 from elman_models.export.handlers.registry import handles
 from elman_models.export.handlers.time_convolutions import Window, over_steps, over_steps_and_features
 from elman_models.export.traced import DYNAMIC, Role, Traced
+from elman_models.graph.spec import Parameter
 
 _ANOTHER_LENGTH = "{} over time that gives another number of steps than it is given"
 
@@ -63,10 +64,9 @@ def _over_features(call: Call, given: Traced, window: Window) -> Traced:
     rank = len(window.kernel_size)
     for index, (before, after) in enumerate(window.padding):
         if before != after:
-            parameters = {"axis": index - rank, "before": 0, "after": after - before}
-            given = call.emit("pad", [given], roles, parameters)
+            given = call.emit("pad", [given], roles, {"axis": index - rank, "before": 0, "after": after - before})
     weights = call.weights(weight="weight", bias="bias")
-    parameters = {
+    parameters: dict[str, Parameter] = {
         "out_channels": weights["weight"].features[0],
         "kernel_size": window.kernel_size,
         "stride": window.stride,
@@ -91,7 +91,9 @@ def pool(call: Call) -> Traced:
     timed = [index for index, axis in enumerate(axes) if given.roles[axis] in DYNAMIC]
     for index in timed:
         if kernel[index] != 1 or stride[index] != 1 or padding[index]:
-            call.refuse(_ANOTHER_LENGTH.format(call.name), "pool over features; or serve what follows at the lower rate")
+            call.refuse(
+                _ANOTHER_LENGTH.format(call.name), "pool over features; or serve what follows at the lower rate"
+            )
     kept = [index for index in range(rank) if index not in timed]
     if not kept:
         return given

@@ -6,7 +6,18 @@ from elman_models.export.call import Call
 from elman_models.export.handlers.registry import handles
 from elman_models.export.traced import Role, Traced, constant
 
-RANDOM = ("rand", "randn", "randint", "rand_like", "randn_like", "bernoulli", "multinomial", "normal", "randperm", "uniform")
+RANDOM = (
+    "rand",
+    "randn",
+    "randint",
+    "rand_like",
+    "randn_like",
+    "bernoulli",
+    "multinomial",
+    "normal",
+    "randperm",
+    "uniform",
+)
 
 
 @handles(

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from functools import partial
 
 import torch
 
@@ -37,12 +38,16 @@ def unary(call: Call, op: str, parameters: dict[str, Parameter] | None = None) -
     return replace(call.emit(op, [given], given.roles, parameters), surplus=surplus)
 
 
+def _with_numbers(call: Call, op: str, fields: tuple[str, ...]) -> Traced:
+    return unary(call, op, {field: call.number(field) for field in fields})
+
+
 def _register() -> None:
     names = {name: name for name in (*PLAIN, *NUMERIC)} | _ALIASES
     for torch_name, op in names.items():
-        HANDLERS[torch_name] = lambda call, op=op: unary(call, op)
+        HANDLERS[torch_name] = partial(unary, op=op)
     for torch_name, (op, fields) in _WITH_NUMBERS.items():
-        HANDLERS[torch_name] = lambda call, op=op, fields=fields: unary(call, op, {f: call.number(f) for f in fields})
+        HANDLERS[torch_name] = partial(_with_numbers, op=op, fields=fields)
 
 
 _register()
@@ -68,7 +73,9 @@ def prelu(call: Call) -> Traced:
     given, weight = call.tensor("self"), call.weight("weight")
     if weight.features[0] > 1 and given.feature_index(1):
         call.refuse("prelu whose channels are not the first features")
-    return call.emit("prelu", [given], given.roles, {"num_parameters": weight.features[0]}, {"weight": weight}, call.label)
+    return call.emit(
+        "prelu", [given], given.roles, {"num_parameters": weight.features[0]}, {"weight": weight}, call.label
+    )
 
 
 def binary(call: Call, op: str, left: Traced, right: Traced) -> Traced:
@@ -78,7 +85,9 @@ def binary(call: Call, op: str, left: Traced, right: Traced) -> Traced:
         left, right = as_floats(call, left), as_floats(call, right)
     number = _number(right)
     if number is not None and left.constant is None:
-        return call.emit(op, [left], left.roles if len(left.roles) >= len(right.roles) else right.roles, {"value": number})
+        return call.emit(
+            op, [left], left.roles if len(left.roles) >= len(right.roles) else right.roles, {"value": number}
+        )
     (left, right), roles = aligned(call, [left, right])
     return call.emit(op, [left, right], roles)
 

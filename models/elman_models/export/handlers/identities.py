@@ -11,7 +11,15 @@ from elman_models.graph.value import DType
 
 
 @handles(
-    "contiguous", "clone", "detach", "alias", "lift_fresh_copy", "lift_fresh", "positive", "view_as_real_copy", "requires_grad"
+    "contiguous",
+    "clone",
+    "detach",
+    "alias",
+    "lift_fresh_copy",
+    "lift_fresh",
+    "positive",
+    "view_as_real_copy",
+    "requires_grad",
 )
 def same(call: Call) -> Traced:
     """The same."""
@@ -22,12 +30,14 @@ def same(call: Call) -> Traced:
 def dropout(call: Call) -> Traced:
     """The same, in evaluation."""
     if call.flag("train"):
-        call.refuse("dropout that is on in evaluation, too", "pass training=self.training to torch.nn.functional.dropout")
+        call.refuse(
+            "dropout that is on in evaluation, too", "pass training=self.training to torch.nn.functional.dropout"
+        )
     return call.raw("input")
 
 
 @handles("_assert_tensor_metadata", "_assert_async", "_assert_scalar", "sym_constrain_range_for_size")
-def nothing(call: Call) -> None:  # noqa: ARG001 - there is nothing to be known
+def nothing(call: Call) -> None:
     """No result."""
 
 

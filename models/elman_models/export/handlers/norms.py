@@ -59,4 +59,6 @@ def group_norm(call: Call) -> Traced:
             "LayerNorm over features, which is of each step alone",
         )
     parameters = {"num_groups": call.integer("num_groups"), "eps": call.number("eps")}
-    return call.emit("group_norm", [given], given.roles, parameters, call.weights(weight="weight", bias="bias"), call.label)
+    return call.emit(
+        "group_norm", [given], given.roles, parameters, call.weights(weight="weight", bias="bias"), call.label
+    )

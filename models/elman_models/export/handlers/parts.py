@@ -10,6 +10,7 @@ from elman_models.export.call import Call, open_size
 from elman_models.export.handlers.registry import handles
 from elman_models.export.handlers.reshapes import without_axes
 from elman_models.export.traced import DYNAMIC, Role, Traced
+from elman_models.graph.spec import Parameter
 from elman_models.graph.value import Per
 
 _FOREVER = 1 << 60
@@ -55,12 +56,12 @@ def slice_(call: Call) -> Traced:
     """Some of an axis; of time all, the last, or what a padded convolution did not make."""
     given = call.raw("self")
     axis = call.axis(given)
-    start, stop, step = _range(call)
+    start, stop, stride = _range(call)
     role = given.roles[axis]
-    if role in DYNAMIC and step == 1 and start == 0 and _is_all(call, given, axis, stop):
+    if role in DYNAMIC and stride == 1 and start == 0 and _is_all(call, given, axis, stop):
         return replace(given, surplus=0) if role is Role.TIME and given.surplus else given
     given = call.settled(given)
-    if role is Role.TIME and start == -1 and step == 1 and stop == _FOREVER:
+    if role is Role.TIME and start == -1 and stride == 1 and stop == _FOREVER:
         return one_step(call, given, (*given.roles[:axis], Role.UNIT, *given.roles[axis + 1 :]), -1)
     if role in DYNAMIC:
         call.refuse(
@@ -71,7 +72,7 @@ def slice_(call: Call) -> Traced:
         call.refuse(f"{call.name}: a part of the features that depends on the batch or the length")
     given = without_units(call, given, [axis])
     size = given.size(axis)
-    first, last, step = slice(start, stop, step).indices(size)
+    first, last, step = slice(start, stop, stride).indices(size)
     if (first, last, step) == (0, size, 1):
         return given
     index = given.feature_index(axis)
@@ -82,9 +83,9 @@ def _range(call: Call) -> tuple[object, object, int]:
     if call.name == "narrow":
         start, length = call.integer("start"), call.integer("length")
         return start, start + length, 1
-    start, stop = call.get("start"), call.get("end")
-    stop = _FOREVER if stop is None or (isinstance(stop, int) and stop >= _FOREVER) else stop
-    return 0 if start is None else start, stop, call.integer("step")
+    begin, end = call.get("start"), call.get("end")
+    is_open = end is None or (isinstance(end, int) and end >= _FOREVER)
+    return 0 if begin is None else begin, _FOREVER if is_open else end, call.integer("step")
 
 
 def _is_all(call: Call, given: Traced, axis: int, stop: object) -> bool:
@@ -114,7 +115,7 @@ def split(call: Call) -> list[Traced]:
         return [call.emit("select", [given], rest, {"axis": index, "index": i}) for i in range(len(results))]
     given = without_units(call, given, [axis])
     sizes = tuple(int(result.shape[axis]) for result in results)
-    parameters = {"axis": given.feature_index(axis), "sizes": sizes}
+    parameters: dict[str, Parameter] = {"axis": given.feature_index(axis), "sizes": sizes}
     return list(call.emit_all("split", [given], given.roles, parameters))
 
 
@@ -162,5 +163,10 @@ def index(call: Call) -> Traced:
 def chosen_features(call: Call, given: Traced, axis: int, wanted: list[int]) -> Traced:
     """Those of an axis, in that order."""
     at = given.feature_index(axis)
-    pieces = [call.emit("slice", [given], given.roles, {"axis": at, "start": i % given.size(axis), "stop": i % given.size(axis) + 1}) for i in wanted]
+    pieces = [
+        call.emit(
+            "slice", [given], given.roles, {"axis": at, "start": i % given.size(axis), "stop": i % given.size(axis) + 1}
+        )
+        for i in wanted
+    ]
     return without_axes(call, call.emit("concat", pieces, given.roles, {"axis": at}), [])

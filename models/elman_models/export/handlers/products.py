@@ -1,6 +1,5 @@
 """Products: linear, embedding, matmul."""
 
-
 from elman_models.export.broadcasting import reshaped, without_units
 from elman_models.export.call import Call
 from elman_models.export.handlers.attention import scores
@@ -23,7 +22,7 @@ def of_last(call: Call, given: Traced, weights: dict[str, Traced]) -> Traced:
     given = as_floats(call, without_units(call, given, [len(given.roles) - 1]))
     if given.roles[-1] is not Role.FEATURE:
         call.refuse(
-            f"{call.name} over the axis of {given.roles[-1]}: it mixes {given.roles[-1]}, and is made for one size of it",
+            f"{call.name} over the axis of {given.roles[-1]}: it is made for one size of that",
             "transpose, so that the last axis is that of features",
         )
     parameters = {"out_features": weights["weight"].features[0]}
@@ -34,6 +33,8 @@ def of_last(call: Call, given: Traced, weights: dict[str, Traced]) -> Traced:
 def addmm(call: Call) -> Traced:
     """bias + input @ weight."""
     product = matrix_product(call, call.tensor("mat1"), call.tensor("mat2"))
+    if not isinstance(product, Traced):
+        call.refuse("addmm of attention's scores")
     return binary(call, "add", product, call.tensor("self"))
 
 
@@ -169,5 +170,3 @@ def one_hot(call: Call) -> Traced:
     if ids.value.bound is None or ids.value.bound > classes:
         ids = call.emit("clamp", [ids], ids.roles, {"min": 0, "max": classes - 1})
     return call.emit("one_hot", [ids], (*ids.roles, Role.FEATURE), {"num_classes": classes})
-
-

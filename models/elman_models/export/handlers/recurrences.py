@@ -44,17 +44,22 @@ def _layout(call: Call, given: Traced) -> StackLayout | None:
     """None: over features, or of another batch than the sequences'."""
     is_batch_first, batch, time = call.flag("batch_first"), call.sequences.batch, call.sequences.time
     if given.roles[-1] is not Role.FEATURE:
-        call.refuse(f"the last axis of a stack's input is that of {given.roles[-1]}", "permute it to be that of features")
+        call.refuse(
+            f"the last axis of a stack's input is that of {given.roles[-1]}", "permute it to be that of features"
+        )
     if len(given.roles) == 2:
         if given.roles[0] is Role.TIME:
             return StackLayout(given.roles)
         call.refuse(f"a stack's input of two axes, the first that of {given.roles[0]}")
     first, second = given.roles[:2]
     over, rows = (second, first) if is_batch_first else (first, second)
-    if over is Role.TIME and (rows is Role.BATCH or (batch is None and _is_one(given, 0 if is_batch_first else 1))):
+    row_axis = 0 if is_batch_first else 1
+    if over is Role.TIME and rows is Role.BATCH:
         return StackLayout(given.roles)
-    if time is None and rows is Role.BATCH and _is_one(given, 1 if is_batch_first else 0):
-        return StackLayout(given.roles, is_single_step=True)
+    if over is Role.TIME and batch is None and _is_one(given, row_axis):
+        return StackLayout(_with_unit(given.roles, row_axis))
+    if time is None and rows is Role.BATCH and _is_one(given, 1 - row_axis):
+        return StackLayout(_with_unit(given.roles, 1 - row_axis), is_single_step=True)
     if over is Role.BATCH or rows is Role.TIME:
         call.refuse(
             f"a stack runs along the axis of {over}, with that of {rows} as its batch",
@@ -63,13 +68,17 @@ def _layout(call: Call, given: Traced) -> StackLayout | None:
     return None
 
 
+def _with_unit(roles: tuple[Role, ...], axis: int) -> tuple[Role, ...]:
+    return (*roles[:axis], Role.UNIT, *roles[axis + 1 :])
+
+
 def _is_one(given: Traced, axis: int) -> bool:
     return given.roles[axis] not in DYNAMIC and given.size(axis) == 1
 
 
 def _recurrence(call: Call, given: Traced, layout: StackLayout) -> list[Traced | None]:
     op = str(call.get("mode")).lower()
-    flat = reshaped(call, given, (given.features[-1],), given.roles)
+    flat = reshaped(call, given, (given.features[-1],), layout.roles)
     if flat.value.per is Per.ROW:
         flat = call.builder.each_step(flat)
     elif flat.value.per is Per.MODEL:
@@ -91,7 +100,7 @@ def _recurrence(call: Call, given: Traced, layout: StackLayout) -> list[Traced |
         states = _states(call, name, operation, flat.value, initial)
     weights = _weights(call, operation, flat.value, name)
     references = tuple(call.builder.materialised(part).reference for part in inputs)
-    node = Node(name=name, op=op, inputs=references, parameters=parameters, weights=weights, states=states)  # type: ignore[arg-type]
+    node = Node(name=name, op=op, inputs=references, parameters=parameters, weights=weights, states=states)
     call.builder.add(node, str(call.place))
     return _results(call, name, operation, flat.value, layout)
 
@@ -118,12 +127,12 @@ def _layered(call: Call, given: Traced) -> Traced:
     dynamic = [role for role in given.roles if role in DYNAMIC]
     if dynamic not in ([], [Role.BATCH]) or (dynamic and given.roles[-2] is not Role.BATCH):
         call.refuse("a stack's initial state is not [layers, batch, size]")
-    return without_units(call, given, [a for a, role in enumerate(given.roles) if role is Role.UNIT and a != len(given.roles) - 2])
+    return without_units(
+        call, given, [a for a, role in enumerate(given.roles) if role is Role.UNIT and a != len(given.roles) - 2]
+    )
 
 
-def _states(
-    call: Call, name: str, operation: Recurrence, value: Value, initial: list[Traced]
-) -> dict[str, str]:
+def _states(call: Call, name: str, operation: Recurrence, value: Value, initial: list[Traced]) -> dict[str, str]:
     """The stack's states, with what they begin with."""
     found: dict[str, str] = {}
     for index, (key, shape) in enumerate(operation.states([value]).items()):
@@ -177,7 +186,7 @@ def lstm_cell(call: Call) -> list[Traced]:
 
 def _cell(call: Call, states: list[Traced]) -> tuple[Traced, ...]:
     given = as_floats(call, call.tensor("input"))
-    names = {theirs: ours for theirs, ours in zip(("w_ih", "w_hh", "b_ih", "b_hh"), _CELL_WEIGHTS, strict=True)}
+    names = dict(zip(("w_ih", "w_hh", "b_ih", "b_hh"), _CELL_WEIGHTS, strict=True))
     weights = call.weights(**names)
     roles = given.roles if given.value.has_batch else states[0].roles
     parameters = {"hidden_size": weights["weight_hh"].features[1], "bias": "bias_ih" in weights}
@@ -194,5 +203,3 @@ def _row(call: Call, given: Traced) -> Traced:
     if len(given.features) == 1:
         return given
     return reshaped(call, given, (given.features[-1],), given.roles)
-
-

@@ -7,6 +7,7 @@ from elman_models.export.handlers.identities import as_floats
 from elman_models.export.handlers.registry import handles
 from elman_models.export.handlers.reshapes import without_axes
 from elman_models.export.traced import DYNAMIC, Role, Traced
+from elman_models.graph.spec import Parameter
 from elman_models.graph.value import Per
 
 _OVER_TIME = {"sum": "time_sum", "mean": "time_mean", "amax": "time_amax"}
@@ -15,7 +16,13 @@ _OVER_TIME = {"sum": "time_sum", "mean": "time_mean", "amax": "time_amax"}
 @handles("sum", "mean", "amax", "amin", "logsumexp")
 def reduction(call: Call) -> Traced:
     """Over axes of features; over time in a whole graph."""
-    return reduced(call, call.name, call.tensor("self"), _axes(call), call.flag("keepdim") if "keepdim" in call.arguments else False)
+    return reduced(
+        call,
+        call.name,
+        call.tensor("self"),
+        _axes(call),
+        call.flag("keepdim") if "keepdim" in call.arguments else False,
+    )
 
 
 def _axes(call: Call) -> list[int]:
@@ -38,7 +45,7 @@ def reduced(call: Call, op: str, given: Traced, axes: list[int], keepdim: bool) 
     over = [axis for axis in axes if given.roles[axis] is Role.FEATURE]
     if over:
         roles = tuple(Role.UNIT if axis in over else role for axis, role in enumerate(given.roles))
-        parameters = {"axes": tuple(given.feature_index(axis) for axis in over), "keepdim": False}
+        parameters: dict[str, Parameter] = {"axes": tuple(given.feature_index(axis) for axis in over), "keepdim": False}
         given = call.emit(op, [given], roles, parameters)
     return given if keepdim else without_axes(call, given, axes)
 
@@ -140,7 +147,9 @@ def variance(call: Call) -> Traced:
     number = 1
     for axis in axes:
         number *= given.size(axis)
-    correction = call.number("correction") if call.has("correction") else float(call.arguments.get("unbiased") is not False)
+    correction = (
+        call.number("correction") if call.has("correction") else float(call.arguments.get("unbiased") is not False)
+    )
     keepdim = call.flag("keepdim") if "keepdim" in call.arguments else False
     centred = binary(call, "sub", given, reduced(call, "mean", given, axes, keepdim=True))
     squares = call.emit("square", [centred], centred.roles)

@@ -18,8 +18,8 @@ def reshape(call: Call) -> Traced:
     found = regrouped(given, call.shape, call.sequences)
     if found is None:
         call.refuse(
-            f"{call.name} of {axes_in_words(given)} to {[str(size) for size in call.shape]}: it brings numbers of one row "
-            "or step to another's, or mixes them with features",
+            f"{call.name} of {axes_in_words(given)} to {[str(size) for size in call.shape]}: it brings numbers of one "
+            "row or step to another's, or mixes them with features",
             "transpose the axes of batch and time instead of viewing one as the other",
         )
     roles, features = found
@@ -96,7 +96,10 @@ def _order(call: Call, rank: int) -> list[int]:
 @handles("expand", "expand_as", "broadcast_to")
 def expand(call: Call) -> Traced:
     """Axes of 1 repeated: along batch and time nothing has to be done."""
-    given = call.tensor("self")
+    return _expanded(call, call.tensor("self"))
+
+
+def _expanded(call: Call, given: Traced) -> Traced:
     shape = call.shape
     missing = len(shape) - len(given.roles)
     roles: list[Role] = [Role.UNIT] * missing + list(given.roles)
@@ -141,13 +144,15 @@ def repeat(call: Call) -> Traced:
             continue
         if given.size(axis) != shape[axis]:
             return _repeated(call, given, axis)
-    return expand(call.with_tensor("self", given))
+    return _expanded(call, given)
 
 
 def _repeated(call: Call, given: Traced, axis: int) -> Traced:
     size = call.shape[axis]
     others = [a for a in range(len(given.roles)) if a != axis and given.roles[a] not in DYNAMIC]
     if not isinstance(size, int) or any(given.size(a) != call.shape[a] for a in others):
-        call.refuse(f"{call.name} of features along the batch, time or several axes", "torch.cat, or expand of an axis of 1")
+        call.refuse(
+            f"{call.name} of features along the batch, time or several axes", "torch.cat, or expand of an axis of 1"
+        )
     copies = [given] * (size // given.size(axis))
     return call.emit("concat", copies, given.roles, {"axis": given.feature_index(axis)})

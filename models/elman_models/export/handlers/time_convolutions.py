@@ -41,7 +41,7 @@ def _convolved(call: Call, given: Traced, window: Window, index: int, weights: d
     if window.stride[index] != 1 or (before != span and before + after != span):
         call.refuse(
             f"{call.name} over time that gives another number of steps than it is given",
-            f"stride 1, and {span} steps of zeros before the first (torch.nn.functional.pad), so that it looks back alone",
+            f"stride 1, and {span} steps of zeros before the first (torch.nn.functional.pad): it looks back alone",
         )
     bare = as_floats(call, replace(given, before=0, after=0))
     if bare.value.per is not Per.STEP:

@@ -1,5 +1,5 @@
-"""A stack as its cells: over an axis of features, as a character encoder in a tagger is, or one step of a step graph whose
-module does more with the state than the stack does."""
+"""A stack as its cells: over an axis of features, as a tagger's of letters is, or one step whose module
+does more with the state than the stack does."""
 
 from collections.abc import Sequence
 
