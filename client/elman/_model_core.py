@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 from elman._client_core import ClientCore
@@ -13,7 +14,7 @@ from elman._session_cores import PoolCore, SessionCore
 from elman._session_opener import OpenedSessions
 from elman._shared.arrays import ArrayLike
 from elman._shared.checks import check_count, check_text
-from elman._shared.errors import InvalidInputError, RowErrors
+from elman._shared.errors import ElmanError, InvalidInputError, RowErrors
 from elman._shared.info import ModelInfo, SessionInfo, model_label
 from elman._shared.results import State
 from elman._shared.session_ids import OpenMode, check_id, check_ids, mode_code
@@ -66,7 +67,7 @@ class ModelCore:
 
     async def end_sessions(self, ids: Sequence[str]) -> None:
         """Ends sessions by id. Raises TypeError, RowErrors, ElmanError."""
-        if errors := await self.client.opener.end_ids(self.info.name, check_ids(ids)):
+        if errors := await self.client.opener.ender.end(self.info.name, check_ids(ids)):
             raise RowErrors(errors)
 
     async def sessions_page(self, token: str) -> tuple[list[SessionInfo], str | None]:
@@ -101,4 +102,8 @@ class ModelCore:
         """A resumed session may run on another version than the one described."""
         if opened.version == self.info.version:
             return self.info
-        return (await ModelCore.describe(self.client, self.info.name, opened.version)).info
+        try:
+            return (await ModelCore.describe(self.client, self.info.name, opened.version)).info
+        except (ElmanError, asyncio.CancelledError):
+            self.client.opener.abandon(self.info.name, opened)
+            raise

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import asyncio
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
+from elman._session_ender import SessionEnder
 from elman._shared.deadline import Deadline
 from elman._shared.errors import (
     ElmanError,
     NotFoundError,
     RowErrors,
     SessionExistsError,
+    UnavailableError,
     UnknownModelError,
-    UnknownSessionError,
     UnsupportedError,
 )
 from elman._shared.info import ModelInfo
@@ -27,6 +31,9 @@ from elman._stepping.driver import Driver
 from elman.v1 import sessions_pb2
 from elman.wire import from_tensor
 
+ColumnT = TypeVar("ColumnT")
+_MAX_ROUNDS = 4
+
 
 @dataclass(frozen=True)
 class OpenedSessions:
@@ -37,12 +44,48 @@ class OpenedSessions:
     version: str
     resumed: list[bool]  # whether each existed before
     is_named: bool  # under ids that the caller chose: kept when they are closed
+    begun: list[str]  # ids that were begun by this opening for sure
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """What came of one call."""
+
+    response: sessions_pb2.OpenSessionsResponse
+    failed: dict[int, ElmanError]
+    was_cut: bool  # a try of it: what it had done was lost
+    connection: int  # which the handles are for
+
+    @property
+    def errors(self) -> list[ElmanError | None]:
+        """By place."""
+        return [self.failed.get(place) for place in range(len(self.response.handles))]
+
+    @property
+    def begun(self) -> list[str]:
+        """Ids that did not exist before the try that was answered."""
+        ids, resumed = self.picked(self.response.session_ids), self.picked(self.response.resumed)
+        return [session_id for session_id, existed in zip(ids, resumed, strict=True) if not existed]
+
+    @property
+    def resumed(self) -> list[bool]:
+        """Whether each existed before; after a cut, an untouched one was begun by the try whose answer was lost."""
+        positions = self.response.positions
+        return [
+            existed and (position > 0 or not self.was_cut)
+            for existed, position in zip(self.response.resumed, positions, strict=True)
+        ]
+
+    def picked(self, column: Iterable[ColumnT]) -> list[ColumnT]:
+        """A column without what failed."""
+        return [value for place, value in enumerate(column) if place not in self.failed]
 
 
 class SessionOpener:
     """Keeps the table's rows and the server's sessions in step."""
 
     def __init__(self, transport: Transport, driver: Driver) -> None:
+        self.ender = SessionEnder(transport)
         self._transport = transport
         self._driver = driver
 
@@ -94,61 +137,71 @@ class SessionOpener:
         """Ends sessions; what has ended already, by itself or with its model, is as good."""
         self._driver.table.release(opened.rows)
         try:
-            errors = await self.end_ids(model, opened.ids)
+            errors = await self.ender.end(model, opened.ids)
         except UnknownModelError:
             return
         for error in errors.values():
             if not isinstance(error, NotFoundError):
                 raise error
 
-    async def end_ids(self, model: str, ids: Sequence[str]) -> dict[int, ElmanError]:
-        """Ends sessions by id; returns what failed, by place."""
-        deadline = self._transport.deadline()
-        errors: dict[int, ElmanError] = {}
-        for first in range(0, len(ids), IDS_PER_CALL):
-            cuts: list[ElmanError] = []
-            request = sessions_pb2.CloseSessionsRequest(model=model, session_ids=ids[first : first + IDS_PER_CALL])
-            method = self._transport.sessions.CloseSessions
-            response = await self._transport.call(method, request, deadline=deadline, on_cut=cuts.append)
-            for failed in response.errors:
-                error = error_of_status(failed.status)
-                if not (cuts and isinstance(error, UnknownSessionError)):  # else the try that was cut ended it
-                    errors[first + failed.index] = error
-        return errors
+    def abandon(self, model: str, opened: OpenedSessions) -> None:
+        """Lets go of sessions that nobody has got; ends those of them that the opening began."""
+        self._driver.table.release(opened.rows)
+        self.ender.abandon(model, opened.begun, opened.is_named)
 
     async def _open(self, requests: list[sessions_pb2.OpenSessionsRequest], is_named: bool) -> OpenedSessions:
-        model, deadline = requests[0].model, self._transport.deadline()
-        opened = OpenedSessions(np.empty(0, np.intp), [], "", [], is_named)
-        begun: list[str] = []
-        errors: dict[int, ElmanError] = {}
-        versions: set[str] = set()
-        for request in requests:
-            response, failed, was_cut = await self._ask(request, deadline)
-            first = len(opened.ids) + len(errors)
-            errors |= {first + place: error for place, error in failed.items()}
-            good = [place for place in range(len(response.handles)) if place not in failed]
-            begun += [response.session_ids[place] for place in good if not response.resumed[place]]
-            versions |= {response.versions[place] for place in good}
-            opened = self._with(opened, model, response, good, was_cut)
+        model = requests[0].model
+        batches: dict[int, _Batch] = {}
+        try:
+            await self._ask_all(requests, batches)
+        except (ElmanError, asyncio.CancelledError):
+            self.ender.abandon(model, _begun(batches), is_named)
+            raise
+        ordered = [batches[place] for place in range(len(requests))]
+        errors = {place: error for place, error in enumerate(itertools.chain(*(b.errors for b in ordered))) if error}
+        versions = {version for batch in ordered for version in batch.picked(batch.response.versions)}
         if errors or len(versions) > 1:
             # What this very call began is ended even where the caller named it: nothing is open where it fails.
-            self._driver.table.release(opened.rows)
-            await self.end_ids(model, begun)
+            await self.ender.end(model, _begun(batches))
             raise _failure(errors, versions)
-        return opened
+        self.ender.retry_abandoned(model)
+        return OpenedSessions(
+            rows=np.concatenate([self._noted(model, batch) for batch in ordered]),
+            ids=[session_id for batch in ordered for session_id in batch.response.session_ids],
+            version=next(iter(versions)),
+            resumed=[one for batch in ordered for one in batch.resumed],
+            is_named=is_named,
+            begun=_begun(batches),
+        )
 
-    async def _ask(
-        self, request: sessions_pb2.OpenSessionsRequest, deadline: Deadline
-    ) -> tuple[sessions_pb2.OpenSessionsResponse, dict[int, ElmanError], bool]:
-        """One batch: the answer, what failed by its place in it, and whether a try of it was cut."""
+    async def _ask_all(self, requests: list[sessions_pb2.OpenSessionsRequest], batches: dict[int, _Batch]) -> None:
+        """Fills in the batches. Those that another server process answered than the last one are asked for again."""
+        deadline = self._transport.deadline()
+        instance = ""
+        for _ in range(_MAX_ROUNDS):
+            missing = [
+                place
+                for place in range(len(requests))
+                if place not in batches or batches[place].response.server_instance != instance
+            ]
+            if not missing:
+                return
+            for place in missing:
+                batches[place] = await self._ask(requests[place], deadline, was_asked=place in batches)
+                instance = batches[place].response.server_instance
+        raise UnavailableError("the calls reach different servers: sessions need one server")
+
+    async def _ask(self, request: sessions_pb2.OpenSessionsRequest, deadline: Deadline, *, was_asked: bool) -> _Batch:
+        """`was_asked`: before, and the answer counts no more, since it was another process's."""
         cuts: list[ElmanError] = []
         response = await self._transport.call(
             self._transport.sessions.OpenSessions, request, deadline=deadline, on_cut=cuts.append
         )
         failed = _failed(response)
-        if cuts and request.mode == sessions_pb2.OPEN_MODE_NEW:
+        was_cut = was_asked or bool(cuts)
+        if was_cut and request.mode == sessions_pb2.OPEN_MODE_NEW:
             await self._resume_begun(request, response, failed, deadline)
-        return response, failed, bool(cuts)
+        return _Batch(response, failed, was_cut, self._driver.connection)
 
     async def _resume_begun(
         self,
@@ -184,32 +237,18 @@ class SessionOpener:
                 response.positions[place] = 0
                 response.versions[place] = resumed.versions[number]
 
-    def _with(
-        self,
-        opened: OpenedSessions,
-        model: str,
-        response: sessions_pb2.OpenSessionsResponse,
-        places: list[int],
-        was_cut: bool,
-    ) -> OpenedSessions:
-        """What was opened before, and of the answer those at `places`, which the table knows from now on."""
-        table = self._driver.table
-        ids = [response.session_ids[place] for place in places]
-        rows = table.add(model, ids, response.replay_chunks)
-        positions = np.array(response.positions, np.int64)[places]
-        table.begins[rows] = positions
-        handles = np.array(response.handles, np.uint64)[places]
-        table.attach(rows, handles, table.server_number(response.server_instance), self._driver.connection)
-        resumed = [response.resumed[place] for place in places]
-        if was_cut:  # an untouched one was begun by the try whose answer was lost
-            resumed = [one and position > 0 for one, position in zip(resumed, positions.tolist(), strict=True)]
-        return replace(
-            opened,
-            rows=np.concatenate((opened.rows, rows)),
-            ids=opened.ids + ids,
-            version=next((response.versions[place] for place in places), opened.version),
-            resumed=opened.resumed + resumed,
-        )
+    def _noted(self, model: str, batch: _Batch) -> Index:
+        """Numbers in the table for the sessions of a batch that went well."""
+        table, response = self._driver.table, batch.response
+        rows = table.add(model, response.session_ids, response.replay_chunks)
+        table.begins[rows] = np.array(response.positions, np.int64)
+        server = table.server_number(response.server_instance)
+        table.attach(rows, np.array(response.handles, np.uint64), server, batch.connection)
+        return rows
+
+
+def _begun(batches: Mapping[int, _Batch]) -> list[str]:
+    return [session_id for place in sorted(batches) for session_id in batches[place].begun]
 
 
 def _failed(response: sessions_pb2.OpenSessionsResponse) -> dict[int, ElmanError]:

@@ -49,7 +49,7 @@ class InputPart:
 
 @dataclass(frozen=True)
 class PendingPoolStep(Generic[FutureT]):
-    """Sheets to submit, in order, and the futures to wait for before `result`."""
+    """Pool chunks to submit, in order, and the futures to wait for before `result`."""
 
     chunks: list[PoolChunk]
     futures: list[FutureT]
