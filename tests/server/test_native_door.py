@@ -1,6 +1,7 @@
 """Whatever comes to the native door: innocents are answered rightly, every row ends once, nothing is left behind."""
 
 import asyncio
+import ctypes
 import os
 import resource
 from collections import Counter
@@ -28,6 +29,7 @@ SPEC = SPECS["lstm"]
 RNG = np.random.default_rng(1)
 MIB = 1 << 20
 NUM_RESETS = 5000
+LIBC = ctypes.CDLL(None)
 NUM_IDLE = 5000
 GARBAGE = {
     "nothing": b"",
@@ -197,8 +199,9 @@ async def test_a_server_lives_through_streams_that_are_reset_at_once_and_its_mem
                 await wire.write(opened_and_reset(first, 500, good))
                 await served.health_of("")
         await empty(native(served), but=1)
+        LIBC.malloc_trim(0)  # what the allocator keeps differs, with what else runs
         sizes.append(resident_bytes())
-    assert sizes[-1] - sizes[0] < 128 * MIB  # what the allocator keeps differs, with what else runs
+    assert sizes[-1] - sizes[0] < 64 * MIB
 
 
 async def test_more_calls_than_are_taken_in_are_refused_in_words_and_memory_stays_bounded(raw: RawDoor) -> None:
