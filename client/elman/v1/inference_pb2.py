@@ -27,7 +27,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x65lman/v1/inference.proto\x12\x08\x65lman.v1\x1a\x15\x65lman/v1/tensor.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x17google/rpc/status.proto\"\x89\x02\n\x0cInferRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0f\n\x07lengths\x18\x03 \x03(\r\x12\x1f\n\x05input\x18\x04 \x01(\x0b\x32\x10.elman.v1.Tensor\x12\x1d\n\x03h_0\x18\x05 \x01(\x0b\x32\x10.elman.v1.Tensor\x12\x1d\n\x03\x63_0\x18\x06 \x01(\x0b\x32\x10.elman.v1.Tensor\x12\'\n\rreturn_output\x18\x07 \x01(\x0e\x32\x10.elman.v1.Return\x12\x14\n\x0creturn_state\x18\x08 \x01(\x08\x12*\n\x07timeout\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\"\x80\x01\n\rInferResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12 \n\x06output\x18\x02 \x01(\x0b\x32\x10.elman.v1.Tensor\x12\x1d\n\x03h_n\x18\x03 \x01(\x0b\x32\x10.elman.v1.Tensor\x12\x1d\n\x03\x63_n\x18\x04 \x01(\x0b\x32\x10.elman.v1.Tensor\"\xf9\x01\n\x0bStepRequest\x12\x10\n\x08\x66rame_id\x18\x01 \x01(\x04\x12\x0f\n\x07handles\x18\x02 \x03(\x06\x12\x0f\n\x07lengths\x18\x03 \x03(\r\x12\x11\n\tpositions\x18\x04 \x03(\x04\x12\x1f\n\x05input\x18\x05 \x01(\x0b\x32\x10.elman.v1.Tensor\x12\'\n\rreturn_output\x18\x06 \x01(\x0e\x32\x10.elman.v1.Return\x12\x14\n\x0creturn_state\x18\x07 \x01(\x08\x12*\n\x07timeout\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x17\n\x0fserver_instance\x18\t \x01(\t\"\xba\x02\n\x0cStepResponse\x12\x17\n\x0fserver_instance\x18\x01 \x01(\t\x12\x10\n\x08\x66rame_id\x18\x02 \x01(\x04\x12\x0c\n\x04rows\x18\x03 \x03(\r\x12\x0e\n\x06starts\x18\x04 \x03(\r\x12\x0f\n\x07lengths\x18\x05 \x03(\r\x12 \n\x06output\x18\x06 \x01(\x0b\x32\x10.elman.v1.Tensor\x12\x10\n\x08\x66inished\x18\x07 \x03(\r\x12\x11\n\tpositions\x18\x08 \x03(\x04\x12\x1d\n\x03h_n\x18\t \x01(\x0b\x32\x10.elman.v1.Tensor\x12\x1d\n\x03\x63_n\x18\n \x01(\x0b\x32\x10.elman.v1.Tensor\x12\"\n\x06\x65rrors\x18\x0b \x03(\x0b\x32\x12.elman.v1.RowError\x12\'\n\x0b\x66rame_error\x18\x0c \x01(\x0b\x32\x12.google.rpc.Status\";\n\x08RowError\x12\x0b\n\x03row\x18\x01 \x01(\r\x12\"\n\x06status\x18\x02 \x01(\x0b\x32\x12.google.rpc.Status2\x80\x01\n\tInference\x12\x38\n\x05Infer\x12\x16.elman.v1.InferRequest\x1a\x17.elman.v1.InferResponse\x12\x39\n\x04Step\x12\x15.elman.v1.StepRequest\x1a\x16.elman.v1.StepResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x65lman/v1/inference.proto\x12\x08\x65lman.v1\x1a\x15\x65lman/v1/tensor.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x17google/rpc/status.proto\"\x98\x03\n\x0cInferRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0f\n\x07lengths\x18\x03 \x03(\r\x12\x1f\n\x05input\x18\x04 \x01(\x0b\x32\x10.elman.v1.Tensor\x12\x1d\n\x03h_0\x18\x05 \x01(\x0b\x32\x10.elman.v1.Tensor\x12\x1d\n\x03\x63_0\x18\x06 \x01(\x0b\x32\x10.elman.v1.Tensor\x12\'\n\rreturn_output\x18\x07 \x01(\x0e\x32\x10.elman.v1.Return\x12\x14\n\x0creturn_state\x18\x08 \x01(\x08\x12*\n\x07timeout\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12%\n\x06inputs\x18\n \x03(\x0b\x32\x15.elman.v1.NamedTensor\x12&\n\x07\x63ontext\x18\x0b \x03(\x0b\x32\x15.elman.v1.NamedTensor\x12-\n\x0einitial_states\x18\x0c \x03(\x0b\x32\x15.elman.v1.NamedTensor\x12\x0f\n\x07outputs\x18\r \x03(\t\"\xcf\x01\n\rInferResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12 \n\x06output\x18\x02 \x01(\x0b\x32\x10.elman.v1.Tensor\x12\x1d\n\x03h_n\x18\x03 \x01(\x0b\x32\x10.elman.v1.Tensor\x12\x1d\n\x03\x63_n\x18\x04 \x01(\x0b\x32\x10.elman.v1.Tensor\x12&\n\x07outputs\x18\x05 \x03(\x0b\x32\x15.elman.v1.NamedTensor\x12%\n\x06states\x18\x06 \x03(\x0b\x32\x15.elman.v1.NamedTensor\"\xb1\x02\n\x0bStepRequest\x12\x10\n\x08\x66rame_id\x18\x01 \x01(\x04\x12\x0f\n\x07handles\x18\x02 \x03(\x06\x12\x0f\n\x07lengths\x18\x03 \x03(\r\x12\x11\n\tpositions\x18\x04 \x03(\x04\x12\x1f\n\x05input\x18\x05 \x01(\x0b\x32\x10.elman.v1.Tensor\x12\'\n\rreturn_output\x18\x06 \x01(\x0e\x32\x10.elman.v1.Return\x12\x14\n\x0creturn_state\x18\x07 \x01(\x08\x12*\n\x07timeout\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x17\n\x0fserver_instance\x18\t \x01(\t\x12%\n\x06inputs\x18\n \x03(\x0b\x32\x15.elman.v1.NamedTensor\x12\x0f\n\x07outputs\x18\x0b \x03(\t\"\x89\x03\n\x0cStepResponse\x12\x17\n\x0fserver_instance\x18\x01 \x01(\t\x12\x10\n\x08\x66rame_id\x18\x02 \x01(\x04\x12\x0c\n\x04rows\x18\x03 \x03(\r\x12\x0e\n\x06starts\x18\x04 \x03(\r\x12\x0f\n\x07lengths\x18\x05 \x03(\r\x12 \n\x06output\x18\x06 \x01(\x0b\x32\x10.elman.v1.Tensor\x12\x10\n\x08\x66inished\x18\x07 \x03(\r\x12\x11\n\tpositions\x18\x08 \x03(\x04\x12\x1d\n\x03h_n\x18\t \x01(\x0b\x32\x10.elman.v1.Tensor\x12\x1d\n\x03\x63_n\x18\n \x01(\x0b\x32\x10.elman.v1.Tensor\x12\"\n\x06\x65rrors\x18\x0b \x03(\x0b\x32\x12.elman.v1.RowError\x12\'\n\x0b\x66rame_error\x18\x0c \x01(\x0b\x32\x12.google.rpc.Status\x12&\n\x07outputs\x18\r \x03(\x0b\x32\x15.elman.v1.NamedTensor\x12%\n\x06states\x18\x0e \x03(\x0b\x32\x15.elman.v1.NamedTensor\";\n\x08RowError\x12\x0b\n\x03row\x18\x01 \x01(\r\x12\"\n\x06status\x18\x02 \x01(\x0b\x32\x12.google.rpc.Status2\x80\x01\n\tInference\x12\x38\n\x05Infer\x12\x16.elman.v1.InferRequest\x1a\x17.elman.v1.InferResponse\x12\x39\n\x04Step\x12\x15.elman.v1.StepRequest\x1a\x16.elman.v1.StepResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,15 +35,15 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'elman.v1.inference_pb2', _g
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_INFERREQUEST']._serialized_start=119
-  _globals['_INFERREQUEST']._serialized_end=384
-  _globals['_INFERRESPONSE']._serialized_start=387
-  _globals['_INFERRESPONSE']._serialized_end=515
-  _globals['_STEPREQUEST']._serialized_start=518
-  _globals['_STEPREQUEST']._serialized_end=767
-  _globals['_STEPRESPONSE']._serialized_start=770
-  _globals['_STEPRESPONSE']._serialized_end=1084
-  _globals['_ROWERROR']._serialized_start=1086
-  _globals['_ROWERROR']._serialized_end=1145
-  _globals['_INFERENCE']._serialized_start=1148
-  _globals['_INFERENCE']._serialized_end=1276
+  _globals['_INFERREQUEST']._serialized_end=527
+  _globals['_INFERRESPONSE']._serialized_start=530
+  _globals['_INFERRESPONSE']._serialized_end=737
+  _globals['_STEPREQUEST']._serialized_start=740
+  _globals['_STEPREQUEST']._serialized_end=1045
+  _globals['_STEPRESPONSE']._serialized_start=1048
+  _globals['_STEPRESPONSE']._serialized_end=1441
+  _globals['_ROWERROR']._serialized_start=1443
+  _globals['_ROWERROR']._serialized_end=1502
+  _globals['_INFERENCE']._serialized_start=1505
+  _globals['_INFERENCE']._serialized_end=1633
 # @@protoc_insertion_point(module_scope)

@@ -34,6 +34,10 @@ class InferRequest(message.Message):
     RETURN_OUTPUT_FIELD_NUMBER: builtins.int
     RETURN_STATE_FIELD_NUMBER: builtins.int
     TIMEOUT_FIELD_NUMBER: builtins.int
+    INPUTS_FIELD_NUMBER: builtins.int
+    CONTEXT_FIELD_NUMBER: builtins.int
+    INITIAL_STATES_FIELD_NUMBER: builtins.int
+    OUTPUTS_FIELD_NUMBER: builtins.int
     model: builtins.str
     version: builtins.str
     """Empty: the highest version loaded."""
@@ -60,6 +64,24 @@ class InferRequest(message.Message):
     def timeout(self) -> duration_pb2.Duration:
         """From arrival; not begun by then, nor by the call's own deadline, it is refused. Absent: that deadline alone."""
 
+    @builtins.property
+    def inputs(self) -> containers.RepeatedCompositeFieldContainer[tensor_pb2.NamedTensor]:
+        """The packed layout, each input of a model of several, in place of `input`; a model of one takes either."""
+
+    @builtins.property
+    def context(self) -> containers.RepeatedCompositeFieldContainer[tensor_pb2.NamedTensor]:
+        """[K, *features]: what stays the same for a sequence, each context of the model."""
+
+    @builtins.property
+    def initial_states(self) -> containers.RepeatedCompositeFieldContainer[tensor_pb2.NamedTensor]:
+        """[K, *features], or [layers, K, *features] of a stack: each state of the model, in place of h_0 and c_0; absent: what the
+        model begins with.
+        """
+
+    @builtins.property
+    def outputs(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """The outputs that travel back, by name, each once; empty: all."""
+
     def __init__(
         self,
         *,
@@ -72,10 +94,14 @@ class InferRequest(message.Message):
         return_output: tensor_pb2.Return.ValueType = ...,
         return_state: builtins.bool = ...,
         timeout: duration_pb2.Duration | None = ...,
+        inputs: abc.Iterable[tensor_pb2.NamedTensor] | None = ...,
+        context: abc.Iterable[tensor_pb2.NamedTensor] | None = ...,
+        initial_states: abc.Iterable[tensor_pb2.NamedTensor] | None = ...,
+        outputs: abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["c_0", b"c_0", "h_0", b"h_0", "input", b"input", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["c_0", b"c_0", "h_0", b"h_0", "input", b"input", "lengths", b"lengths", "model", b"model", "return_output", b"return_output", "return_state", b"return_state", "timeout", b"timeout", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["c_0", b"c_0", "context", b"context", "h_0", b"h_0", "initial_states", b"initial_states", "input", b"input", "inputs", b"inputs", "lengths", b"lengths", "model", b"model", "outputs", b"outputs", "return_output", b"return_output", "return_state", b"return_state", "timeout", b"timeout", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -87,6 +113,8 @@ class InferResponse(message.Message):
     OUTPUT_FIELD_NUMBER: builtins.int
     H_N_FIELD_NUMBER: builtins.int
     C_N_FIELD_NUMBER: builtins.int
+    OUTPUTS_FIELD_NUMBER: builtins.int
+    STATES_FIELD_NUMBER: builtins.int
     version: builtins.str
     """The version that ran."""
     @builtins.property
@@ -104,6 +132,16 @@ class InferResponse(message.Message):
     def c_n(self) -> tensor_pb2.Tensor:
         """LSTM only: [num_layers x directions, K, hidden_size], if asked for."""
 
+    @builtins.property
+    def outputs(self) -> containers.RepeatedCompositeFieldContainer[tensor_pb2.NamedTensor]:
+        """Of a model of several outputs, in place of `output`, each as that one; an output of whole sequences is [K, *features] with
+        ALL as with LAST.
+        """
+
+    @builtins.property
+    def states(self) -> containers.RepeatedCompositeFieldContainer[tensor_pb2.NamedTensor]:
+        """In place of h_n and c_n where the state is not one stack's: [K, *features], or [layers, K, *features] of a stack."""
+
     def __init__(
         self,
         *,
@@ -111,10 +149,12 @@ class InferResponse(message.Message):
         output: tensor_pb2.Tensor | None = ...,
         h_n: tensor_pb2.Tensor | None = ...,
         c_n: tensor_pb2.Tensor | None = ...,
+        outputs: abc.Iterable[tensor_pb2.NamedTensor] | None = ...,
+        states: abc.Iterable[tensor_pb2.NamedTensor] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["c_n", b"c_n", "h_n", b"h_n", "output", b"output"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["c_n", b"c_n", "h_n", b"h_n", "output", b"output", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["c_n", b"c_n", "h_n", b"h_n", "output", b"output", "outputs", b"outputs", "states", b"states", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -135,6 +175,8 @@ class StepRequest(message.Message):
     RETURN_STATE_FIELD_NUMBER: builtins.int
     TIMEOUT_FIELD_NUMBER: builtins.int
     SERVER_INSTANCE_FIELD_NUMBER: builtins.int
+    INPUTS_FIELD_NUMBER: builtins.int
+    OUTPUTS_FIELD_NUMBER: builtins.int
     frame_id: builtins.int
     """The caller's number for the frame, told back in its results; distinct among those in flight."""
     return_output: tensor_pb2.Return.ValueType
@@ -165,6 +207,14 @@ class StepRequest(message.Message):
     def timeout(self) -> duration_pb2.Duration:
         """From arrival; chunks not begun by then are dropped and answered DEADLINE_EXCEEDED. Absent: none."""
 
+    @builtins.property
+    def inputs(self) -> containers.RepeatedCompositeFieldContainer[tensor_pb2.NamedTensor]:
+        """The packed layout, each input of a model of several, in place of `input`; a model of one takes either."""
+
+    @builtins.property
+    def outputs(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """The outputs that travel back, by name, each once; empty: all. A chunk that is sent again must name the same."""
+
     def __init__(
         self,
         *,
@@ -177,10 +227,12 @@ class StepRequest(message.Message):
         return_state: builtins.bool = ...,
         timeout: duration_pb2.Duration | None = ...,
         server_instance: builtins.str = ...,
+        inputs: abc.Iterable[tensor_pb2.NamedTensor] | None = ...,
+        outputs: abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["input", b"input", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["frame_id", b"frame_id", "handles", b"handles", "input", b"input", "lengths", b"lengths", "positions", b"positions", "return_output", b"return_output", "return_state", b"return_state", "server_instance", b"server_instance", "timeout", b"timeout"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["frame_id", b"frame_id", "handles", b"handles", "input", b"input", "inputs", b"inputs", "lengths", b"lengths", "outputs", b"outputs", "positions", b"positions", "return_output", b"return_output", "return_state", b"return_state", "server_instance", b"server_instance", "timeout", b"timeout"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -202,6 +254,8 @@ class StepResponse(message.Message):
     C_N_FIELD_NUMBER: builtins.int
     ERRORS_FIELD_NUMBER: builtins.int
     FRAME_ERROR_FIELD_NUMBER: builtins.int
+    OUTPUTS_FIELD_NUMBER: builtins.int
+    STATES_FIELD_NUMBER: builtins.int
     server_instance: builtins.str
     """On the first message of a stream only."""
     frame_id: builtins.int
@@ -250,6 +304,16 @@ class StepResponse(message.Message):
     def frame_error(self) -> status_pb2.Status:
         """The frame was refused whole: nothing of it was admitted, and the stream lives."""
 
+    @builtins.property
+    def outputs(self) -> containers.RepeatedCompositeFieldContainer[tensor_pb2.NamedTensor]:
+        """Of a model of several outputs, in place of `output`, each as that one."""
+
+    @builtins.property
+    def states(self) -> containers.RepeatedCompositeFieldContainer[tensor_pb2.NamedTensor]:
+        """In place of h_n and c_n where the state is not one stack's: [finished rows, *features], or
+        [layers, finished rows, *features] of a stack.
+        """
+
     def __init__(
         self,
         *,
@@ -265,10 +329,12 @@ class StepResponse(message.Message):
         c_n: tensor_pb2.Tensor | None = ...,
         errors: abc.Iterable[RowError] | None = ...,
         frame_error: status_pb2.Status | None = ...,
+        outputs: abc.Iterable[tensor_pb2.NamedTensor] | None = ...,
+        states: abc.Iterable[tensor_pb2.NamedTensor] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["c_n", b"c_n", "frame_error", b"frame_error", "h_n", b"h_n", "output", b"output"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["c_n", b"c_n", "errors", b"errors", "finished", b"finished", "frame_error", b"frame_error", "frame_id", b"frame_id", "h_n", b"h_n", "lengths", b"lengths", "output", b"output", "positions", b"positions", "rows", b"rows", "server_instance", b"server_instance", "starts", b"starts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["c_n", b"c_n", "errors", b"errors", "finished", b"finished", "frame_error", b"frame_error", "frame_id", b"frame_id", "h_n", b"h_n", "lengths", b"lengths", "output", b"output", "outputs", b"outputs", "positions", b"positions", "rows", b"rows", "server_instance", b"server_instance", "starts", b"starts", "states", b"states"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -32,6 +32,11 @@ class InferenceStub(object):
     [sum(l), *features]: step 0 of all rows, then step 1 of the rows that have one, and so on, as in torch's
     PackedSequence.data. With equal lengths T that is byte-equal to [T, K, *features]: seq-first, no padding.
     Features are those of ModelInfo: [input_size] in, none for token ids; [output_size] out.
+
+    Names. A model of one input and one output travels as `input` and `output`. One of several inputs travels as `inputs`, each
+    of them once, all packed alike, in any order; one of several outputs answers with `outputs`, of which a request may name
+    those that it wants: only they travel, and what none of them needs is not computed. A model whose state is one stack's gives
+    it as `h_n` and `c_n`, any other by name, as `states`.
     """
 
     def __init__(self, channel):
@@ -59,6 +64,11 @@ class InferenceServicer(object):
     [sum(l), *features]: step 0 of all rows, then step 1 of the rows that have one, and so on, as in torch's
     PackedSequence.data. With equal lengths T that is byte-equal to [T, K, *features]: seq-first, no padding.
     Features are those of ModelInfo: [input_size] in, none for token ids; [output_size] out.
+
+    Names. A model of one input and one output travels as `input` and `output`. One of several inputs travels as `inputs`, each
+    of them once, all packed alike, in any order; one of several outputs answers with `outputs`, of which a request may name
+    those that it wants: only they travel, and what none of them needs is not computed. A model whose state is one stack's gives
+    it as `h_n` and `c_n`, any other by name, as `states`.
     """
 
     def Infer(self, request, context):
@@ -133,6 +143,11 @@ class Inference(object):
     [sum(l), *features]: step 0 of all rows, then step 1 of the rows that have one, and so on, as in torch's
     PackedSequence.data. With equal lengths T that is byte-equal to [T, K, *features]: seq-first, no padding.
     Features are those of ModelInfo: [input_size] in, none for token ids; [output_size] out.
+
+    Names. A model of one input and one output travels as `input` and `output`. One of several inputs travels as `inputs`, each
+    of them once, all packed alike, in any order; one of several outputs answers with `outputs`, of which a request may name
+    those that it wants: only they travel, and what none of them needs is not computed. A model whose state is one stack's gives
+    it as `h_n` and `c_n`, any other by name, as `states`.
     """
 
     @staticmethod

@@ -33,6 +33,11 @@ class InferenceStub:
     [sum(l), *features]: step 0 of all rows, then step 1 of the rows that have one, and so on, as in torch's
     PackedSequence.data. With equal lengths T that is byte-equal to [T, K, *features]: seq-first, no padding.
     Features are those of ModelInfo: [input_size] in, none for token ids; [output_size] out.
+
+    Names. A model of one input and one output travels as `input` and `output`. One of several inputs travels as `inputs`, each
+    of them once, all packed alike, in any order; one of several outputs answers with `outputs`, of which a request may name
+    those that it wants: only they travel, and what none of them needs is not computed. A model whose state is one stack's gives
+    it as `h_n` and `c_n`, any other by name, as `states`.
     """
 
     @_typing.overload
@@ -84,6 +89,11 @@ class InferenceAsyncStub(InferenceStub):
     [sum(l), *features]: step 0 of all rows, then step 1 of the rows that have one, and so on, as in torch's
     PackedSequence.data. With equal lengths T that is byte-equal to [T, K, *features]: seq-first, no padding.
     Features are those of ModelInfo: [input_size] in, none for token ids; [output_size] out.
+
+    Names. A model of one input and one output travels as `input` and `output`. One of several inputs travels as `inputs`, each
+    of them once, all packed alike, in any order; one of several outputs answers with `outputs`, of which a request may name
+    those that it wants: only they travel, and what none of them needs is not computed. A model whose state is one stack's gives
+    it as `h_n` and `c_n`, any other by name, as `states`.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -131,6 +141,11 @@ class InferenceServicer(metaclass=_abc_1.ABCMeta):
     [sum(l), *features]: step 0 of all rows, then step 1 of the rows that have one, and so on, as in torch's
     PackedSequence.data. With equal lengths T that is byte-equal to [T, K, *features]: seq-first, no padding.
     Features are those of ModelInfo: [input_size] in, none for token ids; [output_size] out.
+
+    Names. A model of one input and one output travels as `input` and `output`. One of several inputs travels as `inputs`, each
+    of them once, all packed alike, in any order; one of several outputs answers with `outputs`, of which a request may name
+    those that it wants: only they travel, and what none of them needs is not computed. A model whose state is one stack's gives
+    it as `h_n` and `c_n`, any other by name, as `states`.
     """
 
     @_abc_1.abstractmethod

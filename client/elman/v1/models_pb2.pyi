@@ -246,8 +246,54 @@ class HeadInfo(message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 @typing.final
+class TensorInfo(message.Message):
+    """A tensor that a model takes, gives or keeps."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    DTYPE_FIELD_NUMBER: builtins.int
+    FEATURES_FIELD_NUMBER: builtins.int
+    NUM_EMBEDDINGS_FIELD_NUMBER: builtins.int
+    LAYERS_FIELD_NUMBER: builtins.int
+    LAST_ONLY_FIELD_NUMBER: builtins.int
+    PER_ROW_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    dtype: tensor_pb2.DataType.ValueType
+    num_embeddings: builtins.int
+    """Ids are in [0, num_embeddings); 0 where the numbers are not ids."""
+    layers: builtins.int
+    """A state of a stack: [layers, rows, *features]; 0: [rows, *features]."""
+    last_only: builtins.bool
+    """An output of which the author's module gives the last step alone; the others may be asked for all the same."""
+    per_row: builtins.bool
+    """An output of a whole sequence: [rows, *features], there are no steps."""
+    @builtins.property
+    def features(self) -> containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Of one time step of one row; of a context and a state, of one row."""
+
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        dtype: tensor_pb2.DataType.ValueType = ...,
+        features: abc.Iterable[builtins.int] | None = ...,
+        num_embeddings: builtins.int = ...,
+        layers: builtins.int = ...,
+        last_only: builtins.bool = ...,
+        per_row: builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["dtype", b"dtype", "features", b"features", "last_only", b"last_only", "layers", b"layers", "name", b"name", "num_embeddings", b"num_embeddings", "per_row", b"per_row"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
 class ModelInfo(message.Message):
-    """What a model is. Sizes mean what they mean in torch.nn.LSTM."""
+    """What a model is. Sizes mean what they mean in torch.nn.LSTM. A model that is a graph of other parts than an embedding, one stack
+    and a head has no cell; what is said of the parts that it has not is 0.
+    """
 
     DESCRIPTOR: descriptor.Descriptor
 
@@ -294,6 +340,11 @@ class ModelInfo(message.Message):
     MAX_SESSIONS_FIELD_NUMBER: builtins.int
     DEVICE_FIELD_NUMBER: builtins.int
     METADATA_FIELD_NUMBER: builtins.int
+    INPUTS_FIELD_NUMBER: builtins.int
+    CONTEXT_FIELD_NUMBER: builtins.int
+    STATES_FIELD_NUMBER: builtins.int
+    OUTPUTS_FIELD_NUMBER: builtins.int
+    NEEDS_WHOLE_SEQUENCES_FIELD_NUMBER: builtins.int
     name: builtins.str
     version: builtins.str
     description: builtins.str
@@ -306,13 +357,13 @@ class ModelInfo(message.Message):
     proj_size: builtins.int
     """0: no projection."""
     input_dtype: tensor_pb2.DataType.ValueType
-    """Element type of the input: F32, or I64 ids on a token model."""
+    """Element type of the input: F32, or I64 ids on a token model. Unspecified where there are several."""
     output_dtype: tensor_pb2.DataType.ValueType
     """Element type of outputs, h_n and c_n."""
     output_size: builtins.int
-    """Features of one step's output."""
+    """Features of one step's output; 0 where there are several outputs, or one of other than one dimension."""
     state_layers: builtins.int
-    """Rows of h_n and c_n: num_layers x directions."""
+    """Rows of h_n and c_n: num_layers x directions; 0 where the state is not one stack's."""
     state_size: builtins.int
     """Width of h_n: proj_size, or hidden_size without projection. c_n, LSTM only, is hidden_size wide."""
     weights_bytes: builtins.int
@@ -323,6 +374,8 @@ class ModelInfo(message.Message):
     """Most sessions that the server keeps on this model at a time; 0 on a bidirectional model."""
     device: builtins.str
     """The device that the model runs on, in torch's words: "cpu", "cuda:0"."""
+    needs_whole_sequences: builtins.bool
+    """It needs whole sequences (it is bidirectional, or looks ahead): no sessions, Infer alone."""
     @builtins.property
     def embedding(self) -> EmbeddingInfo:
         """Set on token models, whose input is ids in [0, num_embeddings)."""
@@ -338,6 +391,24 @@ class ModelInfo(message.Message):
     @builtins.property
     def metadata(self) -> containers.ScalarMap[builtins.str, builtins.str]:
         """What the bundle's author wrote there."""
+
+    @builtins.property
+    def inputs(self) -> containers.RepeatedCompositeFieldContainer[TensorInfo]:
+        """All inputs of a time step, by name. Where there is one, it travels as `input`."""
+
+    @builtins.property
+    def context(self) -> containers.RepeatedCompositeFieldContainer[TensorInfo]:
+        """What stays the same for a session, and is given when it is opened."""
+
+    @builtins.property
+    def states(self) -> containers.RepeatedCompositeFieldContainer[TensorInfo]:
+        """All that a session carries from step to step. Where `state_layers` is not 0 the state is one stack's, h and, of an LSTM, c in
+        that order, and travels as h_n and c_n.
+        """
+
+    @builtins.property
+    def outputs(self) -> containers.RepeatedCompositeFieldContainer[TensorInfo]:
+        """All outputs, by name. Where there is one, it travels as `output`."""
 
     def __init__(
         self,
@@ -365,9 +436,14 @@ class ModelInfo(message.Message):
         max_sessions: builtins.int = ...,
         device: builtins.str = ...,
         metadata: abc.Mapping[builtins.str, builtins.str] | None = ...,
+        inputs: abc.Iterable[TensorInfo] | None = ...,
+        context: abc.Iterable[TensorInfo] | None = ...,
+        states: abc.Iterable[TensorInfo] | None = ...,
+        outputs: abc.Iterable[TensorInfo] | None = ...,
+        needs_whole_sequences: builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["embedding", b"embedding", "head", b"head"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["bias", b"bias", "bidirectional", b"bidirectional", "cell", b"cell", "description", b"description", "device", b"device", "embedding", b"embedding", "head", b"head", "hidden_size", b"hidden_size", "input_dtype", b"input_dtype", "input_features", b"input_features", "input_size", b"input_size", "max_sessions", b"max_sessions", "metadata", b"metadata", "name", b"name", "num_layers", b"num_layers", "output_dtype", b"output_dtype", "output_size", b"output_size", "proj_size", b"proj_size", "session_state_bytes", b"session_state_bytes", "state_layers", b"state_layers", "state_size", b"state_size", "version", b"version", "weights_bytes", b"weights_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["bias", b"bias", "bidirectional", b"bidirectional", "cell", b"cell", "context", b"context", "description", b"description", "device", b"device", "embedding", b"embedding", "head", b"head", "hidden_size", b"hidden_size", "input_dtype", b"input_dtype", "input_features", b"input_features", "input_size", b"input_size", "inputs", b"inputs", "max_sessions", b"max_sessions", "metadata", b"metadata", "name", b"name", "needs_whole_sequences", b"needs_whole_sequences", "num_layers", b"num_layers", "output_dtype", b"output_dtype", "output_size", b"output_size", "outputs", b"outputs", "proj_size", b"proj_size", "session_state_bytes", b"session_state_bytes", "state_layers", b"state_layers", "state_size", b"state_size", "states", b"states", "version", b"version", "weights_bytes", b"weights_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...

@@ -88,6 +88,7 @@ class OpenSessionsRequest(message.Message):
     COUNT_FIELD_NUMBER: builtins.int
     MODE_FIELD_NUMBER: builtins.int
     SERVER_INSTANCE_FIELD_NUMBER: builtins.int
+    CONTEXT_FIELD_NUMBER: builtins.int
     model: builtins.str
     version: builtins.str
     """Empty: the highest version loaded as the call begins, or, if that is unloaded meanwhile, the highest that stays; for
@@ -106,6 +107,12 @@ class OpenSessionsRequest(message.Message):
         "oip-str:", with which the Open Inference Protocol's text ids begin, does not count. Distinct; at most 65536.
         """
 
+    @builtins.property
+    def context(self) -> containers.RepeatedCompositeFieldContainer[tensor_pb2.NamedTensor]:
+        """[ids or count, *features]: each context of the model, in the order of the request. Needed where sessions may begin and the
+        model has any; a session that goes on keeps its own, and is refused where another is given.
+        """
+
     def __init__(
         self,
         *,
@@ -115,10 +122,11 @@ class OpenSessionsRequest(message.Message):
         count: builtins.int = ...,
         mode: OpenMode.ValueType = ...,
         server_instance: builtins.str = ...,
+        context: abc.Iterable[tensor_pb2.NamedTensor] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["count", b"count", "mode", b"mode", "model", b"model", "server_instance", b"server_instance", "session_ids", b"session_ids", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["context", b"context", "count", b"count", "mode", b"mode", "model", b"model", "server_instance", b"server_instance", "session_ids", b"session_ids", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -334,6 +342,8 @@ class DescribeSessionResponse(message.Message):
     SESSION_FIELD_NUMBER: builtins.int
     H_N_FIELD_NUMBER: builtins.int
     C_N_FIELD_NUMBER: builtins.int
+    STATES_FIELD_NUMBER: builtins.int
+    CONTEXT_FIELD_NUMBER: builtins.int
     @builtins.property
     def session(self) -> SessionInfo: ...
     @builtins.property
@@ -344,16 +354,26 @@ class DescribeSessionResponse(message.Message):
     def c_n(self) -> tensor_pb2.Tensor:
         """LSTM only: [num_layers, 1, hidden_size], if asked for."""
 
+    @builtins.property
+    def states(self) -> containers.RepeatedCompositeFieldContainer[tensor_pb2.NamedTensor]:
+        """In place of h_n and c_n where the state is not one stack's: [1, *features], or [layers, 1, *features] of a stack."""
+
+    @builtins.property
+    def context(self) -> containers.RepeatedCompositeFieldContainer[tensor_pb2.NamedTensor]:
+        """[1, *features], if the state is asked for."""
+
     def __init__(
         self,
         *,
         session: SessionInfo | None = ...,
         h_n: tensor_pb2.Tensor | None = ...,
         c_n: tensor_pb2.Tensor | None = ...,
+        states: abc.Iterable[tensor_pb2.NamedTensor] | None = ...,
+        context: abc.Iterable[tensor_pb2.NamedTensor] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["c_n", b"c_n", "h_n", b"h_n", "session", b"session"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["c_n", b"c_n", "h_n", b"h_n", "session", b"session"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["c_n", b"c_n", "context", b"context", "h_n", b"h_n", "session", b"session", "states", b"states"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -94,7 +94,7 @@ class SessionsServicer(object):
         Errors of the call: NOT_FOUND (unknown model or version; the message names those that exist);
         FAILED_PRECONDITION (a bidirectional model keeps no sessions: use Inference.Infer);
         INVALID_ARGUMENT (no ids and no count, both, a count with another mode than NEW, a bad or repeated id, too
-        many, an unknown mode: mend the request);
+        many, an unknown mode, a context that is missing, unknown or of another shape: mend the request);
         ABORTED, reason RE_ATTACH (server_instance is not this server's: call again without it);
         UNAVAILABLE (draining: reconnect; or the version that is asked for is being unloaded; reason LOADING: the server has
         just begun, try again after RetryInfo).
@@ -102,7 +102,7 @@ class SessionsServicer(object):
         (RESUME on an id that does not exist); NOT_FOUND, reason SESSION_EXPIRED (it ended; `metadata` says at
         which position, when, and in `cause` why, expired, evicted or drained, its model having been unloaded: open it as
         NEW and send its sequence again); INVALID_ARGUMENT (it runs on another version than the one named: leave the version
-        out); RESOURCE_EXHAUSTED (session limit, with RetryInfo: close some, or wait); UNAVAILABLE (the version that it runs
+        out; or with another context than the one given); RESOURCE_EXHAUSTED (session limit, with RetryInfo: close some, or wait); UNAVAILABLE (the version that it runs
         on, or was to begin on, is being unloaded); NOT_FOUND (the model was unloaded before the id's turn came).
         At the session limit the ids before it are open and stay so; a call never evicts what it has itself opened.
         """

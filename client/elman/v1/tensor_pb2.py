@@ -24,17 +24,19 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x65lman/v1/tensor.proto\x12\x08\x65lman.v1\"H\n\x06Tensor\x12!\n\x05\x64type\x18\x01 \x01(\x0e\x32\x12.elman.v1.DataType\x12\r\n\x05shape\x18\x02 \x03(\x03\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c*r\n\x08\x44\x61taType\x12\x19\n\x15\x44\x41TA_TYPE_UNSPECIFIED\x10\x00\x12\x11\n\rDATA_TYPE_F32\x10\x01\x12\x11\n\rDATA_TYPE_I64\x10\x02\x12\x12\n\x0e\x44\x41TA_TYPE_BF16\x10\x03\x12\x11\n\rDATA_TYPE_F16\x10\x04*R\n\x06Return\x12\x16\n\x12RETURN_UNSPECIFIED\x10\x00\x12\x0e\n\nRETURN_ALL\x10\x01\x12\x0f\n\x0bRETURN_LAST\x10\x02\x12\x0f\n\x0bRETURN_NONE\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x65lman/v1/tensor.proto\x12\x08\x65lman.v1\"H\n\x06Tensor\x12!\n\x05\x64type\x18\x01 \x01(\x0e\x32\x12.elman.v1.DataType\x12\r\n\x05shape\x18\x02 \x03(\x03\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"=\n\x0bNamedTensor\x12\x0c\n\x04name\x18\x01 \x01(\t\x12 \n\x06tensor\x18\x02 \x01(\x0b\x32\x10.elman.v1.Tensor*r\n\x08\x44\x61taType\x12\x19\n\x15\x44\x41TA_TYPE_UNSPECIFIED\x10\x00\x12\x11\n\rDATA_TYPE_F32\x10\x01\x12\x11\n\rDATA_TYPE_I64\x10\x02\x12\x12\n\x0e\x44\x41TA_TYPE_BF16\x10\x03\x12\x11\n\rDATA_TYPE_F16\x10\x04*R\n\x06Return\x12\x16\n\x12RETURN_UNSPECIFIED\x10\x00\x12\x0e\n\nRETURN_ALL\x10\x01\x12\x0f\n\x0bRETURN_LAST\x10\x02\x12\x0f\n\x0bRETURN_NONE\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'elman.v1.tensor_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DATATYPE']._serialized_start=109
-  _globals['_DATATYPE']._serialized_end=223
-  _globals['_RETURN']._serialized_start=225
-  _globals['_RETURN']._serialized_end=307
+  _globals['_DATATYPE']._serialized_start=172
+  _globals['_DATATYPE']._serialized_end=286
+  _globals['_RETURN']._serialized_start=288
+  _globals['_RETURN']._serialized_end=370
   _globals['_TENSOR']._serialized_start=35
   _globals['_TENSOR']._serialized_end=107
+  _globals['_NAMEDTENSOR']._serialized_start=109
+  _globals['_NAMEDTENSOR']._serialized_end=170
 # @@protoc_insertion_point(module_scope)
