@@ -7,7 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elman_server.exchange.answers import Answer
+from elman_server.exchange.model_view import ModelView
 from elman_server.exchange.want import Want as Want
+from elman_server.exchange.want import kind_of
 
 Array = NDArray[Any]
 F64 = NDArray[np.float64]
@@ -44,8 +46,10 @@ class Frame:
     """[K], non-increasing, at least 1."""
     positions: I64 | None
     """[K] where each chunk begins, or -1: where its session is; None: all so."""
+    view: ModelView
+    """Of its model."""
     data: Array
-    """[sum(lengths), *features], float32 or int64."""
+    """[sum(lengths), *features], the model's `input` record."""
     want: Want
     want_state: bool
     deadline: float
@@ -54,6 +58,8 @@ class Frame:
     """Who waits for the answers."""
     arrived: float
     """Seconds on the engine's clock."""
+    outputs: int = 1
+    """Which of the model's outputs are wanted, as bits."""
     open_rows: int = 0
     """Rows not ended yet; counted by the asker, on the engine's thread."""
     model: int = -1
@@ -94,4 +100,4 @@ class Frame:
     @property
     def kind(self) -> int:
         """What was asked back, as one number: repeats of a chunk must ask for the same."""
-        return self.want * 2 + self.want_state
+        return kind_of(self.outputs, self.want, want_state=self.want_state)

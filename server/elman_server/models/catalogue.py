@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from elman_models.errors import BundleError
 from elman_models.fingerprint import check_distinct, fingerprint, read_specs
+from elman_models.graph.spec import GraphSpec
+from elman_models.graph.stack import GraphStack
 from elman_models.spec import ModelSpec
 from elman_models.stack import Stack
 from elman_server.config.server_config import Limits
@@ -171,7 +173,7 @@ class Catalogue:
         worker = self._workers.get(runtime.number)
         return worker is not None and worker.runtime is runtime
 
-    def _add(self, stack: Stack) -> Runtime:
+    def _add(self, stack: Stack | GraphStack) -> Runtime:
         spec = stack.spec
         directory = self.directories.get(spec.name) or SessionDirectory(
             spec.name, self.limits.max_tombstones, self._engine.clock
