@@ -51,6 +51,11 @@ class Stack:
         """Time steps, over all rows, that it computed."""
 
     @property
+    def plan_table_names(self) -> tuple[str, ...]:
+        """The plans that a step may run by: labels of metrics."""
+        return tuple(self.plans.names)
+
+    @property
     def weights_bytes(self) -> int:
         """Bytes of all parameters."""
         own = (self._embedding, self._head_weight, self._head_bias)

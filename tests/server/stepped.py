@@ -110,7 +110,7 @@ class Bench:
         self.worker = self.catalogue.worker_of(self.runtime)
         self.directory = self.catalogue.directory(toy.spec.name)
         self.session_calls = SessionCalls(self.directory, self.clock)
-        self.frame = FrameMaker(self.clock).frame
+        self.frame = FrameMaker(self.clock, self.runtime.view).frame
         self.submitted: list[Frame] = []
         self._failing = Failing.put_into(self.runtime)
 

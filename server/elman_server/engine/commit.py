@@ -62,9 +62,7 @@ class Commit:
             runtime.borrowed -= len(settled.lent)
             runtime.sessions.free(settled.lent)
 
-    def _page(
-        self, batch: Batch, finished: Flags, settled: Settled, outputs: Tensors, states: Tensors
-    ) -> BatchResult:
+    def _page(self, batch: Batch, finished: Flags, settled: Settled, outputs: Tensors, states: Tensors) -> BatchResult:
         record = self._runtime.view.output.part(batch.outputs)
         return BatchResult(
             starts=batch.starts,

@@ -13,7 +13,15 @@ class Opening:
     """All slices are one call's: what it began or attached is not evicted for its later ids, and its new sessions begin
     on one version, for as long as that stays."""
 
-    def __init__(self, directory: SessionDirectory, principal: str, mode: OpenMode, version: str, clock: Clock, initial: Initial = NOTHING_GIVEN) -> None:
+    def __init__(
+        self,
+        directory: SessionDirectory,
+        principal: str,
+        mode: OpenMode,
+        version: str,
+        clock: Clock,
+        initial: Initial = NOTHING_GIVEN,
+    ) -> None:
         self._directory = directory
         self._principal = principal
         self._mode = mode
@@ -39,8 +47,14 @@ class Opening:
                 self._runtime = self._directory.version(self._version)
             self._began = now if self._began is None else self._began
             return self._directory.open(
-                self._principal, ids, self._mode, self._version, now, initial,
-                since=self._began, runtime=self._runtime,
+                self._principal,
+                ids,
+                self._mode,
+                self._version,
+                now,
+                initial,
+                since=self._began,
+                runtime=self._runtime,
             )
         except ServiceError as error:
             if is_first:

@@ -94,7 +94,7 @@ class BatchResult:
         done = self.finished[mine]
         ended = mine[done]
         starts = self.starts[mine]
-        whole = len(rows) == frame.num_rows and bool((rows == np.arange(num_rows)).all())
+        whole = len(rows) == frame.num_rows and bool((rows == np.arange(frame.num_rows)).all())
         return Answer(
             rows=None if whole else rows,
             starts=starts if starts.any() else None,

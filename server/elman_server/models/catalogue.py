@@ -250,7 +250,7 @@ def _fingerprint(bundle: Path) -> str:
         raise BrokenBundle(str(error)) from error
 
 
-def _check_unchanged(spec: ModelSpec, loaded: str, found: str) -> None:
+def _check_unchanged(spec: ModelSpec | GraphSpec, loaded: str, found: str) -> None:
     if loaded != found:
         raise ModelChanged(
             f"model {spec.name!r} version {spec.version!r} is loaded, and its bundle was changed since: unload it "
@@ -259,5 +259,5 @@ def _check_unchanged(spec: ModelSpec, loaded: str, found: str) -> None:
         )
 
 
-def _log_unloaded(spec: ModelSpec, began: float, _: object) -> None:
+def _log_unloaded(spec: ModelSpec | GraphSpec, began: float, _: object) -> None:
     log.info("unloaded model %s version %s in %.1f s", spec.name, spec.version, time.monotonic() - began)
