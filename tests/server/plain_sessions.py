@@ -48,7 +48,7 @@ class Received:
 
     def check(self, toy: Toy, sequence: Array, begin: int, kind: int) -> None:
         """Equals torch.nn on the whole sequence up to this chunk's end."""
-        want, want_state = Want(kind // 2), bool(kind % 2)
+        want, want_state = Want(kind >> 1 & 3), bool(kind & 1)
         output, h_n, c_n = toy.run(sequence)
         if want is Want.NONE:
             assert not self.steps

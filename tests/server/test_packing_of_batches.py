@@ -14,6 +14,7 @@ from toys import pack_rows, random_input, toy
 from elman_models.layout import batch_sizes, step_offsets
 from elman_server.exchange.batch_result import BatchResult
 from elman_server.exchange.frames import Frame, Want
+from elman_server.models.view import view_of
 from elman_server.scheduling.scheduler import Scheduler
 from elman_server.sessions.replay_buffer import ReplayBuffer, hold
 from elman_server.sessions.replay_ring import ReplayRing
@@ -215,6 +216,7 @@ def assert_same_tensors(held: BatchResult | None, page: BatchResult) -> None:
         assert (ours == theirs).all()
 
 
+VIEW = view_of(toy("gru").spec)
 FRAMES = FrameMaker(FakeClock(), VIEW)
 NOBODY = object()
 REPLAY_BYTES = 1 << 17

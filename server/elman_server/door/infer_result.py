@@ -25,8 +25,8 @@ class InferResult:
         self._record = frame.view.output.part(frame.outputs)
         count = {Want.ALL: int(frame.lengths.sum()), Want.LAST: rows, Want.NONE: 0}[frame.want]
         self.output: Array | None = None
-        """[sum(lengths), *features] packed, the record of the outputs that are wanted; for LAST [K, *features]; for NONE
-        None."""
+        """[sum(lengths), *features] packed, the record of the outputs that are wanted; for LAST [K, *features]; for
+        NONE None."""
         self.states: tuple[Array, ...] = ()
         """[layers or 1, K, *features] of each of the model's, if asked for."""
         if count:

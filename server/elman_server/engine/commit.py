@@ -38,8 +38,8 @@ class Commit:
         self._result_queue = result_queue
 
     def batch(self, batch: Batch, outputs: Tensors, states: Tensors, now: float) -> Committed:
-        """A batch that ran: its outputs and states as in `Result`; `now` in seconds on the engine's clock. `clean_up` is
-        to follow before anything else is admitted."""
+        """A batch that ran: its outputs and states as in `Result`; `now` in seconds on the engine's clock. `clean_up`
+        is to follow before anything else is admitted."""
         runtime = self._runtime
         finished = runtime.scheduler.complete(batch)
         settled = settle(runtime, batch, finished, runtime.held.next_number, now)

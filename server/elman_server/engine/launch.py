@@ -20,7 +20,8 @@ class Result(NamedTuple):
     """What a launch gave."""
 
     outputs: Sequence[torch.Tensor]
-    """Of those that some row wants, [num_steps, *features] packed, or of the last steps alone [B, *features]; on the host."""
+    """Those that some row wants, [num_steps, *features] packed, or of the last steps alone [B, *features]; on the
+    host."""
     states: Sequence[torch.Tensor]
     """[layers or 1, B, *features] after each row's last step, on the host; none where no row wants them."""
     starting_states: dict[int, RowsState]

@@ -155,8 +155,8 @@ def _launch(
     numbers: I64, starts: I64, takes: I64, chunks: Table, queues: Table, items: I64, span: I64
 ) -> tuple[bool, bool, bool, int]:
     """Notes what runs now; whether a chunk begins and goes on after, whether one that ends is to give a state, whether
-    one is to give the outputs of all its steps, and which outputs any is to give. A session whose chunk runs whole stands in line again with its
-    next one."""
+    one is to give the outputs of all its steps, and which outputs any is to give. A session whose chunk runs whole
+    stands in line again with its next one."""
     longer = wants_state = wants_every_step = False
     outputs = 0
     for i, number in enumerate(numbers):

@@ -242,8 +242,8 @@ class SessionDirectory:
             else:
                 opened.resumed[index] = False
                 opened.errors[index] = InvalidInput(
-                    f"session {opened.ids[index]!r} runs with another context than the one given, which stays as it was "
-                    "when the session began: leave the context out to go on, or choose another id"
+                    f"session {opened.ids[index]!r} runs with another context than the one given; it stays as it was "
+                    "when the session began: give that, or choose another id"
                 )
         return kept
 
