@@ -51,11 +51,6 @@ class Stack:
         """Time steps, over all rows, that it computed."""
 
     @property
-    def plan_table_names(self) -> tuple[str, ...]:
-        """The plans that a step may run by: labels of metrics."""
-        return tuple(self.plans.names)
-
-    @property
     def weights_bytes(self) -> int:
         """Bytes of all parameters."""
         own = (self._embedding, self._head_weight, self._head_bias)
@@ -97,6 +92,10 @@ class Stack:
             ValueError: as `warm_up`.
         """
         return prepare(self.spec, self.rnn, budget_seconds=budget_seconds, overrides=overrides, **vars(how))
+
+    def take(self, plans: PlanTable) -> None:
+        """Takes a table that was measured, between two steps."""
+        self.plans = plans
 
     @torch.inference_mode()
     def step(self, input: Packed, state: State, *, last_only: bool = False) -> tuple[torch.Tensor, State]:

@@ -70,7 +70,7 @@ class Runtime:
         self._watch()
 
     def _watch(self) -> None:
-        self.metrics.watch_plans(self.stack.plan_table_names)
+        self.metrics.watch_plans(self.stack.plans.names)
         self.metrics.watch(
             queue_rows=lambda: self.queue_rows,
             queue_bytes=lambda: self.queue_bytes,
