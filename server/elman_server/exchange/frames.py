@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from elman_server.exchange.answers import Answer
 from elman_server.exchange.model_view import ModelView
 from elman_server.exchange.want import Want as Want
-from elman_server.exchange.want import kind_of
 
 Array = NDArray[Any]
 F64 = NDArray[np.float64]
@@ -100,4 +99,4 @@ class Frame:
     @property
     def kind(self) -> int:
         """What was asked back, as one number: repeats of a chunk must ask for the same."""
-        return kind_of(self.outputs, self.want, want_state=self.want_state)
+        return self.outputs << 3 | self.want << 1 | self.want_state

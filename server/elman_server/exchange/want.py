@@ -9,8 +9,3 @@ class Want(IntEnum):
     ALL = 1
     LAST = 2
     NONE = 3
-
-
-def kind_of(outputs: int, want: Want, *, want_state: bool) -> int:
-    """What is asked back as one number: which outputs (as bits), of which steps, and whether the state."""
-    return outputs << 3 | want << 1 | want_state

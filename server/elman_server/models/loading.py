@@ -101,12 +101,9 @@ class Preparation:
         self._stopped.set()
 
     def _measure(self, warm_up: WarmUp, stack: AnyStack, bundle: Path) -> Mapping[Shape, Entry]:
-        if (
-            not (self._traffic and self._traffic.is_served)
-            or self._device.type == "cuda"
-            or isinstance(stack, GraphStack)
-        ):
-            # Nobody is disturbed yet; or the device's memory has no room for the model a second time.
+        nobody_is_disturbed = not (self._traffic and self._traffic.is_served)
+        # Nor where the device's memory has no room for the model a second time.
+        if nobody_is_disturbed or self._device.type == "cuda" or isinstance(stack, GraphStack):
             return warm_up.measure()
         plans = self._config.plans
         request = Request(
