@@ -26,7 +26,7 @@ from elman._shared.errors import ForkError
 
 _JOIN_SECONDS: Final = 2.0
 _END_SECONDS: Final = 5.0
-"""How long the core's threads are waited for that are seen to end: on a machine with much else to do it takes a while."""
+"""How long the core's threads are waited for that are seen to end: it takes a while where much else is to be done."""
 _OFF: Final = ("0", "false", "no")
 _CORE_THREADS: Final = ("grpc", "event_engine", "lifeguard", "timer", "resolver", "default-exec")
 """How the names of the core's own threads begin."""
