@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-for room in ("server", "models"):  # whose networks are served
-    sys.path.append(str(Path(__file__).parents[1] / room))
+TESTS = Path(__file__).parents[1]
+sys.path[:0] = [str(TESTS / "server"), str(TESTS / "models")]
 
 from served import folder, serve  # noqa: F401
