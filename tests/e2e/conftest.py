@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-TESTS = Path(__file__).parents[1]
-sys.path[:0] = [str(TESTS / "server"), str(TESTS / "models")]
+sys.path.insert(0, str(Path(__file__).parents[1] / "server"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "models"))  # whose networks are served
 
 from served import folder, serve  # noqa: F401

@@ -60,7 +60,7 @@ def states_of(message: Any) -> tuple[np.ndarray, ...]:
     return tuple(array for array in arrays if array is not None)
 
 
-def view_of(response: Any) -> SessionView:
+def session_view_of(response: Any) -> SessionView:
     """A session as described, with its state if that came."""
     session = response.session
     return SessionView(
