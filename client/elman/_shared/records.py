@@ -113,4 +113,4 @@ def in_callers_form(output: Array, info: ModelInfo, outputs: tuple[str, ...] | N
     names = outputs or tuple(one.name for one in info.outputs)
     if output.dtype.names is None:
         return {names[0]: output}
-    return {name: np.ascontiguousarray(output[name]) for name in names}
+    return {name: np.array(output[name], order="C") for name in names}
