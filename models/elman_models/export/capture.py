@@ -6,7 +6,7 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from traceback import FrameSummary, walk_tb
 
 import torch
@@ -16,7 +16,7 @@ from torch.export.graph_signature import InputKind
 from torch.fx import Node
 
 from elman_models.export.opaque import MaskInside, PackedSequenceInside, opaque_stacks
-from elman_models.export.refusals import ExportError, Place, is_authors, refusal
+from elman_models.export.refusals import ExportError, Place, is_authors, place_of, refusal
 from elman_models.export.sequences import Sequences, find_sequences, inputs_of
 from elman_models.export.tensors import Argument
 
@@ -38,6 +38,19 @@ class Capture:
     sequences: Sequences
     arguments: tuple[Argument, ...]
     """The example, of a batch of at least two."""
+    parts: Mapping[str, str] = field(default_factory=dict)
+    """Of a module that was read from a file: by the submodule's path the part of the file, in words."""
+
+    def part_of(self, node: Node) -> str:
+        """The path in `parts` that an operation belongs to; empty: none."""
+        stack = node.meta.get("nn_module_stack") or {}
+        paths = [str(path).partition("@")[0] for path, _ in stack.values()]
+        return next((path for path in reversed(paths) if path in self.parts), "")
+
+    def place_of(self, node: Node) -> Place:
+        """The part of the file, or the line of the author's code."""
+        path = self.part_of(node)
+        return Place(part=self.parts[path]) if path else place_of(node)
 
 
 def plain_module(module: nn.Module) -> nn.Module:
@@ -152,6 +165,8 @@ def _export(module: nn.Module, arguments: Sequence[Argument], closed: Mapping[st
             "attention with a mask",
             "give the sequences without padding and without a mask: a bundle runs each row to its own length",
         ) from error
+    except ExportError:
+        raise  # a module that was read from a file says itself which part of it is wrong
     except Exception as error:  # torch.export raises nearly anything, above all what the module itself raises
         raise _cannot_export(error) from error
     finally:
