@@ -89,7 +89,7 @@ def pack(
     return packed
 
 
-def check_difference(largest: float, words: str, tolerance: float) -> None:
+def check_difference(largest: float, words: str, tolerance: float, whose: str = "the module") -> None:
     """Nothing, where it is small enough.
 
     Raises:
@@ -97,7 +97,7 @@ def check_difference(largest: float, words: str, tolerance: float) -> None:
     """
     if not largest <= tolerance:
         raise ExportError(
-            f"the bundle does not give what the module gives: {words}, tolerance {tolerance:g} x max(1, |y|). So shows "
+            f"the bundle does not give what {whose} gives: {words}, tolerance {tolerance:g} x max(1, |y|). So shows "
             "a number that depends on the length, the batch or the call, and so do numbers too large for float32"
         )
 
