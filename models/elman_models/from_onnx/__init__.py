@@ -1,2 +1,2 @@
-"""An .onnx file as a bundle: its operators one by one as torch's own functions, from a closed table; it is never run but
-by onnxruntime, once, to be compared with."""
+"""An .onnx file as a bundle: its operators one by one as torch's functions, from a closed table; onnxruntime alone runs
+it, to be compared with."""

@@ -89,7 +89,7 @@ class OnnxCall:
         """Numbers that are an attribute, or, as in later versions, a constant input; None: neither."""
         value = self.node.attributes.get(name)
         if value is not None:
-            return tuple(int(part) for part in value) if isinstance(value, tuple) else (int(value),)  # type: ignore[arg-type]
+            return tuple(int(part) for part in value) if isinstance(value, tuple) else (int(value),)
         if not self.has(index):
             return None
         numbers = self.sizes(index).numbers

@@ -20,7 +20,7 @@ def read_external(tensor: "TensorProto", folder: Path, where: str) -> bytes:
     """
     fields = {entry.key: entry.value for entry in tensor.external_data}
     path = _path(folder, fields.get("location", ""), where)
-    offset, length = _number(fields, "offset", 0, where), _number(fields, "length", None, where)
+    offset, length = _number(fields, "offset", where) or 0, _number(fields, "length", where)
     try:
         size = path.stat().st_size
         length = size - offset if length is None else length
@@ -47,10 +47,10 @@ def _path(folder: Path, location: str, where: str) -> Path:
     return path
 
 
-def _number(fields: dict[str, str], key: str, default: int | None, where: str) -> int | None:
+def _number(fields: dict[str, str], key: str, where: str) -> int | None:
     text = fields.get(key)
     if text is None:
-        return default
+        return None
     if not text.isascii() or not text.isdigit() or len(text) > 15:
         raise ExportError(f"{where}: external {key}: expected a number of bytes, got {text[:40]!r}")
     return int(text)

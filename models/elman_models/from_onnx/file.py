@@ -147,7 +147,7 @@ def _node(node: "NodeProto", opset: int, path: Path) -> OnnxNode:
 
 
 def _attribute(given: "AttributeProto", path: Path, where: str) -> Attribute:
-    kinds = {1: given.f, 2: given.i, 6: tuple(given.floats), 7: tuple(given.ints)}
+    kinds: dict[int, Attribute] = {1: given.f, 2: given.i, 6: tuple(given.floats), 7: tuple(given.ints)}
     if given.type in kinds:
         return kinds[given.type]
     if given.type == 3:

@@ -1,7 +1,7 @@
 """What an .onnx file holds, as plain records."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,3 +47,7 @@ class OnnxGraph:
     constants: Mapping[str, Array]
     """Weights and other constants, by the value's name."""
     outputs: tuple[str, ...]
+    joined_inputs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Inputs of the file that are several here, one after another along their first axis."""
+    joined_outputs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Outputs likewise."""

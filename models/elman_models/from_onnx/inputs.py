@@ -29,7 +29,9 @@ def examples(graph: OnnxGraph) -> Iterator[Argument]:
 def batch_is_first(graph: OnnxGraph) -> bool:
     """As the names of the first input's axes say; True where they say nothing."""
     names = [str(size).lower() for size in graph.inputs[0].shape[:2]]
-    return not any(word in names[0] for word in ("seq", "time", "len", "step", "frame")) and "batch" not in names[-1:][0]
+    return (
+        not any(word in names[0] for word in ("seq", "time", "len", "step", "frame")) and "batch" not in names[-1:][0]
+    )
 
 
 def _shape(graph: OnnxGraph, one: OnnxInput, is_batch_first: bool, is_fixed: bool) -> tuple[int, ...]:

@@ -1,7 +1,7 @@
 """An ONNX graph as a module: torch's own functions in the file's order, chosen by the operators' names."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from elman_models.from_onnx.call import OnnxCall
 from elman_models.from_onnx.graph import Array, OnnxGraph, OnnxNode
 from elman_models.from_onnx.operators import OPERATORS
 from elman_models.from_onnx.recurrent import RECURRENCES, RecurrentNode
-from elman_models.from_onnx.sizes import MAX_SIZES, Operand, Sizes
+from elman_models.from_onnx.sizes import MAX_SIZES, Operand, Sizes, check_numel
 
 
 def plain_name(name: str, taken: Mapping[str, object]) -> str:
@@ -37,6 +37,42 @@ class PlainNode(nn.Module):
         result = OPERATORS[self._node.op](OnnxCall(self._node, self._own, given))
         return (result,) if isinstance(result, torch.Tensor | Sizes) else tuple(result)
 
+    def run(self, *given: Operand) -> tuple[Operand, ...]:
+        """As `run_node`."""
+        return run_node(self, self._node, given)
+
+
+def run_node(module: nn.Module, node: OnnxNode, given: Sequence[Operand]) -> tuple[Operand, ...]:
+    """What `module` gives for a node.
+
+    Raises:
+        ExportError: whatever it raises; or a result that is too large, before anything of that size is there: while a
+            module is exported, tensors are shapes alone.
+    """
+    try:
+        results: tuple[Operand, ...] = module(*given)
+        limit = sum(one.numel() for one in given if isinstance(one, torch.Tensor) and not _is_open(one))
+        for result in results:
+            if isinstance(result, torch.Tensor):
+                check_numel(result.shape, limit)
+    except ExportError:
+        raise
+    except Exception as error:  # torch raises nearly anything where shapes do not go together
+        first = (str(error).strip() or type(error).__name__).partition("\n")[0]
+        raise ExportError(f"{node}: {first}") from error
+    return results
+
+
+def _is_open(given: torch.Tensor) -> bool:
+    return any(not isinstance(size, int) for size in given.shape)
+
+
+def as_operand(array: Array) -> torch.Tensor | Sizes:
+    """A constant, as nodes are given it."""
+    if array.dtype == np.int64 and array.ndim <= 1 and array.size <= MAX_SIZES:
+        return Sizes(tuple(array.reshape(-1).tolist()), is_scalar=array.ndim == 0)
+    return torch.from_numpy(array.copy())
+
 
 class OnnxModule(nn.Module):
     """Takes the graph's inputs in their order, gives its outputs by name."""
@@ -44,6 +80,9 @@ class OnnxModule(nn.Module):
     def __init__(self, graph: OnnxGraph) -> None:
         """Raises ExportError for an operator that is not known, or a recurrence that torch has not."""
         super().__init__()
+        for names in ([one.name for one in graph.inputs], graph.outputs):
+            if len({output_name(name) for name in names}) < len(names):
+                raise ExportError(f"two of {', '.join(names)} have the same name in a bundle")
         self._graph = graph
         self.parts: dict[str, str] = {}
         """By a submodule's path the node, in words."""
@@ -56,11 +95,12 @@ class OnnxModule(nn.Module):
         self._order = [(node, self._add(node)) for node in graph.nodes]
 
     def _add_constant(self, name: str, array: Array) -> None:
-        if array.dtype == np.int64 and array.ndim <= 1 and array.size <= MAX_SIZES:
-            self._sizes[name] = Sizes(tuple(array.reshape(-1).tolist()), is_scalar=array.ndim == 0)
+        given = as_operand(array)
+        if isinstance(given, Sizes):
+            self._sizes[name] = given
             return
         self._tensors[name] = attribute = plain_name(name, self._buffers)
-        self.register_buffer(attribute, torch.from_numpy(array.copy()))
+        self.register_buffer(attribute, given)
 
     def _add(self, node: OnnxNode) -> str:
         if node.op not in OPERATORS and node.op not in RECURRENCES:
@@ -76,23 +116,15 @@ class OnnxModule(nn.Module):
         known: dict[str, Operand] = {one.name: inputs[output_name(one.name)] for one in self._graph.inputs}
         known |= self._sizes | {name: getattr(self, attribute) for name, attribute in self._tensors.items()}
         for node, path in self._order:
-            known.update(zip(node.outputs, self._run(node, path, known), strict=False))
-        outputs = {name: known.get(name) for name in self._graph.outputs}
-        for name, given in outputs.items():
-            if not isinstance(given, torch.Tensor):
-                raise ExportError(f"output {name}: is a shape, or a result that its node does not give here")
-        return {output_name(name): given for name, given in outputs.items() if isinstance(given, torch.Tensor)}
-
-    def _run(self, node: OnnxNode, path: str, known: Mapping[str, Operand]) -> tuple[Operand, ...]:
-        try:
             given = [known[name] if name else None for name in node.inputs]
-            results: tuple[Operand, ...] = self.get_submodule(path)(*given)
-        except ExportError:
-            raise
-        except Exception as error:  # torch raises nearly anything where shapes do not go together
-            first = (str(error).strip() or type(error).__name__).partition("\n")[0]
-            raise ExportError(f"{node}: {first}") from error
-        return results
+            known |= zip(node.outputs, run_node(self.get_submodule(path), node, given), strict=False)
+        return {output_name(name): _given(name, known.get(name)) for name in self._graph.outputs}
+
+
+def _given(name: str, output: Operand) -> torch.Tensor:
+    if not isinstance(output, torch.Tensor):
+        raise ExportError(f"output {name}: is a shape, or a result that its node does not give here")
+    return output
 
 
 def output_name(name: str) -> str:

@@ -10,8 +10,10 @@ from elman_models.export.packing import Words
 from elman_models.export.refusals import ExportError
 from elman_models.export.report import PackedModule
 from elman_models.from_onnx.file import read_onnx
+from elman_models.from_onnx.folding import folded
 from elman_models.from_onnx.inputs import batch_is_first, examples
 from elman_models.from_onnx.module import OnnxModule
+from elman_models.from_onnx.rewriting import rewritten
 from elman_models.from_onnx.runtime import OnnxRuntime
 
 
@@ -48,11 +50,12 @@ def pack_onnx(
     """
     file = Path(path)
     graph, model = read_onnx(file)
-    if not graph.inputs:
-        raise ExportError(f"{file}: takes no input")
     words = Words(name, version, description, metadata)
     try:
-        module = OnnxModule(graph).eval()
+        graph = rewritten(folded(graph))
+        if not graph.inputs:
+            raise ExportError("takes no input")
+        module, runtime = OnnxModule(graph).eval(), OnnxRuntime(graph, model)
         refusals: list[ExportError] = []
         for example in examples(graph):
             given = FileModule(
@@ -60,13 +63,11 @@ def pack_onnx(
                 (example,),
                 module.parts,
                 batch_is_first(graph),
-                OnnxRuntime(graph, model),
+                runtime,
                 "onnxruntime",
             )
             try:
-                return pack_file_module(
-                    given, words, out=out, tolerance=tolerance, overwrite=overwrite, quiet=quiet
-                )
+                return pack_file_module(given, words, out=out, tolerance=tolerance, overwrite=overwrite, quiet=quiet)
             except ExportError as error:
                 refusals.append(error)
         raise refusals[0]

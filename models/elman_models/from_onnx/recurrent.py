@@ -1,7 +1,7 @@
 """LSTM, GRU and RNN of ONNX as torch's modules, whose gates stand in another order.
 
-ONNX: https://onnx.ai/onnx/operators/onnx__LSTM.html (iofc), onnx__GRU.html (zrh), onnx__RNN.html; torch: `torch.nn.LSTM`
-(ifgo), `torch.nn.GRU` (rzn).
+ONNX: https://onnx.ai/onnx/operators/onnx__LSTM.html (iofc), onnx__GRU.html (zrh), onnx__RNN.html; torch:
+`torch.nn.LSTM` (ifgo), `torch.nn.GRU` (rzn).
 """
 
 from collections.abc import Mapping
@@ -36,7 +36,7 @@ class RecurrentNode(nn.Module):
         directions, hidden = self._sizes(*weights)
         self._check(directions)
         bias = self._bias((directions, 2 * weights[0].shape[1]))
-        self._states = [constants.get(name) for name in node.inputs[_H : _P + 0]]
+        self._states = [constants.get(name) for name in node.inputs[_H:_P]]
         kind = {"LSTM": nn.LSTM, "GRU": nn.GRU, "RNN": nn.RNN}[node.op]
         more = {"nonlinearity": self._nonlinearity()} if node.op == "RNN" else {}
         self.rnn = kind(
@@ -95,7 +95,9 @@ class RecurrentNode(nn.Module):
     def _nonlinearity(self) -> str:
         given = {name.lower() for name in self._call.texts("activations")} or {"tanh"}
         if given not in ({"tanh"}, {"relu"}):
-            raise self._call.refuse(f"activations {', '.join(given)}: expected Tanh or Relu, of both directions the same")
+            raise self._call.refuse(
+                f"activations {', '.join(given)}: expected Tanh or Relu, of both directions the same"
+            )
         return given.pop()
 
     def _load(self, weights: list[Array], bias: Array | None, hidden: int) -> None:
@@ -140,5 +142,5 @@ class RecurrentNode(nn.Module):
         """[T, directions, B, hidden], or [B, T, directions, hidden]."""
         if not self.rnn.bidirectional:
             return output.unsqueeze(2 if self._batch_first else 1)
-        apart = output.unflatten(-1, (2, self.rnn.hidden_size))
+        apart = output.reshape(*output.shape[:-1], 2, self.rnn.hidden_size)
         return apart if self._batch_first else apart.permute(0, 2, 1, 3)

@@ -38,11 +38,16 @@ class OnnxRuntime:
         if not isinstance(inputs, Mapping):
             raise TypeError(f"expected tensors by name, got {type(inputs).__name__}")
         feeds = {one.name: _array(inputs[output_name(one.name)], one.dtype) for one in self._graph.inputs}
+        for name, parts in self._graph.joined_inputs.items():
+            feeds[name] = np.concatenate([feeds.pop(part) for part in parts])
         try:
-            results = self._session.run(list(self._graph.outputs), feeds)
+            names = [one.name for one in self._session.get_outputs()]
+            results = dict(zip(names, self._session.run(names, feeds), strict=True))
         except Exception as error:  # of classes that are not public
             raise ExportError(f"onnxruntime cannot run the file: {_first(error)}") from error
-        return {output_name(n): torch.from_numpy(r) for n, r in zip(self._graph.outputs, results, strict=True)}
+        for name, parts in self._graph.joined_outputs.items():
+            results |= zip(parts, np.split(results[name], len(parts)), strict=True)
+        return {output_name(name): torch.from_numpy(results[name]) for name in self._graph.outputs}
 
 
 def _array(tensor: object, dtype: np.dtype[np.generic]) -> np.ndarray:
@@ -53,11 +58,10 @@ def _array(tensor: object, dtype: np.dtype[np.generic]) -> np.ndarray:
 
 def _opened(model: "ModelProto", graph: OnnxGraph) -> "ModelProto":
     """With no size of inputs and outputs fixed: other batches and lengths are run than the file was written with."""
-    names = {one.name for one in graph.inputs}
     opened = type(model)()
     opened.CopyFrom(model)
     for value in (*opened.graph.input, *opened.graph.output):
-        if value.name in names or value in opened.graph.output:
+        if value.name not in graph.constants:
             for dim in value.type.tensor_type.shape.dim:
                 dim.Clear()
     del opened.graph.value_info[:]

@@ -47,8 +47,8 @@ Operand = torch.Tensor | Sizes | None
 """A value of the graph while it is read; None: left out."""
 
 
-def check_numel(shape: Sequence[object]) -> None:
-    """Whether a tensor of that shape, axes that are open aside, is one that a graph may have.
+def check_numel(shape: Sequence[object], limit: int = 0) -> None:
+    """Whether a tensor of that shape, axes that are open aside, is one that a graph may have; `limit` allows more.
 
     Raises:
         ValueError: it is too large.
@@ -56,5 +56,5 @@ def check_numel(shape: Sequence[object]) -> None:
     numel = 1
     for size in shape:
         numel *= size if isinstance(size, int) else 1
-    if numel > MAX_NUMEL:
-        raise ValueError(f"a value of {numel} numbers; expected at most {MAX_NUMEL} for a step")
+    if numel > max(limit, MAX_NUMEL):
+        raise ValueError(f"a value of {numel} numbers; expected at most {max(limit, MAX_NUMEL)} for a step")

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from elman_models.from_onnx.call import OnnxCall, as_tensor
 from elman_models.from_onnx.operators.registry import OPERATORS, handles
-from elman_models.from_onnx.sizes import Operand, Sizes
+from elman_models.from_onnx.sizes import Sizes
 
 _PLAIN: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "Relu": torch.relu,
@@ -163,15 +163,15 @@ def total(call: OnnxCall) -> torch.Tensor:
 
 
 @handles("Where")
-def where(call: OnnxCall) -> Operand:  # type: ignore[misc]
+def where(call: OnnxCall) -> torch.Tensor | Sizes:
     """One or the other."""
-    given = call.given
-    if all(isinstance(part, Sizes) for part in given):
-        condition, yes, no = (part for part in given if isinstance(part, Sizes))
-        number = max(len(part.numbers) for part in (condition, yes, no))
-        wide = [part.numbers * (number if len(part.numbers) == 1 else 1) for part in (condition, yes, no)]
-        return condition.same([a if c else b for c, a, b in zip(*wide, strict=True)])
-    return torch.where(*(as_tensor(call.operand(index)) for index in range(3)))
+    of_sizes = [part for part in call.given if isinstance(part, Sizes)]
+    if len(of_sizes) == len(call.given):
+        number = max(len(part.numbers) for part in of_sizes)
+        wide = [part.numbers * (number if len(part.numbers) == 1 else 1) for part in of_sizes]
+        return of_sizes[0].same([a if c else b for c, a, b in zip(*wide, strict=True)])
+    condition, yes, no = call.tensors()
+    return torch.where(condition, yes, no)
 
 
 @handles("Identity")

@@ -25,7 +25,9 @@ def gemm(call: OnnxCall) -> torch.Tensor:
 
 @handles("MatMul")
 def matmul(call: OnnxCall) -> torch.Tensor:
-    """As NumPy's."""
+    """As NumPy's; with a third input, which the file does not have, that is added (see `rewriting`)."""
+    if call.has(2):
+        return functional.linear(call.tensor(0), call.tensor(1).t(), call.tensor(2))
     return torch.matmul(call.tensor(0), call.tensor(1))
 
 

@@ -117,7 +117,7 @@ def gather(call: OnnxCall) -> torch.Tensor | Sizes:
     """Rows of a table for ids; one of an axis, or some, by numbers that are known."""
     data, axis, known = call.operand(0), call.integer("axis", 0), call.constant(1)
     if isinstance(data, Sizes):
-        numbers = [data.numbers[int(index)] for index in call.sizes(1).numbers]  # type: ignore[arg-type]
+        numbers = [data.numbers[int(index)] for index in call.sizes(1).numbers]
         return Sizes(tuple(numbers), is_scalar=call.sizes(1).is_scalar)
     if known is not None and known.ndim == 0:
         return data.select(axis, int(known))
@@ -168,7 +168,7 @@ def _sliced(
     is_end = isinstance(end, int) and end >= (1 << 31) - 1
     stop = None if is_end else end
     if isinstance(given, Sizes):
-        return Sizes(given.numbers[start:stop:step])
+        return Sizes(given.numbers[start:stop:step])  # type: ignore[index]
     if step == -1 and isinstance(start, int) and isinstance(end, int) and start == -1 and end <= -(1 << 31) + 1:
         return torch.flip(given, (axis % given.dim(),))
     if step < 1:
