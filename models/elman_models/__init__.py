@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from elman_models.export.refusals import ExportError
     from elman_models.export.report import PackedModule
     from elman_models.export.stepping import pack_step
+    from elman_models.from_keras.packing import pack_keras
+    from elman_models.from_onnx.packing import pack_onnx
     from elman_models.golden import Golden, read_golden
     from elman_models.graph.drawing import draw, mermaid
     from elman_models.graph.from_stack import graph_of
@@ -56,6 +58,8 @@ _MODULES = {
     "export.refusals": ("ExportError",),
     "export.report": ("PackedModule",),
     "export.stepping": ("pack_step",),
+    "from_keras.packing": ("pack_keras",),
+    "from_onnx.packing": ("pack_onnx",),
     "golden": ("Golden", "read_golden"),
     "graph.drawing": ("draw", "mermaid"),
     "graph.from_stack": ("graph_of",),
@@ -113,6 +117,8 @@ __all__ = [
     "load_graph",
     "mermaid",
     "pack",
+    "pack_keras",
+    "pack_onnx",
     "pack_step",
     "read_any_spec",
     "read_golden",

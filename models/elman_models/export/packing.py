@@ -30,10 +30,12 @@ class Words:
     version: str = "1"
     description: str = ""
     metadata: Mapping[str, str] | None = None
+    precision: str = "float32"
 
     def fields(self) -> dict[str, object]:
         """As fields of a spec."""
         given = {"name": self.name, "version": self.version, "description": self.description}
+        given |= {"precision": self.precision}
         return given | {"metadata": dict(self.metadata or {})}
 
 

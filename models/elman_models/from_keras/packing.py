@@ -31,6 +31,7 @@ def pack_keras(
     version: str = "1",
     description: str = "",
     metadata: Mapping[str, str] | None = None,
+    precision: str = "float32",
     tolerance: float = TOLERANCE,
     overwrite: bool = False,
     quiet: bool = False,
@@ -43,6 +44,7 @@ def pack_keras(
         out: the bundle's folder, new or empty.
         name: the model's.
         version, description, metadata: of the bundle.
+        precision: the least that plans may compute with, as of `GraphSpec`.
         tolerance: the largest difference that is no error, times max(1, |y|).
         overwrite: replace a bundle that is there.
         quiet: print nothing.
@@ -51,7 +53,7 @@ def pack_keras(
         ExportError: the file is damaged, holds code, or no bundle can be what it says; the message names the layer.
         BundleError: `out` is in use, or cannot be written.
     """
-    words = Words(name, version, description, metadata)
+    words = Words(name, version, description, metadata, precision)
     try:
         file = read_keras(Path(path))
         model = parse_model(file.config)

@@ -25,6 +25,7 @@ def pack_onnx(
     version: str = "1",
     description: str = "",
     metadata: Mapping[str, str] | None = None,
+    precision: str = "float32",
     tolerance: float = TOLERANCE,
     overwrite: bool = False,
     quiet: bool = False,
@@ -39,6 +40,7 @@ def pack_onnx(
         out: the bundle's folder, new or empty.
         name: the model's.
         version, description, metadata: of the bundle.
+        precision: the least that plans may compute with, as of `GraphSpec`.
         tolerance: the largest difference that is no error, times max(1, |y|).
         overwrite: replace a bundle that is there.
         quiet: print nothing.
@@ -50,7 +52,7 @@ def pack_onnx(
     """
     file = Path(path)
     graph, model = read_onnx(file)
-    words = Words(name, version, description, metadata)
+    words = Words(name, version, description, metadata, precision)
     try:
         graph = rewritten(folded(graph))
         if not graph.inputs:
