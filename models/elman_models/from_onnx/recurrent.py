@@ -118,7 +118,8 @@ class RecurrentNode(nn.Module):
         x = torch.flip(x, (time,)) if self._is_reverse else x
         initial = [self._initial(call, index, x) for index in (_H, _C) if call.has(index)]
         if len(initial) == 1 and isinstance(self.rnn, nn.LSTM):
-            initial.insert(0 if call.has(_C) else 1, torch.zeros_like(initial[0]))
+            directions, rows = 1 + self.rnn.bidirectional, x.shape[0 if self._batch_first else 1]
+            initial.insert(0 if call.has(_C) else 1, x.new_zeros(directions, rows, self.rnn.hidden_size))
         if not initial:
             output, ends = self.rnn(x)
         else:
