@@ -19,16 +19,21 @@ def graph(
     *,
     inputs: Mapping[str, Shape] | None = None,
     ids: Sequence[str] = (),
+    places: Sequence[str] = (),
     constants: Mapping[str, object] | None = None,
     opset: int = 20,
 ) -> onnx.ModelProto:
-    """A model; inputs are floats, or int64 where they are among `ids`."""
+    """A model; inputs are floats, or int64 where they are among `ids`, outputs where among `places`."""
     tensors = [numpy_helper.from_array(np.asarray(value), name) for name, value in (constants or {}).items()]
     given = [
         helper.make_tensor_value_info(name, INT64 if name in ids else FLOAT, list(shape))
         for name, shape in (inputs or X).items()
     ]
-    made = [onnx.ValueInfoProto(name=name, type=helper.make_tensor_type_proto(FLOAT, None)) for name in outputs]
+    kinds = {name: helper.make_tensor_type_proto(INT64 if name in places else FLOAT, None) for name in outputs}
+    made = [onnx.ValueInfoProto(name=name, type=kind) for name, kind in kinds.items()]
+    for number, one in enumerate(nodes):
+        if one.name in {other.name for other in nodes[:number]}:
+            one.name = f"{one.name}_{number}"
     own = helper.make_graph(list(nodes), "g", given, made, tensors)
     return helper.make_model(own, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
 

@@ -21,6 +21,8 @@ from elman_models.export.sequences import Sequences, find_sequences, inputs_of
 from elman_models.export.tensors import Argument
 
 Find = Callable[[ExportedProgram], Sequences]
+Closed = Mapping[str, set[int]]
+"""By a tensor's name the axes that are of one size."""
 
 
 @dataclass(frozen=True)
@@ -91,21 +93,29 @@ def evaluating(module: nn.Module) -> Iterator[None]:
             part.training = True
 
 
-def capture(module: nn.Module, arguments: Sequence[Argument], batch_first: bool | None) -> Capture:
-    """`module` as its operations on sequences.
+def capture(
+    module: nn.Module, arguments: Sequence[Argument], batch_first: bool | None, features: Closed | None = None
+) -> Capture:
+    """`module` as its operations on sequences; `features`: axes that are known to be of one size.
 
     Raises:
         ExportError: it cannot be exported, or its length or batch is fixed.
     """
-    return captured(module, arguments, lambda program: find_sequences(program, batch_first), axes=(0, 1))
+    return captured(module, arguments, lambda program: find_sequences(program, batch_first), (0, 1), features)
 
 
-def captured(module: nn.Module, arguments: Sequence[Argument], find: Find, axes: Sequence[int]) -> Capture:
+def captured(
+    module: nn.Module, arguments: Sequence[Argument], find: Find, axes: Sequence[int], features: Closed | None = None
+) -> Capture:
     """`module` as its operations; where the example is a batch of one, by one of two, along one of `axes`."""
-    program = _export(module, arguments, None)
+    program = _export(module, arguments, features)
     sequences = find(program)
     if sequences.batch is None:
-        arguments, program, sequences = _of_two(module, arguments, find, axes) or (arguments, program, sequences)
+        arguments, program, sequences = _of_two(module, arguments, find, axes, features) or (
+            arguments,
+            program,
+            sequences,
+        )
     names = [name for argument in arguments for name, _ in argument.leaves()]
     if sequences.others:
         program = _export(module, arguments, dict(zip(names, sequences.others_of(program), strict=True)))
@@ -118,12 +128,12 @@ def captured(module: nn.Module, arguments: Sequence[Argument], find: Find, axes:
 
 
 def _of_two(
-    module: nn.Module, arguments: Sequence[Argument], find: Find, axes: Sequence[int]
+    module: nn.Module, arguments: Sequence[Argument], find: Find, axes: Sequence[int], features: Closed | None
 ) -> tuple[Sequence[Argument], ExportedProgram, Sequences] | None:
     for axis in axes:
         doubled = [argument.doubled(axis) for argument in arguments]
         try:
-            program = _export(module, doubled, None)
+            program = _export(module, doubled, features)
             sequences = find(program)
         except ExportError:
             continue
@@ -144,7 +154,7 @@ def _constants(program: ExportedProgram) -> dict[Node, tuple[str, torch.Tensor]]
     return found
 
 
-def _export(module: nn.Module, arguments: Sequence[Argument], closed: Mapping[str, set[int]] | None) -> ExportedProgram:
+def _export(module: nn.Module, arguments: Sequence[Argument], closed: Closed | None) -> ExportedProgram:
     """With every axis open but those of `closed`, by the leaf's name."""
     shapes = tuple(_open(argument, closed or {}) for argument in arguments)
     values = tuple(argument.value for argument in arguments)
@@ -173,7 +183,7 @@ def _export(module: nn.Module, arguments: Sequence[Argument], closed: Mapping[st
         logging.disable(logging.NOTSET)
 
 
-def _open(argument: Argument, closed: Mapping[str, set[int]]) -> object:
+def _open(argument: Argument, closed: Closed) -> object:
     names = iter([name for name, _ in argument.leaves()])
 
     def axes(leaf: object) -> object:

@@ -30,6 +30,8 @@ class FileModule:
     """By a submodule's path what it is in the file, in words."""
     batch_first: bool
     """Whether an input is [B, T, ...], where nothing else tells."""
+    features: Mapping[str, set[int]] = field(default_factory=dict)
+    """By an input's name the axes that are neither batch nor length."""
     reference: Reference | None = None
     """None: the module itself."""
     proved_against: str = ""
@@ -56,7 +58,7 @@ def pack_file_module(
     check_target(Path(out).resolve(), overwrite)
     run = partial(called, given.module)
     with evaluating(given.module):
-        captured = replace(capture(given.module, given.arguments, given.batch_first), parts=given.parts)
+        captured = replace(capture(given.module, given.arguments, given.batch_first, given.features), parts=given.parts)
         leaves = list(flatten(run([argument.value for argument in captured.arguments]), "output"))
         names = named_leaves([name for name, _ in leaves], [leaf for _, leaf in leaves], None)
         assembled, reason = assembled_of(captured, names, words)

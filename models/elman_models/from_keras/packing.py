@@ -61,7 +61,13 @@ def pack_keras(
         module = KerasModule(model, weights, is_legacy=file.is_legacy).eval()
         example = Argument("inputs", _example(model, module))
         given = FileModule(
-            module, (example,), module.parts, True, proved_against=_PROVED, notes=tuple(dict.fromkeys(module.notes))
+            module,
+            (example,),
+            module.parts,
+            batch_first=True,
+            features={one.name: set(range(2, 1 + len(one.shape))) for one in model.inputs},
+            proved_against=_PROVED,
+            notes=tuple(dict.fromkeys(module.notes)),
         )
         return pack_file_module(given, words, out=out, tolerance=tolerance, overwrite=overwrite, quiet=quiet)
     except ExportError as error:

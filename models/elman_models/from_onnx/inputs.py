@@ -34,6 +34,16 @@ def batch_is_first(graph: OnnxGraph) -> bool:
     )
 
 
+def features(graph: OnnxGraph) -> dict[str, set[int]]:
+    """By an input's name the axes that are neither batch nor length: the file has fixed them."""
+    return {
+        output_name(one.name): {
+            axis for axis, size in enumerate(one.shape) if isinstance(size, int) and axis not in _leading(one)
+        }
+        for one in graph.inputs
+    }
+
+
 def _shape(graph: OnnxGraph, one: OnnxInput, is_batch_first: bool, is_fixed: bool) -> tuple[int, ...]:
     sizes: dict[str, int] = {}
     for other in graph.inputs:

@@ -11,7 +11,7 @@ from elman_models.export.refusals import ExportError
 from elman_models.export.report import PackedModule
 from elman_models.from_onnx.file import read_onnx
 from elman_models.from_onnx.folding import folded
-from elman_models.from_onnx.inputs import batch_is_first, examples
+from elman_models.from_onnx.inputs import batch_is_first, examples, features
 from elman_models.from_onnx.module import OnnxModule
 from elman_models.from_onnx.rewriting import rewritten
 from elman_models.from_onnx.runtime import OnnxRuntime
@@ -65,8 +65,9 @@ def pack_onnx(
                 (example,),
                 module.parts,
                 batch_is_first(graph),
-                runtime,
-                "onnxruntime",
+                features=features(graph),
+                reference=runtime,
+                proved_against="onnxruntime",
             )
             try:
                 return pack_file_module(given, words, out=out, tolerance=tolerance, overwrite=overwrite, quiet=quiet)
