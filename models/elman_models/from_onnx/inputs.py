@@ -26,12 +26,20 @@ def examples(graph: OnnxGraph) -> Iterator[Argument]:
                 yield Argument("inputs", {output_name(one.name): _tensor(one, shape) for one, shape in pairs})
 
 
-def batch_is_first(graph: OnnxGraph) -> bool:
-    """As the names of the first input's axes say; True where they say nothing."""
-    names = [str(size).lower() for size in graph.inputs[0].shape[:2]]
-    return (
-        not any(word in names[0] for word in ("seq", "time", "len", "step", "frame")) and "batch" not in names[-1:][0]
-    )
+def batch_is_first(graph: OnnxGraph) -> bool | None:
+    """As the names of an input's first two axes say; None: they say nothing."""
+    for one in graph.inputs:
+        kinds = [_kind(str(size).lower()) for size in one.shape[:2]]
+        if len(kinds) > 1 and kinds[0] != kinds[1]:
+            return kinds[0] == "batch" or kinds[1] == "length"
+    return None
+
+
+def _kind(name: str) -> str:
+    if "batch" in name or name in ("b", "n"):
+        return "batch"
+    is_length = name == "t" or any(word in name for word in ("seq", "time", "len", "step", "frame"))
+    return "length" if is_length else ""
 
 
 def features(graph: OnnxGraph) -> dict[str, set[int]]:

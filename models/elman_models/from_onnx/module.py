@@ -96,6 +96,8 @@ class OnnxModule(nn.Module):
 
     def _add_constant(self, name: str, array: Array) -> None:
         given = as_operand(array)
+        if array.dtype == np.float32 and not np.isfinite(array).all():
+            raise ExportError(f"tensor {name}: expected finite numbers, got NaN or infinity")
         if isinstance(given, Sizes):
             self._sizes[name] = given
             return

@@ -11,10 +11,14 @@ from elman_models.export.refusals import ExportError
 from elman_models.export.report import PackedModule
 from elman_models.from_onnx.file import read_onnx
 from elman_models.from_onnx.folding import folded
+from elman_models.from_onnx.graph import OnnxGraph
 from elman_models.from_onnx.inputs import batch_is_first, examples, features
 from elman_models.from_onnx.module import OnnxModule
+from elman_models.from_onnx.recurrent import RECURRENCES
 from elman_models.from_onnx.rewriting import rewritten
 from elman_models.from_onnx.runtime import OnnxRuntime
+
+_GUESS = "the first axis of inputs is the batch, the second the length: neither a recurrence nor a name says so"
 
 
 def pack_onnx(
@@ -58,16 +62,17 @@ def pack_onnx(
         if not graph.inputs:
             raise ExportError("takes no input")
         module, runtime = OnnxModule(graph).eval(), OnnxRuntime(graph, model)
-        refusals: list[ExportError] = []
+        is_first, refusals = batch_is_first(graph), list[ExportError]()
         for example in examples(graph):
             given = FileModule(
                 module,
                 (example,),
                 module.parts,
-                batch_is_first(graph),
+                is_first is not False,
                 features=features(graph),
                 reference=runtime,
                 proved_against="onnxruntime",
+                notes=(_GUESS,) * (is_first is None and not _says_layout(graph)),
             )
             try:
                 return pack_file_module(given, words, out=out, tolerance=tolerance, overwrite=overwrite, quiet=quiet)
@@ -76,3 +81,8 @@ def pack_onnx(
         raise refusals[0]
     except ExportError as error:
         raise ExportError(f"{file}: {error}") from error
+
+
+def _says_layout(graph: OnnxGraph) -> bool:
+    """Whether some node is made for one layout."""
+    return any(node.op in (*RECURRENCES, "Conv") for node in graph.nodes)

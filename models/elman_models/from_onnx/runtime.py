@@ -1,6 +1,7 @@
 """What onnxruntime gives for a file that was read: what a bundle is held against."""
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,23 +13,28 @@ from elman_models.from_onnx.module import output_name
 
 if TYPE_CHECKING:
     from onnx import ModelProto
+    from onnxruntime import InferenceSession
 
 
 class OnnxRuntime:
     """The file in onnxruntime, on the CPU and one thread, with its sizes left open."""
 
     def __init__(self, graph: OnnxGraph, model: "ModelProto") -> None:
-        """Takes `model`, whose tensors are all in it: onnxruntime opens no file."""
+        """Takes `model`, whose tensors are all in it: onnxruntime opens no file. It is loaded when it is first run."""
+        self._graph = graph
+        self._model = model
+
+    @cached_property
+    def _session(self) -> "InferenceSession":
         import onnxruntime
 
-        self._graph = graph
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 4
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         try:
-            data = _opened(model, graph).SerializeToString()
-            self._session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+            data = _opened(self._model, self._graph).SerializeToString()
+            return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # of classes that are not public
             raise ExportError(f"onnxruntime does not take the file: {_first(error)}") from error
 
