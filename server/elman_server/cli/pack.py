@@ -78,16 +78,10 @@ def run(given: argparse.Namespace) -> int:
 
 
 def _infer(given: argparse.Namespace) -> "Inferred":
-    from elman_models import PackOptions, SpecError, infer_model, read_state_dict
-    from elman_models.spec import NAME_IN_WORDS, is_name
+    from elman_models import PackOptions, infer_model, read_state_dict
 
-    folder = given.out.resolve().name
-    if given.name is None and not is_name(folder):
-        raise SpecError(
-            f"the folder's name, {folder!r}, cannot be the model's; give another with --name: {NAME_IN_WORDS}"
-        )
     options = PackOptions(
-        name=folder if given.name is None else given.name,
+        name=pack_file.model_name(given),
         version=given.version,
         description=given.description,
         precision=given.precision,

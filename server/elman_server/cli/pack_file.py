@@ -27,7 +27,7 @@ def run(given: argparse.Namespace) -> int:
         packed = _pack(given)(
             given.weights,
             out=given.out,
-            name=given.out.resolve().name if given.name is None else given.name,
+            name=model_name(given),
             version=given.version,
             description=given.description,
             precision=given.precision,
@@ -39,6 +39,23 @@ def run(given: argparse.Namespace) -> int:
         return fail(str(error))
     say(str(packed))
     return 0
+
+
+def model_name(given: argparse.Namespace) -> str:
+    """The one that is asked for, or the folder's.
+
+    Raises:
+        SpecError: the folder's name cannot be a model's.
+    """
+    from elman_models import SpecError
+    from elman_models.spec import NAME_IN_WORDS, is_name
+
+    folder = given.out.resolve().name
+    if given.name is None and not is_name(folder):
+        raise SpecError(
+            f"the folder's name, {folder!r}, cannot be the model's; give another with --name: {NAME_IN_WORDS}"
+        )
+    return folder if given.name is None else str(given.name)
 
 
 def _pack(given: argparse.Namespace) -> "Callable[..., PackedModule]":
