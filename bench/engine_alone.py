@@ -55,6 +55,7 @@ class EngineAlone:
     def _step(self) -> None:
         frame = Frame(
             frame_id=1,
+            view=self._worker.runtime.view,
             handles=self._handles,
             lengths=np.ones(len(self._handles), np.int64),
             positions=None,

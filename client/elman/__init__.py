@@ -40,7 +40,7 @@ from elman._shared.errors import (
     UnknownSessionError,
     UnsupportedError,
 )
-from elman._shared.info import Cell, EmbeddingInfo, HeadInfo, ModelInfo, SessionInfo
+from elman._shared.info import Cell, EmbeddingInfo, HeadInfo, ModelInfo, SessionInfo, TensorInfo
 from elman._shared.results import State, StepResult
 from elman._shared.retry import Retry
 from elman._shared.session_ids import OpenMode
@@ -83,6 +83,7 @@ __all__ = [
     "StaleHandleError",
     "State",
     "StepResult",
+    "TensorInfo",
     "UnavailableError",
     "UnknownModelError",
     "UnknownSessionError",

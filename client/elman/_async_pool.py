@@ -57,7 +57,8 @@ class AsyncSessionPool:
         x: Sequence[Array],
         *,
         rows: ArrayLike | None = None,
-        returning: Literal["all", "last"] = "all",
+        returning: Literal["all", "last"] | None = None,
+        outputs: Sequence[str] | None = None,
         timeout: float | None = None,
         progress: bool = False,
     ) -> list[Array]: ...
@@ -67,7 +68,8 @@ class AsyncSessionPool:
         x: ArrayLike,
         *,
         rows: ArrayLike | None = None,
-        returning: Literal["all", "last"] = "all",
+        returning: Literal["all", "last"] | None = None,
+        outputs: Sequence[str] | None = None,
         timeout: float | None = None,
         progress: bool = False,
     ) -> Array: ...
@@ -87,7 +89,8 @@ class AsyncSessionPool:
         x: ArrayLike,
         *,
         rows: ArrayLike | None = None,
-        returning: Returning = "all",
+        returning: Returning | None = None,
+        outputs: Sequence[str] | None = None,
         state: Literal[True],
         timeout: float | None = None,
         progress: bool = False,
@@ -97,7 +100,8 @@ class AsyncSessionPool:
         x: ArrayLike,
         *,
         rows: ArrayLike | None = None,
-        returning: Returning = "all",
+        returning: Returning | None = None,
+        outputs: Sequence[str] | None = None,
         state: bool = False,
         timeout: float | None = None,
         progress: bool = False,
@@ -109,10 +113,12 @@ class AsyncSessionPool:
         or with `returning="last"`, or a list of n arrays for a list. With `state` a StepResult. With `progress` a bar
         shows how far it is (by tqdm, of the extra "elman[progress]").
 
+        Of a model of several inputs `x` is a dict of them, or a list of n dicts; outputs likewise (see `Session.step`).
+
         Raises RowErrors where some rows failed (the others are applied, and their outputs are with it), otherwise as
         `AsyncSession.step`.
         """
-        options = self._core.client.options(returning, state, timeout, progress)
+        options = self._core.client.options(returning, outputs, state, timeout, progress)
         pending = self._core.prepare(x, rows, options, loop_future)
         if progress:
             await await_with_bar(pending, self._submit)

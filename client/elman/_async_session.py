@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
 from types import TracebackType
 from typing import Literal, Self, overload
 
@@ -56,7 +56,8 @@ class AsyncSession:
         self,
         x: ArrayLike,
         *,
-        returning: Literal["all", "last"] = "all",
+        returning: Literal["all", "last"] | None = None,
+        outputs: Sequence[str] | None = None,
         timeout: float | None = None,
         progress: bool = False,
     ) -> Array: ...
@@ -69,7 +70,8 @@ class AsyncSession:
         self,
         x: ArrayLike,
         *,
-        returning: Literal["all", "last"] = "all",
+        returning: Literal["all", "last"] | None = None,
+        outputs: Sequence[str] | None = None,
         state: Literal[True],
         timeout: float | None = None,
         progress: bool = False,
@@ -88,7 +90,8 @@ class AsyncSession:
         self,
         x: ArrayLike,
         *,
-        returning: Returning = "all",
+        returning: Returning | None = None,
+        outputs: Sequence[str] | None = None,
         state: bool = False,
         timeout: float | None = None,
         progress: bool = False,
@@ -96,28 +99,33 @@ class AsyncSession:
         """Runs the next time steps.
 
         `x` is [T, input_size], T >= 1, or one step [input_size]; for a token model ids [T], or one id. The output
-        is [T, output_size], or [output_size] for one step or with `returning="last"`, or None with "none". With
-        `state` a StepResult of the output and the state after the last step. `timeout` is in seconds. With `progress`
-        a bar shows how far it is (by tqdm, of the extra "elman[progress]").
+        is [T, output_size], or [output_size] for one step or with `returning="last"`, or None with "none"; by default
+        what the model's author meant: every step's, unless all outputs are `last_only`. With `state` a StepResult of
+        the output and the state after the last step. `timeout` is in seconds. With `progress` a bar shows how far it is
+        (by tqdm, of the extra "elman[progress]").
+
+        Of a model of several inputs `x` is a dict of them, by name, of equally many steps. Of one of several outputs,
+        and where `outputs` names some, what comes back is a dict of those; what is not named is not computed.
 
         Raises InvalidInputError, SessionExpiredError, UnknownSessionError, StaleHandleError, PositionError,
         PredecessorFailedError, LimitReachedError, DeadlineError, UnavailableError, AuthenticationError,
         ServerError, ClosedError, MissingExtraError; TypeError for options of the wrong type.
         """
-        options = self._core.client.options(returning, state, timeout, progress)
+        options = self._core.client.options(returning, outputs, state, timeout, progress)
         pending = self._core.prepare(x, options, loop_future)
         if progress:
             await await_with_bar(pending, self._submit)
         else:
             self._submit(pending)
             await await_answers(pending.futures, options.timeout_seconds)
-        return pending.result()  # type: ignore[return-value]  # `returning` decides, as the overloads say
+        return pending.result()  # type: ignore[no-any-return]  # `returning` decides, as the overloads say
 
     def stream(
         self,
         chunks: Iterable[ArrayLike] | AsyncIterable[ArrayLike],
         *,
-        returning: Literal["all", "last"] = "all",
+        returning: Literal["all", "last"] | None = None,
+        outputs: Sequence[str] | None = None,
         timeout: float | None = None,
         max_in_flight: int | None = None,
     ) -> AsyncIterator[Array]:
@@ -126,7 +134,7 @@ class AsyncSession:
         Up to `max_in_flight` chunks (None: as many as the server holds answers for) are under way at a time, and
         that many are taken from `chunks` ahead of the outputs. Raises as `step`.
         """
-        options = self._core.client.stream_options(returning, timeout)
+        options = self._core.client.stream_options(returning, outputs, timeout)
         check_chunks(chunks, may_be_async=True)
         return pipeline(chunks, lambda x: self._begin(x, options), self._core.window(max_in_flight))
 

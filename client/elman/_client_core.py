@@ -40,18 +40,21 @@ class ClientCore:
         if thread is not None:
             FORK_GUARD.watch(self)
 
-    def options(self, returning: str, state: bool, timeout: float | None, progress: bool = False) -> StepOptions:
+    def options(
+        self, returning: str | None, outputs: object, state: bool, timeout: float | None, progress: bool = False
+    ) -> StepOptions:
         """A step's options with the client's defaults. Raises TypeError, InvalidInputError."""
         check_timeout("timeout", timeout)
         check_switch("state", state)
         check_switch("progress", progress)
-        return_code(returning)
+        if returning is not None:
+            return_code(returning)
         seconds = self.transport.timeout_seconds if timeout is None else timeout
-        return StepOptions(returning, bool(state), seconds, progress)
+        return StepOptions(returning, outputs, bool(state), seconds, progress)
 
-    def stream_options(self, returning: str, timeout: float | None) -> StepOptions:
+    def stream_options(self, returning: str | None, outputs: object, timeout: float | None) -> StepOptions:
         """Those of a stream's chunks, whose outputs are its items. Raises TypeError, InvalidInputError."""
-        options = self.options(returning, False, timeout)
+        options = self.options(returning, outputs, False, timeout)
         if returning == "none":
             raise InvalidInputError("returning: expected all or last of a stream, got 'none'")
         return options

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import cast
 
 import numpy as np
 
-from elman._shared.arrays import ArrayLike, to_array, to_sequence
+from elman._shared.arrays import ArrayLike, check_names, to_array, to_sequence
 from elman._shared.errors import InvalidInputError
-from elman._shared.info import ModelInfo
+from elman._shared.info import ModelInfo, TensorInfo
 from elman._shared.packed_layout import Index
 from elman.wire import Array
 
@@ -36,23 +37,30 @@ class InferInput:
         """[K] steps of each."""
         return np.array([len(sequence) for sequence in self.sequences], np.intp)
 
-    def joined(self, outputs: list[Array], info: ModelInfo, is_last: bool) -> Array | list[Array]:
-        """The outputs [T_k, output_size], or [output_size] of the last steps, in the form of the input."""
+    def joined(self, outputs: list[Array], field: TensorInfo, is_last: bool) -> Array | list[Array]:
+        """An output [T_k, *features], or [*features] of the last steps, in the form of the input."""
         if self.form is Form.SINGLE:
             return outputs[0]
         if self.form is Form.LIST:
             return outputs
         if outputs:
             return np.stack(outputs, axis=0 if is_last else 1)
-        shape = (0, info.output_size) if is_last else (self.even_steps, 0, info.output_size)
-        return np.empty(shape, info.output_dtype)
+        shape = (0, *field.features) if is_last else (self.even_steps, 0, *field.features)
+        return np.empty(shape, field.dtype)
 
 
 def check_infer_input(x: ArrayLike, info: ModelInfo) -> InferInput:
-    """A list is of sequences where its items have a T axis, else one sequence of its items; an array says by its axes.
+    """A list is of sequences where its items have a T axis, else one sequence of its items; an array says by its axes,
+    and a dict of inputs by those of its first. A list of dicts is of sequences.
 
     Raises InvalidInputError.
     """
+    if isinstance(x, Mapping):
+        return _named(x, info)
+    if isinstance(x, list | tuple) and x and any(isinstance(item, Mapping) for item in x):
+        return InferInput(Form.LIST, [_sequence(item, info, f"x[{row}]") for row, item in enumerate(x)])
+    if len(info.inputs) > 1 and not (isinstance(x, list | tuple) and not x):
+        return InferInput(Form.SINGLE, [_sequence(x, info)])  # which says what was expected
     num_axes = 1 + len(info.input_features)
     if isinstance(x, list | tuple):
         if not x or _depth(x) > num_axes:
@@ -67,6 +75,16 @@ def check_infer_input(x: ArrayLike, info: ModelInfo) -> InferInput:
             f"x: model {info.name!r} expects [{axes}] with T >= 1 for K sequences of one length; "
             f"got {list(values.shape)}"
         )
+    return InferInput(Form.EVEN, [values[:, row] for row in range(values.shape[1])], len(values))
+
+
+def _named(x: Mapping[str, ArrayLike], info: ModelInfo) -> InferInput:
+    check_names(x, info.inputs, "x", info)
+    first = info.inputs[0]
+    array = to_array(x[first.name], first.dtype, f"x[{first.name!r}]")
+    if array.ndim != len(first.features) + 2:
+        return InferInput(Form.SINGLE, [_sequence(x, info)])
+    values, _ = to_sequence(x, info, array.shape[1])
     return InferInput(Form.EVEN, [values[:, row] for row in range(values.shape[1])], len(values))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final
@@ -12,7 +11,8 @@ import numpy as np
 from elman._shared.errors import LimitReachedError
 from elman._shared.info import ModelInfo
 from elman._shared.packed_layout import Index
-from elman.wire import itemsize
+from elman._shared.records import wanted_outputs
+from elman._stepping.options import ModelOptions
 
 
 @dataclass(frozen=True)
@@ -23,15 +23,14 @@ class PartSizes:
     row_bytes: int
 
     @classmethod
-    def of(cls, info: ModelInfo, returning: str) -> PartSizes:
+    def of(cls, info: ModelInfo, options: ModelOptions) -> PartSizes:
         """Of a model."""
-        size = itemsize(info.output_wire_dtype)
-        step_bytes = itemsize(info.input_wire_dtype) * math.prod(info.input_features)
-        if returning == "all":
-            step_bytes = max(step_bytes, size * info.output_size)
-        state_size = info.state_size + (info.hidden_size if info.has_cell_state else 0)
-        row_bytes = size * info.state_layers * state_size + (size * info.output_size if returning == "last" else 0)
-        return cls(step_bytes, row_bytes)
+        outputs = wanted_outputs(info, options.outputs)
+        told = {"all": [one for one in outputs if not one.per_row], "last": [], "none": []}[options.returning]
+        at_end = [] if options.returning == "none" else [one for one in outputs if one not in told]
+        step_bytes = max(sum(one.num_bytes for one in info.inputs), sum(one.num_bytes for one in told))
+        row_bytes = sum(one.num_bytes for one in (*info.states, *at_end))
+        return cls(max(1, step_bytes), row_bytes)
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,43 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from elman._infer_input import InferInput
+from elman._infer_input import Form, InferInput
 from elman._infer_parts import InferLimits, InferPart, PartSizes
-from elman._shared.arrays import ArrayLike, to_array
+from elman._shared.arrays import ArrayLike, check_names, to_array, to_context
 from elman._shared.deadline import Deadline
 from elman._shared.errors import ElmanError, InvalidInputError, LimitReachedError
-from elman._shared.info import ModelInfo
+from elman._shared.info import ModelInfo, TensorInfo
 from elman._shared.packed_layout import order_of, pack, unpack
+from elman._shared.records import fill_named, read_named, read_states, wanted_outputs
 from elman._shared.results import State
 from elman._shared.transport import Transport
-from elman._stepping.options import StepOptions, part_steps, return_code
-from elman.v1 import inference_pb2
-from elman.wire import Array, from_tensor, to_tensor
+from elman._stepping.options import ModelOptions, part_steps, return_code
+from elman.v1 import inference_pb2, tensor_pb2
+from elman.wire import Array, fill_tensor, from_tensor, to_tensor
 
-InferOutput = Array | list[Array] | None
+InferOutput = Any
+"""An array, a list of arrays or None; of several outputs a dict of arrays, or a list of such."""
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """What sequences begin with, as a caller gives it."""
+
+    h_0: ArrayLike | None = None
+    c_0: ArrayLike | None = None
+    initial_state: Mapping[str, ArrayLike] | None = None
+    context: Mapping[str, ArrayLike] | None = None
 
 
 class Inference:
     """One call of the caller's, which may be several of the server's, one after the other."""
 
-    def __init__(
-        self, x: InferInput, info: ModelInfo, options: StepOptions, h_0: ArrayLike | None, c_0: ArrayLike | None
-    ) -> None:
-        """Raises InvalidInputError."""
+    def __init__(self, x: InferInput, info: ModelInfo, options: ModelOptions, beginning: Beginning) -> None:
+        """Raises TypeError, InvalidInputError."""
         self._x = x
         self._info = info
         self._options = options
         self._returning = return_code(options.returning)
-        self._has_state = h_0 is not None
         num_rows = len(x.sequences)
-        self._h = np.zeros((info.state_layers, num_rows, info.state_size), info.output_dtype)
-        self._c = np.zeros((info.state_layers, num_rows, info.hidden_size), info.output_dtype)
-        self._set_initial_state(h_0, c_0)
-        self._outputs: list[list[Array]] = [[] for _ in x.sequences]
+        self._context = to_context(beginning.context, info, num_rows)
+        given = _initial_states(beginning, info, num_rows)
+        self._has_state = given is not None
+        self._states = given or [np.zeros(one.inner_shape(num_rows), one.dtype) for one in info.states]
+        self._wanted = wanted_outputs(info, options.outputs)
+        self._outputs: dict[str, list[list[Array]]] = {one.name: [[] for _ in x.sequences] for one in self._wanted}
 
     async def run(
         self, transport: Transport, limits: InferLimits, tick: Callable[[int], object]
@@ -74,7 +87,7 @@ class Inference:
         return self._cut([whole], limits)
 
     def _cut(self, parts: Sequence[InferPart], limits: InferLimits) -> list[InferPart]:
-        may_cut_steps = not self._info.bidirectional  # there a state does not have all that was before
+        may_cut_steps = not self._info.needs_whole_sequences  # there a state does not have all that was before
         return [smaller for part in parts for smaller in part.cut(limits, may_cut_steps)]
 
     def _all(self) -> InferPart:
@@ -82,7 +95,7 @@ class Inference:
         order = order_of(lengths)
         rows = np.arange(len(lengths)) if order is None else order
         lengths = lengths[rows]
-        return InferPart(rows, lengths, 0, int(lengths[0]), PartSizes.of(self._info, self._options.returning))
+        return InferPart(rows, lengths, 0, int(lengths[0]), PartSizes.of(self._info, self._options))
 
     async def _run(self, part: InferPart, transport: Transport, deadline: Deadline) -> None:
         request, lengths = self._request(part)
@@ -90,15 +103,19 @@ class Inference:
         if left_seconds is not None:
             request.timeout.FromNanoseconds(int(left_seconds * 1e9))
         response = await transport.call(transport.inference.Infer, request, deadline=deadline)
-        self._h[:, part.rows] = from_tensor(response.h_n, name="h_n")
-        if response.HasField("c_n"):
-            self._c[:, part.rows] = from_tensor(response.c_n, name="c_n")
-        if not response.HasField("output"):
-            return
-        output = from_tensor(response.output, name="output")
-        rows = unpack(output, lengths) if self._options.returning == "all" else [row.copy() for row in output]
-        for row, values in zip(part.rows.tolist(), rows, strict=True):
-            self._outputs[row].append(values)
+        for mine, told in zip(self._states, read_states(response, self._info), strict=False):
+            mine[:, part.rows] = told
+        for field, array in self._given(response):
+            per_step = self._options.returning == "all" and not field.per_row
+            rows = unpack(array, lengths) if per_step else [row.copy() for row in array]
+            for row, values in zip(part.rows.tolist(), rows, strict=True):
+                self._outputs[field.name][row].append(values)
+
+    def _given(self, response: inference_pb2.InferResponse) -> list[tuple[TensorInfo, Array]]:
+        if response.HasField("output"):
+            return [(self._wanted[0], from_tensor(response.output, name="output"))]
+        arrays = read_named(response.outputs)
+        return [(one, arrays[one.name]) for one in self._wanted if one.name in arrays]
 
     def _request(self, part: InferPart) -> tuple[inference_pb2.InferRequest, Array]:
         info, rows = self._info, part.rows
@@ -109,48 +126,106 @@ class Inference:
             model=info.name,
             version=info.version,
             lengths=lengths.tolist(),
-            input=to_tensor(pack(sequences, lengths), info.input_wire_dtype),
             return_output=self._returning if is_needed else return_code("none"),
             return_state=True,
+            outputs=self._options.outputs,
+            context=[_named(one, self._context[one.name][rows]) for one in info.context],
         )
+        values = pack(sequences, lengths)
+        if len(info.inputs) > 1:
+            fill_named(request.inputs, info.inputs, values)
+        else:
+            fill_tensor(request.input, values, info.inputs[0].wire_dtype)
         if self._has_state or part.begin:
-            request.h_0.CopyFrom(to_tensor(self._h[:, rows], info.output_wire_dtype))
-            if info.has_cell_state:
-                request.c_0.CopyFrom(to_tensor(self._c[:, rows], info.output_wire_dtype))
+            self._fill_states(request, [state[:, rows] for state in self._states])
         return request, lengths
 
+    def _fill_states(self, request: inference_pb2.InferRequest, states: list[Array]) -> None:
+        pairs = zip(self._info.states, states, strict=True)
+        if self._info.has_stack_state:
+            for field, (one, state) in zip(("h_0", "c_0"), pairs, strict=False):
+                fill_tensor(getattr(request, field), state, one.wire_dtype)
+        else:
+            request.initial_states.extend(_named(one, state if one.layers else state[0]) for one, state in pairs)
+
     def _result(self) -> tuple[InferOutput, State]:
-        state = State(self._h, self._c if self._info.has_cell_state else None, tuple(self._x.lengths.tolist()))
+        state = State.of(self._info, self._states, tuple(self._x.lengths.tolist()))
         if self._options.returning == "none":
             return None, state
-        outputs = [parts[0] if len(parts) == 1 else np.concatenate(parts) for parts in self._outputs]
-        return self._x.joined(outputs, self._info, self._options.returning == "last"), state
+        outputs = {one.name: self._joined(one) for one in self._wanted}
+        if self._options.outputs is None and len(self._info.outputs) == 1:
+            return outputs[self._wanted[0].name], state
+        names = self._options.outputs or tuple(outputs)
+        if self._x.form is not Form.LIST:
+            return {name: outputs[name] for name in names}, state
+        return [{name: outputs[name][row] for name in names} for row in range(len(self._x.sequences))], state
 
-    def _set_initial_state(self, h_0: ArrayLike | None, c_0: ArrayLike | None) -> None:
-        info = self._info
-        if c_0 is not None and not info.has_cell_state:
-            raise InvalidInputError(
-                f"c_0: expected None, since model {info.name!r} is a {info.cell} without c, got one"
-            )
-        if h_0 is not None:
-            self._h[...] = self._checked(h_0, "h_0", self._h.shape)
-        if c_0 is not None:
-            self._c[...] = self._checked(c_0, "c_0", self._c.shape)
-        if info.has_cell_state and (h_0 is None) != (c_0 is None):
-            missing, given = ("h_0", "c_0") if h_0 is None else ("c_0", "h_0")
-            raise InvalidInputError(f"{missing}: expected h_0 and c_0 together or none of them, got {given} alone")
-
-    def _checked(self, value: ArrayLike, name: str, shape: tuple[int, ...]) -> Array:
-        state = to_array(value, self._info.output_dtype, name)
-        if state.shape != shape:
-            raise InvalidInputError(f"{name}: expected {list(shape)}, got {list(state.shape)}")
-        return state
+    def _joined(self, field: TensorInfo) -> Array | list[Array]:
+        of_last = self._options.returning == "last" or field.per_row
+        # Of what was cut by its steps the last part has what there is one of.
+        rows = [
+            parts[-1] if of_last or len(parts) == 1 else np.concatenate(parts) for parts in self._outputs[field.name]
+        ]
+        return self._x.joined(rows, field, of_last)
 
     def _too_large(self, part: InferPart, error: ElmanError) -> LimitReachedError:
         row, length = int(part.rows[0]), int(part.lengths[0])
-        if self._info.bidirectional:
-            remedy = "a bidirectional model takes a sequence whole: raise the server's limit, or send shorter ones"
+        if self._info.needs_whole_sequences:
+            kind = "a bidirectional" if self._info.bidirectional else "this"
+            remedy = f"{kind} model takes a sequence whole: raise the server's limit, or send shorter ones"
         else:
             remedy = "not even one step of it fits: raise the server's limit"
         what = f"sequence {row} of x, of {length} steps and {part.num_bytes} bytes, is too large for one request"
         return LimitReachedError(f"{what} ({error}); {remedy}", error.details)
+
+
+def _named(one: TensorInfo, array: Array) -> tensor_pb2.NamedTensor:
+    return tensor_pb2.NamedTensor(name=one.name, tensor=to_tensor(array, one.wire_dtype))
+
+
+def _initial_states(given: Beginning, info: ModelInfo, num_rows: int) -> list[Array] | None:
+    """[layers or 1, num_rows, *features] of each state; None where the model's own are meant."""
+    named: Mapping[str, ArrayLike]
+    if given.initial_state is not None:
+        if given.h_0 is not None or given.c_0 is not None:
+            raise InvalidInputError("initial_state: expected it or h_0 and c_0, got both")
+        if not isinstance(given.initial_state, Mapping):
+            raise TypeError(f"initial_state: expected a State or a dict, got {given.initial_state!r:.100}")
+        check_names(given.initial_state, info.states, "initial_state", info)
+        named = given.initial_state
+        words = {one.name: f"initial_state[{one.name!r}]" for one in info.states}
+    else:
+        stack = _of_stack(given, info)
+        if stack is None:
+            return None
+        named, words = stack, {one.name: f"{'hc'[place]}_0" for place, one in enumerate(info.states)}
+    states = [_state(named[one.name], one, words[one.name], num_rows) for one in info.states if one.name in named]
+    if len(states) < len(info.states):
+        given_name, missing = ("h_0", "c_0") if given.c_0 is None else ("c_0", "h_0")
+        raise InvalidInputError(f"{missing}: expected h_0 and c_0 together or none of them, got {given_name} alone")
+    return states
+
+
+def _of_stack(given: Beginning, info: ModelInfo) -> dict[str, ArrayLike] | None:
+    told = {"h_0": given.h_0, "c_0": given.c_0}
+    names = [name for name, value in told.items() if value is not None]
+    if not names:
+        return None
+    if not info.has_stack_state:
+        raise InvalidInputError(
+            f"{names[0]}: the state of model {info.name!r} is not one stack's; give initial_state, a dict of "
+            f"{', '.join(repr(one.name) for one in info.states) or 'none'}"
+        )
+    if "c_0" in names and not info.has_cell_state:
+        raise InvalidInputError(
+            f"c_0: expected None, since model {info.name!r} is a {info.cell or 'graph'} without c, got one"
+        )
+    return {one.name: told[name] for one, name in zip(info.states, told, strict=False) if name in names}
+
+
+def _state(value: ArrayLike, field: TensorInfo, name: str, num_rows: int) -> Array:
+    state = to_array(value, field.dtype, name)
+    expected = field.inner_shape(num_rows) if field.layers else (num_rows, *field.features)
+    if state.shape != expected:
+        raise InvalidInputError(f"{name}: expected {list(expected)}, got {list(state.shape)}")
+    return state.reshape(field.inner_shape(num_rows))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, overload
 
-from elman._inference import InferOutput
+from elman._inference import Beginning, InferOutput
 from elman._model_core import ModelCore
 from elman._pool import SessionPool
 from elman._session import Session
@@ -33,12 +33,21 @@ class Model:
         """What it takes and gives, as described when it was asked for."""
         return self._core.info
 
-    def session(self, id: str | None = None, *, mode: OpenMode = "resume_or_new") -> Session:
+    def session(
+        self,
+        id: str | None = None,
+        *,
+        mode: OpenMode = "resume_or_new",
+        context: Mapping[str, ArrayLike] | None = None,
+    ) -> Session:
         """Opens a session, to be used in a `with`, or closed by hand.
 
         Without `id` a new one, which ends when it is closed. With `id` that one is resumed, or begun at position 0 if
         it never was; `resumed` of the session says which. With mode "resume" an id without a session is an error; with
         "new" the session begins at 0, even after it expired. Closing only lets go of it; `end` ends it.
+
+        `context` is what the model takes for a session as a whole, by name, each [*features] (`info.context`). It is
+        needed where the session may begin; one that goes on has its own, and another is an error.
 
         Tried again after a cut, a session at position 0 is taken for the one that the lost try began. Where "new" gives
         up (UnavailableError, DeadlineError) the session may have begun: go on with another mode.
@@ -48,16 +57,22 @@ class Model:
         bidirectional model), DeadlineError, UnavailableError, AuthenticationError; InvalidInputError and TypeError for
         what cannot be an id: 1 to 128 characters, no control characters.
         """
-        return Session(self._thread.run(self._core.session(id, mode)), self._thread)
+        return Session(self._thread.run(self._core.session(id, mode, context)), self._thread)
 
     def sessions(
-        self, n: int | None = None, *, ids: Sequence[str] | None = None, mode: OpenMode = "resume_or_new"
+        self,
+        n: int | None = None,
+        *,
+        ids: Sequence[str] | None = None,
+        mode: OpenMode = "resume_or_new",
+        context: Mapping[str, ArrayLike] | None = None,
     ) -> SessionPool:
-        """Opens `n` new sessions, or those called `ids`, to be stepped together. Otherwise as `session`.
+        """Opens `n` new sessions, or those called `ids`, to be stepped together; `context` is [n, *features] of each.
+        Otherwise as `session`.
 
         Raises RowErrors where some ids cannot be opened; then none is, and none was begun.
         """
-        return SessionPool(self._thread.run(self._core.sessions(n, ids, mode)), self._thread)
+        return SessionPool(self._thread.run(self._core.sessions(n, ids, mode, context)), self._thread)
 
     def end_sessions(self, ids: Sequence[str]) -> None:
         """Ends the sessions called `ids`, on whatever version of the model they run, and frees their slots.
@@ -85,7 +100,10 @@ class Model:
         *,
         h_0: ArrayLike | None = None,
         c_0: ArrayLike | None = None,
-        returning: Literal["all", "last"] = "all",
+        initial_state: Mapping[str, ArrayLike] | None = None,
+        context: Mapping[str, ArrayLike] | None = None,
+        returning: Literal["all", "last"] | None = None,
+        outputs: Sequence[str] | None = None,
         timeout: float | None = None,
         progress: bool = False,
     ) -> tuple[list[Array], State]: ...
@@ -96,7 +114,10 @@ class Model:
         *,
         h_0: ArrayLike | None = None,
         c_0: ArrayLike | None = None,
-        returning: Literal["all", "last"] = "all",
+        initial_state: Mapping[str, ArrayLike] | None = None,
+        context: Mapping[str, ArrayLike] | None = None,
+        returning: Literal["all", "last"] | None = None,
+        outputs: Sequence[str] | None = None,
         timeout: float | None = None,
         progress: bool = False,
     ) -> tuple[Array, State]: ...
@@ -107,6 +128,8 @@ class Model:
         *,
         h_0: ArrayLike | None = None,
         c_0: ArrayLike | None = None,
+        initial_state: Mapping[str, ArrayLike] | None = None,
+        context: Mapping[str, ArrayLike] | None = None,
         returning: Literal["none"],
         timeout: float | None = None,
         progress: bool = False,
@@ -117,7 +140,10 @@ class Model:
         *,
         h_0: ArrayLike | None = None,
         c_0: ArrayLike | None = None,
-        returning: Returning = "all",
+        initial_state: Mapping[str, ArrayLike] | None = None,
+        context: Mapping[str, ArrayLike] | None = None,
+        returning: Returning | None = None,
+        outputs: Sequence[str] | None = None,
         timeout: float | None = None,
         progress: bool = False,
     ) -> tuple[InferOutput, State]:
@@ -127,6 +153,10 @@ class Model:
         [T, K, input_size] (ids [T, K]) of K of one length, as `sessions(K)` steps it. `h_0` is [num_layers x
         directions, K, proj_size or hidden_size] and `c_0`, LSTM only, [num_layers x directions, K, hidden_size]; None:
         zeros.
+
+        `initial_state` is a State, or a dict of a model's states by name, in place of `h_0` and `c_0`; `context` [K,
+        *features] by name. Several inputs are a dict for one sequence, a list of K dicts, or a dict of arrays [T, K,
+        *features]; several outputs come likewise (see `Session.step`).
 
         Returns the output [T, output_size] ([output_size] with "last", None with "none"), a list of K of them for a
         list, or [T, K, output_size] ([K, output_size]) for an array, and the states after the last steps. Of no
@@ -139,5 +169,5 @@ class Model:
         Raises InvalidInputError, LimitReachedError (a sequence that cannot be cut is too large), DeadlineError,
         UnavailableError, AuthenticationError, ServerError, MissingExtraError.
         """
-        options = self._core.client.options(returning, True, timeout, progress)
-        return self._thread.run(self._core.infer(x, h_0, c_0, options))
+        options = self._core.client.options(returning, outputs, True, timeout, progress)
+        return self._thread.run(self._core.infer(x, Beginning(h_0, c_0, initial_state, context), options))

@@ -8,14 +8,15 @@ from collections.abc import Sequence
 from elman._client_core import ClientCore
 from elman._infer_input import check_infer_input
 from elman._infer_parts import InferLimits
-from elman._inference import Inference, InferOutput
+from elman._inference import Beginning, Inference, InferOutput
 from elman._progress import progress_bar
 from elman._session_cores import PoolCore, SessionCore
 from elman._session_opener import OpenedSessions
-from elman._shared.arrays import ArrayLike
+from elman._shared.arrays import ArrayLike, to_context
 from elman._shared.checks import check_count, check_text
 from elman._shared.errors import ElmanError, InvalidInputError, RowErrors
-from elman._shared.info import ModelInfo, SessionInfo, model_label
+from elman._shared.info import ModelInfo, SessionInfo, TensorInfo, model_label
+from elman._shared.records import Arrays
 from elman._shared.results import State
 from elman._shared.session_ids import OpenMode, check_id, check_ids, mode_code
 from elman._stepping.options import StepOptions
@@ -44,25 +45,31 @@ class ModelCore:
 
     def repr_of(self, kind: str) -> str:
         """Such as <elman.Model 'char-lm' version '1' at localhost:8470: lstm, 2 layers of 512>."""
-        info = self.info
-        layers = f"{info.num_layers} layer{'s' * (info.num_layers > 1)} of {info.hidden_size}"
-        ways = ", bidirectional" * info.bidirectional
-        return (
-            f"<elman.{kind} {model_label(info)} at {self.client.transport.target.address}: {info.cell}, {layers}{ways}>"
-        )
+        return f"<elman.{kind} {model_label(self.info)} at {self.client.transport.target.address}: {self._what()}>"
 
-    async def session(self, session_id: str | None, mode: OpenMode) -> SessionCore:
+    def _what(self) -> str:
+        info = self.info
+        if info.cell is None:
+            takes, gives = (
+                ", ".join(f"{one.name} {list(one.features)}" for one in t) for t in (info.inputs, info.outputs)
+            )
+            return f"{takes} to {gives}{', whole sequences' * info.needs_whole_sequences}"
+        layers = f"{info.num_layers} layer{'s' * (info.num_layers > 1)} of {info.hidden_size}"
+        return f"{info.cell}, {layers}{', bidirectional' * info.bidirectional}"
+
+    async def session(self, session_id: str | None, mode: OpenMode, context: object) -> SessionCore:
         """Opens one session. Raises TypeError, ElmanError."""
         ids = None if session_id is None else [check_id("id", session_id)]
-        opened = await self._open(1, ids, mode)
+        opened = await self._open(1, ids, mode, self._context(context, mode, None))
         return SessionCore(self.client, await self._info_of(opened), opened)
 
-    async def sessions(self, count: int | None, ids: Sequence[str] | None, mode: OpenMode) -> PoolCore:
+    async def sessions(self, count: int | None, ids: Sequence[str] | None, mode: OpenMode, context: object) -> PoolCore:
         """Opens `count` new sessions, or those of `ids`. Raises TypeError, ElmanError."""
         if (count is None) == (ids is None):
             raise InvalidInputError("sessions: expected a number of sessions or their ids, one of the two")
         checked = None if ids is None else check_ids(ids)
-        opened = await self._open(1 if count is None else check_count("n", count), checked, mode)
+        number = check_count("n", count) if checked is None else len(checked)
+        opened = await self._open(number, checked, mode, self._context(context, mode, number))
         return PoolCore(self.client, await self._info_of(opened), opened)
 
     async def end_sessions(self, ids: Sequence[str]) -> None:
@@ -80,23 +87,27 @@ class ModelCore:
     async def infer(
         self,
         x: ArrayLike,
-        h_0: ArrayLike | None,
-        c_0: ArrayLike | None,
+        beginning: Beginning,
         options: StepOptions,
     ) -> tuple[InferOutput, State]:
-        """Runs whole sequences. Raises ElmanError."""
+        """Runs whole sequences. Raises TypeError, ElmanError."""
         checked = check_infer_input(x, self.info)
-        inference = Inference(checked, self.info, options, h_0, c_0)
+        inference = Inference(checked, self.info, options.of(self.info), beginning)
         with progress_bar(options.progress, int(checked.lengths.sum())) as tick:
             return await inference.run(self.client.transport, self._infer_limits, tick)
 
-    async def _open(self, count: int, ids: list[str] | None, mode: OpenMode) -> OpenedSessions:
+    def _context(self, context: object, mode: OpenMode, num_rows: int | None) -> Arrays:
+        if context is None and mode == "resume":
+            return {}  # the sessions have theirs
+        return to_context(context, self.info, num_rows)
+
+    async def _open(self, count: int, ids: list[str] | None, mode: OpenMode, context: Arrays) -> OpenedSessions:
         opener, code = self.client.opener, mode_code(mode)
         if ids is not None:
-            return await opener.open_named(self.info.name, self._version, ids, code)
+            return await opener.open_named(self.info, self._version, ids, code, context)
         if mode == "resume":
             raise InvalidInputError("mode: expected an id to resume; without one a session is new")
-        return await opener.open_new(self.info, count)
+        return await opener.open_new(self.info, count, context)
 
     async def _info_of(self, opened: OpenedSessions) -> ModelInfo:
         """A resumed session may run on another version than the one described."""
@@ -107,3 +118,7 @@ class ModelCore:
         except (ElmanError, asyncio.CancelledError):
             self.client.opener.abandon(self.info.name, opened)
             raise
+
+
+def _listed(tensors: Sequence[TensorInfo]) -> str:
+    return ", ".join(f"{one.name} {list(one.features)}" for one in tensors)

@@ -59,7 +59,8 @@ class SessionPool:
         x: Sequence[Array],
         *,
         rows: ArrayLike | None = None,
-        returning: Literal["all", "last"] = "all",
+        returning: Literal["all", "last"] | None = None,
+        outputs: Sequence[str] | None = None,
         timeout: float | None = None,
         progress: bool = False,
     ) -> list[Array]: ...
@@ -69,7 +70,8 @@ class SessionPool:
         x: ArrayLike,
         *,
         rows: ArrayLike | None = None,
-        returning: Literal["all", "last"] = "all",
+        returning: Literal["all", "last"] | None = None,
+        outputs: Sequence[str] | None = None,
         timeout: float | None = None,
         progress: bool = False,
     ) -> Array: ...
@@ -89,7 +91,8 @@ class SessionPool:
         x: ArrayLike,
         *,
         rows: ArrayLike | None = None,
-        returning: Returning = "all",
+        returning: Returning | None = None,
+        outputs: Sequence[str] | None = None,
         state: Literal[True],
         timeout: float | None = None,
         progress: bool = False,
@@ -99,7 +102,8 @@ class SessionPool:
         x: ArrayLike,
         *,
         rows: ArrayLike | None = None,
-        returning: Returning = "all",
+        returning: Returning | None = None,
+        outputs: Sequence[str] | None = None,
         state: bool = False,
         timeout: float | None = None,
         progress: bool = False,
@@ -111,10 +115,12 @@ class SessionPool:
         or with `returning="last"`, or a list of n arrays for a list. With `state` a StepResult. With `progress` a bar
         shows how far it is (by tqdm, of the extra "elman[progress]").
 
+        Of a model of several inputs `x` is a dict of them, or a list of n dicts; outputs likewise (see `Session.step`).
+
         Raises RowErrors where some rows failed (the others are applied, and their outputs are with it), otherwise as
         `Session.step`.
         """
-        options = self._core.client.options(returning, state, timeout, progress)
+        options = self._core.client.options(returning, outputs, state, timeout, progress)
         pending = self._core.prepare(x, rows, options, thread_future)
         if progress:
             wait_with_bar(pending, self._submit)

@@ -12,7 +12,7 @@ from elman._shared.deadline import Deadline
 from elman._shared.errors import MissingExtraError
 from elman._stepping.answers import Answer, deadline_error
 from elman._stepping.chunks import Chunk, PoolChunk
-from elman._stepping.options import StepOptions
+from elman._stepping.options import ModelOptions
 
 Tick = Callable[[int], object]
 """Told of so many more time steps that are done."""
@@ -31,7 +31,7 @@ class Pending(Protocol[FutureT]):
         """Of each of the chunks."""
 
     @property
-    def options(self) -> StepOptions:
+    def options(self) -> ModelOptions:
         """What the caller wants."""
 
 

@@ -110,14 +110,14 @@ class SessionCore(_SessionsCore):
         """A step to submit; in any thread. Raises InvalidInputError, ClosedError."""
         self.check_open()
         row = self.rows.item()
-        return begin_step(x, self.info, row, options, self.client.max_data_bytes, make_future)
+        return begin_step(x, self.info, row, options.of(self.info), self.client.max_data_bytes, make_future)
 
     async def state(self) -> State:
         """The state after all steps submitted before. Raises ElmanError."""
         self.check_open()
         deadline = self.client.transport.deadline()
         await self.client.driver.settled(self.rows, deadline)
-        return await self.client.opener.state(self.info.name, self.id, deadline)
+        return await self.client.opener.state(self.info, self.id, deadline)
 
 
 class PoolCore(_SessionsCore):
@@ -146,7 +146,9 @@ class PoolCore(_SessionsCore):
         self.check_open()
         sessions = self.rows if rows is None else self.rows[self._checked(rows)]
         values = check_pool_input(x, self.info, len(sessions))
-        return begin_pool_step(values, self.info, sessions, options, self.client.max_data_bytes, make_future)
+        return begin_pool_step(
+            values, self.info, sessions, options.of(self.info), self.client.max_data_bytes, make_future
+        )
 
     def _checked(self, rows: ArrayLike) -> Index:
         try:

@@ -23,13 +23,14 @@ from elman._shared.errors import (
 )
 from elman._shared.info import ModelInfo
 from elman._shared.packed_layout import Index
+from elman._shared.records import Arrays, read_states
 from elman._shared.results import State
 from elman._shared.session_ids import IDS_PER_CALL
 from elman._shared.status import error_of_status
 from elman._shared.transport import Transport
 from elman._stepping.driver import Driver
-from elman.v1 import sessions_pb2
-from elman.wire import from_tensor
+from elman.v1 import sessions_pb2, tensor_pb2
+from elman.wire import to_tensor
 
 ColumnT = TypeVar("ColumnT")
 _MAX_ROUNDS = 4
@@ -89,42 +90,46 @@ class SessionOpener:
         self._transport = transport
         self._driver = driver
 
-    async def open_new(self, info: ModelInfo, count: int) -> OpenedSessions:
-        """Begins sessions under ids that the server makes."""
-        sizes = [min(IDS_PER_CALL, count - first) for first in range(0, count, IDS_PER_CALL)]
+    async def open_new(self, info: ModelInfo, count: int, context: Arrays) -> OpenedSessions:
+        """Begins sessions under ids that the server makes; `context` [count, *features] by name."""
         return await self._open(
             [
                 sessions_pb2.OpenSessionsRequest(
-                    model=info.name, version=info.version, count=size, mode=sessions_pb2.OPEN_MODE_NEW
+                    model=info.name,
+                    version=info.version,
+                    count=min(IDS_PER_CALL, count - first),
+                    mode=sessions_pb2.OPEN_MODE_NEW,
+                    context=_part_of(context, first, info),
                 )
-                for size in sizes
+                for first in range(0, count, IDS_PER_CALL)
             ],
             is_named=False,
         )
 
     async def open_named(
-        self, model: str, version: str, ids: Sequence[str], mode: sessions_pb2.OpenMode.ValueType
+        self, info: ModelInfo, version: str, ids: Sequence[str], mode: sessions_pb2.OpenMode.ValueType, context: Arrays
     ) -> OpenedSessions:
-        """Resumes or begins the caller's own sessions."""
+        """Resumes or begins the caller's own sessions, on that version if it is not empty; `context` [len(ids),
+        *features] by name."""
         return await self._open(
             [
                 sessions_pb2.OpenSessionsRequest(
-                    model=model,
+                    model=info.name,
                     version=version,
                     session_ids=ids[first : first + IDS_PER_CALL],
                     mode=mode,
+                    context=_part_of(context, first, info),
                 )
                 for first in range(0, len(ids), IDS_PER_CALL)
             ],
             is_named=True,
         )
 
-    async def state(self, model: str, session_id: str, deadline: Deadline | None = None) -> State:
+    async def state(self, info: ModelInfo, session_id: str, deadline: Deadline | None = None) -> State:
         """A session's state as it is now."""
-        request = sessions_pb2.DescribeSessionRequest(model=model, session_id=session_id, return_state=True)
+        request = sessions_pb2.DescribeSessionRequest(model=info.name, session_id=session_id, return_state=True)
         response = await self._transport.call(self._transport.sessions.DescribeSession, request, deadline=deadline)
-        c_n = from_tensor(response.c_n, name="c_n").copy() if response.HasField("c_n") else None
-        return State(from_tensor(response.h_n, name="h_n").copy(), c_n, response.session.position)
+        return State.of(info, read_states(response, info), response.session.position)
 
     async def close(self, model: str, opened: OpenedSessions) -> None:
         """Ends sessions whose ids the server made; lets go of the caller's own."""
@@ -245,6 +250,15 @@ class SessionOpener:
         server = table.server_number(response.server_instance)
         table.attach(rows, np.array(response.handles, np.uint64), server, batch.connection)
         return rows
+
+
+def _part_of(context: Arrays, first: int, info: ModelInfo) -> list[tensor_pb2.NamedTensor]:
+    part = slice(first, first + IDS_PER_CALL)
+    return [
+        tensor_pb2.NamedTensor(name=one.name, tensor=to_tensor(context[one.name][part], one.wire_dtype))
+        for one in info.context
+        if one.name in context
+    ]
 
 
 def _begun(batches: Mapping[int, _Batch]) -> list[str]:

@@ -18,6 +18,7 @@ from elman.v1 import tensor_pb2
 DataType = tensor_pb2.DataType
 Array = npt.NDArray[Any]
 
+UNSPECIFIED: Final = tensor_pb2.DATA_TYPE_UNSPECIFIED
 F32: Final = tensor_pb2.DATA_TYPE_F32
 I64: Final = tensor_pb2.DATA_TYPE_I64
 BF16: Final = tensor_pb2.DATA_TYPE_BF16

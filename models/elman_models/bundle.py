@@ -117,6 +117,17 @@ def load(folder: str | os.PathLike[str], device: torch.device) -> Stack:
     return Stack(spec, read_weights(folder, spec), device)
 
 
+def load_any(folder: str | os.PathLike[str], device: torch.device) -> Stack | GraphStack:
+    """As `load`, of either format, each as what it is.
+
+    Raises:
+        SpecError, WeightsError: as `read_any_spec` and `read_weights`.
+    """
+    spec = read_any_spec(folder)
+    weights = read_weights(folder, spec)
+    return GraphStack(spec, weights, device) if isinstance(spec, GraphSpec) else Stack(spec, weights, device)
+
+
 def load_graph(folder: str | os.PathLike[str], device: torch.device) -> GraphStack:
     """As `load`, of whichever format: what is of format 1 runs as a graph, too.
 

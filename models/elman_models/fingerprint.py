@@ -4,8 +4,9 @@ import hashlib
 import os
 from pathlib import Path
 
-from elman_models.bundle import WEIGHTS_FILE, find_bundles, read_any_spec, read_spec
+from elman_models.bundle import WEIGHTS_FILE, find_bundles, read_any_spec
 from elman_models.errors import BundleError
+from elman_models.graph.spec import GraphSpec
 from elman_models.spec import ModelSpec
 
 
@@ -26,16 +27,16 @@ def fingerprint(folder: str | os.PathLike[str]) -> str:
     return digest.hexdigest()
 
 
-def read_specs(folder: str | os.PathLike[str]) -> dict[Path, ModelSpec]:
+def read_specs(folder: str | os.PathLike[str]) -> dict[Path, ModelSpec | GraphSpec]:
     """The specs of the bundles in `folder`, by path.
 
     Raises:
         BundleError: the folder cannot be listed, or a spec in it cannot be read.
     """
-    return {path: read_spec(path) for path in find_bundles(folder)}
+    return {path: read_any_spec(path) for path in find_bundles(folder)}
 
 
-def check_distinct(specs: dict[Path, ModelSpec]) -> None:
+def check_distinct(specs: dict[Path, ModelSpec | GraphSpec]) -> None:
     """Nothing, where each name and version is borne by one folder.
 
     Raises:

@@ -93,6 +93,10 @@ class Stack:
         """
         return prepare(self.spec, self.rnn, budget_seconds=budget_seconds, overrides=overrides, **vars(how))
 
+    def take(self, plans: PlanTable) -> None:
+        """Takes a table that was measured, between two steps."""
+        self.plans = plans
+
     @torch.inference_mode()
     def step(self, input: Packed, state: State, *, last_only: bool = False) -> tuple[torch.Tensor, State]:
         """Advances every row by its part of `input`.

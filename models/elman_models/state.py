@@ -23,6 +23,11 @@ class State(NamedTuple):
             torch.zeros(c, device=device, dtype=dtype) if c else None,
         )
 
+    @property
+    def tensors(self) -> tuple[torch.Tensor, ...]:
+        """h and, of an LSTM, c."""
+        return (self.h,) if self.c is None else (self.h, self.c)
+
     def row(self, index: int) -> "State":
         """A copy of one row's state, [state_layers, 1, ...]."""
         h, c = self.h[:, index : index + 1], None if self.c is None else self.c[:, index : index + 1]

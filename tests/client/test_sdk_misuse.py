@@ -21,7 +21,7 @@ Misuse = tuple[str, Callable[[Any], Any], type[Exception], str]
 
 BAD_INPUTS: list[tuple[str, Any, str]] = [
     ("nothing", None, "expected real numbers, got None"),
-    ("a dict", {"x": 1}, "expected real numbers, got {'x': 1}"),
+    ("a dict", {"x": 1}, "expects 'input', got 'x'"),
     ("a set", {1}, "expected real numbers, got {1}"),
     ("text", "abc", "expected real numbers, got 'abc'"),
     ("bytes", b"abc", "expected real numbers, got b'abc'"),
@@ -61,8 +61,17 @@ def options(of: str, call: Callable[..., Any], *, has_state: bool = True) -> Ite
     """What any call with options refuses."""
     for value, error in BAD_TIMEOUTS:
         yield f"{of}, timeout {value!r}", lambda on, v=value: call(on, timeout=v), error, "timeout: expected"
-    for value, error in (("some", INVALID), ("", INVALID), (None, TYPE), (5, TYPE), ([], TYPE)):
+    for value, error in (("some", INVALID), ("", INVALID), (5, TYPE), ([], TYPE)):
         yield f"{of}, returning {value!r}", lambda on, v=value: call(on, returning=v), error, "returning: expected"
+    for outputs, error in (
+        ("output", TYPE),
+        (5, TYPE),
+        ([], INVALID),
+        (["nothing"], INVALID),
+        (["output"] * 2, INVALID),
+    ):
+        text = "outputs: expected some of 'output', each once"
+        yield f"{of}, outputs {outputs!r}", lambda on, v=outputs: call(on, outputs=v), error, text
     for name in ("state",) * has_state + ("progress",):
         for value in (None, 1, "yes"):
             text = f"{name}: expected True or False"
@@ -96,6 +105,9 @@ def of_model() -> Iterator[Misuse]:
     for value, error in (("old", INVALID), ("", INVALID), (None, TYPE), (True, TYPE), (2, TYPE)):
         yield f"mode {value!r}", lambda model, v=value: model.session("a", mode=v), error, "mode: expected one of"
         yield f"pool's mode {value!r}", lambda model, v=value: model.sessions(2, mode=v), error, "mode: expected one of"
+    for context, error in ((5, TYPE), ({"speaker": 1}, INVALID)):
+        yield f"context {context!r}", lambda model, v=context: model.session(context=v), error, "context: "
+        yield f"pool's context {context!r}", lambda model, v=context: model.sessions(2, context=v), error, "context: "
     yield "resuming nothing", lambda model: model.session(mode="resume"), INVALID, "mode: expected an id"
     yield "resuming some", lambda model: model.sessions(2, mode="resume"), INVALID, "mode: expected an id"
     yield "a positional mode", lambda model: model.session("a", "new"), TYPE, ""

@@ -1,8 +1,9 @@
-"""The end-to-end tests use what the server's tests are made of."""
+"""The end-to-end tests use what the server's and the models' tests are made of."""
 
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "server"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "models"))  # whose networks are served
 
 from served import folder, serve  # noqa: F401

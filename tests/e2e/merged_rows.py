@@ -37,6 +37,5 @@ def _part(frame: MergedFrame, answer: Answer, i: int, is_finished: bool) -> Answ
         output=output,
         finished=np.zeros(int(is_finished), np.int64),
         positions=answer.positions[mine],
-        h_n=None if answer.h_n is None else answer.h_n[:, mine],
-        c_n=None if answer.c_n is None else answer.c_n[:, mine],
+        states=tuple(state[:, mine] for state in answer.states),
     )

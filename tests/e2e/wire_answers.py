@@ -12,7 +12,6 @@ from refusals import Refusal
 from toys import unpack_rows
 
 from elman import wire
-from elman_models import State
 from elman_server import errors as e
 from elman_server.door.elman_v1.status import code_of
 from elman_server.engine.session_calls import SessionView
@@ -49,16 +48,21 @@ def answer_of(result: Any) -> Answer:
         output=array_of(result, "output"),
         finished=_indices(result.finished),
         positions=_indices(result.positions),
-        h_n=array_of(result, "h_n"),
-        c_n=array_of(result, "c_n"),
+        states=states_of(result),
         errors=tuple((error.row, error_of(error.status)) for error in result.errors),
         frame_error=error_of(result.frame_error) if result.HasField("frame_error") else None,
     )
 
 
-def view_of(response: Any) -> SessionView:
+def states_of(message: Any) -> tuple[np.ndarray, ...]:
+    """h_n and c_n, as far as they came."""
+    arrays = (array_of(message, "h_n"), array_of(message, "c_n"))
+    return tuple(array for array in arrays if array is not None)
+
+
+def session_view_of(response: Any) -> SessionView:
     """A session as described, with its state if that came."""
-    session, h, c = response.session, array_of(response, "h_n"), array_of(response, "c_n")
+    session = response.session
     return SessionView(
         model=session.model,
         version=session.version,
@@ -68,7 +72,7 @@ def view_of(response: Any) -> SessionView:
         created=session.create_time.ToNanoseconds() / 1e9,
         used=session.use_time.ToNanoseconds() / 1e9,
         expires=session.expire_time.ToNanoseconds() / 1e9 if session.HasField("expire_time") else None,
-        state=None if h is None else State(_tensor(h), None if c is None else _tensor(c)),
+        states=states_of(response) or None,
     )
 
 

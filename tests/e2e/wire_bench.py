@@ -14,7 +14,7 @@ from later import Later
 from plain_sessions import Listener, Received
 from stepped import assert_nothing_left
 from toys import Array, Toy, pack_rows
-from wire_answers import errors_of, received_of_error, received_of_infer, view_of
+from wire_answers import errors_of, received_of_error, received_of_infer, session_view_of
 from wire_stream import WireStream, duration
 
 from elman import wire
@@ -24,6 +24,7 @@ from elman_server.engine.session_calls import Closed, SessionView
 from elman_server.engine.slices import slices_of
 from elman_server.errors import PositionAhead
 from elman_server.exchange.frames import Frame
+from elman_server.models.view import view_of
 from elman_server.sessions.directory import OpenMode, OpenResult
 
 T = TypeVar("T")
@@ -44,7 +45,7 @@ class WireBench:
         self._streams: list[WireStream] = []
         self._is_free = False
         self.clock = house.clock
-        self.frame = FrameMaker(self.clock).frame
+        self.frame = FrameMaker(self.clock, view_of(toy.spec)).frame
         self._prober = self.listener()
 
     # Callers, each on a stream.
@@ -119,7 +120,7 @@ class WireBench:
         """A session with its state, after its queued chunks."""
 
         async def describe(request: object) -> SessionView:
-            return view_of(await self._house.connection(1).sessions.DescribeSession(request))
+            return session_view_of(await self._house.connection(1).sessions.DescribeSession(request))
 
         (full,) = self._full([session_id])
         request = sessions_pb2.DescribeSessionRequest(model=self._model, session_id=full, return_state=True)

@@ -1,4 +1,4 @@
-"""A stack that fails when it is told to."""
+"""A model that fails when it is told to."""
 
 import logging
 import math
@@ -6,35 +6,32 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, cast
 
-import torch
-
-from elman_models import Packed, State
+from elman_models import State
 from elman_server.models.runtime import Runtime
 
 
 class Failing:
-    """Any stack; while it `fails` it spoils what it was given, and raises."""
+    """Any model; while it `fails` it spoils what it was given, and raises."""
 
-    def __init__(self, stack: Any) -> None:
-        self._stack = stack
+    def __init__(self, model: Any) -> None:
+        self._model = model
         self.fails = False
 
     @classmethod
     def put_into(cls, runtime: Runtime) -> "Failing":
-        """Has a runtime run its stack through this."""
-        failing = cls(runtime.stack)
-        runtime.stack = cast(Any, failing)
+        """Has a runtime run its model through this."""
+        failing = cls(runtime.model)
+        runtime.model = cast(Any, failing)
         return failing
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._stack, name)
+        return getattr(self._model, name)
 
-    def step(self, packed: Packed, state: State, **options: bool) -> tuple[torch.Tensor, State]:
+    def step(self, inputs: Any, sizes: Any, state: State, **options: Any) -> Any:
         if self.fails:
             state.h.fill_(math.nan)
             raise RuntimeError("injected")
-        stepped: tuple[torch.Tensor, State] = self._stack.step(packed, state, **options)
-        return stepped
+        return self._model.step(inputs, sizes, state, **options)
 
     @contextmanager
     def failing(self) -> Iterator[None]:

@@ -9,13 +9,15 @@ from numpy.typing import NDArray
 
 from elman_server.exchange.clock import Clock
 from elman_server.exchange.frames import Frame, ResultSink, Want
+from elman_server.exchange.model_view import ModelView
 
 
 class FrameMaker:
     """Numbers the frames that it makes."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, view: ModelView) -> None:
         self._clock = clock
+        self._view = view
         self._next_frame_id = 0
 
     def frame(
@@ -37,6 +39,7 @@ class FrameMaker:
             handles=np.array(handles, np.uint64),
             lengths=np.array(lengths, np.int64),
             positions=None if positions is None else np.array(positions, np.int64),
+            view=self._view,
             data=data,
             want=want,
             want_state=want_state,

@@ -103,13 +103,12 @@ class PendingCalls:
 
     def _compare_view(self, session: Plain, view: SessionView) -> None:
         assert view.position <= session.position
-        assert view.state is not None
+        assert view.states is not None
         if view.position:
             _, h_n, c_n = self._toy.run(session.sequence(view.position))
-            assert_near(view.state.h[:, 0].numpy(), h_n)
+            assert_near(view.states[0][:, 0], h_n)
             if c_n is not None:
-                assert view.state.c is not None
-                assert_near(view.state.c[:, 0].numpy(), c_n)
+                assert_near(view.states[1][:, 0], c_n)
 
 
 def _row_of(state: State | None, row: int) -> object:

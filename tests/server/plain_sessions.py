@@ -48,7 +48,7 @@ class Received:
 
     def check(self, toy: Toy, sequence: Array, begin: int, kind: int) -> None:
         """Equals torch.nn on the whole sequence up to this chunk's end."""
-        want, want_state = Want(kind // 2), bool(kind % 2)
+        want, want_state = Want(kind >> 1 & 3), bool(kind & 1)
         output, h_n, c_n = toy.run(sequence)
         if want is Want.NONE:
             assert not self.steps
@@ -137,9 +137,8 @@ def _end(frame: Frame, answer: Answer, received: dict[RowKey, Received]) -> None
             assert answer.output is not None
             one.steps.append(answer.output[i])
         if frame.want_state:
-            assert answer.h_n is not None
-            one.h_n = answer.h_n[:, i]
-            one.c_n = None if answer.c_n is None else answer.c_n[:, i]
+            one.h_n = answer.states[0][:, i]
+            one.c_n = answer.states[1][:, i] if len(answer.states) > 1 else None
     for row, error in answer.errors:
         one = received[frame.frame_id, row]
         assert not one.is_over, "a row ended twice"

@@ -133,7 +133,7 @@ class SessionMachine(RuleBasedStateMachine):
         begin = session.admitted
         if row.how == "again" and (chunk := _earlier(session, row.pick)):
             if row.pick < 5:  # else it asks for something else back
-                frame.want, frame.state = Want(chunk.kind // 2), bool(chunk.kind % 2)
+                frame.want, frame.state = Want(chunk.kind >> 1 & 3), bool(chunk.kind & 1)
             return Sending(session, session.handle, chunk.data, chunk.begin)
         if row.how == "stale" and session.stale:
             return Sending(session, session.stale[-1], data, begin)

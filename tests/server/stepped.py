@@ -23,6 +23,7 @@ from elman_server.engine.slices import slices_of
 from elman_server.exchange.answers import Answer
 from elman_server.exchange.clock import Clock
 from elman_server.exchange.frames import Frame, FramePart
+from elman_server.exchange.initial import NOTHING_GIVEN, Initial
 from elman_server.models.catalogue import Catalogue
 from elman_server.models.runtime import Runtime
 from elman_server.sessions.directory import OpenMode, OpenResult
@@ -110,7 +111,7 @@ class Bench:
         self.worker = self.catalogue.worker_of(self.runtime)
         self.directory = self.catalogue.directory(toy.spec.name)
         self.session_calls = SessionCalls(self.directory, self.clock)
-        self.frame = FrameMaker(self.clock).frame
+        self.frame = FrameMaker(self.clock, self.runtime.view).frame
         self.submitted: list[Frame] = []
         self._failing = Failing.put_into(self.runtime)
 
@@ -179,7 +180,7 @@ class Bench:
         inferred = Inferred(len(rows))
         lengths = [len(row) for row in rows]
         frame = self.frame([], pack_rows(list(rows)), lengths, inferred, want_state=True, timeout=timeout)
-        self.do(lambda: self.worker.admission.admit_infer(frame, initial))
+        self.do(lambda: self.worker.admission.admit_infer(frame, _given(initial)))
         return inferred
 
     def take_in(self) -> None:
@@ -249,3 +250,7 @@ def assert_nothing_left(runtime: Runtime) -> None:
     taken = sessions.everyone().tolist()
     assert sorted(free + taken) == list(range(sessions.num_slots))
     assert len(runtime.scheduler.queues.line) == 0
+
+
+def _given(initial: State | None) -> Initial:
+    return NOTHING_GIVEN if initial is None else Initial(tuple(tensor.numpy() for tensor in initial.tensors))

@@ -54,7 +54,7 @@ async def test_an_infer_whose_frame_is_refused_later_ends_with_that_error() -> N
     frame: Any = type("Frame", (), {"open_rows": 3})()
     loop = asyncio.get_running_loop()
     loop_calls, future = LoopCalls(loop), loop.create_future()
-    call = InferCall(SPEC, future, loop_calls)
+    call = InferCall(future, loop_calls)
     call.on_result(frame, refusal(LimitReached("no room")))
     loop_calls.flush()
     with pytest.raises(LimitReached, match="no room"):

@@ -75,10 +75,10 @@ def test_a_sliced_chunk_that_fails_is_put_back_and_its_followers_fail_with_it(ca
     sliced = bench.submit(bench.frame(opened.handles, data, [10], sink))
     follower = bench.submit(bench.frame(opened.handles, data, [10], sink))
     bench.pump()
-    stack = bench.runtime.stack
-    bench.runtime.stack = None  # type: ignore[assignment]
+    model = bench.runtime.model
+    bench.runtime.model = None  # type: ignore[assignment]
     bench.pump()
-    bench.runtime.stack = stack
+    bench.runtime.model = model
     bench.drain()
     assert isinstance(sink.ended[sliced.frame_id, 0], EngineFailed)
     assert isinstance(sink.ended[follower.frame_id, 0], PredecessorFailed)
@@ -236,19 +236,19 @@ def test_a_value_that_is_not_finite_fails_its_row_and_moves_nothing() -> None:
 
 def test_answers_are_told_before_the_next_batch_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     bench, sink = make_bench(max_rows=1), Asked()
-    pool, stack, told = bench.runtime.pool, bench.runtime.stack, []
+    pool, model, told = bench.runtime.pool, bench.runtime.model, []
 
     def read(slots, original=pool.read):  # type: ignore[no-untyped-def]
         told.append(("read", len(sink.answers)))
         return original(slots)
 
-    def step(packed, state, original=stack.step, **options):  # type: ignore[no-untyped-def]
+    def step(inputs, sizes, state, original=model.step, **options):  # type: ignore[no-untyped-def]
         told.append(("step", len(sink.answers)))
-        return original(packed, state, **options)
+        return original(inputs, sizes, state, **options)
 
     opened = bench.open("a", "b")
     monkeypatch.setattr(pool, "read", read)
-    monkeypatch.setattr(stack, "step", step)
+    monkeypatch.setattr(model, "step", step)
     for row in range(2):
         data = random_input(bench.toy.spec, RNG, 1)
         bench.submit(bench.frame(opened.handles[row : row + 1], data, [1], sink))

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from stepped import Asked, Bench
 from toys import assert_near, pack_rows, random_input, toy
 
+from elman_models import Stack
 from elman_server.exchange.frames import Want
 
 TOY = toy("tokens")
@@ -46,8 +47,8 @@ def test_the_head_is_run_on_every_step_only_where_someone_asks_for_that(
     monkeypatch: pytest.MonkeyPatch, wants: str, projected: int
 ) -> None:
     bench, sink, rng, seen = Bench(TOY), Asked(), np.random.default_rng(0), []
-    stack = TOY.stack()
-    bench.runtime.stack = stack
+    stack = bench.runtime.stack
+    assert isinstance(stack, Stack)
     project = stack._project
     monkeypatch.setattr(stack, "_project", lambda output: (seen.append(len(output)), project(output))[1])
     handles = bench.open("a", "b").handles

@@ -14,6 +14,7 @@ from toys import pack_rows, random_input, toy
 from elman_models.layout import batch_sizes, step_offsets
 from elman_server.exchange.batch_result import BatchResult
 from elman_server.exchange.frames import Frame, Want
+from elman_server.models.view import view_of
 from elman_server.scheduling.scheduler import Scheduler
 from elman_server.sessions.replay_buffer import ReplayBuffer, hold
 from elman_server.sessions.replay_ring import ReplayRing
@@ -70,8 +71,7 @@ def cuts(draw: Any) -> tuple[BatchResult, np.ndarray, Want]:
         finished=rng.integers(0, 2, count).astype(bool),
         positions=rng.integers(0, 99, count),
         output=rng.standard_normal((int(sizes.sum()), 2)),
-        h_n=rng.standard_normal((3, count, 2)),
-        c_n=None,
+        states=(rng.standard_normal((3, count, 2)),),
         previous_page=np.full(count, -1),
         previous_row=np.zeros(count, np.int64),
     )
@@ -83,9 +83,8 @@ def cuts(draw: Any) -> tuple[BatchResult, np.ndarray, Want]:
 def test_a_page_is_cut_as_a_loop_would(cut: tuple[BatchResult, np.ndarray, Want], more_rows: int) -> None:
     page, mine, want = cut
     rows = np.random.default_rng(len(mine)).permutation(len(mine) + more_rows)[: len(mine)]
-    answer = page.cut(mine, rows, len(mine) + more_rows, want, True)
+    answer = page.cut(mine, rows, frame_of(NOBODY, len(mine) + more_rows, want, want_state=True))
     assert page.output is not None
-    assert page.h_n is not None
     every = [page.output[page.offsets[t] + i] for t in range(page.takes[mine[0]]) for i in mine if t < page.takes[i]]
     last = [page.output[page.offsets[page.takes[i] - 1] + i] for i in mine if page.finished[i]]
     expected = {Want.ALL: every, Want.LAST: last, Want.NONE: None}[want]
@@ -101,8 +100,7 @@ def test_a_page_is_cut_as_a_loop_would(cut: tuple[BatchResult, np.ndarray, Want]
     assert starts == page.starts[mine].tolist()
     assert answer.finished.tolist() == [int(r) for r, i in zip(rows, mine, strict=True) if page.finished[i]]
     assert answer.positions.tolist() == [int(page.positions[i]) for i in mine if page.finished[i]]
-    assert answer.h_n is not None
-    assert (answer.h_n == page.h_n[:, [i for i in mine if page.finished[i]]]).all()
+    assert (answer.states[0] == page.states[0][:, [i for i in mine if page.finished[i]]]).all()
 
 
 def make_page(previous: tuple[int, int] = (-1, 0), size: int = 1) -> BatchResult:
@@ -114,8 +112,7 @@ def make_page(previous: tuple[int, int] = (-1, 0), size: int = 1) -> BatchResult
         finished=one.astype(bool),
         positions=one,
         output=np.zeros((size, 1), np.float32),
-        h_n=None,
-        c_n=None,
+        states=(),
         previous_page=one * previous[0],
         previous_row=one * previous[1],
     )
@@ -128,14 +125,14 @@ def note(held: ReplayBuffer, slot: int, begin: int, length: int, page: int) -> N
 def test_a_small_part_of_a_page_keeps_none_of_it() -> None:
     output = np.random.default_rng(0).random((8, 4), np.float32)
     rows, zeros = np.arange(8), np.zeros(8, np.int64)
-    page = BatchResult(zeros, zeros + 1, zeros[:1], zeros == 0, zeros + 1, output, output[None], None, zeros - 1, zeros)
+    page = BatchResult(zeros, zeros + 1, zeros[:1], zeros == 0, zeros + 1, output, (output[None],), zeros - 1, zeros)
     for row in rows:
-        answer = page.cut(rows[row : row + 1], zeros[:1], 1, Want.ALL, True)
-        for part in (answer.output, answer.h_n):
+        answer = page.cut(rows[row : row + 1], zeros[:1], frame_of(NOBODY, want_state=True))
+        for part in (answer.output, *answer.states):
             assert part is not None
             assert (part.reshape(-1) == output[row]).all()
             assert not np.shares_memory(part, output)
-    whole = page.cut(rows, rows, 8, Want.ALL, False)
+    whole = page.cut(rows, rows, frame_of(NOBODY, 8))
     assert whole.output is output
 
 
@@ -198,7 +195,7 @@ def test_a_page_is_held_unchanged_until_it_is_gone_the_oldest_first(limit: int, 
     known: dict[int, BatchResult] = {}
     for k, size in enumerate(sizes):
         page = replace(
-            make_page(size=size), h_n=np.full((2, 1, size % 7), -k), output=np.full((size, 1), k, np.float32)
+            make_page(size=size), states=(np.full((2, 1, size % 7), -k),), output=np.full((size, 1), k, np.float32)
         )
         before = [number for number in known if ring.get(number)]
         if ring.put(k, page):
@@ -219,7 +216,8 @@ def assert_same_tensors(held: BatchResult | None, page: BatchResult) -> None:
         assert (ours == theirs).all()
 
 
-FRAMES = FrameMaker(FakeClock())
+VIEW = view_of(toy("gru").spec)
+FRAMES = FrameMaker(FakeClock(), VIEW)
 NOBODY = object()
 REPLAY_BYTES = 1 << 17
 BATCHES = st.lists(
@@ -255,10 +253,12 @@ def test_each_row_gets_back_what_it_asked_for_and_no_stream_pushes_out_more_than
             mine, whole = np.array([row]), np.zeros(1, np.int64)
             if found:
                 (piece,) = found
-                again = piece.page.cut(np.array([piece.row]), whole, 1, frame.want, frame.want_state)
-                first = page.cut(mine, whole, 1, frame.want, frame.want_state)
-                for name in ("lengths", "starts", "finished", "positions", "output", "h_n", "c_n"):
+                again = piece.page.cut(np.array([piece.row]), whole, cast(Frame, frame))
+                first = page.cut(mine, whole, cast(Frame, frame))
+                for name in ("lengths", "starts", "finished", "positions", "output"):
                     assert np.array_equal(getattr(again, name), getattr(first, name)), name
+                assert len(again.states) == len(first.states)
+                assert all(map(np.array_equal, again.states, first.states))
             else:
                 assert len(told) > 1 or page.num_bytes > REPLAY_BYTES // 4 or not len(frame.handles)
 
@@ -272,8 +272,7 @@ def any_page(rng: np.random.Generator, takes: np.ndarray, size: int) -> BatchRes
         finished=rng.integers(0, 2, count).astype(bool),
         positions=rng.integers(0, 99, count),
         output=rng.standard_normal((int(sizes.sum()), size)).astype(np.float32),
-        h_n=rng.standard_normal((3, count, 2)).astype(np.float32),
-        c_n=None,
+        states=(rng.standard_normal((3, count, 2)).astype(np.float32),),
         previous_page=np.full(count, -1),
         previous_row=np.zeros(count, np.int64),
     )

@@ -25,6 +25,8 @@ from typing import Final, Protocol
 from elman._shared.errors import ForkError
 
 _JOIN_SECONDS: Final = 2.0
+_END_SECONDS: Final = 5.0
+"""How long the core's threads are waited for that are seen to end: it takes a while where much else is to be done."""
 _OFF: Final = ("0", "false", "no")
 _CORE_THREADS: Final = ("grpc", "event_engine", "lifeguard", "timer", "resolver", "default-exec")
 """How the names of the core's own threads begin."""
@@ -115,11 +117,20 @@ def _await_core(known: set[str]) -> None:
     there were before the connections were let go of."""
     began = since = time.monotonic()
     there = core_threads(known)
-    while there and time.monotonic() - since < _CORE_RESTS_SECONDS and time.monotonic() - began < _JOIN_SECONDS:
+    while there and time.monotonic() - since < _CORE_RESTS_SECONDS and time.monotonic() - began < _END_SECONDS:
         time.sleep(0.001)
         now = core_threads(known)
-        if now != there:
+        # One that began meanwhile shuts the core down. It does not rest, however long it takes; nor does one that waits
+        # for a processor.
+        if now != there or now - known or any(map(_is_running, now)):
             there, since = now, time.monotonic()
+
+
+def _is_running(number: str) -> bool:
+    # Whether a thread runs, or would if there were a processor for it.
+    with contextlib.suppress(OSError):  # it has ended meanwhile
+        return (_THREADS / number / "stat").read_text().rpartition(")")[2].split()[0] in ("R", "D")
+    return True
 
 
 def threads() -> set[str]:

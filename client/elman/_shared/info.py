@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -42,13 +43,60 @@ class HeadInfo:
 
 
 @dataclass(frozen=True)
+class TensorInfo:
+    """A tensor that a model takes, gives or keeps."""
+
+    name: str
+    wire_dtype: tensor_pb2.DataType.ValueType
+    """The contract's `DataType`."""
+    features: tuple[int, ...]
+    """Of one time step; of a context and a state, of one row."""
+    num_embeddings: int = 0
+    """Ids are in [0, num_embeddings); 0 where the numbers are not ids."""
+    layers: int = 0
+    """A state of a stack is [layers, rows, *features]; 0: [rows, *features]."""
+    last_only: bool = False
+    """An output of which the author's module gives the last step alone."""
+    per_row: bool = False
+    """An output of a whole sequence: it has no steps."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """What it is cast to: float32, float16, or int64 ids."""
+        return wire.numpy_dtype(self.wire_dtype)
+
+    @property
+    def num_bytes(self) -> int:
+        """As it travels, of one row or one step of it."""
+        return wire.itemsize(self.wire_dtype) * math.prod(self.features) * (self.layers or 1)
+
+    def inner_shape(self, rows: int) -> tuple[int, ...]:
+        """Of a state of so many rows as it is kept here: rows are always the second axis."""
+        return (self.layers or 1, rows, *self.features)
+
+    @classmethod
+    def from_proto(cls, message: models_pb2.TensorInfo) -> Self:
+        """The server's description without protobuf."""
+        return cls(
+            name=message.name,
+            wire_dtype=message.dtype,
+            features=tuple(message.features),
+            num_embeddings=message.num_embeddings,
+            layers=message.layers,
+            last_only=message.last_only,
+            per_row=message.per_row,
+        )
+
+
+@dataclass(frozen=True)
 class ModelInfo:
-    """A loaded model; sizes mean what they mean in `torch.nn.LSTM`."""
+    """A loaded model; sizes mean what they mean in `torch.nn.LSTM`, and are 0 where the model has no such part."""
 
     name: str
     version: str
     description: str
-    cell: Cell
+    cell: Cell | None
+    """None: the model is a graph of other parts."""
     input_size: int
     hidden_size: int
     num_layers: int
@@ -62,12 +110,12 @@ class ModelInfo:
     input_wire_dtype: tensor_pb2.DataType.ValueType
     """The contract's `DataType` of the input."""
     input_features: tuple[int, ...]
-    """Features of one step's input: (input_size,), or () for token ids."""
+    """Features of one step's input: (input_size,), or () for token ids, and where there are several inputs."""
     output_wire_dtype: tensor_pb2.DataType.ValueType
     """The contract's `DataType` of outputs, h_n and c_n."""
     output_size: int
     state_layers: int
-    """Rows of h_n and c_n: num_layers x directions."""
+    """Rows of h_n and c_n: num_layers x directions; 0 where the state is not one stack's."""
     state_size: int
     """Width of h_n: proj_size, or hidden_size without projection. c_n is hidden_size wide."""
     weights_bytes: int
@@ -76,6 +124,15 @@ class ModelInfo:
     device: str
     metadata: Mapping[str, str]
     """What the bundle's author wrote there."""
+    inputs: tuple[TensorInfo, ...]
+    """Of a time step, by name."""
+    context: tuple[TensorInfo, ...]
+    """What stays the same for a session, and is given when it begins."""
+    states: tuple[TensorInfo, ...]
+    """What a session carries from step to step."""
+    outputs: tuple[TensorInfo, ...]
+    needs_whole_sequences: bool
+    """Whether it keeps no sessions: `infer` alone."""
 
     @property
     def input_dtype(self) -> np.dtype[Any]:
@@ -90,12 +147,17 @@ class ModelInfo:
     @property
     def takes_tokens(self) -> bool:
         """Whether the input is token ids."""
-        return not self.input_features
+        return len(self.inputs) == 1 and not self.input_features
+
+    @property
+    def has_stack_state(self) -> bool:
+        """Whether the state is one stack's, h_n and perhaps c_n."""
+        return self.state_layers > 0
 
     @property
     def has_cell_state(self) -> bool:
         """Whether there is a c_n."""
-        return self.cell is Cell.LSTM
+        return self.has_stack_state and len(self.states) > 1
 
     @classmethod
     def from_proto(cls, message: models_pb2.ModelInfo) -> Self:
@@ -105,7 +167,7 @@ class ModelInfo:
             name=message.name,
             version=message.version,
             description=message.description,
-            cell=Cell(models_pb2.Cell.Name(message.cell).removeprefix("CELL_").lower()),
+            cell=_cell(message),
             input_size=message.input_size,
             hidden_size=message.hidden_size,
             num_layers=message.num_layers,
@@ -127,7 +189,30 @@ class ModelInfo:
             max_sessions=message.max_sessions,
             device=message.device,
             metadata=dict(message.metadata),
+            **_tensors(message),
+            needs_whole_sequences=message.needs_whole_sequences or message.bidirectional,
         )
+
+
+def _cell(message: models_pb2.ModelInfo) -> Cell | None:
+    if message.cell == models_pb2.CELL_UNSPECIFIED:
+        return None
+    return Cell(models_pb2.Cell.Name(message.cell).removeprefix("CELL_").lower())
+
+
+def _tensors(message: models_pb2.ModelInfo) -> dict[str, tuple[TensorInfo, ...]]:
+    if message.inputs:
+        fields = {name: getattr(message, name) for name in ("inputs", "context", "states", "outputs")}
+        return {name: tuple(map(TensorInfo.from_proto, field)) for name, field in fields.items()}
+    # An earlier server, which knows stacks alone.
+    ids = message.embedding.num_embeddings
+    given = TensorInfo("input", message.input_dtype, tuple(message.input_features), num_embeddings=ids)
+    dtype, layers = message.output_dtype, message.state_layers
+    h = TensorInfo("h", dtype, (message.state_size,), layers=layers)
+    c = TensorInfo("c", dtype, (message.hidden_size,), layers=layers)
+    states = (h, c) if message.cell == models_pb2.CELL_LSTM else (h,)
+    output = TensorInfo("output", dtype, (message.output_size,))
+    return {"inputs": (given,), "context": (), "states": states, "outputs": (output,)}
 
 
 def model_label(info: ModelInfo) -> str:

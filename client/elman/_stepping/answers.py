@@ -14,9 +14,8 @@ from elman.wire import Array
 class Answer(NamedTuple):
     """What came of a chunk (its rows are its own) or of a pool chunk (its rows are the frame's)."""
 
-    output: Array | None = None  # chunk: [T, output_size] or [output_size]; pool chunk: packed, or [K, output_size]
-    h_n: Array | None = None  # [num_layers, 1 or K, size]
-    c_n: Array | None = None
+    output: Array | None = None  # a record; chunk: [T, *features] or of one step; pool chunk: packed, or [K, *features]
+    states: tuple[Array, ...] = ()  # [layers or 1, 1 or K, *features] each
     errors: dict[int, ElmanError] | None = None  # by row
 
 

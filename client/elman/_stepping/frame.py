@@ -10,6 +10,7 @@ from google.protobuf import duration_pb2
 from elman._shared.deadline import Deadline
 from elman._shared.errors import ElmanError
 from elman._shared.packed_layout import Index, enumerate_packed, pack, step_offsets, take_steps
+from elman._shared.records import fill_named
 from elman._stepping.answers import resolve
 from elman._stepping.chunks import Chunk, PoolChunk
 from elman._stepping.options import FrameKey
@@ -39,7 +40,7 @@ class Frame:
         self.acknowledged = False  # some result of the last message has come
         self.chunks: Sequence[Chunk] | PoolChunk = ()
         self.errors: dict[int, ElmanError] = {}
-        self.results = ResultBuffer(self.lengths, key.returning)
+        self.results = ResultBuffer(self.lengths, key)
         self._deadline = deadline
         self._sent_rows: Index | None = None  # [n] rows of the last message; None: all
 
@@ -98,8 +99,13 @@ class Frame:
             return_output=self.key.returning,
             return_state=self.key.return_state,
             server_instance=server_instance,
+            outputs=self.key.outputs,
         )
-        fill_tensor(request.input, self.input if rows is None else self._input_of(rows), self.key.input_dtype)
+        values = self.input if rows is None else self._input_of(rows)
+        if self.key.inputs:
+            fill_named(request.inputs, self.key.inputs, values)
+        else:
+            fill_tensor(request.input, values, self.key.input_dtype)
         left_seconds = self._deadline.left_seconds()
         if left_seconds is not None:
             request.timeout.CopyFrom(_duration(_for_the_server(left_seconds)))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
 from elman._shared.errors import InvalidInputError
-from elman._shared.info import ModelInfo
+from elman._shared.info import ModelInfo, TensorInfo
+from elman._shared.records import check_outputs, wanted_outputs
 from elman.v1 import tensor_pb2
-from elman.wire import itemsize
 
 Returning = Literal["all", "last", "none"]
 """Which steps' outputs come back: every step's, the last one's only, or none."""
@@ -31,10 +30,29 @@ MIN_PART_STEPS: Final = 256
 class StepOptions:
     """What a caller wants of a step."""
 
-    returning: str
+    returning: str | None  # None: what the author's module gives
+    outputs: object  # names, as the caller gave them; None: all
     state: bool
     timeout_seconds: float | None
     progress: bool = False  # whether it is to be cut so that a bar moves
+
+    def of(self, info: ModelInfo) -> ModelOptions:
+        """For a model. Raises TypeError, InvalidInputError."""
+        returning = self.returning
+        if returning is None:
+            returning = "last" if all(one.last_only for one in info.outputs) else "all"
+        outputs = check_outputs(info, self.outputs)
+        return ModelOptions(returning, outputs, self.state, self.timeout_seconds, self.progress)
+
+
+class ModelOptions(NamedTuple):
+    """What a caller wants of a step of a model."""
+
+    returning: str
+    outputs: tuple[str, ...] | None
+    state: bool
+    timeout_seconds: float | None
+    progress: bool = False
 
 
 class FrameKey(NamedTuple):
@@ -46,6 +64,9 @@ class FrameKey(NamedTuple):
     returning: tensor_pb2.Return.ValueType
     return_state: bool
     timeout_seconds: float | None
+    inputs: tuple[TensorInfo, ...] = ()  # of a model of several
+    outputs: tuple[str, ...] = ()  # those that are named
+    states: tuple[TensorInfo, ...] = ()  # where they travel by name
 
 
 def return_code(returning: str) -> tensor_pb2.Return.ValueType:
@@ -58,18 +79,27 @@ def return_code(returning: str) -> tensor_pb2.Return.ValueType:
     return _RETURNS[returning]
 
 
-def frame_key(info: ModelInfo, options: StepOptions) -> FrameKey:
+def frame_key(info: ModelInfo, options: ModelOptions) -> FrameKey:
     """What the step's frame has in common with others'."""
     returning = return_code(options.returning)
-    return FrameKey(info.name, info.version, info.input_wire_dtype, returning, options.state, options.timeout_seconds)
+    key = FrameKey(
+        info.name, info.version, info.inputs[0].wire_dtype, returning, options.state, options.timeout_seconds
+    )
+    if len(info.inputs) > 1 or options.outputs or (options.state and not info.has_stack_state):
+        key = key._replace(
+            inputs=info.inputs if len(info.inputs) > 1 else (),
+            outputs=options.outputs or (),
+            states=() if info.has_stack_state else info.states,
+        )
+    return key
 
 
-def max_steps(info: ModelInfo, options: StepOptions, max_bytes: int) -> int:
+def max_steps(info: ModelInfo, options: ModelOptions, max_bytes: int) -> int:
     """Most session-steps in a message, whichever of the request and the answer is larger."""
-    step_bytes = itemsize(info.input_wire_dtype) * math.prod(info.input_features)
+    step_bytes = sum([one.num_bytes for one in info.inputs])
     if options.returning == "all":
-        step_bytes = max(step_bytes, itemsize(info.output_wire_dtype) * info.output_size)
-    return max(1, max_bytes // step_bytes)
+        step_bytes = max(step_bytes, sum([one.num_bytes for one in wanted_outputs(info, options.outputs)]))
+    return max(1, max_bytes // max(1, step_bytes))
 
 
 def part_steps(num_steps: int) -> int:

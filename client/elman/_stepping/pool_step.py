@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic
+from typing import Any, Generic
 
 import numpy as np
 
@@ -14,15 +14,17 @@ from elman._shared.deadline import Deadline
 from elman._shared.errors import ElmanError, InvalidInputError, RowErrors
 from elman._shared.info import ModelInfo
 from elman._shared.packed_layout import Index, order_of, pack, unpack
+from elman._shared.records import in_callers_form, record_dtype, unknown, wanted_outputs
 from elman._shared.results import State, StepResult
 from elman._stepping.answers import Answer, FutureT
 from elman._stepping.chunks import PoolChunk, even_lengths
-from elman._stepping.options import MAX_FRAME_ROWS, MIN_PART_STEPS, StepOptions, frame_key, max_steps, part_steps
+from elman._stepping.options import MAX_FRAME_ROWS, MIN_PART_STEPS, ModelOptions, frame_key, max_steps, part_steps
 from elman.wire import Array
 
 _MAX_PART_STEPS = 256
 
-PoolOutput = Array | list[Array] | None
+PoolOutput = Any
+"""An array, a list of arrays, or None; of several outputs dicts of arrays instead of arrays."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class PendingPoolStep(Generic[FutureT]):
     parts: list[InputPart]
     input: PoolInput
     info: ModelInfo
-    options: StepOptions
+    options: ModelOptions
 
     def result(self) -> PoolOutput | StepResult[PoolOutput]:
         """Outputs in the input's form. Raises RowErrors, or the one error that all rows share."""
@@ -82,15 +84,17 @@ class PendingPoolStep(Generic[FutureT]):
         if self.options.returning == "none":
             return None
         if len(answers) == 1 and self.input.even is not None and answers[0].output is not None:
-            return self._even_output(answers[0].output)
+            return self._formed(self._even_output(answers[0].output))
         rows = self._rows(answers, errors)
         if self.input.even is None:
             is_last = self.options.returning == "last"
-            return [
-                row[0] if is_last or single else row for row, single in zip(rows, self.input.is_single, strict=True)
-            ]
+            pairs = zip(rows, self.input.is_single, strict=True)
+            return [self._formed(row[0] if is_last or single else row) for row, single in pairs]
         stacked: Array = np.stack(rows, axis=1)
-        return stacked[0] if self.input.is_single[0] or self.options.returning == "last" else stacked
+        return self._formed(stacked[0] if self.input.is_single[0] or self.options.returning == "last" else stacked)
+
+    def _formed(self, output: Array) -> Any:
+        return in_callers_form(output, self.info, self.options.outputs)
 
     def _even_output(self, output: Array) -> Array:
         if self.options.returning == "last" or self.input.is_single[0]:
@@ -114,23 +118,22 @@ class PendingPoolStep(Generic[FutureT]):
 
     def _no_output(self, row: int, is_last: bool) -> Array:
         length = 1 if is_last else int(self.input.lengths[row])
-        return np.full((length, self.info.output_size), np.nan, self.info.output_dtype)
+        fields = wanted_outputs(self.info, self.options.outputs)
+        if len(self.info.outputs) == 1:
+            return unknown(fields[0].dtype, (length, *fields[0].features))
+        return unknown(record_dtype(fields), (length,))
 
     def _state(self, answers: list[Answer], errors: dict[int, ElmanError]) -> State:
         num_rows = len(self.input.lengths)
-        shape = (self.info.state_layers, num_rows)
-        h_n = np.full((*shape, self.info.state_size), np.nan, self.info.output_dtype)
-        c_n = np.full((*shape, self.info.hidden_size), np.nan, self.info.output_dtype)
+        states = [unknown(one.dtype, one.inner_shape(num_rows)) for one in self.info.states]
         positions = np.zeros(num_rows, np.int64)
         for pool_chunk, part, answer in zip(self.chunks, self.parts, answers, strict=True):
             positions[part.rows] = pool_chunk.begins + pool_chunk.lengths  # a later part overwrites an earlier one
-            if answer.h_n is not None:
-                h_n[:, part.rows] = answer.h_n
-            if answer.c_n is not None:
-                c_n[:, part.rows] = answer.c_n
-        failed = list(errors)
-        h_n[:, failed] = c_n[:, failed] = np.nan
-        return State(h_n, c_n if self.info.has_cell_state else None, tuple(positions.tolist()))
+            for state, given in zip(states, answer.states, strict=False):
+                state[:, part.rows] = given
+        for state in states:
+            state[:, list(errors)] = unknown(state.dtype, (1,))
+        return State.of(self.info, states, tuple(positions.tolist()))
 
 
 def check_pool_input(x: ArrayLike, info: ModelInfo, num_rows: int) -> PoolInput:
@@ -146,7 +149,7 @@ def begin_pool_step(
     values: PoolInput,
     info: ModelInfo,
     sessions: Index,
-    options: StepOptions,
+    options: ModelOptions,
     max_bytes: int,
     make_future: Callable[[], FutureT],
 ) -> PendingPoolStep[FutureT]:

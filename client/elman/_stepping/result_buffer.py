@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from elman._shared.packed_layout import Index, enumerate_packed, row_index, step_offsets, take_steps
+from elman._shared.records import read_named, read_record, unknown
 from elman._stepping.answers import Answer
+from elman._stepping.options import FrameKey
 from elman.v1 import inference_pb2, tensor_pb2
 from elman.wire import Array, WireError, from_tensor
 
@@ -13,13 +15,13 @@ from elman.wire import Array, WireError, from_tensor
 class ResultBuffer:
     """Buffers in the frame's layout. A step that is told twice, after a cut, is written twice."""
 
-    def __init__(self, lengths: Index, returning: int) -> None:
+    def __init__(self, lengths: Index, key: FrameKey) -> None:
         self._lengths = lengths  # [K], non-increasing
-        self._returning = returning
+        self._returning: int = key.returning
+        self._named_states = key.states
         self._offsets: Index | None = None
-        self._output: Array | None = None  # ALL: packed [sum(lengths), output_size]; LAST: [K, output_size]
-        self._h_n: Array | None = None  # [num_layers, K, size]
-        self._c_n: Array | None = None  # [num_layers, K, size]
+        self._output: Array | None = None  # ALL: packed [sum(lengths), *features]; LAST: [K, *features]
+        self._states: list[Array] = []  # [layers or 1, K, *features] each
 
     def take_all(self, result: inference_pb2.StepResponse, order: Index | None) -> None:
         """A result that completes all rows from their first steps on: nothing to place, if in the frame's order."""
@@ -27,11 +29,8 @@ class ResultBuffer:
             self.take(result, None)
             return
         if self._returning != tensor_pb2.RETURN_NONE:
-            self._output = self._checked(from_tensor(result.output, name="output"))
-        if result.HasField("h_n"):
-            self._h_n = from_tensor(result.h_n, name="h_n")
-        if result.HasField("c_n"):
-            self._c_n = from_tensor(result.c_n, name="c_n")
+            self._output = self._checked(_output(result))
+        self._states = self._states_of(result)
 
     def take(self, result: inference_pb2.StepResponse, sent_rows: Index | None) -> None:
         """Places a result of some rows or some steps; `sent_rows` are the frame's rows in the message answered."""
@@ -39,26 +38,21 @@ class ResultBuffer:
         if self._returning == tensor_pb2.RETURN_ALL and result.lengths:
             self._place_steps(result, sent_rows)
         elif self._returning == tensor_pb2.RETURN_LAST and len(finished):
-            last = from_tensor(result.output, name="output")
+            last = _output(result)
             self._output = _buffer(self._output, (len(self._lengths), *last.shape[1:]), last)
             self._output[finished] = last
-        if result.HasField("h_n"):
-            self._h_n = self._place_state(self._h_n, from_tensor(result.h_n, name="h_n"), finished)
-        if result.HasField("c_n"):
-            self._c_n = self._place_state(self._c_n, from_tensor(result.c_n, name="c_n"), finished)
+        parts = self._states_of(result)
+        for number, part in enumerate(parts):
+            buffer = self._states[number] if number < len(self._states) else None
+            self._states[number : number + 1] = [self._place_state(buffer, part, finished)]
 
     def row(self, row: int) -> Answer:
         """One finished row's own, in memory of its own."""
-        h_n, c_n = self._h_n, self._c_n
-        return Answer(
-            self._output_of(row),
-            None if h_n is None else h_n[:, row : row + 1].copy(),
-            None if c_n is None else c_n[:, row : row + 1].copy(),
-        )
+        return Answer(self._output_of(row), tuple([state[:, row : row + 1].copy() for state in self._states]))
 
     def all_rows(self) -> Answer:
         """Everything, in the frame's layout."""
-        return Answer(_owned(self._output), _owned(self._h_n), _owned(self._c_n))
+        return Answer(_owned(self._output), tuple(map(_owned, self._states)))
 
     def _output_of(self, row: int) -> Array | None:
         if self._output is None:
@@ -77,15 +71,24 @@ class ResultBuffer:
         lengths = np.array(result.lengths, np.intp)
         rows = _rows(list(result.rows) or list(range(len(lengths))), sent_rows)
         starts = np.array(result.starts or [0] * len(lengths), np.intp)
-        part = from_tensor(result.output, name="output")
+        part = _output(result)
         steps, places = enumerate_packed(lengths)
         self._output = _buffer(self._output, (int(self._lengths.sum()), *part.shape[1:]), part)
         self._output[self._step_offsets()[starts[places] + steps] + rows[places]] = part
 
     def _place_state(self, buffer: Array | None, part: Array, finished: Index) -> Array:
-        buffer = _buffer(buffer, (part.shape[0], len(self._lengths), part.shape[2]), part)
+        buffer = _buffer(buffer, (part.shape[0], len(self._lengths), *part.shape[2:]), part)
         buffer[:, finished] = part
         return buffer
+
+    def _states_of(self, result: inference_pb2.StepResponse) -> list[Array]:
+        if result.HasField("h_n"):
+            h_n = from_tensor(result.h_n, name="h_n")
+            return [h_n, from_tensor(result.c_n, name="c_n")] if result.HasField("c_n") else [h_n]
+        if not result.states:
+            return []
+        arrays = read_named(result.states)
+        return [arrays[one.name] if one.layers else arrays[one.name][np.newaxis] for one in self._named_states]
 
     def _step_offsets(self) -> Index:
         if self._offsets is None:
@@ -100,6 +103,10 @@ class ResultBuffer:
         return output
 
 
+def _output(result: inference_pb2.StepResponse) -> Array:
+    return read_record(result.outputs) if result.outputs else from_tensor(result.output, name="output")
+
+
 def _rows(sent: list[int], sent_rows: Index | None) -> Index:
     rows = np.array(sent, np.intp)
     return rows if sent_rows is None else sent_rows[rows]
@@ -107,8 +114,7 @@ def _rows(sent: list[int], sent_rows: Index | None) -> Index:
 
 def _buffer(buffer: Array | None, shape: tuple[int, ...], part: Array) -> Array:
     if buffer is None:
-        fill = np.nan if part.dtype.kind == "f" else 0
-        return np.full(shape, fill, part.dtype)
+        return unknown(part.dtype, shape)
     return _owned(buffer)
 
 

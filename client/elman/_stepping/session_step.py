@@ -5,17 +5,18 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic
+from typing import Any, Generic
 
 import numpy as np
 
 from elman._shared.arrays import ArrayLike, to_sequence
 from elman._shared.deadline import Deadline
 from elman._shared.info import ModelInfo
+from elman._shared.records import in_callers_form
 from elman._shared.results import State, StepResult
 from elman._stepping.answers import Answer, FutureT
 from elman._stepping.chunks import Chunk
-from elman._stepping.options import FrameKey, StepOptions, frame_key, max_steps, part_steps
+from elman._stepping.options import FrameKey, ModelOptions, frame_key, max_steps, part_steps
 from elman.v1 import tensor_pb2
 from elman.wire import Array
 
@@ -26,22 +27,23 @@ class PendingStep(Generic[FutureT]):
 
     chunks: list[Chunk]
     futures: list[FutureT]
-    options: StepOptions
+    info: ModelInfo
+    options: ModelOptions
     deadline: Deadline
     is_single: bool  # given without the T axis, so answered without it
 
-    def result(self) -> Array | StepResult[Array | None] | None:
+    def result(self) -> Any:
         """The output, or with `state` the output and the state. Raises what the first failed chunk did."""
         answers = [future.result() for future in self.futures]
         for answer in answers:
             if answer.errors:
                 raise copy.copy(answer.errors[0])
         output = self._joined(answers)
+        form = None if output is None else in_callers_form(output, self.info, self.options.outputs)
         if not self.options.state:
-            return output
-        h_n, c_n = answers[-1].h_n, answers[-1].c_n
+            return form
         last = self.chunks[-1]
-        return StepResult(output, State(h_n if h_n is not None else np.empty(0), c_n, last.begin + last.length))
+        return StepResult(form, State.of(self.info, answers[-1].states, last.begin + last.length))
 
     def _joined(self, answers: list[Answer]) -> Array | None:
         if self.options.returning != "all":
@@ -55,7 +57,7 @@ def begin_step(
     x: ArrayLike,
     info: ModelInfo,
     session: int,
-    options: StepOptions,
+    options: ModelOptions,
     max_bytes: int,
     make_future: Callable[[], FutureT],
 ) -> PendingStep[FutureT]:
@@ -68,7 +70,9 @@ def begin_step(
     deadline = Deadline.after(options.timeout_seconds)
     if len(values) <= size:
         future = make_future()
-        return PendingStep([Chunk(key, session, values, future, deadline)], [future], options, deadline, is_single)
+        return PendingStep(
+            [Chunk(key, session, values, future, deadline)], [future], info, options, deadline, is_single
+        )
     parts = [values[first : first + size] for first in range(0, len(values), size)]
     futures = [make_future() for _ in parts]
     keys = [_key_before(key)] * (len(parts) - 1) + [key]
@@ -76,7 +80,7 @@ def begin_step(
         Chunk(part_key, session, part, future, deadline)
         for part_key, part, future in zip(keys, parts, futures, strict=True)
     ]
-    return PendingStep(chunks, futures, options, deadline, is_single)
+    return PendingStep(chunks, futures, info, options, deadline, is_single)
 
 
 def _key_before(last: FrameKey) -> FrameKey:

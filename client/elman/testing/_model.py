@@ -101,6 +101,11 @@ class FakeModel:
             max_sessions=0 if self.is_bidirectional else self.max_sessions,
             device="cpu",
         )
+        info.needs_whole_sequences = self.is_bidirectional
+        info.inputs.add(name="input", dtype=self.dtype, features=self.features, num_embeddings=self.num_embeddings)
+        for name in ("h", "c")[: 1 + self.is_lstm]:
+            info.states.add(name=name, dtype=tensor_pb2.DATA_TYPE_F32, features=[self.state_size], layers=1)
+        info.outputs.add(name="output", dtype=tensor_pb2.DATA_TYPE_F32, features=[self.num_outputs])
         if self.num_embeddings:
             info.embedding.num_embeddings = self.num_embeddings
             info.embedding.embedding_dim = self.input_size

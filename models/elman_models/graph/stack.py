@@ -17,7 +17,7 @@ from elman_models.packed import Packed
 from elman_models.plans.cache import PlanCache
 from elman_models.plans.overrides import Overrides
 from elman_models.plans.prepare import Measuring
-from elman_models.plans.table import PlanTable
+from elman_models.plans.table import NO_PLAN, SEVERAL_PLANS, PlanTable, PlanTables
 from elman_models.plans.warm_up import Progress
 
 MAX_PROGRAMS = 64
@@ -63,9 +63,15 @@ class GraphStack:
         return {output.name: values[output.value].per is Per.STEP for output in self.spec.outputs}
 
     @property
-    def plans(self) -> dict[str, PlanTable]:
+    def plans(self) -> PlanTables:
         """Which plan runs a batch, by the recurrence's node."""
-        return {name: one.plans for name, one in self._compiler.recurrences.items()}
+        return PlanTables({name: one.plans for name, one in self._compiler.recurrences.items()})
+
+    @property
+    def plan_name(self) -> str:
+        """The plan of the latest step, if all recurrences ran by one."""
+        names = set(self.plan_names.values())
+        return names.pop() if len(names) == 1 else SEVERAL_PLANS if names else NO_PLAN
 
     @property
     def plan_names(self) -> dict[str, str]:
@@ -123,9 +129,7 @@ class GraphStack:
         how = Measuring(progress=progress, cache=cache)
         self.take(self.measured(how, budget_seconds=budget_seconds, overrides=overrides))
 
-    def measured(
-        self, how: Measuring, *, budget_seconds: float, overrides: Overrides | None = None
-    ) -> dict[str, PlanTable]:
+    def measured(self, how: Measuring, *, budget_seconds: float, overrides: Overrides | None = None) -> PlanTables:
         """As `warm_up`, but measured as `how` says, and given instead of taken.
 
         Raises:
@@ -133,7 +137,9 @@ class GraphStack:
         """
         recurrences = self._compiler.recurrences
         share = budget_seconds / max(1, len(recurrences))
-        return {name: one.measured(how, budget_seconds=share, overrides=overrides) for name, one in recurrences.items()}
+        return PlanTables(
+            {name: one.measured(how, budget_seconds=share, overrides=overrides) for name, one in recurrences.items()}
+        )
 
     def take(self, plans: Mapping[str, PlanTable]) -> None:
         """Takes tables that were measured, between two steps."""

@@ -109,3 +109,28 @@ def _line(shape: Shape, entry: Entry) -> str:
         if name != entry.plan
     )
     return f"{shape!s:<16}{entry.plan:<22}{time:>13}{rate:>12}  {others}".rstrip()
+
+
+class PlanTables(dict[str, PlanTable]):
+    """The tables of a graph, by the recurrence's node."""
+
+    @property
+    def is_provisional(self) -> bool:
+        """Whether one was measured beside other work."""
+        return any(table.is_provisional for table in self.values())
+
+    @property
+    def names(self) -> list[str]:
+        """The plans that a step may be said to have run by, in order; see `GraphStack.plan_name`."""
+        names = {name for table in self.values() for name in table.names} or {NO_PLAN}
+        return sorted(names | {SEVERAL_PLANS} if len(self) > 1 else names)
+
+    def describe(self) -> str:
+        """Each table, under its node's name."""
+        return "\n".join(f"{node}:\n{table.describe()}" for node, table in self.items())
+
+
+NO_PLAN = "graph"
+"""What a graph without a recurrence runs by."""
+SEVERAL_PLANS = "mixed"
+"""What a graph runs by whose recurrences run by several."""

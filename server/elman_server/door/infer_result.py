@@ -1,50 +1,58 @@
 """One `Infer` call: the parts of its rows put together."""
 
 import asyncio
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from elman_models.layout import batch_sizes, step_offsets, steps_and_rows
-from elman_models.spec import ModelSpec
 from elman_server.door.caller_limits import Charge
 from elman_server.exchange.answers import Answer
 from elman_server.exchange.frames import Frame, Want
 from elman_server.exchange.mailbox import LoopCalls
 
-F32 = NDArray[np.float32]
+Array = NDArray[Any]
 
 
 class InferResult:
     """Outputs and final states of K whole sequences."""
 
-    def __init__(self, frame_lengths: NDArray[np.int64], want: Want, want_state: bool, spec: ModelSpec) -> None:
-        rows = len(frame_lengths)
-        self._offsets = step_offsets(batch_sizes(frame_lengths))  # [max(lengths)]
-        outputs = {Want.ALL: int(frame_lengths.sum()), Want.LAST: rows, Want.NONE: 0}[want]
-        self._want = want
-        self.output: F32 | None = None
-        """[sum(lengths), output_size] packed; for LAST [K, output_size]; for NONE None."""
-        self.h_n: F32 | None = None
-        """[state_layers, K, state_size], if asked for."""
-        self.c_n: F32 | None = None
-        """[state_layers, K, hidden_size], if asked for."""
-        if outputs:
-            self.output = np.empty((outputs, spec.output_size), np.float32)
-        if want_state:
-            self.h_n = np.empty((spec.state_layers, rows, spec.state_size), np.float32)
-        if want_state and spec.has_cell_state:
-            self.c_n = np.empty((spec.state_layers, rows, spec.hidden_size), np.float32)
+    def __init__(self, frame: Frame) -> None:
+        self._lengths, self._want = frame.lengths, frame.want
+        rows = frame.num_rows
+        self._offsets = step_offsets(batch_sizes(frame.lengths))  # [max(lengths)]
+        self._record = frame.view.output.part(frame.outputs)
+        count = {Want.ALL: int(frame.lengths.sum()), Want.LAST: rows, Want.NONE: 0}[frame.want]
+        self.output: Array | None = None
+        """[sum(lengths), *features] packed, the record of the outputs that are wanted; for LAST [K, *features]; for
+        NONE None."""
+        self.states: tuple[Array, ...] = ()
+        """[layers or 1, K, *features] of each of the model's, if asked for."""
+        if count:
+            self.output = np.empty((count, *self._record.features), self._record.dtype)
+        if frame.want_state:
+            self.states = tuple(np.empty(one.seam_shape(rows), one.dtype) for one in frame.view.states)
 
     def put(self, answer: Answer, num_rows: int) -> None:
         """Takes in a part."""
         rows = np.arange(num_rows) if answer.rows is None else answer.rows
         if self.output is not None and answer.output is not None:
             self.output[self._where(answer, rows)] = answer.output
-        if self.h_n is not None and answer.h_n is not None:
-            self.h_n[:, answer.finished] = answer.h_n
-        if self.c_n is not None and answer.c_n is not None:
-            self.c_n[:, answer.finished] = answer.c_n
+        for mine, part in zip(self.states, answer.states, strict=False):
+            mine[:, answer.finished] = part
+
+    def outputs(self) -> list[tuple[str, Array]]:
+        """Each output that is wanted, by name: [sum(lengths), *features], or [K, *features] of the last steps and where
+        it has no steps."""
+        if self.output is None:
+            return []
+        given = []
+        for field, array in zip(self._record.fields, self._record.tensors(self.output), strict=True):
+            if field.per_row and self._want is Want.ALL:
+                array = array[self._offsets[self._lengths - 1] + np.arange(len(self._lengths))]
+            given.append((field.name, array))
+        return given
 
     def _where(self, answer: Answer, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         if self._want is Want.LAST:
@@ -58,9 +66,8 @@ class InferResult:
 class InferCall:
     """Waits for the rows of one frame."""
 
-    def __init__(self, spec: ModelSpec, future: "asyncio.Future[InferResult]", loop_calls: LoopCalls) -> None:
+    def __init__(self, future: "asyncio.Future[InferResult]", loop_calls: LoopCalls) -> None:
         """`future` gets the result, or the first error of a row."""
-        self._spec = spec
         self._loop_calls = loop_calls
         self._result: InferResult | None = None
         self._is_settled = False
@@ -81,7 +88,7 @@ class InferCall:
             self._settle(error=error)
             return
         if self._result is None:
-            self._result = InferResult(frame.lengths, frame.want, frame.want_state, self._spec)
+            self._result = InferResult(frame)
         self._result.put(answer, frame.num_rows)
         if not frame.open_rows:
             self._settle(self._result)

@@ -12,6 +12,7 @@ from elman_server.door.elman_v1.read import MAX_ANSWER_BYTES
 from elman_server.engine.worker import Worker
 from elman_server.exchange.answers import Answer
 from elman_server.exchange.frames import Frame, Want
+from elman_server.exchange.model_view import F32, ModelView
 
 if TYPE_CHECKING:
     from elman_native import FrameBatch
@@ -72,8 +73,17 @@ def has_room(kind: Kind, worker: Worker) -> bool:
     """Whether one message holds an answer."""
     runtime = worker.runtime
     steps = {Want.ALL: min(kind.length, runtime.limits.max_slice), Want.LAST: 1, Want.NONE: 0}[want_of(kind)]
-    states = runtime.spec.state_numel if kind.return_state else 0
-    return 4 * (steps * runtime.spec.output_size + states) <= MAX_ANSWER_BYTES
+    states = runtime.view.state_bytes if kind.return_state else 0
+    return steps * runtime.view.output.num_bytes + states <= MAX_ANSWER_BYTES
+
+
+def fits_columns(kind: Kind, view: ModelView) -> bool:
+    """Whether what is asked and answered has the columns' shape: one input, one output of floats, and h_n and c_n."""
+    if not (view.input.is_plain and view.output.is_plain):
+        return False
+    takes, gives = view.input.fields[0], view.output.fields[0]
+    is_flat = len(takes.features) <= 1 and len(gives.features) == 1 and gives.dtype == F32
+    return is_flat and (view.has_stack_state or not kind.return_state)
 
 
 def want_of(kind: Kind) -> Want:
@@ -109,7 +119,7 @@ def _order(handles: U64) -> Iterator[I64]:
 
 def gathered(batch: "FrameBatch", rows: I64, length: int, worker: Worker) -> NDArray[Any]:
     """[length * K, *features] the frames' input, packed."""
-    spec = worker.runtime.input
+    spec = worker.runtime.view.input
     raw = np.empty((len(rows), length * spec.num_bytes), np.uint8)
     batch.gather(rows, raw)
     data = raw.view(spec.dtype.newbyteorder("<")).reshape(len(rows), length, *spec.features)
@@ -122,7 +132,7 @@ def tensor_bytes(answer: Answer, finished: Flags, want: Want) -> I64:
     if answer.output is not None:
         row_bytes = answer.output.shape[1] * answer.output.itemsize
         num_bytes += row_bytes * (finished if want is Want.LAST else answer.lengths)
-    for state in (answer.h_n, answer.c_n):
-        if state is not None and len(answer.finished):
+    for state in answer.states:
+        if len(answer.finished):
             num_bytes += finished * (state.nbytes // len(answer.finished))
     return num_bytes

@@ -19,6 +19,7 @@ from elman_server.door.merged_frames import (
     Columns,
     Kind,
     MergedFrame,
+    fits_columns,
     gathered,
     groups,
     has_room,
@@ -123,7 +124,7 @@ class SingleRows:
     def _take_groups(self, batch: "FrameBatch", columns: dict[str, NDArray[Any]], models: I64, now: float) -> None:
         for rows, kind in groups(columns, models):
             worker = self._catalogue.worker(kind.model)
-            if worker is None or not (self._is_open and has_room(kind, worker)):
+            if worker is None or not (self._is_open and _fits(kind, worker)):
                 good = np.zeros(len(rows), np.bool_)
             else:
                 good = self._good(columns, rows, kind, worker)
@@ -138,7 +139,7 @@ class SingleRows:
 
     def _good(self, columns: dict[str, NDArray[Any]], rows: I64, kind: Kind, worker: Worker) -> Flags:
         # [n] frames with which nothing is wrong; the others are looked at one by one.
-        spec, limits = worker.runtime.input, self._catalogue.limits
+        spec, limits = worker.runtime.view.input, self._catalogue.limits
         good: Flags = columns["dtype"][rows] == spec.wire_dtype
         good &= columns["num_bytes"][rows] == kind.length * spec.num_bytes
         good &= columns["message_bytes"][rows] <= limits.max_frame_bytes
@@ -165,6 +166,7 @@ class SingleRows:
             handles=columns["handle"][rows],
             lengths=columns["length"][rows],
             positions=positions,
+            view=worker.runtime.view,
             data=gathered(batch, rows, kind.length, worker),
             want=want_of(kind),
             want_state=bool(kind.return_state),
@@ -178,7 +180,7 @@ class SingleRows:
                 frame_ids=columns["frame_id"][rows],
                 deadlines=now + columns["timeout_seconds"][rows],
                 is_open=np.ones(len(rows), np.bool_),
-                row_bytes=kind.length * worker.runtime.input.num_bytes,
+                row_bytes=kind.length * worker.runtime.view.input.num_bytes,
             ),
         )
         self._open.add(frame)
@@ -236,8 +238,8 @@ class SingleRows:
             num_bytes=num_bytes,
             output=answer.output,
             is_last=frame.want is Want.LAST,
-            h_n=answer.h_n,
-            c_n=answer.c_n,
+            h_n=answer.states[0] if answer.states else None,
+            c_n=answer.states[1] if len(answer.states) > 1 else None,
         )
         self._end(frame, rows[finished], "OK")
 
@@ -246,7 +248,7 @@ class SingleRows:
         call, caller = int(columns.calls[row]), int(columns.callers[row])
         self._charge(columns.callers[row : row + 1], np.zeros(1, np.int64), np.array([-columns.row_bytes]))
         self._end(frame, np.array([row]), code_of(error).name if answer.frame_error else "OK")
-        message = write_answer(int(columns.frame_ids[row]), answer).SerializeToString()
+        message = write_answer(int(columns.frame_ids[row]), answer, None).SerializeToString()
         self._door.answer_frame(call, caller, message, 1, 0)
 
     def _fail(self, frame: MergedFrame, error: Exception) -> None:
@@ -295,3 +297,7 @@ class SingleRows:
     def _sent(self, sent: list[tuple[int, int, int]]) -> None:
         for number, rows, num_bytes in sent:
             self._count(number, -rows, -num_bytes)
+
+
+def _fits(kind: Kind, worker: Worker) -> bool:
+    return fits_columns(kind, worker.runtime.view) and has_room(kind, worker)

@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from elman_models.layout import batch_sizes, steps_and_rows
-from elman_models.state import State
 from elman_server.engine.repeats import Repeats
 from elman_server.engine.take_in import INVALID, REFUSED, STALE, Arrivals, Rows
+from elman_server.engine.value_check import ValueCheck
 from elman_server.errors import Draining, InvalidInput, LimitReached, ServiceError, StaleHandle
 from elman_server.exchange.frames import Frame
+from elman_server.exchange.initial import Initial
 from elman_server.exchange.result_queue import ResultQueue
 from elman_server.models.runtime import Runtime
 
@@ -27,14 +27,15 @@ class Admission:
         self._runtime = runtime
         self._result_queue = result_queue
         self._repeats = Repeats(runtime, result_queue)
+        self._values = ValueCheck(runtime.view, refuse_non_finite=runtime.limits.refuse_non_finite)
 
     def admit(self, frames: list[Frame]) -> None:
         """Frames in the order in which they arrived."""
         for group in self._groups(frames):
             self._admit_group(group)
 
-    def admit_infer(self, frame: Frame, initial: State | None) -> None:
-        """A frame of `Infer`: its rows borrow slots, from `initial` [state_layers, K, ...] or zeros.
+    def admit_infer(self, frame: Frame, initial: Initial) -> None:
+        """A frame of `Infer`: its rows borrow slots, and begin with what is given.
 
         Raises:
             InvalidInput: a value is not finite, or a token id out of range.
@@ -44,20 +45,16 @@ class Admission:
         self._check_infer(frame)
         slots = runtime.sessions.take(frame.num_rows, frame.arrived)
         runtime.borrowed += frame.num_rows
-        if initial is None:
-            runtime.pool.reset(slots)
-        else:
-            c = None if initial.c is None else initial.c.to(runtime.device)
-            runtime.pool.replace(slots, State(initial.h.to(runtime.device), c))
+        runtime.begin(slots, initial)
         self._take_in(Arrivals([frame], slots), None)
 
     def _check_infer(self, frame: Frame) -> None:
         runtime, limit = self._runtime, self._runtime.limits.max_infer_rows
         if runtime.unloading:
             raise Draining(f"model {runtime.spec.name!r} is being unloaded")
-        if not self._good_values(frame.data).all():
-            bad = _rows_with(frame, ~self._good_values(frame.data))
-            raise InvalidInput(self._bad_value(int(bad[0])))
+        if not self._values.all_good(frame.data):
+            bad = int(self._values.bad_rows(frame)[0])
+            raise InvalidInput(self._values.reason(frame, bad, bad))
         error = LimitReached.first(("max_infer_rows", limit, runtime.borrowed, frame.num_rows))
         error = error or self.check_room(frame.num_rows, frame.num_bytes)
         if error:
@@ -90,7 +87,7 @@ class Admission:
             arrivals.table["refused"][index] = True
             self._runtime.metrics.reject(error.reason, frames[index].num_rows)
             self._result_queue.refuse(frames[index], error)
-        barred = None if self._good_values(arrivals.data).all() else self._barred(frames)
+        barred = None if self._values.all_good(arrivals.data) else self._barred(frames)
         crowded = self._crowded(arrivals)
         if crowded:
             barred = np.zeros(len(arrivals.lengths), np.bool_) if barred is None else barred
@@ -143,16 +140,8 @@ class Admission:
 
     def _barred(self, frames: list[Frame]) -> Flags:
         # [R] rows with values that must not be run.
-        bad = [np.isin(np.arange(f.num_rows), _rows_with(f, ~self._good_values(f.data))) for f in frames]
+        bad = [np.isin(np.arange(f.num_rows), self._values.bad_rows(f)) for f in frames]
         return np.concatenate(bad)
-
-    def _good_values(self, data: Array) -> Flags:
-        num_ids = self._runtime.input.num_embeddings
-        if num_ids:
-            return np.asarray((data >= 0) & (data < num_ids))
-        if not self._runtime.limits.refuse_non_finite:
-            return np.ones(1, np.bool_)
-        return np.isfinite(data)
 
     def _answer_odd(self, arrivals: Arrivals, rows: Rows, r: int, crowded: Mapping[int, LimitReached]) -> None:
         frame, row = arrivals.frame_of(r)
@@ -161,7 +150,8 @@ class Admission:
                 raise self._stale(int(frame.handles[row]))
             if rows.outcome[r] == INVALID:
                 # Merged rows are frames of one row to those who sent them.
-                raise crowded.get(r) or InvalidInput(self._bad_value(row if frame.owners is None else 0))
+                told = row if frame.owners is None else 0
+                raise crowded.get(r) or InvalidInput(self._values.reason(frame, row, told))
             self._repeats.answer(frame, row, int(rows.slots[r]), int(rows.begins[r]), int(rows.admitted[r]))
         except ServiceError as error:
             self._runtime.metrics.reject(error.reason)
@@ -173,16 +163,3 @@ class Admission:
             "the handle is stale: the session was attached elsewhere since, or ended, or the handle is of another "
             "server process; attach again"
         )
-
-    def _bad_value(self, row: int) -> str:
-        num_ids = self._runtime.input.num_embeddings
-        if num_ids:
-            return f"row {row}: token ids are in [0, {num_ids}), and one that came is not"
-        return f"row {row}: a value is NaN or infinite, and refuse_non_finite is set"
-
-
-def _rows_with(frame: Frame, flags: Flags) -> I64:
-    # Rows of the frame that have a flagged element of its packed tensor.
-    _, rows = steps_and_rows(batch_sizes(frame.lengths))
-    flagged = flags.reshape(len(rows), -1).any(axis=1)
-    return np.unique(rows[flagged])

@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from elman_models.state import State
 from elman_server.engine.settle import Settled, settle
 from elman_server.errors import Cancelled, PredecessorFailed, ServiceError
 from elman_server.exchange.batch_result import BatchResult
@@ -19,6 +18,7 @@ from elman_server.scheduling.scheduler import Batch
 
 I64 = NDArray[np.int64]
 Flags = NDArray[np.bool_]
+Tensors = Sequence[torch.Tensor]
 
 
 class Committed(NamedTuple):
@@ -37,14 +37,13 @@ class Commit:
         self._runtime = runtime
         self._result_queue = result_queue
 
-    def batch(self, batch: Batch, output: torch.Tensor, state: State, now: float) -> Committed:
-        """A batch that ran: output [num_steps, output_size] packed, or of the last steps [B, output_size], and each
-        row's state after it; `now` in seconds on the engine's clock. `clean_up` is to follow before anything else is
-        admitted."""
+    def batch(self, batch: Batch, outputs: Tensors, states: Tensors, now: float) -> Committed:
+        """A batch that ran: its outputs and states as in `Result`; `now` in seconds on the engine's clock. `clean_up`
+        is to follow before anything else is admitted."""
         runtime = self._runtime
         finished = runtime.scheduler.complete(batch)
         settled = settle(runtime, batch, finished, runtime.held.next_number, now)
-        page = _page(batch, finished, settled, output, state)
+        page = self._page(batch, finished, settled, outputs, states)
         frames = self._sinks(settled)
         self._result_queue.spread(page, frames, settled.rows)
         if runtime.starting_states or runtime.after:
@@ -56,12 +55,28 @@ class Commit:
         runtime, (settled, page, frames) = self._runtime, committed
         if settled.is_held:
             runtime.held.keep(page, frames, settled.rows)
-        runtime.queue_bytes -= settled.num_steps * runtime.input.num_bytes
+        runtime.queue_bytes -= settled.num_steps * runtime.view.input.num_bytes
         runtime.frames.forget(settled.last_frames.tolist())
         runtime.inputs.blocks.forget(settled.last_blocks.tolist())
         if settled.lent.size:
             runtime.borrowed -= len(settled.lent)
             runtime.sessions.free(settled.lent)
+
+    def _page(self, batch: Batch, finished: Flags, settled: Settled, outputs: Tensors, states: Tensors) -> BatchResult:
+        record = self._runtime.view.output.part(batch.outputs)
+        return BatchResult(
+            starts=batch.starts,
+            takes=batch.takes,
+            offsets=batch.offsets,
+            finished=finished,
+            positions=settled.positions,
+            output=record.joined([one.numpy() for one in outputs]) if settled.wants_output else None,
+            states=tuple([one.numpy() for one in states]),
+            previous_page=settled.previous_page,
+            previous_row=settled.previous_row,
+            is_last=batch.last_only,
+            outputs=batch.outputs,
+        )
 
     def drop(self, number: int, error: ServiceError) -> None:
         """A chunk that failed, and with it the later ones of its session, which goes back to where it was."""
@@ -132,7 +147,7 @@ class Commit:
         runtime, chunks = self._runtime, self._runtime.scheduler.chunks
         for number in numbers:
             chunk = chunks.table[number]
-            runtime.queue_bytes -= int(chunk["length"]) * runtime.input.num_bytes
+            runtime.queue_bytes -= int(chunk["length"]) * runtime.view.input.num_bytes
             runtime.inputs.blocks.release(int(chunk["block"]))
             runtime.frames.release(int(chunk["frame"]))
         chunks.release(numbers)
@@ -150,20 +165,4 @@ def _follow(error: ServiceError, begin: int) -> ServiceError:
         f"the chunk at position {begin} failed ({error.reason}), so this one was not applied; "
         f"send again from position {begin}",
         metadata={"position": begin},
-    )
-
-
-def _page(batch: Batch, finished: Flags, settled: Settled, output: torch.Tensor, state: State) -> BatchResult:
-    return BatchResult(
-        starts=batch.starts,
-        takes=batch.takes,
-        offsets=batch.offsets,
-        finished=finished,
-        positions=settled.positions,
-        output=output.numpy() if settled.wants_output else None,
-        h_n=state.h.numpy() if batch.wants_state else None,
-        c_n=state.c.numpy() if batch.wants_state and state.c is not None else None,
-        previous_page=settled.previous_page,
-        previous_row=settled.previous_row,
-        is_last=batch.last_only,
     )

@@ -6,7 +6,6 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from elman_models.state import State
 from elman_server.engine.ending import Ending
 from elman_server.engine.inbox import Frames, Inbox, Job, Submission
 from elman_server.engine.launch import Launch
@@ -15,6 +14,7 @@ from elman_server.engine.worker import Worker
 from elman_server.errors import DeadlinePassed, EngineFailed, ServiceError
 from elman_server.exchange.clock import Clock
 from elman_server.exchange.frames import Frame, FramePart
+from elman_server.exchange.initial import Initial
 from elman_server.exchange.isolated import isolated
 from elman_server.exchange.mailbox import LoopCalls
 from elman_server.exchange.port import Port
@@ -60,9 +60,9 @@ class Engine:
         """Hands a frame over. It is answered through its sink."""
         self._inbox.put(Submission(worker, frame))
 
-    def submit_infer(self, worker: Worker, frame: Frame, initial: State | None) -> None:
-        """Hands over a frame of `Infer`, whose rows begin from `initial` [state_layers, K, ...] or zeros. It is
-        answered, or refused, through its sink."""
+    def submit_infer(self, worker: Worker, frame: Frame, initial: Initial) -> None:
+        """Hands over a frame of `Infer`, whose rows begin with what is given. It is answered, or refused, through its
+        sink."""
 
         def admit() -> None:
             try:

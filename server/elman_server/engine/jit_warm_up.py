@@ -16,6 +16,7 @@ from elman_server.exchange.clock import Clock
 from elman_server.exchange.frames import Frame, Want
 from elman_server.exchange.result_queue import ResultQueue
 from elman_server.models.runtime import Runtime
+from elman_server.models.view import view_of
 from elman_server.sessions.handles import HandleKey
 from elman_server.sessions.tombstones import Tombstones
 from elman_server.tables.jit import CACHE
@@ -24,6 +25,7 @@ from elman_server.telemetry.metrics import Metrics
 log = logging.getLogger(__name__)
 
 SPEC = ModelSpec(name="rehearsal", cell=Cell.RNN_TANH, input_size=1, hidden_size=1)
+VIEW = view_of(SPEC)
 
 
 def warm_up_jit() -> None:
@@ -61,6 +63,7 @@ def _frame(handles: "np.ndarray[tuple[int], np.dtype[np.uint64]]") -> Frame:
         handles=handles,
         lengths=np.ones(1, np.int64),
         positions=None,
+        view=VIEW,
         data=np.zeros((1, 1), np.float32),
         want=Want.ALL,
         want_state=True,

@@ -1,17 +1,16 @@
 """A launch: one batch on its way through the model, from the states it reads to those it writes."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from elman_models.packed import Packed
-from elman_models.state import State
 from elman_server.engine.commit import Committed
 from elman_server.engine.worker import Worker
 from elman_server.exchange.clock import Clock
+from elman_server.models.model import RowsState, seam_tensors
 from elman_server.scheduling.scheduler import Batch
 
 log = logging.getLogger(__name__)
@@ -20,9 +19,12 @@ log = logging.getLogger(__name__)
 class Result(NamedTuple):
     """What a launch gave."""
 
-    output: torch.Tensor  # [num_steps, output_size] packed, or of the last steps alone [B, output_size]; on the host
-    state: State  # of the rows after their last step; on the host if a row wants it, else on the device
-    starting_states: dict[int, State]
+    outputs: Sequence[torch.Tensor]
+    """Those that some row wants, [num_steps, *features] packed, or of the last steps alone [B, *features]; on the
+    host."""
+    states: Sequence[torch.Tensor]
+    """[layers or 1, B, *features] after each row's last step, on the host; none where no row wants them."""
+    starting_states: dict[int, RowsState]
     """Of the chunks that begin here and go on after, by number."""
     plan_name: str
     num_computed: int
@@ -42,12 +44,12 @@ class Launch:
         self.result: Result | None = None
         """None until it has landed, and if it failed."""
         self._clock = clock
-        self._data = worker.runtime.inputs.gather(chunks, batch)  # [num_steps, *features]
+        self._data = worker.runtime.inputs.gather(chunks, batch)  # [num_steps, *features], the input record
         self._longer: list[int] = []  # rows of chunks that begin here and go on after
         if batch.begins_longer:
             lengths = chunks["length"][batch.numbers]
             self._longer = np.flatnonzero((batch.starts == 0) & (batch.takes < lengths)).tolist()
-        self._before: State | None = None  # what was overwritten
+        self._before: RowsState | None = None  # what was overwritten
         self._began = 0.0
         self._land: Callable[[], Result] | None = None
         self._committed: Committed | None = None
@@ -76,7 +78,7 @@ class Launch:
     def commit(self, result: Result) -> None:
         """Commits what it gave; `clean_up` is to follow before anything else is admitted."""
         self.worker.runtime.starting_states.update(result.starting_states)
-        self._committed = self.worker.commit.batch(self.batch, result.output, result.state, self._clock.now())
+        self._committed = self.worker.commit.batch(self.batch, result.outputs, result.states, self._clock.now())
 
     def clean_up(self) -> None:
         """Does what no answer has to wait for, once: what was committed is let go, and the batch is counted."""
@@ -100,26 +102,28 @@ class Launch:
         log.error("a batch of model %s failed", self.worker.runtime.spec.name, exc_info=error)
         self._land = self.result = None
 
-    def _begin(self, before: State) -> Callable[[], Result]:
-        runtime = self.worker.runtime
-        data = runtime.transfer.to_device(self._data)
-        output, state = runtime.stack.step(Packed(data, self.batch.sizes), before, last_only=self.batch.last_only)
+    def _begin(self, before: RowsState) -> Callable[[], Result]:
+        runtime, batch = self.worker.runtime, self.batch
+        inputs = [runtime.transfer.to_device(one) for one in runtime.view.input.tensors(self._data)]
+        outputs, state = runtime.model.step(
+            inputs, batch.sizes, before, outputs=batch.outputs, last_only=batch.last_only
+        )
         self._before = before
-        runtime.pool.replace(self.batch.slots, state)
-        asked = [tensor for tensor in state if tensor is not None] if self.batch.wants_state else []
-        coming = runtime.transfer.to_host([output, *asked])
+        runtime.pool.replace(batch.slots, state)
+        asked = seam_tensors(runtime.view.states, state.tensors) if batch.wants_state else []
+        coming = runtime.transfer.to_host([*outputs, *asked])
         plan_name, num_computed = runtime.stack.plan_name, runtime.stack.num_computed
         starting_states = self._starts(before)
 
         def land() -> Result:
-            output, *asked = coming.wait()
-            there = State(asked[0], asked[1] if len(asked) > 1 else None) if asked else state
+            there = coming.wait()
             seconds = self._clock.now() - self._began
-            return Result(output, there, starting_states, plan_name, num_computed, seconds)
+            count = len(outputs)
+            return Result(there[:count], there[count:], starting_states, plan_name, num_computed, seconds)
 
         return land
 
-    def _starts(self, before: State) -> dict[int, State]:
+    def _starts(self, before: RowsState) -> dict[int, RowsState]:
         # A chunk longer than a slice is all or nothing: its starting state is put back if a later slice fails.
         numbers = self.batch.numbers
         return {int(numbers[r]): before.row(r) for r in self._longer}

@@ -75,5 +75,5 @@ class Repeats:
     def _send(self, frame: Frame, row: int, pieces: Sequence[ReplayPiece]) -> None:
         rows = np.array([row])
         for page, page_row in pieces:
-            part = page.cut(np.array([page_row]), rows, frame.num_rows, frame.want, frame.want_state)
+            part = page.cut(np.array([page_row]), rows, frame)
             self._result_queue.answer(frame, part.copied())

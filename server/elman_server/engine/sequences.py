@@ -4,7 +4,6 @@ from collections import deque
 
 import numpy as np
 
-from elman_models.state import State
 from elman_server.door.door import ANONYMOUS
 from elman_server.door.oip.inference import Inference
 from elman_server.door.oip.targets import Targets
@@ -13,6 +12,7 @@ from elman_server.engine.session_calls import SessionCalls
 from elman_server.engine.worker import Worker
 from elman_server.errors import Cancelled, InvalidInput, ServiceError, UnknownSession
 from elman_server.exchange.frames import Frame
+from elman_server.exchange.initial import Initial
 from elman_server.sessions.directory import OpenMode, SessionLocation
 
 Key = tuple[str, str]
@@ -125,15 +125,14 @@ class Sequences:
     def _begin(self, inference: Inference) -> None:
         directory, now = inference.target.directory, self._engine.clock.now()
         version = inference.target.runtime.spec.version
-        opened = directory.open(ANONYMOUS, [inference.owner.session_id], OpenMode.NEW, version, now)
+        initial = inference.initial
+        ids = [inference.owner.session_id]
+        opened = directory.open(ANONYMOUS, ids, OpenMode.NEW, version, now, Initial(context=initial.context))
         if opened.errors:
             raise opened.errors[0]
         place = self._find(inference)
-        if inference.initial is not None:
-            h, c = inference.initial
-            device = place.runtime.device
-            state = State(h.to(device), None if c is None else c.to(device))
-            place.runtime.pool.replace(np.array([place.slot]), state)
+        if initial.states:
+            place.runtime.begin(np.array([place.slot]), initial)
         if not self._step(inference, place):
             # A step that follows must not run as if it were the first.
             directory.end(place.runtime, np.array([place.slot]), "closed", now)
@@ -167,7 +166,7 @@ class Sequences:
     def _redirect(self, inference: Inference, place: SessionLocation) -> None:
         # A sequence stays on the version that it began on, also when a higher one was loaded since.
         runtime = place.runtime
-        if inference.version or runtime.input != inference.target.runtime.input:
+        if inference.version or runtime.view != inference.target.runtime.view:
             raise InvalidInput(
                 f"sequence {inference.parameters.sequence_id} runs on version '{runtime.spec.version}' of model "
                 f"'{runtime.spec.name}': name that version"

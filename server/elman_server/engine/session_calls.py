@@ -1,17 +1,21 @@
 """Closing, describing and listing a model's sessions; on the engine's thread."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from elman_models.state import State
 from elman_server.errors import InvalidInput, ServiceError
 from elman_server.exchange.clock import Clock
+from elman_server.exchange.model_view import ModelView
 from elman_server.exchange.versions import version_key
 from elman_server.models.runtime import Runtime
 from elman_server.sessions.directory import SessionDirectory, SessionLocation
 from elman_server.sessions.table import Owner
+
+Array = NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +30,12 @@ class SessionView:
     created: float
     used: float
     expires: float | None
-    state: State | None = None
+    states: tuple[Array, ...] | None = None
+    """[layers or 1, 1, *features] of each of the model's, if asked for."""
+    context: Mapping[str, Array] = field(default_factory=dict)
+    """[1, *features] by name, with the states."""
+    tensors: ModelView | None = None
+    """Whose they are, with them."""
 
 
 @dataclass(slots=True)
@@ -150,7 +159,9 @@ class SessionCalls:
             created=wall(float(sessions.created[slot])),
             used=wall(used),
             expires=wall(used + idle) if idle is not None and waits else None,
-            state=runtime.pool.read(np.array([slot])) if with_state else None,
+            states=runtime.states_of(np.array([slot])) if with_state else None,
+            context=runtime.context_of(np.array([slot])) if with_state else {},
+            tensors=runtime.view if with_state else None,
         )
 
 

@@ -76,7 +76,7 @@ def _settle(
         frames[i], rows[i] = chunk.frame, chunk.row
         positions[i] = chunk.begin + ends[i]
         previous_page[i], previous_row[i] = chunk.page, chunk.page_row
-        wants_output = wants_output or chunk.kind >> 1 != _NONE
+        wants_output = wants_output or chunk.kind >> 1 & 3 != _NONE
         is_held = is_held or bool(sessions[chunk.slot].attached)
         if not finished[i]:
             chunk.page = page

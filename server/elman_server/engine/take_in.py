@@ -88,7 +88,7 @@ class Arrivals:
         for frame, end in zip(self.frames, self.table["end"].tolist(), strict=True):
             frame.model = runtime.number
             frame.slots = slots[end - frame.num_rows : end]
-        runtime.queue_bytes += steps * runtime.input.num_bytes
+        runtime.queue_bytes += steps * runtime.view.input.num_bytes
         runtime.inputs.keep(block, taken)
         return Rows(outcome, slots, begins, admitted, taken)
 

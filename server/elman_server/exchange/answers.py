@@ -23,15 +23,14 @@ class Answer:
     lengths: I64
     """[n] steps of each row here, non-increasing."""
     output: Array | None
-    """[sum(lengths), output_size] packed; for LAST [finished rows, output_size]; for NONE None."""
+    """[sum(lengths), *features] packed, the record of the outputs that the frame wants; for LAST
+    [finished rows, *features]; for NONE None."""
     finished: I64
     """[f] rows of the frame that are complete with this answer, in the order of `rows`."""
     positions: I64
     """[f] their sessions' positions."""
-    h_n: Array | None = None
-    """[state_layers, f, state_size]"""
-    c_n: Array | None = None
-    """[state_layers, f, hidden_size]"""
+    states: tuple[Array, ...] = ()
+    """[layers or 1, f, *features] of each of the model's states, if asked for."""
     errors: tuple[tuple[int, ServiceError], ...] = ()
     """Rows of the frame that failed."""
     frame_error: ServiceError | None = None
@@ -40,12 +39,12 @@ class Answer:
     @property
     def num_bytes(self) -> int:
         """Bytes of the tensors."""
-        return sum(a.nbytes for a in (self.output, self.h_n, self.c_n) if a is not None)
+        return sum([array.nbytes for array in self.states]) + (0 if self.output is None else self.output.nbytes)
 
     def copied(self) -> "Answer":
         """With tensors of its own: what a page holds is overwritten one day."""
-        output, h_n, c_n = (None if a is None else a.copy() for a in (self.output, self.h_n, self.c_n))
-        return replace(self, output=output, h_n=h_n, c_n=c_n)
+        output = None if self.output is None else self.output.copy()
+        return replace(self, output=output, states=tuple([array.copy() for array in self.states]))
 
     @property
     def num_ended(self) -> int:

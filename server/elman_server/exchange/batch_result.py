@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from elman_models.layout import batch_sizes, step_offsets, steps_and_rows
 from elman_server.exchange.answers import Answer
-from elman_server.exchange.frames import Want
+from elman_server.exchange.frames import Frame, Want
 
 I64 = NDArray[np.int64]
 Array = NDArray[Any]
@@ -26,19 +26,20 @@ class BatchResult:
     offsets: I64  # [max(takes)] where step t begins in `output`
     finished: NDArray[np.bool_]  # [B] whether the chunk is complete
     positions: I64  # [B] the session's position after the chunk's steps so far
-    output: Array | None  # [sum(takes), output_size]; None where nobody wants any
-    h_n: Array | None  # [state_layers, B, state_size]; None where nobody wants it
-    c_n: Array | None  # [state_layers, B, hidden_size]
+    output: Array | None  # [sum(takes), *features], the record of `outputs`; None where nobody wants any
+    states: tuple[Array, ...]  # [layers or 1, B, *features] each; none where nobody wants them
     previous_page: I64  # [B] number of the page with the chunk's slice before, or -1
     previous_row: I64  # [B] its row there
     is_last: bool = False
-    """Whether `output` [B, output_size] has the last step of each row alone."""
+    """Whether `output` [B, *features] has the last step of each row alone."""
+    outputs: int = 1
+    """Which of the model's outputs it has, as bits."""
     rows: I64 | None = None  # [B] which rows of the batch these are, ascending; None: all of them
 
     @property
     def tensors(self) -> list[Array]:
-        """Those of the three that it has."""
-        return [array for array in (self.output, self.h_n, self.c_n) if array is not None]
+        """All that it has."""
+        return [*self.states] if self.output is None else [self.output, *self.states]
 
     @property
     def num_bytes(self) -> int:
@@ -53,7 +54,7 @@ class BatchResult:
     def bytes_asked_for(self, wants: I64, want_states: NDArray[np.bool_]) -> I64:
         """[B] bytes of the tensors that the rows, with these wants, have asked for."""
         output = 0 if self.output is None else self.output[0].nbytes
-        states = [array[:, 0].nbytes for array in (self.h_n, self.c_n) if array is not None]
+        states = [array[:, 0].nbytes for array in self.states]
         outputs = np.where(wants == Want.ALL, self.takes, wants == Want.LAST)
         num_bytes: I64 = outputs * output + want_states * sum(states)
         return num_bytes
@@ -69,11 +70,11 @@ class BatchResult:
             finished=self.finished[rows],
             positions=self.positions[rows],
             output=output,
-            h_n=self.h_n[:, rows] if with_state and self.h_n is not None else None,
-            c_n=self.c_n[:, rows] if with_state and self.c_n is not None else None,
+            states=self._states(rows, with_state=with_state),
             previous_page=self.previous_page[rows],
             previous_row=self.previous_row[rows],
             is_last=want is Want.LAST,
+            outputs=self.outputs,
             rows=rows,
         )
 
@@ -84,26 +85,34 @@ class BatchResult:
         index = int(np.searchsorted(self.rows, row))
         return index if index < len(self.rows) and self.rows[index] == row else None
 
-    def with_tensors(self, output: Array | None, h_n: Array | None, c_n: Array | None) -> "BatchResult":
+    def with_tensors(self, output: Array | None, states: tuple[Array, ...]) -> "BatchResult":
         """The same page with other tensors."""
-        return replace(self, output=output, h_n=h_n, c_n=c_n)
+        return replace(self, output=output, states=states)
 
-    def cut(self, mine: I64, rows: I64, num_rows: int, want: Want, want_state: bool) -> Answer:
-        """The part of a frame of `num_rows` rows: rows `mine` [n] of the page, ascending, which are `rows` of it."""
+    def cut(self, mine: I64, rows: I64, frame: Frame) -> Answer:
+        """The part of a frame: rows `mine` [n] of the page, ascending, which are `rows` of it."""
         done = self.finished[mine]
         ended = mine[done]
         starts = self.starts[mine]
-        whole = len(rows) == num_rows and bool((rows == np.arange(num_rows)).all())
+        whole = len(rows) == frame.num_rows and bool((rows == np.arange(frame.num_rows)).all())
         return Answer(
             rows=None if whole else rows,
             starts=starts if starts.any() else None,
             lengths=self.takes[mine],
-            output=self._output(mine, ended, want),
+            output=self._chosen(self._output(mine, ended, frame.want), frame),
             finished=rows[done],
             positions=self.positions[ended],
-            h_n=self.h_n[:, ended] if want_state and self.h_n is not None else None,
-            c_n=self.c_n[:, ended] if want_state and self.c_n is not None else None,
+            states=self._states(ended, with_state=frame.want_state),
         )
+
+    def _chosen(self, output: Array | None, frame: Frame) -> Array | None:
+        # Of the outputs that somebody in the batch wants, the frame's.
+        if output is None or frame.outputs == self.outputs:
+            return output
+        return frame.view.output.part(frame.outputs).chosen(output)
+
+    def _states(self, rows: I64, *, with_state: bool) -> tuple[Array, ...]:
+        return tuple([array[:, rows] for array in self.states]) if with_state else ()
 
     def _output(self, mine: I64, ended: I64, want: Want) -> Array | None:
         if self.output is None or want is Want.NONE:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elman_server.exchange.answers import Answer
+from elman_server.exchange.model_view import ModelView
 from elman_server.exchange.want import Want as Want
 
 Array = NDArray[Any]
@@ -44,8 +45,10 @@ class Frame:
     """[K], non-increasing, at least 1."""
     positions: I64 | None
     """[K] where each chunk begins, or -1: where its session is; None: all so."""
+    view: ModelView
+    """Of its model."""
     data: Array
-    """[sum(lengths), *features], float32 or int64."""
+    """[sum(lengths), *features], the model's `input` record."""
     want: Want
     want_state: bool
     deadline: float
@@ -54,6 +57,8 @@ class Frame:
     """Who waits for the answers."""
     arrived: float
     """Seconds on the engine's clock."""
+    outputs: int = 1
+    """Which of the model's outputs are wanted, as bits."""
     open_rows: int = 0
     """Rows not ended yet; counted by the asker, on the engine's thread."""
     model: int = -1
@@ -94,4 +99,4 @@ class Frame:
     @property
     def kind(self) -> int:
         """What was asked back, as one number: repeats of a chunk must ask for the same."""
-        return self.want * 2 + self.want_state
+        return self.outputs << 3 | self.want << 1 | self.want_state

@@ -72,7 +72,7 @@ class ResultQueue:
             self._hand_over(result, frame, np.array(indices), rows)
 
     def _hand_over(self, result: BatchResult, frame: Frame, mine: I64, rows: I64) -> None:
-        answer = result.cut(mine, rows[mine], frame.num_rows, frame.want, frame.want_state)
+        answer = result.cut(mine, rows[mine], frame)
         answer.errors = tuple(self._failed.pop(frame, ()))
         _tell(frame, answer)
 

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from elman_models.errors import BundleError
 from elman_models.fingerprint import check_distinct, fingerprint, read_specs
+from elman_models.graph.spec import GraphSpec
+from elman_models.graph.stack import GraphStack
 from elman_models.spec import ModelSpec
 from elman_models.stack import Stack
 from elman_server.config.server_config import Limits
@@ -171,7 +173,7 @@ class Catalogue:
         worker = self._workers.get(runtime.number)
         return worker is not None and worker.runtime is runtime
 
-    def _add(self, stack: Stack) -> Runtime:
+    def _add(self, stack: Stack | GraphStack) -> Runtime:
         spec = stack.spec
         directory = self.directories.get(spec.name) or SessionDirectory(
             spec.name, self.limits.max_tombstones, self._engine.clock
@@ -248,7 +250,7 @@ def _fingerprint(bundle: Path) -> str:
         raise BrokenBundle(str(error)) from error
 
 
-def _check_unchanged(spec: ModelSpec, loaded: str, found: str) -> None:
+def _check_unchanged(spec: ModelSpec | GraphSpec, loaded: str, found: str) -> None:
     if loaded != found:
         raise ModelChanged(
             f"model {spec.name!r} version {spec.version!r} is loaded, and its bundle was changed since: unload it "
@@ -257,5 +259,5 @@ def _check_unchanged(spec: ModelSpec, loaded: str, found: str) -> None:
         )
 
 
-def _log_unloaded(spec: ModelSpec, began: float, _: object) -> None:
+def _log_unloaded(spec: ModelSpec | GraphSpec, began: float, _: object) -> None:
     log.info("unloaded model %s version %s in %.1f s", spec.name, spec.version, time.monotonic() - began)

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import torch
 
-from elman_models.bundle import load
+from elman_models.bundle import load_any
 from elman_models.errors import BundleError
 from elman_models.fingerprint import fingerprint
+from elman_models.graph.stack import GraphStack
 from elman_models.plans.apart import ApartError, Request, measure_apart
 from elman_models.plans.cache import PlanCache
 from elman_models.plans.prepare import Measuring
-from elman_models.plans.table import Entry, PlanTable, Shape
+from elman_models.plans.table import Entry, PlanTable, PlanTables, Shape
 from elman_models.plans.warm_up import Progress, WarmUp
 from elman_models.stack import Stack
 from elman_server.config.server_config import ServerConfig
@@ -24,7 +25,8 @@ from elman_server.models.traffic import Traffic
 
 log = logging.getLogger(__name__)
 
-Prepare = Callable[[Path], Stack]
+AnyStack = Stack | GraphStack
+Prepare = Callable[[Path], AnyStack]
 """Reads a bundle and warms it up; on whatever thread may take seconds."""
 
 
@@ -46,7 +48,7 @@ class Preparation:
         self._stopped = threading.Event()
         self._shown = MeasuringProgress(1)
 
-    def __call__(self, bundle: Path) -> Stack:
+    def __call__(self, bundle: Path) -> AnyStack:
         """The stack of a bundle, measured or looked up in the cache.
 
         Raises:
@@ -54,16 +56,16 @@ class Preparation:
             ValueError: a plan that was asked for is not there.
         """
         before = fingerprint(bundle)
-        stack = load(bundle, self._device)
+        stack = load_any(bundle, self._device)
         if fingerprint(bundle) != before:
             raise BundleError(f"{bundle}: was changed while it was read; load it again")
         stack.fingerprint = before
         if self._config.warm_up_seconds or self._config.plans:
-            stack.plans = self.again(stack, bundle)
+            stack.take(self.again(stack, bundle))  # type: ignore[arg-type]  # of the same kind
         self._shown.model_done()
         return stack
 
-    def again(self, stack: Stack, bundle: Path) -> PlanTable:
+    def again(self, stack: AnyStack, bundle: Path) -> PlanTable | PlanTables:
         """A loaded stack's plans: what the cache has, or measured. What was measured beside traffic is provisional.
 
         Raises:
@@ -77,13 +79,13 @@ class Preparation:
                 measure=lambda warm_up: self._measure(warm_up, stack, bundle),
                 is_quiet=self._traffic.since(time.monotonic) if self._traffic else lambda: True,
             )
-            table = stack.measured(how, budget_seconds=self._config.warm_up_seconds, overrides=self._config.plans)
-        if table.is_provisional:
+            plans = stack.measured(how, budget_seconds=self._config.warm_up_seconds, overrides=self._config.plans)
+        if plans.is_provisional:
             log.warning(
                 "plans of model %s were measured beside traffic: not kept, and measured again once it is quiet",
                 stack.spec.name,
             )
-        return table
+        return plans
 
     @contextmanager
     def over(self, num_models: int) -> Iterator[None]:
@@ -98,9 +100,10 @@ class Preparation:
         """Has measuring end at the next shape; from any thread."""
         self._stopped.set()
 
-    def _measure(self, warm_up: WarmUp, stack: Stack, bundle: Path) -> Mapping[Shape, Entry]:
-        if not (self._traffic and self._traffic.is_served) or self._device.type == "cuda":
-            # Nobody is disturbed yet; or the device's memory has no room for the model a second time.
+    def _measure(self, warm_up: WarmUp, stack: AnyStack, bundle: Path) -> Mapping[Shape, Entry]:
+        nobody_is_disturbed = not (self._traffic and self._traffic.is_served)
+        # Nor where the device's memory has no room for the model a second time.
+        if nobody_is_disturbed or self._device.type == "cuda" or isinstance(stack, GraphStack):
             return warm_up.measure()
         plans = self._config.plans
         request = Request(

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from elman_models.plans.table import PlanTable
+from elman_models.graph.stack import GraphStack
+from elman_models.plans.table import PlanTable, PlanTables
 from elman_models.stack import Stack
 from elman_server.engine.engine import Engine
 from elman_server.engine.periodic_jobs import SECONDS_BETWEEN
@@ -23,7 +24,8 @@ QUIET_SECONDS = 5.0
 MAX_ATTEMPTS = 3
 """Measurings of one model that traffic may spoil; then it keeps the plans that it has."""
 
-Again = Callable[[Stack, Path], PlanTable]
+Plans = PlanTable | PlanTables
+Again = Callable[[Stack | GraphStack, Path], Plans]
 """Measures a loaded stack's plans anew, on whatever thread may take seconds."""
 
 
@@ -93,7 +95,7 @@ class Remeasuring:
             )
 
 
-def _swap(runtime: Runtime, table: PlanTable) -> None:
+def _swap(runtime: Runtime, table: Plans) -> None:
     # On the engine's thread, between two batches.
     runtime.metrics.watch_plans(table.names)
-    runtime.stack.plans = table
+    runtime.stack.take(table)  # type: ignore[arg-type]  # of the same kind

@@ -1,16 +1,18 @@
 """A runtime: one model version as the engine runs it, with everything that it alone owns."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from elman_models.graph.stack import GraphStack
 from elman_models.stack import Stack
-from elman_models.state import State, StatePool
 from elman_server.config.server_config import Limits
 from elman_server.exchange.frames import Frame
-from elman_server.exchange.model_view import InputSpec
+from elman_server.exchange.initial import Initial
+from elman_server.models.model import RowsState, model_of, seam_tensors
 from elman_server.models.transfer import transfer_of
 from elman_server.scheduling.input_blocks import InputBlocks
 from elman_server.scheduling.scheduler import Scheduler
@@ -24,11 +26,11 @@ from elman_server.telemetry.metrics import ModelMetrics
 
 class Runtime:
     """The rooms' parts that belong to one model version; used by the engine's thread alone, but for `spec`,
-    `input` and `number`, which never change."""
+    `view` and `number`, which never change."""
 
     def __init__(
         self,
-        stack: Stack,
+        stack: Stack | GraphStack,
         number: int,
         key: HandleKey,
         limits: Limits,
@@ -36,9 +38,11 @@ class Runtime:
         metrics: ModelMetrics,
     ) -> None:
         spec = stack.spec
-        max_sessions = 0 if spec.bidirectional else limits.max_sessions
+        self.model = model_of(stack)
+        self.view = self.model.view
+        is_whole = self.view.needs_whole_sequences
+        max_sessions = 0 if is_whole else limits.max_sessions
         self.spec = spec
-        self.input = InputSpec.of(spec)
         self.number = number
         self.stack = stack
         self.limits = limits
@@ -46,9 +50,9 @@ class Runtime:
         self.metrics = metrics
         self.sessions = Sessions(number, key, max_sessions, limits.max_infer_rows)
         num_slots = self.sessions.num_slots
-        self.pool = StatePool(spec, num_slots, stack.device)
+        self.pool = self.model.pool(num_slots)
         self.transfer = transfer_of(stack.device)
-        max_slice = None if spec.bidirectional else limits.max_slice
+        max_slice = None if is_whole else limits.max_slice
         self.scheduler = Scheduler(num_slots, limits.max_queue_rows, limits.max_rows, max_slice)
         self.inputs = InputBlocks(limits.max_queue_rows)
         self.held = ReplayBuffer(num_slots, limits.replay_chunks, limits.replay_bytes)
@@ -58,7 +62,7 @@ class Runtime:
         """Slots lent to `Infer`."""
         self.after: dict[int, list[Callable[[], None]]] = {}
         """What waits for a chunk to end, by its number."""
-        self.starting_states: dict[int, State] = {}
+        self.starting_states: dict[int, RowsState] = {}
         """Of chunks longer than a slice, by number: put back if the engine fails."""
         self.next_expiry = 0.0
         """Seconds on the engine's clock before which no session can expire."""
@@ -83,6 +87,28 @@ class Runtime:
     def queue_rows(self) -> int:
         """Chunks that wait or run."""
         return self.scheduler.chunks.num_live
+
+    def begin(self, slots: NDArray[np.int64], initial: Initial) -> None:
+        """Puts `slots` [K] at the state before the first step: what is given, else what the model begins with. Their
+        context is the one given, which was checked."""
+        context = {name: torch.from_numpy(array) for name, array in initial.context.items()}
+        if initial.states:
+            states = [torch.from_numpy(array) for array in initial.states]
+            self.pool.replace(slots, self.model.initial(states, context))
+        elif context:
+            self.pool.reset(slots, context)
+        else:
+            self.pool.reset(slots)
+
+    def context_of(self, slots: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+        """[K, *features] by name: the context of some slots."""
+        tensors = self.pool.read(slots).tensors[len(self.view.states) :] if self.view.context else ()
+        return {one.name: tensor.cpu().numpy() for one, tensor in zip(self.view.context, tensors, strict=True)}
+
+    def states_of(self, slots: NDArray[np.int64]) -> tuple[NDArray[Any], ...]:
+        """[layers or 1, K, *features] of each state: those of some slots."""
+        tensors = self.pool.read(slots).tensors[: len(self.view.states)]
+        return tuple(tensor.cpu().numpy() for tensor in seam_tensors(self.view.states, tensors))
 
     def busy(self, slots: NDArray[np.int64] | None = None) -> NDArray[np.bool_]:
         """[n] which of `slots`, by default of all, have chunks that wait or run."""

@@ -19,7 +19,7 @@ Flags = NDArray[np.bool_]
 Table = NDArray[Any]
 
 _NO_SLICE = 1 << 62
-_ALL = int(Want.ALL)
+_ALL, _NONE = int(Want.ALL), int(Want.NONE)
 
 
 @dataclass(slots=True)
@@ -38,6 +38,8 @@ class Batch:
     """Whether a chunk that ends here is to give its session's state."""
     wants_every_step: bool
     """Whether a chunk is to give the outputs of all its steps."""
+    outputs: int
+    """Which outputs some chunk is to give, as bits."""
 
     @property
     def num_steps(self) -> int:
@@ -151,15 +153,19 @@ def _cut(numbers: I64, max_slice: int, middle: int, chunks: Table) -> tuple[I64,
 @jit
 def _launch(
     numbers: I64, starts: I64, takes: I64, chunks: Table, queues: Table, items: I64, span: I64
-) -> tuple[bool, bool, bool]:
-    """Notes what runs now; whether a chunk begins and goes on after, whether one that ends is to give a state, and
-    whether one is to give the outputs of all its steps. A session whose chunk runs whole stands in line again with its
-    next one."""
+) -> tuple[bool, bool, bool, int]:
+    """Notes what runs now; whether a chunk begins and goes on after, whether one that ends is to give a state, whether
+    one is to give the outputs of all its steps, and which outputs any is to give. A session whose chunk runs whole
+    stands in line again with its next one."""
     longer = wants_state = wants_every_step = False
+    outputs = 0
     for i, number in enumerate(numbers):
         chunk = chunks[number]
         chunk.launched = starts[i] + takes[i]
-        wants_every_step = wants_every_step or chunk.kind >> 1 == _ALL
+        want = chunk.kind >> 1 & 3
+        wants_every_step = wants_every_step or want == _ALL
+        if want != _NONE:
+            outputs |= chunk.kind >> 3
         if chunk.launched == chunk.length:
             wants_state = wants_state or chunk.kind & 1 != 0
             queues[chunk.slot].up = chunk.next
@@ -167,7 +173,7 @@ def _launch(
                 stand_in_line(chunk.slot, queues, items, span)
         elif starts[i] == 0:
             longer = True
-    return longer, wants_state, wants_every_step
+    return longer, wants_state, wants_every_step, outputs
 
 
 @jit

@@ -19,6 +19,7 @@ from elman_server.errors import (
     UnknownSession,
 )
 from elman_server.exchange.clock import Clock
+from elman_server.exchange.initial import NOTHING_GIVEN, Initial, check_context
 from elman_server.exchange.versions import version_key
 from elman_server.models.runtime import Runtime
 from elman_server.sessions.handles import SLOT_BITS
@@ -124,6 +125,7 @@ class SessionDirectory:
         mode: OpenMode,
         version: str,
         now: float,
+        initial: Initial = NOTHING_GIVEN,
         *,
         since: float | None = None,
         runtime: Runtime | None = None,
@@ -135,16 +137,21 @@ class SessionDirectory:
             ids: distinct.
             mode, version: as in the contract.
             now: in seconds on the engine's clock.
+            initial: what each of the ids begins with, [len(ids), ...]. One that exists has its context already, and is
+                to be the same.
             since: sessions used from then on are not evicted; by default from now on.
             runtime: where new sessions begin; by default on that version.
 
         Raises:
             UnknownModel: no such version.
-            NoSessions: the model is bidirectional.
+            InvalidInput: the context is not what the version takes.
+            NoSessions: the model needs whole sequences.
             Draining: the version is being unloaded.
         """
         runtime = runtime or self.version(version)
         _check_takes_sessions(runtime)
+        if mode is not OpenMode.RESUME:
+            check_context(runtime.view, initial.context, len(ids))
         opened = OpenResult.empty(ids)
         begin: list[int] = []
         resume: dict[Runtime, list[tuple[int, int]]] = {}
@@ -160,9 +167,12 @@ class SessionDirectory:
                 else:
                     begin.append(index)
         for resumed, pairs in resume.items():
-            self._attach(opened, resumed, [i for i, _ in pairs], np.array([s for _, s in pairs]), now)
+            if initial.context:
+                pairs = self._of_that_context(opened, resumed, pairs, initial)
+            if pairs:
+                self._attach(opened, resumed, [i for i, _ in pairs], np.array([s for _, s in pairs]), now)
         self._make_room(runtime, len(begin), now, now if since is None else since)
-        self._begin(opened, runtime, principal, begin, now)
+        self._begin(opened, runtime, principal, begin, now, initial)
         return opened
 
     def end(self, runtime: Runtime, slots: I64, cause: str, now: float) -> None:
@@ -219,7 +229,33 @@ class SessionDirectory:
             opened.handles[index], opened.positions[index] = handle, position
             opened.versions[index] = runtime.spec.version
 
-    def _begin(self, opened: OpenResult, runtime: Runtime, principal: str, indices: list[int], now: float) -> None:
+    def _of_that_context(
+        self, opened: OpenResult, runtime: Runtime, pairs: list[tuple[int, int]], initial: Initial
+    ) -> list[tuple[int, int]]:
+        # Those that run with the context that is given; the others are told.
+        kept = []
+        there = runtime.context_of(np.array([slot for _, slot in pairs]))
+        for row, (index, slot) in enumerate(pairs):
+            given = initial.context_of([index])
+            if set(given) == set(there) and all((given[n][0] == there[n][row]).all() for n in there):
+                kept.append((index, slot))
+            else:
+                opened.resumed[index] = False
+                opened.errors[index] = InvalidInput(
+                    f"session {opened.ids[index]!r} runs with another context than the one given; it stays as it was "
+                    "when the session began: give that, or choose another id"
+                )
+        return kept
+
+    def _begin(
+        self,
+        opened: OpenResult,
+        runtime: Runtime,
+        principal: str,
+        indices: list[int],
+        now: float,
+        initial: Initial,
+    ) -> None:
         room = runtime.sessions.max_sessions - runtime.sessions.num_open
         full = LimitReached(
             f"max_sessions is {runtime.sessions.max_sessions}, and no session is to be evicted",
@@ -233,7 +269,7 @@ class SessionDirectory:
         slots = runtime.sessions.take(len(indices), now)
         ids = [opened.ids[index] for index in indices]
         runtime.sessions.own(slots, principal, ids)
-        runtime.pool.reset(slots)
+        runtime.begin(slots, Initial(context=initial.context_of(indices)))
         places = self._places.setdefault(principal, {})
         for session_id, slot in zip(ids, slots.tolist(), strict=True):
             places[session_id] = runtime.number << SLOT_BITS | slot
@@ -252,10 +288,15 @@ class SessionDirectory:
 def _check_takes_sessions(runtime: Runtime) -> None:
     if runtime.unloading:
         raise _leaving(runtime)
-    if runtime.spec.bidirectional:
+    if runtime.view.needs_whole_sequences:
+        is_stack = runtime.view.has_stack_state
+        reason = (
+            "is bidirectional: its backward direction needs the end of the sequence"
+            if is_stack
+            else "looks ahead: it needs whole sequences"
+        )
         raise NoSessions(
-            f"model {runtime.spec.name!r} is bidirectional: its backward direction needs the end of the sequence, so "
-            "it keeps no sessions; use Infer",
+            f"model {runtime.spec.name!r} {reason}, so it keeps no sessions; use Infer",
             metadata={"model": runtime.spec.name},
         )
 

@@ -21,7 +21,7 @@ REPLAY_ENTRY = np.dtype(
         ("page", np.int64),  # where its last slice lies
         ("length", np.int32),
         ("row", np.int32),
-        ("kind", np.int8),
+        ("kind", np.int64),
     ]
 )
 

@@ -48,7 +48,8 @@ class ReplayRing:
             self._end += -self._end % capacity
         self._make_room(self._end + wanted - capacity, self._max_bytes - num_bytes)
         begin = self._end
-        copy = page.with_tensors(self._copied(page.output), self._copied(page.h_n), self._copied(page.c_n))
+        output = None if page.output is None else self._copied(page.output)
+        copy = page.with_tensors(output, tuple([self._copied(array) for array in page.states]))
         self.num_bytes += num_bytes
         self._kept.append(_Kept(number, begin, num_bytes))
         self._pages.setdefault(number, []).append(copy)
@@ -67,9 +68,7 @@ class ReplayRing:
             if not pages:
                 del self._pages[oldest.number]
 
-    def _copied(self, array: Array | None) -> Array | None:
-        if array is None:
-            return None
+    def _copied(self, array: Array) -> Array:
         at = self._end % len(self._memory)
         copy: Array = self._memory[at : at + array.nbytes].view(array.dtype).reshape(array.shape)
         copy[...] = array

@@ -6,8 +6,8 @@ from functools import partial
 
 import numpy as np
 
+from elman import wire
 from elman.v1 import inference_pb2, inference_pb2_grpc
-from elman_models.state import State
 from elman_server.door.call import StreamCall, StreamPort
 from elman_server.door.caller_limits import Caller
 from elman_server.door.context import Context
@@ -15,14 +15,15 @@ from elman_server.door.door import Door, abort, unary
 from elman_server.door.elman_v1.read import (
     check_answer,
     check_size,
-    read_input,
+    read_initial,
+    read_inputs,
     read_lengths,
-    read_state,
+    read_outputs,
     read_timeout,
     read_want,
 )
 from elman_server.door.elman_v1.step_stream import StepStream
-from elman_server.door.elman_v1.write import write_tensors
+from elman_server.door.elman_v1.write import add_named, write_states
 from elman_server.door.infer_result import InferCall, InferResult
 from elman_server.door.single_rows import SingleRows
 from elman_server.door.streams import Streams
@@ -31,6 +32,8 @@ from elman_server.engine.worker import Worker
 from elman_server.errors import Draining, EngineFailed, InvalidInput, LimitReached, ServiceError
 from elman_server.exchange.answers import refusal
 from elman_server.exchange.frames import Frame, FramePart
+from elman_server.exchange.initial import Initial
+from elman_server.exchange.model_view import ModelView
 from elman_server.models.catalogue import Catalogue
 
 
@@ -56,19 +59,19 @@ class InferenceService(inference_pb2_grpc.InferenceServicer):
         runtime = self._catalogue.directory(request.model).version(request.version)
         worker = self._catalogue.worker_of(runtime)
         answered = self._engine.ending.expect(asyncio.get_running_loop().create_future())
-        call = InferCall(runtime.spec, answered, self._engine.loop_calls)
+        call = InferCall(answered, self._engine.loop_calls)
         frame = self._frame(request, worker, call, context)
-        check_answer(frame, runtime.spec, None)
-        initial = read_state(request, runtime.spec, frame.num_rows)
+        check_answer(frame, None)
+        initial = read_initial(request, runtime.view, frame.num_rows)
         self._port.post(partial(self._submit, context.peer(), worker, frame, call, initial))
         try:
             result: InferResult = await answered
         except asyncio.CancelledError:
             self._engine.cancel([FramePart(frame)])
             raise
-        return _response(runtime.spec.version, result)
+        return _response(runtime.spec.version, runtime.view, result)
 
-    def _submit(self, peer: str, worker: Worker, frame: Frame, call: InferCall, initial: State | None) -> None:
+    def _submit(self, peer: str, worker: Worker, frame: Frame, call: InferCall, initial: Initial) -> None:
         # On the engine's thread.
         try:
             call.charge = self._door.callers.charge(peer, frame.num_rows, frame.num_bytes)
@@ -113,19 +116,21 @@ class InferenceService(inference_pb2_grpc.InferenceServicer):
         runtime, now = worker.runtime, self._engine.clock.now()
         lengths = read_lengths(request.lengths)
         limit = self._catalogue.limits.max_infer_steps
-        if runtime.spec.bidirectional and lengths[0] > limit:
-            raise InvalidInput(
-                f"lengths: expected at most max_infer_steps, {limit}, on a bidirectional model, got {lengths[0]}"
-            )
+        if runtime.view.needs_whole_sequences and lengths[0] > limit:
+            kind = "a bidirectional model" if runtime.view.has_stack_state else "a model that needs whole sequences"
+            raise InvalidInput(f"lengths: expected at most max_infer_steps, {limit}, on {kind}, got {lengths[0]}")
         timeout = read_timeout(request.timeout) if request.HasField("timeout") else math.inf
         remaining = context.time_remaining()
+        outputs = read_outputs(request.outputs, runtime.view)
         return Frame(
             frame_id=0,
             handles=np.empty(0, np.uint64),
             lengths=lengths,
             positions=None,
-            data=read_input(request.input, runtime.input, lengths),
-            want=read_want(request.return_output),
+            view=runtime.view,
+            data=read_inputs(request, runtime.view, lengths),
+            want=read_want(request.return_output, runtime.view, outputs),
+            outputs=outputs,
             want_state=request.return_state,
             deadline=now + min(timeout, math.inf if remaining is None else remaining),
             sink=call,
@@ -134,7 +139,12 @@ class InferenceService(inference_pb2_grpc.InferenceServicer):
         )
 
 
-def _response(version: str, result: InferResult) -> inference_pb2.InferResponse:
+def _response(version: str, view: ModelView, result: InferResult) -> inference_pb2.InferResponse:
     response = inference_pb2.InferResponse(version=version)
-    write_tensors(response, output=result.output, h_n=result.h_n, c_n=result.c_n)
+    for name, array in result.outputs():
+        if view.output.is_plain:
+            wire.fill_tensor(response.output, array)
+        else:
+            add_named(response.outputs, name, array)
+    write_states(response, view, result.states)
     return response

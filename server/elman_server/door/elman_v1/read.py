@@ -1,22 +1,20 @@
 """Messages into domain requests: every check that needs no session, each with what was expected and what came."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from google.protobuf.duration_pb2 import Duration
 from numpy.typing import NDArray
 
 from elman import wire
 from elman.v1 import inference_pb2, tensor_pb2
 from elman_models.layout import has_repeats
-from elman_models.spec import ModelSpec
-from elman_models.state import State
 from elman_server.errors import InvalidInput, LimitReached
 from elman_server.exchange.frames import Frame, ResultSink, Want
-from elman_server.exchange.model_view import InputSpec
+from elman_server.exchange.initial import Initial, check_context, check_tensor
+from elman_server.exchange.model_view import ModelView, TensorField
 
 I64 = NDArray[np.int64]
 
@@ -34,17 +32,19 @@ MAX_ANSWER_BYTES = 63 << 20
 """A little less than gRPC takes in one message."""
 
 
-def check_answer(frame: Frame, spec: ModelSpec, max_slice: int | None) -> None:
+def check_answer(frame: Frame, max_slice: int | None) -> None:
     """Raises InvalidInput if an answer to the frame would be more than one message holds.
 
     `max_slice`: steps of a row that are answered at a time; None: all.
     """
-    states = frame.num_rows * spec.state_numel if frame.want_state else 0
-    if 4 * (frame.num_steps * spec.output_size + states) <= MAX_ANSWER_BYTES:  # nearly always
+    step_bytes = frame.view.output.num_bytes
+    states = frame.num_rows * frame.view.state_bytes if frame.want_state else 0
+    if frame.num_steps * step_bytes + states <= MAX_ANSWER_BYTES:  # nearly always
         return
+    step_bytes = frame.view.output.part(frame.outputs).num_bytes
     lengths = frame.lengths if max_slice is None else np.minimum(frame.lengths, max_slice)
     steps = {Want.ALL: int(lengths.sum()), Want.LAST: frame.num_rows, Want.NONE: 0}[frame.want]
-    num_bytes = 4 * (steps * spec.output_size + states)
+    num_bytes = steps * step_bytes + states
     if num_bytes > MAX_ANSWER_BYTES:
         raise InvalidInput(
             f"an answer would have {num_bytes} bytes, and {MAX_ANSWER_BYTES} are the most: send fewer rows or steps at "
@@ -74,21 +74,24 @@ def read_handles(request: inference_pb2.StepRequest) -> NDArray[np.uint64]:
 
 
 def read_frame(
-    request: inference_pb2.StepRequest, handles: NDArray[np.uint64], spec: InputSpec, sink: ResultSink, now: float
+    request: inference_pb2.StepRequest, handles: NDArray[np.uint64], view: ModelView, sink: ResultSink, now: float
 ) -> Frame:
-    """The frame of a model's input. `now` in seconds on the engine's clock.
+    """The frame of a model's inputs. `now` in seconds on the engine's clock.
 
     Raises:
-        InvalidInput: a length, a position, the shape, the dtype or the byte count is wrong.
+        InvalidInput: a length, a position, a name, the shape, the dtype or the byte count is wrong.
     """
     lengths = read_lengths(request.lengths, expected=len(handles))
+    outputs = read_outputs(request.outputs, view)
     return Frame(
         frame_id=request.frame_id,
         handles=handles,
         lengths=lengths,
         positions=_read_positions(request.positions, len(handles)),
-        data=read_input(request.input, spec, lengths),
-        want=read_want(request.return_output),
+        view=view,
+        data=read_inputs(request, view, lengths),
+        want=read_want(request.return_output, view, outputs),
+        outputs=outputs,
         want_state=request.return_state,
         deadline=now + read_timeout(request.timeout) if request.HasField("timeout") else math.inf,
         sink=sink,
@@ -116,44 +119,86 @@ def read_lengths(field: Sequence[int], *, expected: int | None = None) -> I64:
     return lengths
 
 
-def read_input(tensor: tensor_pb2.Tensor, spec: InputSpec, lengths: I64) -> NDArray[Any]:
-    """[sum(lengths), *features] the packed input.
+def read_inputs(
+    request: inference_pb2.StepRequest | inference_pb2.InferRequest, view: ModelView, lengths: I64
+) -> NDArray[Any]:
+    """[sum(lengths), *features] the packed input record: of `input`, or of `inputs`.
 
     Raises:
-        InvalidInput: the dtype, the shape or the byte count is wrong.
+        InvalidInput: a name, the dtype, the shape or the byte count is wrong.
     """
-    steps = lengths[0] if len(lengths) == 1 else lengths.sum()
-    expected = (int(steps), *spec.features)
-    if tensor.dtype != spec.wire_dtype:
-        raise InvalidInput(f"input: expected dtype {_wire_name(spec.wire_dtype)}, got {_wire_name(tensor.dtype)}")
-    array = _decode(tensor, "input")
-    if array.shape != expected:
-        raise InvalidInput(
-            f"input: expected shape {list(expected)}, that is [sum(lengths), *features], got {list(array.shape)}"
-        )
-    return array
+    record = view.input
+    steps = int(lengths[0] if len(lengths) == 1 else lengths.sum())
+    if not request.inputs:
+        if record.is_plain:
+            return _read_steps(request.input, record.fields[0], "input", steps)
+        raise InvalidInput(f"inputs: expected {_names(record.names)}, got one without a name, or none")
+    if request.HasField("input"):
+        raise InvalidInput("input: expected it or `inputs`, got both")
+    given = _by_name(request.inputs, "inputs", record.names)
+    missing = [name for name in record.names if name not in given]
+    if missing:
+        raise InvalidInput(f"inputs: expected {_names(record.names)}, got none of {_names(missing)}")
+    return record.joined([_read_steps(given[f.name], f, f"input {f.name!r}", steps) for f in record.fields])
 
 
-def read_state(request: inference_pb2.InferRequest, spec: ModelSpec, rows: int) -> State | None:
-    """The initial state of `Infer`, if there is one: h [state_layers, rows, state_size], c [..., hidden_size].
+def read_outputs(names: Sequence[str], view: ModelView) -> int:
+    """The outputs that are wanted, as bits: those named, or all.
 
     Raises:
-        InvalidInput: the dtype, the shape or the byte count is wrong, a value is not finite, or one of the two
-            is missing.
+        InvalidInput: a name is unknown, or stands twice.
     """
-    given = {name for name in ("h_0", "c_0") if request.HasField(name)}
-    needed = {"h_0", "c_0"} if spec.has_cell_state else {"h_0"}
+    if not names:
+        return view.output.all
+    _check_names(list(names), "outputs", view.output.names)
+    return view.output.bits(names)
+
+
+def read_context(named: Iterable[tensor_pb2.NamedTensor]) -> dict[str, NDArray[Any]]:
+    """A context as it came, by name; whose it may be is looked at where rows begin with it (`check_context`).
+
+    Raises:
+        InvalidInput: a name stands twice, or a byte count is wrong.
+    """
+    context: dict[str, NDArray[Any]] = {}
+    for one in named:
+        if one.name in context:
+            raise InvalidInput(f"context: each name may stand once, and {one.name!r} is repeated")
+        context[one.name] = _decode(one.tensor, f"context {one.name!r}").copy()
+    return context
+
+
+def read_initial(request: inference_pb2.InferRequest, view: ModelView, rows: int) -> Initial:
+    """What the rows of `Infer` begin with.
+
+    Raises:
+        InvalidInput: a name, a dtype, a shape or a byte count is wrong, a value is not finite, or one is missing.
+    """
+    context = read_context(request.context)
+    check_context(view, context, rows)
+    return Initial(_read_states(request, view, rows), context)
+
+
+def _read_states(request: inference_pb2.InferRequest, view: ModelView, rows: int) -> tuple[NDArray[Any], ...]:
+    # The initial states, if there are any: as h_0 and c_0 where they are a stack's, else by name.
+    given = {name: getattr(request, name) for name in ("h_0", "c_0") if request.HasField(name)}
+    told = ["h_0", "c_0"][: len(view.states)] if view.has_stack_state else [one.name for one in view.states]
+    if request.initial_states:
+        if given or view.has_stack_state:
+            how = "h_0 and c_0" if view.has_stack_state else "initial_states"
+            raise InvalidInput(f"initial_states: the state of this model is given as {how} alone")
+        given = _by_name(request.initial_states, "initial_states", told)
+    elif given and not view.has_stack_state:
+        raise InvalidInput(f"{', '.join(given)}: the state of this model is given by name, as initial_states")
     if not given:
-        return None
-    if given != needed:
-        raise InvalidInput(f"expected {' and '.join(sorted(needed))} together or none, got {', '.join(sorted(given))}")
-    h = _read_state(request.h_0, "h_0", (spec.state_layers, rows, spec.state_size))
-    c = _read_state(request.c_0, "c_0", (spec.state_layers, rows, spec.hidden_size)) if spec.has_cell_state else None
-    return State(torch.from_numpy(h.copy()), None if c is None else torch.from_numpy(c.copy()))
+        return ()
+    if set(given) != set(told):
+        raise InvalidInput(f"expected {' and '.join(told)} together or none, got {', '.join(given)}")
+    return tuple(_read_state(given[name], field, name, rows) for name, field in zip(told, view.states, strict=True))
 
 
-def read_want(value: int) -> Want:
-    """What is to travel back.
+def read_want(value: int, view: ModelView, outputs: int) -> Want:
+    """Which steps' outputs are to travel back. Outputs that have no steps are those of the last one.
 
     Raises:
         InvalidInput: an unknown number.
@@ -161,6 +206,8 @@ def read_want(value: int) -> Want:
     want = _WANTS.get(value)  # type: ignore[call-overload]
     if want is None:
         raise InvalidInput(f"return_output: expected one of 0 to 3, got {value}")
+    if want is Want.ALL and view.per_row_outputs and not outputs & ~view.per_row_outputs:
+        return Want.LAST
     return Want(want)
 
 
@@ -187,15 +234,50 @@ def _read_positions(field: Sequence[int], rows: int) -> I64 | None:
     return positions.astype(np.int64)
 
 
-def _read_state(tensor: tensor_pb2.Tensor, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    if tensor.dtype != wire.F32:
-        raise InvalidInput(f"{name}: expected dtype F32, got {_wire_name(tensor.dtype)}")
+def _read_steps(tensor: tensor_pb2.Tensor, field: TensorField, name: str, steps: int) -> NDArray[Any]:
+    # [steps, *features]
+    if tensor.dtype != field.wire_dtype:
+        raise InvalidInput(f"{name}: expected dtype {_wire_name(field.wire_dtype)}, got {_wire_name(tensor.dtype)}")
     array = _decode(tensor, name)
+    expected = (steps, *field.features)
+    if array.shape != expected:
+        raise InvalidInput(
+            f"{name}: expected shape {list(expected)}, that is [sum(lengths), *features], got {list(array.shape)}"
+        )
+    return array
+
+
+def _read_state(tensor: tensor_pb2.Tensor, field: TensorField, name: str, rows: int) -> NDArray[Any]:
+    # [layers or 1, rows, *features]
+    if tensor.dtype != field.wire_dtype:
+        raise InvalidInput(f"{name}: expected dtype {_wire_name(field.wire_dtype)}, got {_wire_name(tensor.dtype)}")
+    array = _decode(tensor, name)
+    shape = field.shape(rows)
     if array.shape != shape:
         raise InvalidInput(f"{name}: expected shape {list(shape)}, got {list(array.shape)}")
-    if not np.isfinite(array).all():
+    if not field.num_embeddings and not np.isfinite(array).all():
         raise InvalidInput(f"{name}: a value is NaN or infinite")
-    return array
+    if field.num_embeddings:
+        check_tensor(field, array, "state", rows)
+    return array.reshape(field.seam_shape(rows)).copy()
+
+
+def _by_name(named: Iterable[tensor_pb2.NamedTensor], kind: str, known: Sequence[str]) -> dict[str, tensor_pb2.Tensor]:
+    named = list(named)
+    _check_names([one.name for one in named], kind, known)
+    return {one.name: one.tensor for one in named}
+
+
+def _check_names(names: Sequence[str], kind: str, known: Sequence[str]) -> None:
+    for number, name in enumerate(names):
+        if name not in known:
+            raise InvalidInput(f"{kind}: expected some of {_names(known)}, got {name[:64]!r}")
+        if name in names[:number]:
+            raise InvalidInput(f"{kind}: each name may stand once, and {name!r} is repeated")
+
+
+def _names(names: Sequence[str]) -> str:
+    return ", ".join(map(repr, names))
 
 
 def _decode(tensor: tensor_pb2.Tensor, name: str) -> NDArray[Any]:

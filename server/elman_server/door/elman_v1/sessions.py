@@ -10,12 +10,14 @@ from elman_server.door.context import Context
 from elman_server.door.door import ANONYMOUS, Door, unary
 from elman_server.door.elman_v1.many_ids import MODES, given, to_open
 from elman_server.door.elman_v1.paging import page_size
+from elman_server.door.elman_v1.read import read_context
 from elman_server.door.elman_v1.status import to_status
-from elman_server.door.elman_v1.write import write_session, write_tensors
+from elman_server.door.elman_v1.write import add_named, write_session, write_states
 from elman_server.engine.opening import Opening
 from elman_server.engine.session_calls import Closed, SessionCalls, SessionView
 from elman_server.engine.slices import Slices, first_slice
 from elman_server.errors import InvalidInput, ServiceError
+from elman_server.exchange.initial import NOTHING_GIVEN, Initial
 from elman_server.models.catalogue import Catalogue
 from elman_server.sessions.directory import OpenMode, OpenResult
 from elman_server.sessions.table import Owner
@@ -41,7 +43,8 @@ class SessionsService(sessions_pb2_grpc.SessionsServicer):
         if mode is None:
             raise InvalidInput(f"mode: expected one of 0 to 3, got {request.mode}")
         ids = await to_open(request)
-        return await self._open(sessions_pb2.OpenSessionsResponse(), request.model, ids, mode, request.version)
+        initial = Initial(context=read_context(request.context))
+        return await self._open(sessions_pb2.OpenSessionsResponse(), request.model, ids, mode, request.version, initial)
 
     @unary
     async def AttachSessions(  # noqa: N802
@@ -78,9 +81,10 @@ class SessionsService(sessions_pb2_grpc.SessionsServicer):
         await engine.call(lambda: session_calls.describe(owner, with_state, partial(engine.loop_calls.settle, viewed)))
         view = await viewed
         response = sessions_pb2.DescribeSessionResponse(session=write_session(view))
-        if view.state is not None:
-            h, c = view.state
-            write_tensors(response, h_n=h.cpu().numpy(), c_n=None if c is None else c.cpu().numpy())
+        if view.states is not None and view.tensors is not None:
+            write_states(response, view.tensors, view.states)
+            for name, array in view.context.items():
+                add_named(response.context, name, array)
         return response
 
     @unary
@@ -104,9 +108,16 @@ class SessionsService(sessions_pb2_grpc.SessionsServicer):
         self._door.check_instance(instance)
 
     async def _open(
-        self, response: Attached, model: str, ids: Iterable[Sequence[str]], mode: OpenMode, version: str
+        self,
+        response: Attached,
+        model: str,
+        ids: Iterable[Sequence[str]],
+        mode: OpenMode,
+        version: str,
+        initial: Initial = NOTHING_GIVEN,
     ) -> Attached:
-        opening = Opening(self._catalogue.directory(model), ANONYMOUS, mode, version, self._door.engine.clock)
+        directory, clock = self._catalogue.directory(model), self._door.engine.clock
+        opening = Opening(directory, ANONYMOUS, mode, version, clock, initial)
         for some in ids:
             _write_opened(response, await self._slices.call(len(some), partial(opening.open, some)))
         limits = self._catalogue.limits

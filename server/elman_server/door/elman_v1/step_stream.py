@@ -20,6 +20,7 @@ from elman_server.errors import Draining, EngineFailed, InvalidInput, LimitReach
 from elman_server.exchange.answers import Answer, failure, refusal
 from elman_server.exchange.clock import Clock
 from elman_server.exchange.frames import Frame, FramePart
+from elman_server.exchange.model_view import ModelView
 from elman_server.models.catalogue import Catalogue
 from elman_server.telemetry.metrics import Metrics
 
@@ -29,6 +30,8 @@ class Reply(NamedTuple):
 
     frame_id: int
     answer: Answer
+    view: ModelView | None
+    """Of the model whose tensors the answer has."""
     num_rows: int
     """Rows of the caller's that end with it."""
 
@@ -66,10 +69,10 @@ class StepStream(Stream[Reply]):
             return  # the engine failed meanwhile, and so its caller was told
         ended = self._open.take(frame, answer)
         if frame.open_rows:
-            self._answer(frame.frame_id, answer, ended, 0)
+            self._answer(frame.frame_id, answer, ended, 0, frame.view)
             return
         seconds = self._clock.now() - frame.arrived
-        self._answer(frame.frame_id, answer, ended, frame.num_bytes)  # whose bytes no longer count
+        self._answer(frame.frame_id, answer, ended, frame.num_bytes, frame.view)  # whose bytes no longer count
         self._count(answer.frame_error, seconds)
 
     def fail(self, error: EngineFailed) -> None:
@@ -132,7 +135,7 @@ class StepStream(Stream[Reply]):
             self._all_stale(request, now)
             return
         worker, frame = found
-        check_answer(frame, worker.runtime.spec, self._limits.max_slice)
+        check_answer(frame, self._limits.max_slice)
         self._open.add(frame)
         self.caller.add(frame.num_rows, frame.num_bytes)
         self._engine.submit(worker, frame)
@@ -144,7 +147,7 @@ class StepStream(Stream[Reply]):
         if too_many:
             raise too_many
         worker = self._worker(handles)
-        return (worker, read_frame(request, handles, worker.runtime.input, self, now)) if worker else None
+        return (worker, read_frame(request, handles, worker.runtime.view, self, now)) if worker else None
 
     def _worker(self, handles: "np.ndarray[tuple[int], np.dtype[np.uint64]]") -> Worker | None:
         # The model that the handles are of; those of no model are stale, and found so by the engine.
@@ -171,12 +174,12 @@ class StepStream(Stream[Reply]):
         self.caller.add(1, 0)
         self._answer(frame_id, answer, 1, 0)
 
-    def _answer(self, frame_id: int, answer: Answer, ended: int, num_bytes: int) -> None:
+    def _answer(self, frame_id: int, answer: Answer, ended: int, num_bytes: int, view: ModelView | None = None) -> None:
         self.caller.add(0, answer.num_bytes - num_bytes)
-        self._queue(Reply(frame_id, answer, ended))
+        self._queue(Reply(frame_id, answer, view, ended))
 
     def _encode(self, item: Reply) -> bytes:
-        return write_answer(item.frame_id, item.answer).SerializeToString()
+        return write_answer(item.frame_id, item.answer, item.view).SerializeToString()
 
     def _sent(self, item: Reply) -> None:
         self.caller.add(-item.num_rows, -item.answer.num_bytes)

@@ -1,9 +1,9 @@
 """Domain answers into messages."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import numpy as np
-from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from numpy.typing import NDArray
 
@@ -13,6 +13,7 @@ from elman_models.spec import Cell, ModelSpec
 from elman_server.door.elman_v1.status import to_status
 from elman_server.engine.session_calls import SessionView
 from elman_server.exchange.answers import Answer
+from elman_server.exchange.model_view import ModelView, TensorField
 from elman_server.models.runtime import Runtime
 
 Array = NDArray[Any]
@@ -25,8 +26,19 @@ _CELLS = {
 }
 
 
-def write_answer(frame_id: int, answer: Answer) -> inference_pb2.StepResponse:
-    """One frame's part of an engine step."""
+class NamedTensors(Protocol):
+    """A repeated field of tensors by name."""
+
+    def add(self, *, name: str) -> tensor_pb2.NamedTensor:
+        """One more."""
+        ...
+
+
+HasTensors = inference_pb2.StepResponse | inference_pb2.InferResponse | sessions_pb2.DescribeSessionResponse
+
+
+def write_answer(frame_id: int, answer: Answer, view: ModelView | None) -> inference_pb2.StepResponse:
+    """One frame's part of an engine step; `view`: of its model, if any tensor comes."""
     if answer.frame_error is not None:
         return inference_pb2.StepResponse(frame_id=frame_id, frame_error=to_status(answer.frame_error))
     response = inference_pb2.StepResponse(
@@ -35,7 +47,9 @@ def write_answer(frame_id: int, answer: Answer) -> inference_pb2.StepResponse:
         finished=answer.finished.tolist(),
         positions=answer.positions.tolist(),
     )
-    write_tensors(response, output=answer.output, h_n=answer.h_n, c_n=answer.c_n)
+    if view is not None:
+        write_outputs(response, view, answer.output)
+        write_states(response, view, answer.states)
     if answer.rows is not None:
         response.rows.extend(answer.rows.tolist())
     if answer.starts is not None:
@@ -45,11 +59,31 @@ def write_answer(frame_id: int, answer: Answer) -> inference_pb2.StepResponse:
     return response
 
 
-def write_tensors(message: Message, **arrays: Array | None) -> None:
-    """Fills the message's fields of those names with arrays, float32 or int64; None leaves a field absent."""
-    for name, array in arrays.items():
-        if array is not None:
-            wire.fill_tensor(getattr(message, name), array)
+def write_outputs(message: inference_pb2.StepResponse, view: ModelView, output: Array | None) -> None:
+    """Fills the message's `output`, or `outputs`, with the record of those that are wanted; None leaves them absent."""
+    if output is None:
+        return
+    if view.output.is_plain:
+        wire.fill_tensor(message.output, output)
+        return
+    for name in output.dtype.names or ():
+        add_named(message.outputs, name, output[name])
+
+
+def write_states(message: HasTensors, view: ModelView, states: Sequence[Array]) -> None:
+    """Fills the message's `h_n` and `c_n`, or `states`, with [layers or 1, rows, *features] of each; none leaves them
+    absent."""
+    if view.has_stack_state:
+        for field, array in zip(("h_n", "c_n"), states, strict=False):
+            wire.fill_tensor(getattr(message, field), array)
+        return
+    for one, array in zip(view.states, states, strict=False):
+        add_named(message.states, one.name, array if one.layers else array[0])
+
+
+def add_named(field: NamedTensors, name: str, array: Array) -> None:
+    """Adds a tensor by name, float32 or int64."""
+    wire.fill_tensor(field.add(name=name).tensor, array)
 
 
 def write_session(view: SessionView) -> sessions_pb2.SessionInfo:
@@ -68,35 +102,63 @@ def write_session(view: SessionView) -> sessions_pb2.SessionInfo:
 
 def write_model(runtime: Runtime) -> models_pb2.ModelInfo:
     """What a loaded model is."""
-    spec, stack = runtime.spec, runtime.stack
+    spec, stack, view = runtime.spec, runtime.stack, runtime.view
     info = models_pb2.ModelInfo(
         name=spec.name,
         version=spec.version,
         description=spec.description,
-        cell=_CELLS[spec.cell],
-        input_size=spec.input_size,
-        hidden_size=spec.hidden_size,
-        num_layers=spec.num_layers,
-        bias=spec.bias,
-        bidirectional=spec.bidirectional,
-        proj_size=spec.proj_size,
-        input_dtype=wire.wire_dtype(runtime.input.dtype),
-        input_features=spec.input_features,
-        output_dtype=tensor_pb2.DATA_TYPE_F32,
-        output_size=spec.output_size,
-        state_layers=spec.state_layers,
-        state_size=spec.state_size,
         weights_bytes=stack.weights_bytes,
         session_state_bytes=runtime.pool.slot_bytes,
         max_sessions=runtime.sessions.max_sessions,
         device=str(stack.device),
         metadata=spec.metadata,
+        inputs=map(_info, view.input.fields),
+        context=map(_info, view.context),
+        states=map(_info, view.states),
+        outputs=map(_info, view.output.fields),
+        needs_whole_sequences=view.needs_whole_sequences,
     )
-    _write_ends(info, spec)
+    _write_single(info, view)
+    if isinstance(spec, ModelSpec):
+        _write_stack(info, spec)
     return info
 
 
-def _write_ends(info: models_pb2.ModelInfo, spec: ModelSpec) -> None:
+def _info(field: TensorField) -> models_pb2.TensorInfo:
+    return models_pb2.TensorInfo(
+        name=field.name,
+        dtype=field.wire_dtype,  # type: ignore[arg-type]
+        features=field.features,
+        num_embeddings=field.num_embeddings,
+        layers=field.layers,
+        last_only=field.last_only,
+        per_row=field.per_row,
+    )
+
+
+def _write_single(info: models_pb2.ModelInfo, view: ModelView) -> None:
+    # What is said again where there is one input, one output, one stack's state.
+    if view.input.is_plain:
+        one = view.input.fields[0]
+        info.input_dtype = one.wire_dtype  # type: ignore[assignment]
+        info.input_features.extend(one.features)
+    if view.output.is_plain:
+        one = view.output.fields[0]
+        info.output_dtype = one.wire_dtype  # type: ignore[assignment]
+        info.output_size = one.features[0] if len(one.features) == 1 else 0
+    if view.has_stack_state:
+        info.state_layers = view.states[0].layers
+        info.state_size = view.states[0].features[0]
+
+
+def _write_stack(info: models_pb2.ModelInfo, spec: ModelSpec) -> None:
+    info.cell = _CELLS[spec.cell]
+    info.input_size = spec.input_size
+    info.hidden_size = spec.hidden_size
+    info.num_layers = spec.num_layers
+    info.bias = spec.bias
+    info.bidirectional = spec.bidirectional
+    info.proj_size = spec.proj_size
     if spec.embedding:
         info.embedding.num_embeddings = spec.embedding.num_embeddings
         info.embedding.embedding_dim = spec.embedding.embedding_dim

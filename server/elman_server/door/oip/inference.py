@@ -1,11 +1,11 @@
 """One inference: a request in the domain's words, and its answers put together."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from numpy.typing import NDArray
 
-from elman_models.state import State
 from elman_server.door.door import ANONYMOUS
 from elman_server.door.infer_result import InferResult
 from elman_server.door.oip.parameters import Parameters
@@ -13,6 +13,7 @@ from elman_server.door.oip.targets import Target
 from elman_server.errors import ServiceError
 from elman_server.exchange.answers import Answer
 from elman_server.exchange.frames import Frame, Want
+from elman_server.exchange.initial import NOTHING_GIVEN, Initial
 from elman_server.sessions.table import Owner
 
 Array = NDArray[Any]
@@ -22,10 +23,10 @@ Array = NDArray[Any]
 class Part:
     """One answer to a request: the whole of it, or for a decoupled one a slice."""
 
-    output: Array | None = None
-    """[n, output_size] packed: n is steps x rows."""
-    h_n: Array | None = None
-    c_n: Array | None = None
+    outputs: Sequence[tuple[str, Array]] = ()
+    """By name, [n, *features] packed: n is steps x rows, or rows."""
+    states: tuple[Array, ...] = ()
+    """[layers or 1, rows, *features] of each of the model's."""
     position: int = 0
     """The sequence's, after the steps."""
     final: bool = True
@@ -34,7 +35,7 @@ class Part:
     @property
     def num_bytes(self) -> int:
         """Bytes of the tensors."""
-        return sum(a.nbytes for a in (self.output, self.h_n, self.c_n) if a is not None)
+        return sum(array.nbytes for array in (*self.states, *(array for _, array in self.outputs)))
 
 
 @dataclass(slots=True, eq=False)
@@ -50,8 +51,7 @@ class Inference:
     frame: Frame
     version: str = ""
     """As asked for; empty: any."""
-    initial: State | None = None
-    """[state_layers, B, ...] or zeros."""
+    initial: Initial = NOTHING_GIVEN
     cancelled: bool = False
     """Its caller went away: if it waits still, it is not begun."""
     _ended: bool = field(default=False, init=False)
@@ -74,7 +74,8 @@ class Inference:
             return Part(error=error)
         frame.open_rows -= len(answer.finished)
         self._ended = not frame.open_rows
-        if self._gathered is None and (self._ended or self._sliced) and answer.rows is None:
+        at_once = self._ended or self._sliced
+        if self._gathered is None and at_once and answer.rows is None and not self._has_mixed:
             return self._part(answer)
         return self._gather(answer)
 
@@ -82,19 +83,29 @@ class Inference:
     def _sliced(self) -> bool:
         return self.parameters.decoupled and self.frame.num_rows == 1 and self.frame.want is Want.ALL
 
+    @property
+    def _has_mixed(self) -> bool:
+        # Outputs of whole sequences beside those of steps, which are put apart when all is there.
+        return self.frame.want is Want.ALL and bool(self.frame.view.per_row_outputs)
+
     def _part(self, answer: Answer) -> Part | None:
         if answer.starts is not None and not self._sliced:
             return self._gather(answer)
         position = int(answer.positions[0]) if self._ended and len(answer.positions) else 0
-        return Part(answer.output, answer.h_n, answer.c_n, position, final=self._ended)
+        return Part(self._outputs(answer.output), answer.states, position, final=self._ended)
+
+    def _outputs(self, output: Array | None) -> list[tuple[str, Array]]:
+        if output is None:
+            return []
+        record = self.frame.view.output.part(self.frame.outputs)
+        return list(zip(record.names, record.tensors(output), strict=True))
 
     def _gather(self, answer: Answer) -> Part | None:
         frame = self.frame
         if self._gathered is None:
-            spec = self.target.runtime.spec
-            self._gathered = InferResult(frame.lengths, frame.want, frame.want_state, spec)
+            self._gathered = InferResult(frame)
         self._gathered.put(answer, frame.num_rows)
         if not self._ended:
             return None
         done = self._gathered
-        return Part(done.output, done.h_n, done.c_n, int(answer.positions[0]) if len(answer.positions) else 0)
+        return Part(done.outputs(), done.states, int(answer.positions[0]) if len(answer.positions) else 0)

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 
-from elman_models.bundle import find_bundles, read_spec
+from elman_models.bundle import find_bundles, read_any_spec
 from elman_models.errors import BundleError
 from elman_server.door.door import Door
 from elman_server.door.oip.status import Unsupported
@@ -58,7 +58,7 @@ class Repository:
         try:
             for path in find_bundles(self._catalogue.folder):
                 try:
-                    spec = read_spec(path)
+                    spec = read_any_spec(path)
                 except BundleError as error:
                     states[path.name, ""] = (UNAVAILABLE, str(error))
                 else:

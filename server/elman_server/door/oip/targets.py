@@ -74,7 +74,7 @@ class Targets:
         versions = directory.versions
         runtime = directory.version(version)
         requests = self._requests.setdefault(runtime, Requests())
-        signature = Signature.of(runtime.spec)
-        num_bytes = 4 * (runtime.spec.output_size + runtime.spec.state_numel)
-        max_steps = self.catalogue.limits.max_infer_steps if runtime.spec.bidirectional else None
+        signature = Signature.of(runtime.view)
+        num_bytes = runtime.view.output.num_bytes + runtime.view.state_bytes
+        max_steps = self.catalogue.limits.max_infer_steps if runtime.view.needs_whole_sequences else None
         return Target(directory, self.catalogue.worker_of(runtime), signature, requests, versions, max_steps, num_bytes)

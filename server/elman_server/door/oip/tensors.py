@@ -5,15 +5,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from elman import wire
-from elman_models.state import State
 from elman_server.door.oip.parameters import refuse_shared_memory
 from elman_server.door.oip.signature import Signature, TensorSpec
 from elman_server.door.oip.stubs.grpc_service_pb2 import ModelInferRequest
 from elman_server.errors import InvalidInput
+from elman_server.exchange.initial import Initial, check_tensor
+from elman_server.exchange.model_view import ModelView, StepRecord, TensorField
 
 Array = NDArray[Any]
 
@@ -27,7 +27,7 @@ _ACCEPTED = {"FP32": ("FP32", "FP16", "BF16"), "INT64": ("INT64",)}
 
 
 def read_tensors(request: ModelInferRequest, signature: Signature) -> dict[str, Array]:
-    """The tensors by name, `input` among them, in the dtypes and shapes of the signature.
+    """The tensors by name, all inputs of a step among them, in the dtypes and shapes of the signature.
 
     Raises:
         InvalidInput: one is missing, unknown or given twice, or its dtype, shape or size is wrong.
@@ -48,30 +48,61 @@ def read_tensors(request: ModelInferRequest, signature: Signature) -> dict[str, 
             refuse_shared_memory(tensor.parameters)
         shape = _shape(tensor, spec, model)
         arrays[name] = _from_raw(tensor, raws[index], shape, model) if raws else _from_contents(tensor, shape, model)
-    if "input" not in arrays:
-        raise InvalidInput(f"expected the input 'input', got {sorted(arrays) or 'no inputs'}, for model '{model}'")
+    missing = [name for name in signature.steps if name not in arrays]
+    if missing:
+        wanted = " and ".join(f"'{name}'" for name in missing)
+        raise InvalidInput(
+            f"expected the input{'s' * (len(missing) > 1)} {wanted}, got {sorted(arrays) or 'no inputs'}, "
+            f"for model '{model}'"
+        )
     return arrays
 
 
-def initial_state(arrays: Mapping[str, Array], signature: Signature, rows: int) -> State | None:
-    """h_0 and c_0, if they are there.
+def read_steps(arrays: Mapping[str, Array], signature: Signature, record: StepRecord) -> tuple[Array, int, int]:
+    """[T * B, *features] the input record, and T and B.
 
     Raises:
-        InvalidInput: one of the two is missing, is for another number of rows, or has a value that is not finite.
+        InvalidInput: the inputs are not equally many steps and rows.
     """
-    needed = [name for name in signature.inputs if name != "input"]
-    given = [name for name in needed if name in arrays]
+    first = signature.steps[0]
+    steps, rows = arrays[first].shape[:2]
+    for name in signature.steps[1:]:
+        if arrays[name].shape[:2] != (steps, rows):
+            raise InvalidInput(
+                f"inputs: expected equally many steps and rows, got {list(arrays[first].shape[:2])} of '{first}' and "
+                f"{list(arrays[name].shape[:2])} of '{name}'"
+            )
+    flat = [arrays[name].reshape(steps * rows, *arrays[name].shape[2:]) for name in signature.steps]
+    return record.joined(flat), steps, rows
+
+
+def read_initial(arrays: Mapping[str, Array], signature: Signature, view: ModelView, rows: int) -> Initial:
+    """What the rows begin with: their context, and their states if they are there. Whether the context is whole is
+    looked at where rows begin.
+
+    Raises:
+        InvalidInput: a state is missing beside others, is for another number of rows, or has a value that must not be
+            run.
+    """
+    context = {name: arrays[name].copy() for name in signature.context if name in arrays}
+    given = [name for name in signature.initial if name in arrays]
     if not given:
-        return None
-    if given != needed:
-        raise InvalidInput(f"expected {' and '.join(needed)} together or none, got {', '.join(given)}")
-    for name in needed:
-        if arrays[name].shape[1] != rows:
-            raise InvalidInput(f"'{name}': expected {rows} rows, as the input has, got {arrays[name].shape[1]}")
-        if not np.isfinite(arrays[name]).all():
-            raise InvalidInput(f"'{name}': a value is NaN or infinite")
-    h, *c = (torch.from_numpy(arrays[name].copy()) for name in needed)
-    return State(h, c[0] if c else None)
+        return Initial(context=context)
+    if len(given) != len(signature.initial):
+        raise InvalidInput(f"expected {' and '.join(signature.initial)} together or none, got {', '.join(given)}")
+    return Initial(tuple(_state(arrays[n], n, f, rows) for n, f in zip(given, view.states, strict=True)), context)
+
+
+def _state(array: Array, name: str, field: TensorField, rows: int) -> Array:
+    # [layers or 1, B, *features]
+    got = array.shape[1 if field.layers else 0]
+    if got != rows:
+        raise InvalidInput(f"'{name}': expected {rows} rows, as the input has, got {got}")
+    if field.num_embeddings:
+        check_tensor(field, array, "state", rows)
+    elif not np.isfinite(array).all():
+        raise InvalidInput(f"'{name}': a value is NaN or infinite")
+    return array.reshape(field.seam_shape(rows)).copy()
 
 
 def _shape(tensor: ModelInferRequest.InferInputTensor, spec: TensorSpec, model: str) -> tuple[int, ...]:

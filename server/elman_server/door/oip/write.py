@@ -1,7 +1,9 @@
 """Writer: a part of an inference's answer becomes a message."""
 
+from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from elman_server.door.oip.inference import Inference, Part
@@ -9,6 +11,8 @@ from elman_server.door.oip.status import message_of
 from elman_server.door.oip.stubs.grpc_service_pb2 import ModelInferResponse, ModelStreamInferResponse
 
 Array = NDArray[Any]
+
+_DATATYPES = {np.dtype(np.float32): "FP32", np.dtype(np.int64): "INT64"}
 
 FINAL = "triton_final_response"
 
@@ -44,17 +48,21 @@ def _fill(response: ModelInferResponse, inference: Inference, part: Part) -> Non
     response.model_version = spec.version
     response.id = inference.id
     outputs, raws = response.outputs, response.raw_output_contents
+    given = dict(_tensors(inference, part))
     for name in inference.names:
-        array = _array(name, inference, part)
+        array = given.get(name)
         if array is not None:
-            outputs.add(name=name, datatype="FP32", shape=array.shape)
+            outputs.add(name=name, datatype=_DATATYPES[array.dtype], shape=array.shape)
             raws.append(array.tobytes())
     if inference.frame.positions is not None and part.final:
         response.parameters["position"].int64_param = part.position
 
 
-def _array(name: str, inference: Inference, part: Part) -> Array | None:
-    if name == "output":
-        output, rows = part.output, inference.frame.num_rows
-        return None if output is None else output.reshape(len(output) // rows, rows, -1)
-    return part.h_n if name == "h_n" else part.c_n
+def _tensors(inference: Inference, part: Part) -> Iterator[tuple[str, Array]]:
+    signature, view, rows = inference.target.signature, inference.frame.view, inference.frame.num_rows
+    for name, array in part.outputs:
+        has_steps = len(signature.outputs[name].shape) == array.ndim + 1
+        yield name, array.reshape(len(array) // rows, rows, *array.shape[1:]) if has_steps else array
+    ends = [name for name in signature.outputs if name not in signature.given]
+    for name, field, array in zip(ends, view.states, part.states, strict=False):
+        yield name, array if field.layers else array[0]
