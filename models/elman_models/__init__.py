@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from elman_models.export.refusals import ExportError
     from elman_models.export.report import PackedModule
     from elman_models.export.stepping import pack_step
+    from elman_models.from_keras.packing import pack_keras
+    from elman_models.from_onnx.packing import pack_onnx
     from elman_models.golden import Golden, read_golden
     from elman_models.graph.description import describe_graph
     from elman_models.graph.drawing import dot, draw, mermaid
@@ -60,6 +62,8 @@ _MODULES = {
     "export.refusals": ("ExportError",),
     "export.report": ("PackedModule",),
     "export.stepping": ("pack_step",),
+    "from_keras.packing": ("pack_keras",),
+    "from_onnx.packing": ("pack_onnx",),
     "golden": ("Golden", "read_golden"),
     "graph.description": ("describe_graph",),
     "graph.drawing": ("dot", "draw", "mermaid"),
@@ -123,6 +127,8 @@ __all__ = [
     "load_graph",
     "mermaid",
     "pack",
+    "pack_keras",
+    "pack_onnx",
     "pack_step",
     "read_any_spec",
     "read_golden",

@@ -9,7 +9,7 @@ import torch
 from torch.fx import Node
 
 from elman_models.export.builder import Builder, Parameters
-from elman_models.export.refusals import NeedsWhole, place_of, refusal
+from elman_models.export.refusals import NeedsWhole, refusal
 from elman_models.export.sequences import Sequences, operation_name
 from elman_models.export.sizes import Size, shape_of, size_of
 from elman_models.export.traced import Role, Traced, constant
@@ -26,7 +26,7 @@ class Call:
         self.translation = translation
         self.node = node
         self.name = operation_name(node)
-        self.place = place_of(node)
+        self.place = translation.capture.place_of(node)
         self.arguments = self._bound()
         """By name, in the order of torch's schema."""
 
@@ -206,6 +206,9 @@ class Call:
     @property
     def label(self) -> str:
         """The part of the module that it is in: `encoder.norm`."""
+        part = self.translation.capture.part_of(self.node)
+        if part:
+            return part
         stack = self.node.meta.get("nn_module_stack") or {}
         path = str(list(stack.values())[-1][0]) if stack else ""
         return path.partition("@")[0]

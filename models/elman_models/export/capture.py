@@ -6,7 +6,7 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from traceback import FrameSummary, walk_tb
 
 import torch
@@ -16,11 +16,13 @@ from torch.export.graph_signature import InputKind
 from torch.fx import Node
 
 from elman_models.export.opaque import MaskInside, PackedSequenceInside, opaque_stacks
-from elman_models.export.refusals import ExportError, Place, is_authors, refusal
+from elman_models.export.refusals import ExportError, Place, is_authors, place_of, refusal
 from elman_models.export.sequences import Sequences, find_sequences, inputs_of
 from elman_models.export.tensors import Argument
 
 Find = Callable[[ExportedProgram], Sequences]
+Closed = Mapping[str, set[int]]
+"""By a tensor's name the axes that are of one size."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,19 @@ class Capture:
     sequences: Sequences
     arguments: tuple[Argument, ...]
     """The example, of a batch of at least two."""
+    parts: Mapping[str, str] = field(default_factory=dict)
+    """Of a module that was read from a file: by the submodule's path the part of the file, in words."""
+
+    def part_of(self, node: Node) -> str:
+        """The path in `parts` that an operation belongs to; empty: none."""
+        stack = node.meta.get("nn_module_stack") or {}
+        paths = [str(path).partition("@")[0] for path, _ in stack.values()]
+        return next((path for path in reversed(paths) if path in self.parts), "")
+
+    def place_of(self, node: Node) -> Place:
+        """The part of the file, or the line of the author's code."""
+        path = self.part_of(node)
+        return Place(part=self.parts[path]) if path else place_of(node)
 
 
 def plain_module(module: nn.Module) -> nn.Module:
@@ -78,21 +93,29 @@ def evaluating(module: nn.Module) -> Iterator[None]:
             part.training = True
 
 
-def capture(module: nn.Module, arguments: Sequence[Argument], batch_first: bool | None) -> Capture:
-    """`module` as its operations on sequences.
+def capture(
+    module: nn.Module, arguments: Sequence[Argument], batch_first: bool | None, features: Closed | None = None
+) -> Capture:
+    """`module` as its operations on sequences; `features`: axes that are known to be of one size.
 
     Raises:
         ExportError: it cannot be exported, or its length or batch is fixed.
     """
-    return captured(module, arguments, lambda program: find_sequences(program, batch_first), axes=(0, 1))
+    return captured(module, arguments, lambda program: find_sequences(program, batch_first), (0, 1), features)
 
 
-def captured(module: nn.Module, arguments: Sequence[Argument], find: Find, axes: Sequence[int]) -> Capture:
+def captured(
+    module: nn.Module, arguments: Sequence[Argument], find: Find, axes: Sequence[int], features: Closed | None = None
+) -> Capture:
     """`module` as its operations; where the example is a batch of one, by one of two, along one of `axes`."""
-    program = _export(module, arguments, None)
+    program = _export(module, arguments, features)
     sequences = find(program)
     if sequences.batch is None:
-        arguments, program, sequences = _of_two(module, arguments, find, axes) or (arguments, program, sequences)
+        arguments, program, sequences = _of_two(module, arguments, find, axes, features) or (
+            arguments,
+            program,
+            sequences,
+        )
     names = [name for argument in arguments for name, _ in argument.leaves()]
     if sequences.others:
         program = _export(module, arguments, dict(zip(names, sequences.others_of(program), strict=True)))
@@ -105,12 +128,12 @@ def captured(module: nn.Module, arguments: Sequence[Argument], find: Find, axes:
 
 
 def _of_two(
-    module: nn.Module, arguments: Sequence[Argument], find: Find, axes: Sequence[int]
+    module: nn.Module, arguments: Sequence[Argument], find: Find, axes: Sequence[int], features: Closed | None
 ) -> tuple[Sequence[Argument], ExportedProgram, Sequences] | None:
     for axis in axes:
         doubled = [argument.doubled(axis) for argument in arguments]
         try:
-            program = _export(module, doubled, None)
+            program = _export(module, doubled, features)
             sequences = find(program)
         except ExportError:
             continue
@@ -131,7 +154,7 @@ def _constants(program: ExportedProgram) -> dict[Node, tuple[str, torch.Tensor]]
     return found
 
 
-def _export(module: nn.Module, arguments: Sequence[Argument], closed: Mapping[str, set[int]] | None) -> ExportedProgram:
+def _export(module: nn.Module, arguments: Sequence[Argument], closed: Closed | None) -> ExportedProgram:
     """With every axis open but those of `closed`, by the leaf's name."""
     shapes = tuple(_open(argument, closed or {}) for argument in arguments)
     values = tuple(argument.value for argument in arguments)
@@ -152,13 +175,15 @@ def _export(module: nn.Module, arguments: Sequence[Argument], closed: Mapping[st
             "attention with a mask",
             "give the sequences without padding and without a mask: a bundle runs each row to its own length",
         ) from error
+    except ExportError:
+        raise  # a module that was read from a file says itself which part of it is wrong
     except Exception as error:  # torch.export raises nearly anything, above all what the module itself raises
         raise _cannot_export(error) from error
     finally:
         logging.disable(logging.NOTSET)
 
 
-def _open(argument: Argument, closed: Mapping[str, set[int]]) -> object:
+def _open(argument: Argument, closed: Closed) -> object:
     names = iter([name for name, _ in argument.leaves()])
 
     def axes(leaf: object) -> object:

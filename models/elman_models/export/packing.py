@@ -4,6 +4,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -29,10 +30,12 @@ class Words:
     version: str = "1"
     description: str = ""
     metadata: Mapping[str, str] | None = None
+    precision: str = "float32"
 
     def fields(self) -> dict[str, object]:
         """As fields of a spec."""
         given = {"name": self.name, "version": self.version, "description": self.description}
+        given |= {"precision": self.precision}
         return given | {"metadata": dict(self.metadata or {})}
 
 
@@ -77,9 +80,9 @@ def pack(
         arguments = named_arguments(own, example_inputs)
         captured = capture(own, arguments, batch_first)
         names = _names(own, captured, output_names)
-        assembled, reason = _assembled(captured, names, words)
+        assembled, reason = assembled_of(captured, names, words)
         shapes = SHAPES if captured.sequences.batch is not None else [(1, length) for _, length in SHAPES]
-        differences = prove(assembled, runner(own, captured, assembled), shapes)
+        differences = prove(assembled, runner(partial(called, own), captured, assembled), shapes)
     check_difference(differences.largest, str(differences), tolerance)
     path = write_bundle(out, assembled.spec, assembled.weights, overwrite=overwrite)
     packed = PackedModule(path, assembled, differences, reason)
@@ -88,7 +91,7 @@ def pack(
     return packed
 
 
-def check_difference(largest: float, words: str, tolerance: float) -> None:
+def check_difference(largest: float, words: str, tolerance: float, whose: str = "the module") -> None:
     """Nothing, where it is small enough.
 
     Raises:
@@ -96,12 +99,12 @@ def check_difference(largest: float, words: str, tolerance: float) -> None:
     """
     if not largest <= tolerance:
         raise ExportError(
-            f"the bundle does not give what the module gives: {words}, tolerance {tolerance:g} x max(1, |y|). So shows "
+            f"the bundle does not give what {whose} gives: {words}, tolerance {tolerance:g} x max(1, |y|). So shows "
             "a number that depends on the length, the batch or the call, and so do numbers too large for float32"
         )
 
 
-def _assembled(captured: Capture, names: Sequence[tuple[str, int]], words: Words) -> tuple[Assembled, str]:
+def assembled_of(captured: Capture, names: Sequence[tuple[str, int]], words: Words) -> tuple[Assembled, str]:
     """As a streaming graph, or else a whole one, and why."""
     try:
         translation = Translation(captured, is_whole=False)
@@ -159,8 +162,10 @@ def called(module: nn.Module, arguments: Iterable[object]) -> object:
         raise refusal(raised_at(error), f"the module itself fails: {type(error).__name__}: {error}") from error
 
 
-def runner(module: nn.Module, captured: Capture, assembled: Assembled) -> Callable[[int, int], Run]:
-    """Runs the module on random sequences of that batch and length."""
+def runner(
+    call: Callable[[Sequence[object]], object], captured: Capture, assembled: Assembled
+) -> Callable[[int, int], Run]:
+    """Runs the module, which `call` does with its arguments, on random sequences of that batch and length."""
     examples = {name: leaf for a in captured.arguments for name, leaf in a.leaves() if isinstance(leaf, torch.Tensor)}
 
     def run(batch: int, length: int) -> Run:
@@ -174,7 +179,7 @@ def runner(module: nn.Module, captured: Capture, assembled: Assembled) -> Callab
                 tensor = random_like(examples[one.name], [batch, *one.traced.features], None)
                 inputs[one.name] = tensor.transpose(0, 1) if batch and len(tensor.shape) > 2 else tensor
             given[one.name] = laid_out(tensor, one.traced.roles, batch, length)
-        leaves = [leaf for _, leaf in flatten(called(module, filled(captured.arguments, given)), "output")]
+        leaves = [leaf for _, leaf in flatten(call(filled(captured.arguments, given)), "output")]
         expected = {
             o.name: read_out(leaves[o.index], o.traced.roles, batch, length, o.traced.features)  # type: ignore[arg-type]
             for o in assembled.outputs

@@ -10,7 +10,7 @@ from torch.fx import Node
 from elman_models.errors import BundleError
 
 _TORCH = os.path.dirname(torch.__file__)
-_HERE = os.path.dirname(__file__)
+_HERE = os.path.dirname(os.path.dirname(__file__))
 
 
 class ExportError(BundleError):
@@ -28,13 +28,17 @@ class NeedsWhole(Exception):
 
 @dataclass(frozen=True)
 class Place:
-    """A line of the author's code."""
+    """A line of the author's code; or the part of a file that a module was read from."""
 
     file: str = ""
     line: str = ""
     code: str = ""
+    part: str = ""
+    """In words: `node lstm (LSTM)`."""
 
     def __str__(self) -> str:
+        if self.part:
+            return self.part
         if not self.file:
             return "the module"
         return f"{Path(self.file).name}, line {self.line}" + (f", `{self.code}`" if self.code else "")

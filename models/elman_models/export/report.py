@@ -24,6 +24,10 @@ class PackedModule:
     differences: Differences
     reason: str = ""
     """Why it is a whole graph, where it is."""
+    proved_against: str = ""
+    """Of a file: what it was held against."""
+    notes: tuple[str, ...] = ()
+    """What is assumed of a file, a line each."""
 
     @property
     def spec(self) -> GraphSpec:
@@ -59,7 +63,9 @@ class PackedModule:
         ]
         if unused:
             yield f"  not used {', '.join(unused)}"
-        yield f"  proved   {self.differences}"
+        for note in self.notes:
+            yield f"  assumed  {note}"
+        yield f"  proved   {f'against {self.proved_against}: ' if self.proved_against else ''}{self.differences}"
         yield f"  written  {self.path}"
 
 

@@ -32,6 +32,7 @@ class Translation:
         self, capture: Capture, *, is_whole: bool, states: tuple[str, ...] = (), uses_cells: bool = False
     ) -> None:
         self.builder = Builder(is_whole)
+        self.capture = capture
         self.sequences = capture.sequences
         self.uses_cells = uses_cells
         self.stack_outputs: dict[str, Traced] = {}

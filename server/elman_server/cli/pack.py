@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from elman_server.cli import proof
+from elman_server.cli import pack_file, proof
 from elman_server.cli.command import fail, say
 
 if TYPE_CHECKING:
@@ -18,11 +18,12 @@ def add(commands: "Commands") -> None:
     """Adds the command with its options."""
     parser = commands.add_parser(
         "pack",
-        help="make a bundle from a state_dict",
+        help="make a bundle from a state_dict, or from a file of ONNX or Keras",
         description="Makes a bundle from a state_dict, where that can be one model alone; else says what is open.",
     )
     files = ".pt, .pth, .bin, .ckpt (no code in it is run) or .safetensors"
-    parser.add_argument("weights", type=Path, metavar="WEIGHTS", help=f"a state_dict: {files}")
+    models = f"{', '.join(pack_file.SUFFIXES)} (of ONNX and Keras; what is in it is not run)"
+    parser.add_argument("weights", type=Path, metavar="WEIGHTS", help=f"a state_dict: {files}; or a model: {models}")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the bundle's folder")
     parser.add_argument("--overwrite", action="store_true", help="replace a bundle that is there")
     parser.add_argument("--name", metavar="NAME", help="the model's name (default: the folder's)")
@@ -56,6 +57,8 @@ def run(given: argparse.Namespace) -> int:
     from elman_models import BundleError, describe, write_bundle
     from elman_models.bundle import check_target
 
+    if given.weights.suffix.lower() in pack_file.SUFFIXES:
+        return pack_file.run(given)
     if given.tolerance is not None and given.golden is None:
         return fail("--tolerance: is of --golden, which is not given", 2)
     try:
@@ -75,16 +78,10 @@ def run(given: argparse.Namespace) -> int:
 
 
 def _infer(given: argparse.Namespace) -> "Inferred":
-    from elman_models import PackOptions, SpecError, infer_model, read_state_dict
-    from elman_models.spec import NAME_IN_WORDS, is_name
+    from elman_models import PackOptions, infer_model, read_state_dict
 
-    folder = given.out.resolve().name
-    if given.name is None and not is_name(folder):
-        raise SpecError(
-            f"the folder's name, {folder!r}, cannot be the model's; give another with --name: {NAME_IN_WORDS}"
-        )
     options = PackOptions(
-        name=folder if given.name is None else given.name,
+        name=pack_file.model_name(given),
         version=given.version,
         description=given.description,
         precision=given.precision,

@@ -1,0 +1,72 @@
+"""A module that was made from another framework's file, as a bundle."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+from torch import nn
+
+from elman_models.bundle import check_target, write_bundle
+from elman_models.export.capture import capture, evaluating
+from elman_models.export.packing import Words, assembled_of, called, check_difference, named_leaves, runner
+from elman_models.export.proof import SHAPES, prove
+from elman_models.export.report import PackedModule
+from elman_models.export.tensors import Argument, flatten
+
+Reference = Callable[[Sequence[object]], object]
+"""What the file gives for arguments like the module's, as the module gives it."""
+
+
+@dataclass(frozen=True)
+class FileModule:
+    """A module of torch's own layers and functions that computes what a file says."""
+
+    module: nn.Module
+    arguments: tuple[Argument, ...]
+    """An example of what it takes, by name."""
+    parts: Mapping[str, str]
+    """By a submodule's path what it is in the file, in words."""
+    batch_first: bool
+    """Whether an input is [B, T, ...], where nothing else tells."""
+    features: Mapping[str, set[int]] = field(default_factory=dict)
+    """By an input's name the axes that are neither batch nor length."""
+    reference: Reference | None = None
+    """None: the module itself."""
+    proved_against: str = ""
+    """What the reference is, in words."""
+    notes: tuple[str, ...] = field(default=())
+    """What is assumed, a line each."""
+
+
+def pack_file_module(
+    given: FileModule,
+    words: Words,
+    *,
+    out: str | os.PathLike[str],
+    tolerance: float,
+    overwrite: bool = False,
+    quiet: bool = False,
+) -> PackedModule:
+    """Makes a bundle, and proves that it gives what the reference gives.
+
+    Raises:
+        ExportError: it cannot be packed, or what was made of it gives something else.
+        BundleError: `out` is in use, or cannot be written.
+    """
+    check_target(Path(out).resolve(), overwrite)
+    run = partial(called, given.module)
+    with evaluating(given.module):
+        captured = replace(capture(given.module, given.arguments, given.batch_first, given.features), parts=given.parts)
+        leaves = list(flatten(run([argument.value for argument in captured.arguments]), "output"))
+        names = named_leaves([name for name, _ in leaves], [leaf for _, leaf in leaves], None)
+        assembled, reason = assembled_of(captured, names, words)
+        shapes = SHAPES if captured.sequences.batch is not None else [(1, length) for _, length in SHAPES]
+        differences = prove(assembled, runner(given.reference or run, captured, assembled), shapes)
+    check_difference(differences.largest, str(differences), tolerance, given.proved_against or "the module")
+    path = write_bundle(out, assembled.spec, assembled.weights, overwrite=overwrite)
+    packed = PackedModule(path, assembled, differences, reason, given.proved_against, given.notes)
+    if not quiet:
+        print(packed)  # noqa: T201 - what was asked for
+    return packed

@@ -1,0 +1,88 @@
+"""`elman_models.pack_onnx`: a bundle from an .onnx file, held against onnxruntime."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from elman_models.comparison import TOLERANCE
+from elman_models.export.file_packing import FileModule, pack_file_module
+from elman_models.export.packing import Words
+from elman_models.export.refusals import ExportError
+from elman_models.export.report import PackedModule
+from elman_models.from_onnx.file import read_onnx
+from elman_models.from_onnx.folding import folded
+from elman_models.from_onnx.graph import OnnxGraph
+from elman_models.from_onnx.inputs import batch_is_first, examples, features
+from elman_models.from_onnx.module import OnnxModule
+from elman_models.from_onnx.recurrent import RECURRENCES
+from elman_models.from_onnx.rewriting import rewritten
+from elman_models.from_onnx.runtime import OnnxRuntime
+
+_GUESS = "the first axis of inputs is the batch, the second the length: neither a recurrence nor a name says so"
+
+
+def pack_onnx(
+    path: str | os.PathLike[str],
+    *,
+    out: str | os.PathLike[str],
+    name: str,
+    version: str = "1",
+    description: str = "",
+    metadata: Mapping[str, str] | None = None,
+    precision: str = "float32",
+    tolerance: float = TOLERANCE,
+    overwrite: bool = False,
+    quiet: bool = False,
+) -> PackedModule:
+    """Makes a bundle of an .onnx file, and proves that it gives what onnxruntime gives for the file.
+
+    Nothing in the file is code: operators are looked up by name in a closed table. An initial state that is an input of
+    the graph is the session's state.
+
+    Args:
+        path: the file; tensors that it keeps in other files are read from its own folder alone.
+        out: the bundle's folder, new or empty.
+        name: the model's.
+        version, description, metadata: of the bundle.
+        precision: the least that plans may compute with, as of `GraphSpec`.
+        tolerance: the largest difference that is no error, times max(1, |y|).
+        overwrite: replace a bundle that is there.
+        quiet: print nothing.
+
+    Raises:
+        ExportError: the file is damaged or no bundle can be what it says; the message names the node. Or what was made
+            of it gives something else.
+        BundleError: `out` is in use, or cannot be written.
+    """
+    file = Path(path)
+    graph, model = read_onnx(file)
+    words = Words(name, version, description, metadata, precision)
+    try:
+        graph = rewritten(folded(graph))
+        if not graph.inputs:
+            raise ExportError("takes no input")
+        module, runtime = OnnxModule(graph).eval(), OnnxRuntime(graph, model)
+        is_first, refusals = batch_is_first(graph), list[ExportError]()
+        for example in examples(graph):
+            given = FileModule(
+                module,
+                (example,),
+                module.parts,
+                is_first is not False,
+                features=features(graph),
+                reference=runtime,
+                proved_against="onnxruntime",
+                notes=(_GUESS,) * (is_first is None and not _says_layout(graph)),
+            )
+            try:
+                return pack_file_module(given, words, out=out, tolerance=tolerance, overwrite=overwrite, quiet=quiet)
+            except ExportError as error:
+                refusals.append(error)
+        raise refusals[0]
+    except ExportError as error:
+        raise ExportError(f"{file}: {error}") from error
+
+
+def _says_layout(graph: OnnxGraph) -> bool:
+    """Whether some node is made for one layout."""
+    return any(node.op in (*RECURRENCES, "Conv") for node in graph.nodes)

@@ -1,0 +1,60 @@
+"""Whole numbers of an .onnx graph that say shapes: what exporters compute of Shape, and give to Reshape."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from elman_models.graph.value import MAX_NUMEL
+
+MAX_SIZES = 64
+"""Numbers of a tensor that may be sizes; longer ones are tables."""
+
+Number = int | bool | torch.SymInt | torch.SymBool
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """A tensor of int64 (or bool) of no axis or one, each number known, or the length of an axis that is open."""
+
+    numbers: tuple[Number, ...]
+    is_scalar: bool = False
+
+    def same(self, numbers: Sequence[Number]) -> "Sizes":
+        """Others, of as many axes."""
+        return Sizes(tuple(numbers), self.is_scalar)
+
+    @property
+    def number(self) -> Number:
+        """The only one."""
+        (number,) = self.numbers
+        return number
+
+    def tensor(self) -> torch.Tensor:
+        """As a tensor.
+
+        Raises:
+            ValueError: one is the length of an axis that is open.
+        """
+        if not all(isinstance(number, int) for number in self.numbers):
+            raise ValueError("a number that depends on the batch or the length, among the numbers of the model")
+        given = list(self.numbers)
+        dtype = torch.bool if given and all(isinstance(n, bool) for n in given) else torch.int64
+        return torch.tensor(given[0] if self.is_scalar else given, dtype=dtype)
+
+
+Operand = torch.Tensor | Sizes | None
+"""A value of the graph while it is read; None: left out."""
+
+
+def check_numel(shape: Sequence[object], limit: int = 0) -> None:
+    """Whether a tensor of that shape, axes that are open aside, is one that a graph may have; `limit` allows more.
+
+    Raises:
+        ValueError: it is too large.
+    """
+    numel = 1
+    for size in shape:
+        numel *= size if isinstance(size, int) else 1
+    if numel > max(limit, MAX_NUMEL):
+        raise ValueError(f"a value of {numel} numbers; expected at most {max(limit, MAX_NUMEL)} for a step")

@@ -1,0 +1,78 @@
+"""`elman-server pack` of a file of ONNX or Keras: what it says, its exit codes."""
+
+import gzip
+from pathlib import Path
+
+import pytest
+import torch
+
+from elman_models import load_graph
+from elman_server.cli.main import main
+
+Captured = pytest.CaptureFixture[str]
+FIXTURES = Path(__file__).parents[1] / "models" / "fixtures"
+
+
+def pack(file: Path, out: Path, *options: str) -> int:
+    return main(["pack", str(file), "--out", str(out), *options])
+
+
+def old(folder: Path) -> Path:
+    path = folder / "old.H5"  # of whichever case
+    path.write_bytes(gzip.decompress((FIXTURES / "keras" / "tagger.h5.gz").read_bytes()))
+    return path
+
+
+@pytest.mark.parametrize("kind", ["onnx", "keras", "h5"])
+def test_a_file_is_taken_by_its_kind_and_what_was_made_of_it_is_said(
+    kind: str, tmp_path: Path, capsys: Captured
+) -> None:
+    files = {"onnx": FIXTURES / "onnx" / "lstm.old.onnx", "keras": FIXTURES / "keras" / "lstm_stack.keras"}
+    file = files[kind] if kind in files else old(tmp_path)
+    assert pack(file, tmp_path / "m", "--name", "mine", "--version", "3", "--description", "it") == 0
+    said = capsys.readouterr().out
+    assert "mine, version 3: streaming" in said
+    assert "  node     " in said
+    assert "# node /rnn/LSTM (LSTM)" in said if kind == "onnx" else "# layer lstm (LSTM)" in said
+    assert ("proved   against onnxruntime" if kind == "onnx" else "Keras itself was not run") in said
+    spec = load_graph(tmp_path / "m", torch.device("cpu")).spec
+    assert (spec.name, spec.version, spec.description) == ("mine", "3", "it")
+
+
+def test_a_bundle_that_is_there_is_overwritten_if_asked_for_and_bears_its_folders_name(
+    tmp_path: Path, capsys: Captured
+) -> None:
+    file = FIXTURES / "keras" / "gru_last.keras"
+    assert pack(file, tmp_path / "counter") == 0
+    assert "counter, version 1" in capsys.readouterr().out
+    assert pack(file, tmp_path / "counter") == 1
+    assert "overwrite it (--overwrite)" in capsys.readouterr().err
+    assert pack(file, tmp_path / "counter", "--overwrite", "--precision", "bfloat16") == 0
+    assert load_graph(tmp_path / "counter", torch.device("cpu")).spec.precision == "bfloat16"
+
+
+def test_what_is_refused_is_said_in_a_line_with_the_files_name(tmp_path: Path, capsys: Captured) -> None:
+    file = FIXTURES / "keras" / "with_lambda.keras"
+    assert pack(file, tmp_path / "m") == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"elman-server: {file}: layer lambda (Lambda): holds code, which is not run")
+    assert not (tmp_path / "m").exists()
+
+
+def test_a_tolerance_is_that_of_the_comparison(tmp_path: Path, capsys: Captured) -> None:
+    file = FIXTURES / "onnx" / "lstm.old.onnx"
+    assert pack(file, tmp_path / "m", "--tolerance", "0") == 1
+    assert "does not give what onnxruntime gives" in capsys.readouterr().err
+    assert not (tmp_path / "m").exists()
+
+
+@pytest.mark.parametrize("option", ["--key", "--rnn-key", "--golden", "--leave-out"])
+def test_options_that_say_what_weights_do_not_are_refused(option: str, tmp_path: Path, capsys: Captured) -> None:
+    assert pack(FIXTURES / "onnx" / "lstm.old.onnx", tmp_path / "m", option, "x") == 2
+    assert f"{option}: is of a state_dict; lstm.old.onnx is a whole model" in capsys.readouterr().err
+
+
+def test_a_folder_whose_name_cannot_be_the_models_is_refused(tmp_path: Path, capsys: Captured) -> None:
+    assert pack(FIXTURES / "onnx" / "lstm.old.onnx", tmp_path / "a b") == 1
+    assert "name" in capsys.readouterr().err
+    assert not (tmp_path / "a b").exists()
