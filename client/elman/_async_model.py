@@ -38,6 +38,7 @@ class AsyncModel:
         *,
         mode: OpenMode = "resume_or_new",
         context: Mapping[str, ArrayLike] | None = None,
+        initial_state: Mapping[str, ArrayLike] | None = None,
     ) -> AwaitableContext[AsyncSession]:
         """Opens a session: `async with model.session() as session`, or `await` it and close it by hand.
 
@@ -46,7 +47,8 @@ class AsyncModel:
         "new" the session begins at 0, even after it expired. Closing only lets go of it; `end` ends it.
 
         `context` is what the model takes for a session as a whole, by name, each [*features] (`info.context`). It is
-        needed where the session may begin; one that goes on has its own, and another is an error.
+        needed where the session may begin; one that goes on has its own, and another is an error. `initial_state`, a
+        State or a dict by name, is what a new session begins with.
 
         Tried again after a cut, a session at position 0 is taken for the one that the lost try began. Where "new" gives
         up (UnavailableError, DeadlineError) the session may have begun: go on with another mode.
@@ -58,7 +60,7 @@ class AsyncModel:
         """
 
         async def opened() -> AsyncSession:
-            return AsyncSession(await self._core.session(id, mode, context))
+            return AsyncSession(await self._core.session(id, mode, context, initial_state))
 
         return AwaitableContext(opened)
 
@@ -69,6 +71,7 @@ class AsyncModel:
         ids: Sequence[str] | None = None,
         mode: OpenMode = "resume_or_new",
         context: Mapping[str, ArrayLike] | None = None,
+        initial_state: Mapping[str, ArrayLike] | None = None,
     ) -> AwaitableContext[AsyncSessionPool]:
         """Opens `n` new sessions, or those called `ids`, to be stepped together; `context` is [n, *features] of each.
         Otherwise as `session`.
@@ -77,7 +80,7 @@ class AsyncModel:
         """
 
         async def opened() -> AsyncSessionPool:
-            return AsyncSessionPool(await self._core.sessions(n, ids, mode, context))
+            return AsyncSessionPool(await self._core.sessions(n, ids, mode, context, initial_state))
 
         return AwaitableContext(opened)
 

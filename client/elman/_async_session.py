@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Literal, Self, overload
 
+from elman._async_pool import AsyncSessionPool
 from elman._progress import await_with_bar
-from elman._session_cores import SessionCore
+from elman._session_cores import PoolCore, SessionCore
 from elman._shared.arrays import ArrayLike
 from elman._shared.errors import ElmanError
 from elman._shared.info import ModelInfo
@@ -144,6 +145,39 @@ class AsyncSession:
         Raises SessionExpiredError, UnknownSessionError, UnavailableError, ClosedError.
         """
         return await self._core.state()
+
+    async def set_state(self, state: Mapping[str, ArrayLike]) -> None:
+        """Puts `state`, a State or a dict by name of one row, in place of its own, after all steps begun before.
+
+        The position goes on counting. Steps that are begun before this returns may run before or after it.
+
+        Raises TypeError, InvalidInputError, SessionExpiredError, UnknownSessionError, DeadlineError, UnavailableError,
+        ClosedError.
+        """
+        if state is None:
+            raise TypeError("state: expected a State or a dict, got None; reset() puts back what the model begins with")
+        await self._core.set_state(state)
+
+    async def reset(self) -> None:
+        """Puts its state back to what the model begins with, after all steps begun before; as `set_state`."""
+        await self._core.set_state(None)
+
+    @overload
+    async def fork(self) -> AsyncSession: ...
+    @overload
+    async def fork(self, n: int) -> AsyncSessionPool: ...
+    async def fork(self, n: int | None = None) -> AsyncSession | AsyncSessionPool:
+        """A session that begins where this one is after all steps begun before: at its position, with its state and
+        context. With `n` a pool of so many, at most 1,024. They end when they are closed; this one goes on.
+
+        Raises TypeError, InvalidInputError, LimitReachedError, RowErrors, SessionExpiredError, UnknownSessionError,
+        DeadlineError, UnavailableError, ClosedError.
+        """
+        opened = await self._core.fork(1 if n is None else n)
+        client, info = self._core.client, self._core.info
+        if n is None:
+            return AsyncSession(SessionCore(client, info, opened))
+        return AsyncSessionPool(PoolCore(client, info, opened))
 
     async def end(self) -> None:
         """Waits for steps under way, then ends the session on the server, whoever named it, and frees its slot.

@@ -10,12 +10,12 @@ import numpy as np
 
 from elman._infer_input import Form, InferInput
 from elman._infer_parts import InferLimits, InferPart, PartSizes
-from elman._shared.arrays import ArrayLike, check_names, to_array, to_context
+from elman._shared.arrays import ArrayLike, to_context, to_state, to_states
 from elman._shared.deadline import Deadline
 from elman._shared.errors import ElmanError, InvalidInputError, LimitReachedError
 from elman._shared.info import ModelInfo, TensorInfo
 from elman._shared.packed_layout import order_of, pack, unpack
-from elman._shared.records import fill_named, read_named, read_states, wanted_outputs
+from elman._shared.records import fill_named, name_states, read_named, read_states, wanted_outputs
 from elman._shared.results import State
 from elman._shared.transport import Transport
 from elman._stepping.options import ModelOptions, part_steps, return_code
@@ -146,7 +146,7 @@ class Inference:
             for field, (one, state) in zip(("h_0", "c_0"), pairs, strict=False):
                 fill_tensor(getattr(request, field), state, one.wire_dtype)
         else:
-            request.initial_states.extend(_named(one, state if one.layers else state[0]) for one, state in pairs)
+            request.initial_states.extend(name_states(self._info, states))
 
     def _result(self) -> tuple[InferOutput, State]:
         state = State.of(self._info, self._states, tuple(self._x.lengths.tolist()))
@@ -185,21 +185,15 @@ def _named(one: TensorInfo, array: Array) -> tensor_pb2.NamedTensor:
 
 def _initial_states(given: Beginning, info: ModelInfo, num_rows: int) -> list[Array] | None:
     """[layers or 1, num_rows, *features] of each state; None where the model's own are meant."""
-    named: Mapping[str, ArrayLike]
     if given.initial_state is not None:
         if given.h_0 is not None or given.c_0 is not None:
             raise InvalidInputError("initial_state: expected it or h_0 and c_0, got both")
-        if not isinstance(given.initial_state, Mapping):
-            raise TypeError(f"initial_state: expected a State or a dict, got {given.initial_state!r:.100}")
-        check_names(given.initial_state, info.states, "initial_state", info)
-        named = given.initial_state
-        words = {one.name: f"initial_state[{one.name!r}]" for one in info.states}
-    else:
-        stack = _of_stack(given, info)
-        if stack is None:
-            return None
-        named, words = stack, {one.name: f"{'hc'[place]}_0" for place, one in enumerate(info.states)}
-    states = [_state(named[one.name], one, words[one.name], num_rows) for one in info.states if one.name in named]
+        return to_states(given.initial_state, info, num_rows, "initial_state")
+    named = _of_stack(given, info)
+    if named is None:
+        return None
+    words = {one.name: f"{'hc'[place]}_0" for place, one in enumerate(info.states)}
+    states = [to_state(named[one.name], one, words[one.name], num_rows) for one in info.states if one.name in named]
     if len(states) < len(info.states):
         given_name, missing = ("h_0", "c_0") if given.c_0 is None else ("c_0", "h_0")
         raise InvalidInputError(f"{missing}: expected h_0 and c_0 together or none of them, got {given_name} alone")
@@ -221,11 +215,3 @@ def _of_stack(given: Beginning, info: ModelInfo) -> dict[str, ArrayLike] | None:
             f"c_0: expected None, since model {info.name!r} is a {info.cell or 'graph'} without c, got one"
         )
     return {one.name: told[name] for one, name in zip(info.states, told, strict=False) if name in names}
-
-
-def _state(value: ArrayLike, field: TensorInfo, name: str, num_rows: int) -> Array:
-    state = to_array(value, field.dtype, name)
-    expected = field.inner_shape(num_rows) if field.layers else (num_rows, *field.features)
-    if state.shape != expected:
-        raise InvalidInputError(f"{name}: expected {list(expected)}, got {list(state.shape)}")
-    return state.reshape(field.inner_shape(num_rows))

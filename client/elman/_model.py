@@ -39,6 +39,7 @@ class Model:
         *,
         mode: OpenMode = "resume_or_new",
         context: Mapping[str, ArrayLike] | None = None,
+        initial_state: Mapping[str, ArrayLike] | None = None,
     ) -> Session:
         """Opens a session, to be used in a `with`, or closed by hand.
 
@@ -47,7 +48,8 @@ class Model:
         "new" the session begins at 0, even after it expired. Closing only lets go of it; `end` ends it.
 
         `context` is what the model takes for a session as a whole, by name, each [*features] (`info.context`). It is
-        needed where the session may begin; one that goes on has its own, and another is an error.
+        needed where the session may begin; one that goes on has its own, and another is an error. `initial_state`, a
+        State or a dict by name, is what a new session begins with.
 
         Tried again after a cut, a session at position 0 is taken for the one that the lost try began. Where "new" gives
         up (UnavailableError, DeadlineError) the session may have begun: go on with another mode.
@@ -57,7 +59,7 @@ class Model:
         bidirectional model), DeadlineError, UnavailableError, AuthenticationError; InvalidInputError and TypeError for
         what cannot be an id: 1 to 128 characters, no control characters.
         """
-        return Session(self._thread.run(self._core.session(id, mode, context)), self._thread)
+        return Session(self._thread.run(self._core.session(id, mode, context, initial_state)), self._thread)
 
     def sessions(
         self,
@@ -66,13 +68,14 @@ class Model:
         ids: Sequence[str] | None = None,
         mode: OpenMode = "resume_or_new",
         context: Mapping[str, ArrayLike] | None = None,
+        initial_state: Mapping[str, ArrayLike] | None = None,
     ) -> SessionPool:
         """Opens `n` new sessions, or those called `ids`, to be stepped together; `context` is [n, *features] of each.
         Otherwise as `session`.
 
         Raises RowErrors where some ids cannot be opened; then none is, and none was begun.
         """
-        return SessionPool(self._thread.run(self._core.sessions(n, ids, mode, context)), self._thread)
+        return SessionPool(self._thread.run(self._core.sessions(n, ids, mode, context, initial_state)), self._thread)
 
     def end_sessions(self, ids: Sequence[str]) -> None:
         """Ends the sessions called `ids`, on whatever version of the model they run, and frees their slots.

@@ -12,7 +12,7 @@ from elman._inference import Beginning, Inference, InferOutput
 from elman._progress import progress_bar
 from elman._session_cores import PoolCore, SessionCore
 from elman._session_opener import OpenedSessions
-from elman._shared.arrays import ArrayLike, to_context
+from elman._shared.arrays import ArrayLike, to_context, to_states
 from elman._shared.checks import check_count, check_text
 from elman._shared.errors import ElmanError, InvalidInputError, RowErrors
 from elman._shared.info import ModelInfo, SessionInfo, TensorInfo, model_label
@@ -21,6 +21,7 @@ from elman._shared.results import State
 from elman._shared.session_ids import OpenMode, check_id, check_ids, mode_code
 from elman._stepping.options import StepOptions
 from elman.v1 import models_pb2, sessions_pb2
+from elman.wire import Array
 
 _PAGE_SIZE = 1000
 
@@ -57,19 +58,30 @@ class ModelCore:
         layers = f"{info.num_layers} layer{'s' * (info.num_layers > 1)} of {info.hidden_size}"
         return f"{info.cell}, {layers}{', bidirectional' * info.bidirectional}"
 
-    async def session(self, session_id: str | None, mode: OpenMode, context: object) -> SessionCore:
+    async def session(
+        self, session_id: str | None, mode: OpenMode, context: object, initial_state: object = None
+    ) -> SessionCore:
         """Opens one session. Raises TypeError, ElmanError."""
         ids = None if session_id is None else [check_id("id", session_id)]
-        opened = await self._open(1, ids, mode, self._context(context, mode, None))
+        states = self._states(initial_state, mode, 1, is_new=ids is None)
+        opened = await self._open(1, ids, mode, self._context(context, mode, None), states)
         return SessionCore(self.client, await self._info_of(opened), opened)
 
-    async def sessions(self, count: int | None, ids: Sequence[str] | None, mode: OpenMode, context: object) -> PoolCore:
+    async def sessions(
+        self,
+        count: int | None,
+        ids: Sequence[str] | None,
+        mode: OpenMode,
+        context: object,
+        initial_state: object = None,
+    ) -> PoolCore:
         """Opens `count` new sessions, or those of `ids`. Raises TypeError, ElmanError."""
         if (count is None) == (ids is None):
             raise InvalidInputError("sessions: expected a number of sessions or their ids, one of the two")
         checked = None if ids is None else check_ids(ids)
         number = check_count("n", count) if checked is None else len(checked)
-        opened = await self._open(number, checked, mode, self._context(context, mode, number))
+        states = self._states(initial_state, mode, number, is_new=checked is None)
+        opened = await self._open(number, checked, mode, self._context(context, mode, number), states)
         return PoolCore(self.client, await self._info_of(opened), opened)
 
     async def end_sessions(self, ids: Sequence[str]) -> None:
@@ -101,13 +113,22 @@ class ModelCore:
             return {}  # the sessions have theirs
         return to_context(context, self.info, num_rows)
 
-    async def _open(self, count: int, ids: list[str] | None, mode: OpenMode, context: Arrays) -> OpenedSessions:
+    def _states(self, state: object, mode: OpenMode, num_rows: int, *, is_new: bool) -> list[Array] | None:
+        if state is None:
+            return None
+        if not is_new and mode != "new":
+            raise InvalidInputError('initial_state: a session that exists has its own; expected mode="new", or no id')
+        return to_states(state, self.info, num_rows, "initial_state")
+
+    async def _open(
+        self, count: int, ids: list[str] | None, mode: OpenMode, context: Arrays, states: list[Array] | None
+    ) -> OpenedSessions:
         opener, code = self.client.opener, mode_code(mode)
         if ids is not None:
-            return await opener.open_named(self.info, self._version, ids, code, context)
+            return await opener.open_named(self.info, self._version, ids, code, context, states)
         if mode == "resume":
             raise InvalidInputError("mode: expected an id to resume; without one a session is new")
-        return await opener.open_new(self.info, count, context)
+        return await opener.open_new(self.info, count, context, states)
 
     async def _info_of(self, opened: OpenedSessions) -> ModelInfo:
         """A resumed session may run on another version than the one described."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Literal, Self, overload
 
+from elman._pool import SessionPool
 from elman._progress import wait_with_bar
-from elman._session_cores import SessionCore
+from elman._session_cores import PoolCore, SessionCore
 from elman._shared.arrays import ArrayLike
 from elman._shared.errors import ElmanError
 from elman._shared.info import ModelInfo
@@ -145,6 +146,39 @@ class Session:
         Raises SessionExpiredError, UnknownSessionError, UnavailableError, ClosedError.
         """
         return self._thread.run(self._core.state())
+
+    def set_state(self, state: Mapping[str, ArrayLike]) -> None:
+        """Puts `state`, a State or a dict by name of one row, in place of its own, after all steps begun before.
+
+        The position goes on counting. Steps that are begun before this returns may run before or after it.
+
+        Raises TypeError, InvalidInputError, SessionExpiredError, UnknownSessionError, DeadlineError, UnavailableError,
+        ClosedError.
+        """
+        if state is None:
+            raise TypeError("state: expected a State or a dict, got None; reset() puts back what the model begins with")
+        self._thread.run(self._core.set_state(state))
+
+    def reset(self) -> None:
+        """Puts its state back to what the model begins with, after all steps begun before; as `set_state`."""
+        self._thread.run(self._core.set_state(None))
+
+    @overload
+    def fork(self) -> Session: ...
+    @overload
+    def fork(self, n: int) -> SessionPool: ...
+    def fork(self, n: int | None = None) -> Session | SessionPool:
+        """A session that begins where this one is after all steps begun before: at its position, with its state and
+        context. With `n` a pool of so many, at most 1,024. They end when they are closed; this one goes on.
+
+        Raises TypeError, InvalidInputError, LimitReachedError, RowErrors, SessionExpiredError, UnknownSessionError,
+        DeadlineError, UnavailableError, ClosedError.
+        """
+        opened = self._thread.run(self._core.fork(1 if n is None else n))
+        client, info = self._core.client, self._core.info
+        if n is None:
+            return Session(SessionCore(client, info, opened), self._thread)
+        return SessionPool(PoolCore(client, info, opened), self._thread)
 
     def end(self) -> None:
         """Waits for steps under way, then ends the session on the server, whoever named it, and frees its slot.

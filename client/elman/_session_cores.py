@@ -8,7 +8,7 @@ import numpy as np
 
 from elman._client_core import ClientCore
 from elman._session_opener import OpenedSessions
-from elman._shared.arrays import ArrayLike
+from elman._shared.arrays import ArrayLike, to_states
 from elman._shared.checks import check_count
 from elman._shared.errors import ClosedError, InvalidInputError
 from elman._shared.info import ModelInfo, model_label
@@ -118,6 +118,25 @@ class SessionCore(_SessionsCore):
         deadline = self.client.transport.deadline()
         await self.client.driver.settled(self.rows, deadline)
         return await self.client.opener.state(self.info, self.id, deadline)
+
+    async def set_state(self, state: object) -> None:
+        """Puts another state in place of its own, after all steps submitted before; None: what the model begins with.
+
+        Raises TypeError, ElmanError.
+        """
+        self.check_open()
+        states = None if state is None else to_states(state, self.info, 1, "state")
+        deadline = self.client.transport.deadline()
+        await self.client.driver.settled(self.rows, deadline)
+        await self.client.opener.set_state(self.info, self.id, states, deadline)
+
+    async def fork(self, count: int) -> OpenedSessions:
+        """Sessions that begin where it is after all steps submitted before. Raises TypeError, ElmanError."""
+        self.check_open()
+        count = check_count("n", count)
+        deadline = self.client.transport.deadline()
+        await self.client.driver.settled(self.rows, deadline)
+        return await self.client.opener.fork(self.info, self.id, count, deadline)
 
 
 class PoolCore(_SessionsCore):

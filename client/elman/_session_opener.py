@@ -6,7 +6,7 @@ import asyncio
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -23,14 +23,14 @@ from elman._shared.errors import (
 )
 from elman._shared.info import ModelInfo
 from elman._shared.packed_layout import Index
-from elman._shared.records import Arrays, read_states
+from elman._shared.records import Arrays, name_states, read_states
 from elman._shared.results import State
 from elman._shared.session_ids import IDS_PER_CALL
 from elman._shared.status import error_of_status
 from elman._shared.transport import Transport
 from elman._stepping.driver import Driver
 from elman.v1 import sessions_pb2, tensor_pb2
-from elman.wire import to_tensor
+from elman.wire import Array, fill_tensor, to_tensor
 
 ColumnT = TypeVar("ColumnT")
 _MAX_ROUNDS = 4
@@ -90,8 +90,11 @@ class SessionOpener:
         self._transport = transport
         self._driver = driver
 
-    async def open_new(self, info: ModelInfo, count: int, context: Arrays) -> OpenedSessions:
-        """Begins sessions under ids that the server makes; `context` [count, *features] by name."""
+    async def open_new(
+        self, info: ModelInfo, count: int, context: Arrays, states: Sequence[Array] | None = None
+    ) -> OpenedSessions:
+        """Begins sessions under ids that the server makes; `context` [count, *features] by name, `states` [layers or 1,
+        count, *features] each."""
         return await self._open(
             [
                 sessions_pb2.OpenSessionsRequest(
@@ -100,6 +103,7 @@ class SessionOpener:
                     count=min(IDS_PER_CALL, count - first),
                     mode=sessions_pb2.OPEN_MODE_NEW,
                     context=_part_of(context, first, info),
+                    **_states_part(states, first, info),
                 )
                 for first in range(0, count, IDS_PER_CALL)
             ],
@@ -107,7 +111,13 @@ class SessionOpener:
         )
 
     async def open_named(
-        self, info: ModelInfo, version: str, ids: Sequence[str], mode: sessions_pb2.OpenMode.ValueType, context: Arrays
+        self,
+        info: ModelInfo,
+        version: str,
+        ids: Sequence[str],
+        mode: sessions_pb2.OpenMode.ValueType,
+        context: Arrays,
+        states: Sequence[Array] | None = None,
     ) -> OpenedSessions:
         """Resumes or begins the caller's own sessions, on that version if it is not empty; `context` [len(ids),
         *features] by name."""
@@ -119,6 +129,7 @@ class SessionOpener:
                     session_ids=ids[first : first + IDS_PER_CALL],
                     mode=mode,
                     context=_part_of(context, first, info),
+                    **_states_part(states, first, info),
                 )
                 for first in range(0, len(ids), IDS_PER_CALL)
             ],
@@ -130,6 +141,30 @@ class SessionOpener:
         request = sessions_pb2.DescribeSessionRequest(model=info.name, session_id=session_id, return_state=True)
         response = await self._transport.call(self._transport.sessions.DescribeSession, request, deadline=deadline)
         return State.of(info, read_states(response, info), response.session.position)
+
+    async def set_state(
+        self, info: ModelInfo, session_id: str, states: Sequence[Array] | None, deadline: Deadline
+    ) -> None:
+        """Puts [layers or 1, 1, *features] of each state in place of a session's; None: what the model begins with."""
+        request = sessions_pb2.SetSessionStateRequest(model=info.name, session_id=session_id, reset=states is None)
+        if states is not None and info.has_stack_state:
+            for field, state, one in zip(("h_n", "c_n"), states, info.states, strict=False):
+                fill_tensor(getattr(request, field), state, one.wire_dtype)
+        elif states is not None:
+            request.states.extend(name_states(info, states))
+        await self._transport.call(self._transport.sessions.SetSessionState, request, deadline=deadline)
+
+    async def fork(self, info: ModelInfo, session_id: str, count: int, deadline: Deadline) -> OpenedSessions:
+        """Begins sessions where another one is, under ids that the server makes."""
+        request = sessions_pb2.ForkSessionRequest(model=info.name, session_id=session_id, count=count)
+        response = await self._transport.call(self._transport.sessions.ForkSession, request, deadline=deadline)
+        failed = {one.index: error_of_status(one.status) for one in response.errors}
+        ids = [session_id for place, session_id in enumerate(response.session_ids) if place not in failed]
+        if failed:
+            await self.ender.end(info.name, ids)
+            raise _failure(failed, set())
+        rows = self._noted(info.name, response, self._driver.connection)
+        return OpenedSessions(rows, ids, info.version, [False] * count, is_named=False, begun=ids)
 
     async def close(self, model: str, opened: OpenedSessions) -> None:
         """Ends sessions whose ids the server made; lets go of the caller's own."""
@@ -171,7 +206,7 @@ class SessionOpener:
             raise _failure(errors, versions)
         self.ender.retry_abandoned(model)
         return OpenedSessions(
-            rows=np.concatenate([self._noted(model, batch) for batch in ordered]),
+            rows=np.concatenate([self._noted(model, batch.response, batch.connection) for batch in ordered]),
             ids=[session_id for batch in ordered for session_id in batch.response.session_ids],
             version=next(iter(versions)),
             resumed=[one for batch in ordered for one in batch.resumed],
@@ -242,13 +277,18 @@ class SessionOpener:
                 response.positions[place] = 0
                 response.versions[place] = resumed.versions[number]
 
-    def _noted(self, model: str, batch: _Batch) -> Index:
-        """Numbers in the table for the sessions of a batch that went well."""
-        table, response = self._driver.table, batch.response
+    def _noted(
+        self,
+        model: str,
+        response: sessions_pb2.OpenSessionsResponse | sessions_pb2.ForkSessionResponse,
+        connection: int,
+    ) -> Index:
+        """Numbers in the table for the sessions of an answer that went well; `connection`: which handles are for."""
+        table = self._driver.table
         rows = table.add(model, response.session_ids, response.replay_chunks)
         table.begins[rows] = np.array(response.positions, np.int64)
         server = table.server_number(response.server_instance)
-        table.attach(rows, np.array(response.handles, np.uint64), server, batch.connection)
+        table.attach(rows, np.array(response.handles, np.uint64), server, connection)
         return rows
 
 
@@ -259,6 +299,16 @@ def _part_of(context: Arrays, first: int, info: ModelInfo) -> list[tensor_pb2.Na
         for one in info.context
         if one.name in context
     ]
+
+
+def _states_part(states: Sequence[Array] | None, first: int, info: ModelInfo) -> dict[str, Any]:
+    if states is None:
+        return {}
+    part = [state[:, first : first + IDS_PER_CALL] for state in states]
+    if not info.has_stack_state:
+        return {"initial_states": name_states(info, part)}
+    pairs = zip(("h_0", "c_0"), part, info.states, strict=False)
+    return {field: to_tensor(state, one.wire_dtype) for field, state, one in pairs}
 
 
 def _begun(batches: Mapping[int, _Batch]) -> list[str]:

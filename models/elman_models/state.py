@@ -28,6 +28,11 @@ class State(NamedTuple):
         """h and, of an LSTM, c."""
         return (self.h,) if self.c is None else (self.h, self.c)
 
+    def repeated(self, count: int) -> "State":
+        """That of one row, for so many."""
+        h, c = self.h.expand(-1, count, -1), None if self.c is None else self.c.expand(-1, count, -1)
+        return State(h.contiguous(), None if c is None else c.contiguous())
+
     def row(self, index: int) -> "State":
         """A copy of one row's state, [state_layers, 1, ...]."""
         h, c = self.h[:, index : index + 1], None if self.c is None else self.c[:, index : index + 1]

@@ -86,6 +86,26 @@ def check_names(value: Mapping[Any, object], fields: Sequence[TensorInfo], name:
         raise InvalidInputError(f"{name}: model {info.name!r} expects {_names(fields)}, got {given}")
 
 
+def to_states(value: object, info: ModelInfo, num_rows: int, name: str) -> list[Array]:
+    """A State or a dict by name as [layers or 1, num_rows, *features] of each of a model's states.
+
+    Raises TypeError, InvalidInputError.
+    """
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{name}: expected a State or a dict of {_names(info.states)}, got {value!r:.100}")
+    check_names(value, info.states, name, info)
+    return [to_state(value[one.name], one, f"{name}[{one.name!r}]", num_rows) for one in info.states]
+
+
+def to_state(value: ArrayLike, field: TensorInfo, name: str, num_rows: int) -> Array:
+    """[layers or 1, num_rows, *features]. Raises InvalidInputError."""
+    state = to_array(value, field.dtype, name)
+    expected = field.inner_shape(num_rows) if field.layers else (num_rows, *field.features)
+    if state.shape != expected:
+        raise InvalidInputError(f"{name}: expected {list(expected)}, got {list(state.shape)}")
+    return state.reshape(field.inner_shape(num_rows))
+
+
 def to_context(value: object, info: ModelInfo, num_rows: int | None) -> dict[str, Array]:
     """A model's context as [num_rows, *features] of each; None: one row, given as [*features].
 

@@ -14,7 +14,7 @@ import numpy as np
 from elman._shared.errors import InvalidInputError
 from elman._shared.info import ModelInfo, TensorInfo
 from elman.v1 import inference_pb2, sessions_pb2, tensor_pb2
-from elman.wire import Array, fill_tensor, from_tensor
+from elman.wire import Array, fill_tensor, from_tensor, to_tensor
 
 Arrays = dict[str, Array]
 
@@ -73,6 +73,14 @@ def read_states(
     arrays = read_named(message.states)
     own = [arrays[one.name].copy() for one in info.states if one.name in arrays]
     return [array if one.layers else array[np.newaxis] for one, array in zip(info.states, own, strict=False)]
+
+
+def name_states(info: ModelInfo, states: Sequence[Array]) -> list[tensor_pb2.NamedTensor]:
+    """[layers or 1, rows, *features] of each state, by name."""
+    return [
+        tensor_pb2.NamedTensor(name=one.name, tensor=to_tensor(state if one.layers else state[0], one.wire_dtype))
+        for one, state in zip(info.states, states, strict=True)
+    ]
 
 
 def unknown(dtype: np.dtype[Any], shape: tuple[int, ...]) -> Array:

@@ -16,9 +16,14 @@ from elman.testing._refusal import Refusal
 from elman.testing._server_state import ServerState
 from elman.testing._sessions import IDLE_TIMEOUT, REPLAY_CHUNKS, FakeSession
 from elman.v1 import sessions_pb2, sessions_pb2_grpc
-from elman.wire import to_tensor
+from elman.wire import from_tensor, to_tensor
 
-OpenedT = TypeVar("OpenedT", sessions_pb2.OpenSessionsResponse, sessions_pb2.AttachSessionsResponse)
+OpenedT = TypeVar(
+    "OpenedT",
+    sessions_pb2.OpenSessionsResponse,
+    sessions_pb2.AttachSessionsResponse,
+    sessions_pb2.ForkSessionResponse,
+)
 _DEFAULT_PAGE = 100
 _MAX_PAGE = 1000
 _EXISTING = (sessions_pb2.OPEN_MODE_RESUME, sessions_pb2.OPEN_MODE_RESUME_OR_NEW)
@@ -53,6 +58,18 @@ class FakeSessionsService(sessions_pb2_grpc.SessionsServicer):
     ) -> sessions_pb2.DescribeSessionResponse:
         """One session, and its state if asked for."""
         return answer(self._server_state, context, self._describe, request)
+
+    def SetSessionState(
+        self, request: sessions_pb2.SetSessionStateRequest, context: grpc.ServicerContext
+    ) -> sessions_pb2.SetSessionStateResponse:
+        """Another state for a session."""
+        return answer(self._server_state, context, self._set_state, request)
+
+    def ForkSession(
+        self, request: sessions_pb2.ForkSessionRequest, context: grpc.ServicerContext
+    ) -> sessions_pb2.ForkSessionResponse:
+        """Sessions that begin where another one is."""
+        return answer(self._server_state, context, self._fork, request)
 
     def ListSessions(
         self, request: sessions_pb2.ListSessionsRequest, context: grpc.ServicerContext
@@ -124,6 +141,30 @@ class FakeSessionsService(sessions_pb2_grpc.SessionsServicer):
             if session.model.is_lstm:
                 response.c_n.CopyFrom(to_tensor(np.asarray(2 * h_n)))
         return response
+
+    def _set_state(self, request: sessions_pb2.SetSessionStateRequest) -> sessions_pb2.SetSessionStateResponse:
+        self._server_state.model(request.model, "")
+        session = self._server_state.sessions.get(request.model, request.session_id)
+        if request.HasField("h_n") == request.reset:
+            raise Refusal("INVALID_INPUT", "expected a state or reset, one of the two")
+        state = np.zeros(session.model.state_size, np.float32)
+        session.state = from_tensor(request.h_n, name="h_n")[0, 0].copy() if request.HasField("h_n") else state
+        return sessions_pb2.SetSessionStateResponse(position=session.position)
+
+    def _fork(self, request: sessions_pb2.ForkSessionRequest) -> sessions_pb2.ForkSessionResponse:
+        self._server_state.model(request.model, "")
+        sessions = self._server_state.sessions
+        parent = sessions.get(request.model, request.session_id)
+        if (request.count > 0) == (len(request.session_ids) > 0):
+            raise Refusal("INVALID_INPUT", "expected session_ids or count, one of the two")
+        ids = [sessions.new_id() for _ in range(request.count)] or given(request.session_ids)
+
+        def fork_one(session_id: str) -> FakeSession:
+            session = sessions.open(parent.model, session_id, False, True)
+            session.state, session.position, session.failed_end = parent.state, parent.position, parent.position
+            return session
+
+        return self._each(sessions_pb2.ForkSessionResponse(), ids, fork_one)
 
     def _list(self, request: sessions_pb2.ListSessionsRequest) -> sessions_pb2.ListSessionsResponse:
         self._server_state.model(request.model, "")

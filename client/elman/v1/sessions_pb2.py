@@ -28,39 +28,47 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x65lman/v1/sessions.proto\x12\x08\x65lman.v1\x1a\x15\x65lman/v1/tensor.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"A\n\x0cSessionError\x12\r\n\x05index\x18\x01 \x01(\r\x12\"\n\x06status\x18\x02 \x01(\x0b\x32\x12.google.rpc.Status\"\xbc\x01\n\x13OpenSessionsRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x13\n\x0bsession_ids\x18\x03 \x03(\t\x12\r\n\x05\x63ount\x18\x04 \x01(\r\x12 \n\x04mode\x18\x05 \x01(\x0e\x32\x12.elman.v1.OpenMode\x12\x17\n\x0fserver_instance\x18\x06 \x01(\t\x12&\n\x07\x63ontext\x18\x07 \x03(\x0b\x32\x15.elman.v1.NamedTensor\"\xfb\x01\n\x14OpenSessionsResponse\x12\x17\n\x0fserver_instance\x18\x01 \x01(\t\x12\x13\n\x0bsession_ids\x18\x02 \x03(\t\x12\x0f\n\x07handles\x18\x03 \x03(\x06\x12\x11\n\tpositions\x18\x04 \x03(\x04\x12&\n\x06\x65rrors\x18\x05 \x03(\x0b\x32\x16.elman.v1.SessionError\x12\x15\n\rreplay_chunks\x18\x06 \x01(\r\x12/\n\x0cidle_timeout\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08versions\x18\x08 \x03(\t\x12\x0f\n\x07resumed\x18\t \x03(\x08\"T\n\x15\x41ttachSessionsRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x13\n\x0bsession_ids\x18\x02 \x03(\t\x12\x17\n\x0fserver_instance\x18\x03 \x01(\t\"\xec\x01\n\x16\x41ttachSessionsResponse\x12\x17\n\x0fserver_instance\x18\x01 \x01(\t\x12\x13\n\x0bsession_ids\x18\x02 \x03(\t\x12\x0f\n\x07handles\x18\x03 \x03(\x06\x12\x11\n\tpositions\x18\x04 \x03(\x04\x12&\n\x06\x65rrors\x18\x05 \x03(\x0b\x32\x16.elman.v1.SessionError\x12\x15\n\rreplay_chunks\x18\x06 \x01(\r\x12/\n\x0cidle_timeout\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08versions\x18\x08 \x03(\t\":\n\x14\x43loseSessionsRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x13\n\x0bsession_ids\x18\x02 \x03(\t\"R\n\x15\x43loseSessionsResponse\x12\x11\n\tpositions\x18\x01 \x03(\x04\x12&\n\x06\x65rrors\x18\x02 \x03(\x0b\x32\x16.elman.v1.SessionError\"Q\n\x16\x44\x65scribeSessionRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x12\n\nsession_id\x18\x02 \x01(\t\x12\x14\n\x0creturn_state\x18\x03 \x01(\x08\"\xce\x01\n\x17\x44\x65scribeSessionResponse\x12&\n\x07session\x18\x01 \x01(\x0b\x32\x15.elman.v1.SessionInfo\x12\x1d\n\x03h_n\x18\x02 \x01(\x0b\x32\x10.elman.v1.Tensor\x12\x1d\n\x03\x63_n\x18\x03 \x01(\x0b\x32\x10.elman.v1.Tensor\x12%\n\x06states\x18\x04 \x03(\x0b\x32\x15.elman.v1.NamedTensor\x12&\n\x07\x63ontext\x18\x05 \x03(\x0b\x32\x15.elman.v1.NamedTensor\"K\n\x13ListSessionsRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"X\n\x14ListSessionsResponse\x12\'\n\x08sessions\x18\x01 \x03(\x0b\x32\x15.elman.v1.SessionInfo\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xf5\x01\n\x0bSessionInfo\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x12\n\nsession_id\x18\x03 \x01(\t\x12\x10\n\x08position\x18\x04 \x01(\x04\x12\x10\n\x08\x61\x64mitted\x18\x05 \x01(\x04\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08use_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*k\n\x08OpenMode\x12\x19\n\x15OPEN_MODE_UNSPECIFIED\x10\x00\x12\x11\n\rOPEN_MODE_NEW\x10\x01\x12\x14\n\x10OPEN_MODE_RESUME\x10\x02\x12\x1b\n\x17OPEN_MODE_RESUME_OR_NEW\x10\x03\x32\xa7\x03\n\x08Sessions\x12M\n\x0cOpenSessions\x12\x1d.elman.v1.OpenSessionsRequest\x1a\x1e.elman.v1.OpenSessionsResponse\x12S\n\x0e\x41ttachSessions\x12\x1f.elman.v1.AttachSessionsRequest\x1a .elman.v1.AttachSessionsResponse\x12P\n\rCloseSessions\x12\x1e.elman.v1.CloseSessionsRequest\x1a\x1f.elman.v1.CloseSessionsResponse\x12V\n\x0f\x44\x65scribeSession\x12 .elman.v1.DescribeSessionRequest\x1a!.elman.v1.DescribeSessionResponse\x12M\n\x0cListSessions\x12\x1d.elman.v1.ListSessionsRequest\x1a\x1e.elman.v1.ListSessionsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x65lman/v1/sessions.proto\x12\x08\x65lman.v1\x1a\x15\x65lman/v1/tensor.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"A\n\x0cSessionError\x12\r\n\x05index\x18\x01 \x01(\r\x12\"\n\x06status\x18\x02 \x01(\x0b\x32\x12.google.rpc.Status\"\xa9\x02\n\x13OpenSessionsRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x13\n\x0bsession_ids\x18\x03 \x03(\t\x12\r\n\x05\x63ount\x18\x04 \x01(\r\x12 \n\x04mode\x18\x05 \x01(\x0e\x32\x12.elman.v1.OpenMode\x12\x17\n\x0fserver_instance\x18\x06 \x01(\t\x12&\n\x07\x63ontext\x18\x07 \x03(\x0b\x32\x15.elman.v1.NamedTensor\x12\x1d\n\x03h_0\x18\x08 \x01(\x0b\x32\x10.elman.v1.Tensor\x12\x1d\n\x03\x63_0\x18\t \x01(\x0b\x32\x10.elman.v1.Tensor\x12-\n\x0einitial_states\x18\n \x03(\x0b\x32\x15.elman.v1.NamedTensor\"\xfb\x01\n\x14OpenSessionsResponse\x12\x17\n\x0fserver_instance\x18\x01 \x01(\t\x12\x13\n\x0bsession_ids\x18\x02 \x03(\t\x12\x0f\n\x07handles\x18\x03 \x03(\x06\x12\x11\n\tpositions\x18\x04 \x03(\x04\x12&\n\x06\x65rrors\x18\x05 \x03(\x0b\x32\x16.elman.v1.SessionError\x12\x15\n\rreplay_chunks\x18\x06 \x01(\r\x12/\n\x0cidle_timeout\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08versions\x18\x08 \x03(\t\x12\x0f\n\x07resumed\x18\t \x03(\x08\"T\n\x15\x41ttachSessionsRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x13\n\x0bsession_ids\x18\x02 \x03(\t\x12\x17\n\x0fserver_instance\x18\x03 \x01(\t\"\xec\x01\n\x16\x41ttachSessionsResponse\x12\x17\n\x0fserver_instance\x18\x01 \x01(\t\x12\x13\n\x0bsession_ids\x18\x02 \x03(\t\x12\x0f\n\x07handles\x18\x03 \x03(\x06\x12\x11\n\tpositions\x18\x04 \x03(\x04\x12&\n\x06\x65rrors\x18\x05 \x03(\x0b\x32\x16.elman.v1.SessionError\x12\x15\n\rreplay_chunks\x18\x06 \x01(\r\x12/\n\x0cidle_timeout\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08versions\x18\x08 \x03(\t\":\n\x14\x43loseSessionsRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x13\n\x0bsession_ids\x18\x02 \x03(\t\"R\n\x15\x43loseSessionsResponse\x12\x11\n\tpositions\x18\x01 \x03(\x04\x12&\n\x06\x65rrors\x18\x02 \x03(\x0b\x32\x16.elman.v1.SessionError\"Q\n\x16\x44\x65scribeSessionRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x12\n\nsession_id\x18\x02 \x01(\t\x12\x14\n\x0creturn_state\x18\x03 \x01(\x08\"\xce\x01\n\x17\x44\x65scribeSessionResponse\x12&\n\x07session\x18\x01 \x01(\x0b\x32\x15.elman.v1.SessionInfo\x12\x1d\n\x03h_n\x18\x02 \x01(\x0b\x32\x10.elman.v1.Tensor\x12\x1d\n\x03\x63_n\x18\x03 \x01(\x0b\x32\x10.elman.v1.Tensor\x12%\n\x06states\x18\x04 \x03(\x0b\x32\x15.elman.v1.NamedTensor\x12&\n\x07\x63ontext\x18\x05 \x03(\x0b\x32\x15.elman.v1.NamedTensor\"\xaf\x01\n\x16SetSessionStateRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x12\n\nsession_id\x18\x02 \x01(\t\x12\x1d\n\x03h_n\x18\x03 \x01(\x0b\x32\x10.elman.v1.Tensor\x12\x1d\n\x03\x63_n\x18\x04 \x01(\x0b\x32\x10.elman.v1.Tensor\x12%\n\x06states\x18\x05 \x03(\x0b\x32\x15.elman.v1.NamedTensor\x12\r\n\x05reset\x18\x06 \x01(\x08\"+\n\x17SetSessionStateResponse\x12\x10\n\x08position\x18\x01 \x01(\x04\"[\n\x12\x46orkSessionRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x12\n\nsession_id\x18\x02 \x01(\t\x12\x13\n\x0bsession_ids\x18\x03 \x03(\t\x12\r\n\x05\x63ount\x18\x04 \x01(\r\"\xe9\x01\n\x13\x46orkSessionResponse\x12\x17\n\x0fserver_instance\x18\x01 \x01(\t\x12\x13\n\x0bsession_ids\x18\x02 \x03(\t\x12\x0f\n\x07handles\x18\x03 \x03(\x06\x12\x11\n\tpositions\x18\x04 \x03(\x04\x12&\n\x06\x65rrors\x18\x05 \x03(\x0b\x32\x16.elman.v1.SessionError\x12\x15\n\rreplay_chunks\x18\x06 \x01(\r\x12/\n\x0cidle_timeout\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08versions\x18\x08 \x03(\t\"K\n\x13ListSessionsRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"X\n\x14ListSessionsResponse\x12\'\n\x08sessions\x18\x01 \x03(\x0b\x32\x15.elman.v1.SessionInfo\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xf5\x01\n\x0bSessionInfo\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x12\n\nsession_id\x18\x03 \x01(\t\x12\x10\n\x08position\x18\x04 \x01(\x04\x12\x10\n\x08\x61\x64mitted\x18\x05 \x01(\x04\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08use_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*k\n\x08OpenMode\x12\x19\n\x15OPEN_MODE_UNSPECIFIED\x10\x00\x12\x11\n\rOPEN_MODE_NEW\x10\x01\x12\x14\n\x10OPEN_MODE_RESUME\x10\x02\x12\x1b\n\x17OPEN_MODE_RESUME_OR_NEW\x10\x03\x32\xcb\x04\n\x08Sessions\x12M\n\x0cOpenSessions\x12\x1d.elman.v1.OpenSessionsRequest\x1a\x1e.elman.v1.OpenSessionsResponse\x12S\n\x0e\x41ttachSessions\x12\x1f.elman.v1.AttachSessionsRequest\x1a .elman.v1.AttachSessionsResponse\x12P\n\rCloseSessions\x12\x1e.elman.v1.CloseSessionsRequest\x1a\x1f.elman.v1.CloseSessionsResponse\x12V\n\x0f\x44\x65scribeSession\x12 .elman.v1.DescribeSessionRequest\x1a!.elman.v1.DescribeSessionResponse\x12V\n\x0fSetSessionState\x12 .elman.v1.SetSessionStateRequest\x1a!.elman.v1.SetSessionStateResponse\x12J\n\x0b\x46orkSession\x12\x1c.elman.v1.ForkSessionRequest\x1a\x1d.elman.v1.ForkSessionResponse\x12M\n\x0cListSessions\x12\x1d.elman.v1.ListSessionsRequest\x1a\x1e.elman.v1.ListSessionsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'elman.v1.sessions_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_OPENMODE']._serialized_start=1838
-  _globals['_OPENMODE']._serialized_end=1945
+  _globals['_OPENMODE']._serialized_start=2499
+  _globals['_OPENMODE']._serialized_end=2606
   _globals['_SESSIONERROR']._serialized_start=150
   _globals['_SESSIONERROR']._serialized_end=215
   _globals['_OPENSESSIONSREQUEST']._serialized_start=218
-  _globals['_OPENSESSIONSREQUEST']._serialized_end=406
-  _globals['_OPENSESSIONSRESPONSE']._serialized_start=409
-  _globals['_OPENSESSIONSRESPONSE']._serialized_end=660
-  _globals['_ATTACHSESSIONSREQUEST']._serialized_start=662
-  _globals['_ATTACHSESSIONSREQUEST']._serialized_end=746
-  _globals['_ATTACHSESSIONSRESPONSE']._serialized_start=749
-  _globals['_ATTACHSESSIONSRESPONSE']._serialized_end=985
-  _globals['_CLOSESESSIONSREQUEST']._serialized_start=987
-  _globals['_CLOSESESSIONSREQUEST']._serialized_end=1045
-  _globals['_CLOSESESSIONSRESPONSE']._serialized_start=1047
-  _globals['_CLOSESESSIONSRESPONSE']._serialized_end=1129
-  _globals['_DESCRIBESESSIONREQUEST']._serialized_start=1131
-  _globals['_DESCRIBESESSIONREQUEST']._serialized_end=1212
-  _globals['_DESCRIBESESSIONRESPONSE']._serialized_start=1215
-  _globals['_DESCRIBESESSIONRESPONSE']._serialized_end=1421
-  _globals['_LISTSESSIONSREQUEST']._serialized_start=1423
-  _globals['_LISTSESSIONSREQUEST']._serialized_end=1498
-  _globals['_LISTSESSIONSRESPONSE']._serialized_start=1500
-  _globals['_LISTSESSIONSRESPONSE']._serialized_end=1588
-  _globals['_SESSIONINFO']._serialized_start=1591
-  _globals['_SESSIONINFO']._serialized_end=1836
-  _globals['_SESSIONS']._serialized_start=1948
-  _globals['_SESSIONS']._serialized_end=2371
+  _globals['_OPENSESSIONSREQUEST']._serialized_end=515
+  _globals['_OPENSESSIONSRESPONSE']._serialized_start=518
+  _globals['_OPENSESSIONSRESPONSE']._serialized_end=769
+  _globals['_ATTACHSESSIONSREQUEST']._serialized_start=771
+  _globals['_ATTACHSESSIONSREQUEST']._serialized_end=855
+  _globals['_ATTACHSESSIONSRESPONSE']._serialized_start=858
+  _globals['_ATTACHSESSIONSRESPONSE']._serialized_end=1094
+  _globals['_CLOSESESSIONSREQUEST']._serialized_start=1096
+  _globals['_CLOSESESSIONSREQUEST']._serialized_end=1154
+  _globals['_CLOSESESSIONSRESPONSE']._serialized_start=1156
+  _globals['_CLOSESESSIONSRESPONSE']._serialized_end=1238
+  _globals['_DESCRIBESESSIONREQUEST']._serialized_start=1240
+  _globals['_DESCRIBESESSIONREQUEST']._serialized_end=1321
+  _globals['_DESCRIBESESSIONRESPONSE']._serialized_start=1324
+  _globals['_DESCRIBESESSIONRESPONSE']._serialized_end=1530
+  _globals['_SETSESSIONSTATEREQUEST']._serialized_start=1533
+  _globals['_SETSESSIONSTATEREQUEST']._serialized_end=1708
+  _globals['_SETSESSIONSTATERESPONSE']._serialized_start=1710
+  _globals['_SETSESSIONSTATERESPONSE']._serialized_end=1753
+  _globals['_FORKSESSIONREQUEST']._serialized_start=1755
+  _globals['_FORKSESSIONREQUEST']._serialized_end=1846
+  _globals['_FORKSESSIONRESPONSE']._serialized_start=1849
+  _globals['_FORKSESSIONRESPONSE']._serialized_end=2082
+  _globals['_LISTSESSIONSREQUEST']._serialized_start=2084
+  _globals['_LISTSESSIONSREQUEST']._serialized_end=2159
+  _globals['_LISTSESSIONSRESPONSE']._serialized_start=2161
+  _globals['_LISTSESSIONSRESPONSE']._serialized_end=2249
+  _globals['_SESSIONINFO']._serialized_start=2252
+  _globals['_SESSIONINFO']._serialized_end=2497
+  _globals['_SESSIONS']._serialized_start=2609
+  _globals['_SESSIONS']._serialized_end=3196
 # @@protoc_insertion_point(module_scope)

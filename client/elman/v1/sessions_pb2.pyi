@@ -89,6 +89,9 @@ class OpenSessionsRequest(message.Message):
     MODE_FIELD_NUMBER: builtins.int
     SERVER_INSTANCE_FIELD_NUMBER: builtins.int
     CONTEXT_FIELD_NUMBER: builtins.int
+    H_0_FIELD_NUMBER: builtins.int
+    C_0_FIELD_NUMBER: builtins.int
+    INITIAL_STATES_FIELD_NUMBER: builtins.int
     model: builtins.str
     version: builtins.str
     """Empty: the highest version loaded as the call begins, or, if that is unloaded meanwhile, the highest that stays; for
@@ -113,6 +116,20 @@ class OpenSessionsRequest(message.Message):
         model has any; a session that goes on keeps its own, and is refused where another is given.
         """
 
+    @builtins.property
+    def h_0(self) -> tensor_pb2.Tensor:
+        """What the sessions begin with, in the order of the request, [num_layers, n, proj_size or hidden_size]; absent: what the model
+        begins with. The mode is NEW then: a session that exists has its own.
+        """
+
+    @builtins.property
+    def c_0(self) -> tensor_pb2.Tensor:
+        """LSTM only, with h_0: [num_layers, n, hidden_size]."""
+
+    @builtins.property
+    def initial_states(self) -> containers.RepeatedCompositeFieldContainer[tensor_pb2.NamedTensor]:
+        """In place of h_0 and c_0 where the state is not one stack's: [n, *features], or [layers, n, *features] of a stack; each."""
+
     def __init__(
         self,
         *,
@@ -123,10 +140,13 @@ class OpenSessionsRequest(message.Message):
         mode: OpenMode.ValueType = ...,
         server_instance: builtins.str = ...,
         context: abc.Iterable[tensor_pb2.NamedTensor] | None = ...,
+        h_0: tensor_pb2.Tensor | None = ...,
+        c_0: tensor_pb2.Tensor | None = ...,
+        initial_states: abc.Iterable[tensor_pb2.NamedTensor] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["c_0", b"c_0", "h_0", b"h_0"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["context", b"context", "count", b"count", "mode", b"mode", "model", b"model", "server_instance", b"server_instance", "session_ids", b"session_ids", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["c_0", b"c_0", "context", b"context", "count", b"count", "h_0", b"h_0", "initial_states", b"initial_states", "mode", b"mode", "model", b"model", "server_instance", b"server_instance", "session_ids", b"session_ids", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -374,6 +394,142 @@ class DescribeSessionResponse(message.Message):
     _HasFieldArgType: _TypeAlias = typing.Literal["c_n", b"c_n", "h_n", b"h_n", "session", b"session"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = typing.Literal["c_n", b"c_n", "context", b"context", "h_n", b"h_n", "session", b"session", "states", b"states"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class SetSessionStateRequest(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: builtins.int
+    SESSION_ID_FIELD_NUMBER: builtins.int
+    H_N_FIELD_NUMBER: builtins.int
+    C_N_FIELD_NUMBER: builtins.int
+    STATES_FIELD_NUMBER: builtins.int
+    RESET_FIELD_NUMBER: builtins.int
+    model: builtins.str
+    session_id: builtins.str
+    reset: builtins.bool
+    """Instead of a state: what the model begins with."""
+    @builtins.property
+    def h_n(self) -> tensor_pb2.Tensor:
+        """[num_layers, 1, proj_size or hidden_size]."""
+
+    @builtins.property
+    def c_n(self) -> tensor_pb2.Tensor:
+        """LSTM only, with h_n: [num_layers, 1, hidden_size]."""
+
+    @builtins.property
+    def states(self) -> containers.RepeatedCompositeFieldContainer[tensor_pb2.NamedTensor]:
+        """In place of h_n and c_n where the state is not one stack's: [1, *features], or [layers, 1, *features] of a stack; each."""
+
+    def __init__(
+        self,
+        *,
+        model: builtins.str = ...,
+        session_id: builtins.str = ...,
+        h_n: tensor_pb2.Tensor | None = ...,
+        c_n: tensor_pb2.Tensor | None = ...,
+        states: abc.Iterable[tensor_pb2.NamedTensor] | None = ...,
+        reset: builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["c_n", b"c_n", "h_n", b"h_n"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["c_n", b"c_n", "h_n", b"h_n", "model", b"model", "reset", b"reset", "session_id", b"session_id", "states", b"states"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class SetSessionStateResponse(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: builtins.int
+    position: builtins.int
+    """Time steps applied before it."""
+    def __init__(
+        self,
+        *,
+        position: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["position", b"position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ForkSessionRequest(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: builtins.int
+    SESSION_ID_FIELD_NUMBER: builtins.int
+    SESSION_IDS_FIELD_NUMBER: builtins.int
+    COUNT_FIELD_NUMBER: builtins.int
+    model: builtins.str
+    session_id: builtins.str
+    count: builtins.int
+    """Instead of ids: that many under ids that the server makes."""
+    @builtins.property
+    def session_ids(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """The new sessions, as in OpenSessionsRequest; at most 1024."""
+
+    def __init__(
+        self,
+        *,
+        model: builtins.str = ...,
+        session_id: builtins.str = ...,
+        session_ids: abc.Iterable[builtins.str] | None = ...,
+        count: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["count", b"count", "model", b"model", "session_id", b"session_id", "session_ids", b"session_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ForkSessionResponse(message.Message):
+    """As OpenSessionsResponse; none of them existed."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    SERVER_INSTANCE_FIELD_NUMBER: builtins.int
+    SESSION_IDS_FIELD_NUMBER: builtins.int
+    HANDLES_FIELD_NUMBER: builtins.int
+    POSITIONS_FIELD_NUMBER: builtins.int
+    ERRORS_FIELD_NUMBER: builtins.int
+    REPLAY_CHUNKS_FIELD_NUMBER: builtins.int
+    IDLE_TIMEOUT_FIELD_NUMBER: builtins.int
+    VERSIONS_FIELD_NUMBER: builtins.int
+    server_instance: builtins.str
+    replay_chunks: builtins.int
+    @builtins.property
+    def session_ids(self) -> containers.RepeatedScalarFieldContainer[builtins.str]: ...
+    @builtins.property
+    def handles(self) -> containers.RepeatedScalarFieldContainer[builtins.int]: ...
+    @builtins.property
+    def positions(self) -> containers.RepeatedScalarFieldContainer[builtins.int]: ...
+    @builtins.property
+    def errors(self) -> containers.RepeatedCompositeFieldContainer[SessionError]: ...
+    @builtins.property
+    def idle_timeout(self) -> duration_pb2.Duration: ...
+    @builtins.property
+    def versions(self) -> containers.RepeatedScalarFieldContainer[builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        server_instance: builtins.str = ...,
+        session_ids: abc.Iterable[builtins.str] | None = ...,
+        handles: abc.Iterable[builtins.int] | None = ...,
+        positions: abc.Iterable[builtins.int] | None = ...,
+        errors: abc.Iterable[SessionError] | None = ...,
+        replay_chunks: builtins.int = ...,
+        idle_timeout: duration_pb2.Duration | None = ...,
+        versions: abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["idle_timeout", b"idle_timeout"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["errors", b"errors", "handles", b"handles", "idle_timeout", b"idle_timeout", "positions", b"positions", "replay_chunks", b"replay_chunks", "server_instance", b"server_instance", "session_ids", b"session_ids", "versions", b"versions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -66,6 +66,16 @@ class SessionsStub(object):
                 request_serializer=elman_dot_v1_dot_sessions__pb2.DescribeSessionRequest.SerializeToString,
                 response_deserializer=elman_dot_v1_dot_sessions__pb2.DescribeSessionResponse.FromString,
                 _registered_method=True)
+        self.SetSessionState = channel.unary_unary(
+                '/elman.v1.Sessions/SetSessionState',
+                request_serializer=elman_dot_v1_dot_sessions__pb2.SetSessionStateRequest.SerializeToString,
+                response_deserializer=elman_dot_v1_dot_sessions__pb2.SetSessionStateResponse.FromString,
+                _registered_method=True)
+        self.ForkSession = channel.unary_unary(
+                '/elman.v1.Sessions/ForkSession',
+                request_serializer=elman_dot_v1_dot_sessions__pb2.ForkSessionRequest.SerializeToString,
+                response_deserializer=elman_dot_v1_dot_sessions__pb2.ForkSessionResponse.FromString,
+                _registered_method=True)
         self.ListSessions = channel.unary_unary(
                 '/elman.v1.Sessions/ListSessions',
                 request_serializer=elman_dot_v1_dot_sessions__pb2.ListSessionsRequest.SerializeToString,
@@ -142,6 +152,30 @@ class SessionsServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SetSessionState(self, request, context):
+        """Puts a session's state in place of its own, or back to what the model begins with. It takes its place in the queue: the
+        steps admitted before it run first, from the old state, and those after it from the new one. The position goes on counting.
+        Done twice it is as done once, so it may be sent again after a lost answer, as long as no step was sent since.
+
+        Errors: NOT_FOUND (unknown model or session); NOT_FOUND, reason SESSION_EXPIRED; INVALID_ARGUMENT (a state that is missing,
+        unknown, of another shape or dtype, or not finite; or both a state and reset, or neither).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ForkSession(self, request, context):
+        """Begins sessions where another one is: at its position, with its state and its context, on its version. The other one goes on.
+        It takes its place in the queue: the steps admitted before it run first. The state does not leave the device.
+
+        Errors of the call: NOT_FOUND (unknown model or session); NOT_FOUND, reason SESSION_EXPIRED; INVALID_ARGUMENT (no ids and no
+        count, both, a bad or repeated id, more than 1024); UNAVAILABLE (draining; or the version is being unloaded).
+        Errors of an id: ALREADY_EXISTS; RESOURCE_EXHAUSTED (session limit, with RetryInfo).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListSessions(self, request, context):
         """The caller's sessions. A session open for as long as the paging lasts is listed exactly once.
 
@@ -174,6 +208,16 @@ def add_SessionsServicer_to_server(servicer, server):
                     servicer.DescribeSession,
                     request_deserializer=elman_dot_v1_dot_sessions__pb2.DescribeSessionRequest.FromString,
                     response_serializer=elman_dot_v1_dot_sessions__pb2.DescribeSessionResponse.SerializeToString,
+            ),
+            'SetSessionState': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetSessionState,
+                    request_deserializer=elman_dot_v1_dot_sessions__pb2.SetSessionStateRequest.FromString,
+                    response_serializer=elman_dot_v1_dot_sessions__pb2.SetSessionStateResponse.SerializeToString,
+            ),
+            'ForkSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.ForkSession,
+                    request_deserializer=elman_dot_v1_dot_sessions__pb2.ForkSessionRequest.FromString,
+                    response_serializer=elman_dot_v1_dot_sessions__pb2.ForkSessionResponse.SerializeToString,
             ),
             'ListSessions': grpc.unary_unary_rpc_method_handler(
                     servicer.ListSessions,
@@ -301,6 +345,60 @@ class Sessions(object):
             '/elman.v1.Sessions/DescribeSession',
             elman_dot_v1_dot_sessions__pb2.DescribeSessionRequest.SerializeToString,
             elman_dot_v1_dot_sessions__pb2.DescribeSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetSessionState(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/elman.v1.Sessions/SetSessionState',
+            elman_dot_v1_dot_sessions__pb2.SetSessionStateRequest.SerializeToString,
+            elman_dot_v1_dot_sessions__pb2.SetSessionStateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ForkSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/elman.v1.Sessions/ForkSession',
+            elman_dot_v1_dot_sessions__pb2.ForkSessionRequest.SerializeToString,
+            elman_dot_v1_dot_sessions__pb2.ForkSessionResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -83,6 +83,22 @@ class SessionsStub:
 
     Errors: NOT_FOUND (unknown model or session); NOT_FOUND, reason SESSION_EXPIRED.
     """
+    SetSessionState: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.SetSessionStateRequest, _sessions_pb2.SetSessionStateResponse]
+    """Puts a session's state in place of its own, or back to what the model begins with. It takes its place in the queue: the
+    steps admitted before it run first, from the old state, and those after it from the new one. The position goes on counting.
+    Done twice it is as done once, so it may be sent again after a lost answer, as long as no step was sent since.
+
+    Errors: NOT_FOUND (unknown model or session); NOT_FOUND, reason SESSION_EXPIRED; INVALID_ARGUMENT (a state that is missing,
+    unknown, of another shape or dtype, or not finite; or both a state and reset, or neither).
+    """
+    ForkSession: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.ForkSessionRequest, _sessions_pb2.ForkSessionResponse]
+    """Begins sessions where another one is: at its position, with its state and its context, on its version. The other one goes on.
+    It takes its place in the queue: the steps admitted before it run first. The state does not leave the device.
+
+    Errors of the call: NOT_FOUND (unknown model or session); NOT_FOUND, reason SESSION_EXPIRED; INVALID_ARGUMENT (no ids and no
+    count, both, a bad or repeated id, more than 1024); UNAVAILABLE (draining; or the version is being unloaded).
+    Errors of an id: ALREADY_EXISTS; RESOURCE_EXHAUSTED (session limit, with RetryInfo).
+    """
     ListSessions: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.ListSessionsRequest, _sessions_pb2.ListSessionsResponse]
     """The caller's sessions. A session open for as long as the paging lasts is listed exactly once.
 
@@ -144,6 +160,22 @@ class SessionsAsyncStub(SessionsStub):
     the queue: the steps admitted before it run first.
 
     Errors: NOT_FOUND (unknown model or session); NOT_FOUND, reason SESSION_EXPIRED.
+    """
+    SetSessionState: _aio.UnaryUnaryMultiCallable[_sessions_pb2.SetSessionStateRequest, _sessions_pb2.SetSessionStateResponse]  # type: ignore[assignment]
+    """Puts a session's state in place of its own, or back to what the model begins with. It takes its place in the queue: the
+    steps admitted before it run first, from the old state, and those after it from the new one. The position goes on counting.
+    Done twice it is as done once, so it may be sent again after a lost answer, as long as no step was sent since.
+
+    Errors: NOT_FOUND (unknown model or session); NOT_FOUND, reason SESSION_EXPIRED; INVALID_ARGUMENT (a state that is missing,
+    unknown, of another shape or dtype, or not finite; or both a state and reset, or neither).
+    """
+    ForkSession: _aio.UnaryUnaryMultiCallable[_sessions_pb2.ForkSessionRequest, _sessions_pb2.ForkSessionResponse]  # type: ignore[assignment]
+    """Begins sessions where another one is: at its position, with its state and its context, on its version. The other one goes on.
+    It takes its place in the queue: the steps admitted before it run first. The state does not leave the device.
+
+    Errors of the call: NOT_FOUND (unknown model or session); NOT_FOUND, reason SESSION_EXPIRED; INVALID_ARGUMENT (no ids and no
+    count, both, a bad or repeated id, more than 1024); UNAVAILABLE (draining; or the version is being unloaded).
+    Errors of an id: ALREADY_EXISTS; RESOURCE_EXHAUSTED (session limit, with RetryInfo).
     """
     ListSessions: _aio.UnaryUnaryMultiCallable[_sessions_pb2.ListSessionsRequest, _sessions_pb2.ListSessionsResponse]  # type: ignore[assignment]
     """The caller's sessions. A session open for as long as the paging lasts is listed exactly once.
@@ -227,6 +259,34 @@ class SessionsServicer(metaclass=_abc_1.ABCMeta):
         the queue: the steps admitted before it run first.
 
         Errors: NOT_FOUND (unknown model or session); NOT_FOUND, reason SESSION_EXPIRED.
+        """
+
+    @_abc_1.abstractmethod
+    def SetSessionState(
+        self,
+        request: _sessions_pb2.SetSessionStateRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sessions_pb2.SetSessionStateResponse, _abc.Awaitable[_sessions_pb2.SetSessionStateResponse]]:
+        """Puts a session's state in place of its own, or back to what the model begins with. It takes its place in the queue: the
+        steps admitted before it run first, from the old state, and those after it from the new one. The position goes on counting.
+        Done twice it is as done once, so it may be sent again after a lost answer, as long as no step was sent since.
+
+        Errors: NOT_FOUND (unknown model or session); NOT_FOUND, reason SESSION_EXPIRED; INVALID_ARGUMENT (a state that is missing,
+        unknown, of another shape or dtype, or not finite; or both a state and reset, or neither).
+        """
+
+    @_abc_1.abstractmethod
+    def ForkSession(
+        self,
+        request: _sessions_pb2.ForkSessionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sessions_pb2.ForkSessionResponse, _abc.Awaitable[_sessions_pb2.ForkSessionResponse]]:
+        """Begins sessions where another one is: at its position, with its state and its context, on its version. The other one goes on.
+        It takes its place in the queue: the steps admitted before it run first. The state does not leave the device.
+
+        Errors of the call: NOT_FOUND (unknown model or session); NOT_FOUND, reason SESSION_EXPIRED; INVALID_ARGUMENT (no ids and no
+        count, both, a bad or repeated id, more than 1024); UNAVAILABLE (draining; or the version is being unloaded).
+        Errors of an id: ALREADY_EXISTS; RESOURCE_EXHAUSTED (session limit, with RetryInfo).
         """
 
     @_abc_1.abstractmethod

@@ -86,6 +86,11 @@ class GraphState(Mapping[str, torch.Tensor]):
     def __len__(self) -> int:
         return len(self.tensors)
 
+    def repeated(self, count: int) -> "GraphState":
+        """That of one row, for so many."""
+        pairs = zip(self.layout.columns, self.tensors, strict=False)
+        return GraphState(self.layout, tuple(t.repeat_interleave(count, dim=column.axis) for column, t in pairs))
+
     def row(self, index: int) -> "GraphState":
         """A copy of one row's state."""
         pairs = zip(self.layout.columns, self.tensors, strict=False)

@@ -40,7 +40,7 @@ class Opening:
                 before have their answers.
         """
         is_first, now = self._began is None, self._clock.now()
-        initial = Initial(context=self._initial.context_of(slice(self._num_before, self._num_before + len(ids))))
+        initial = self._initial.of(slice(self._num_before, self._num_before + len(ids)))
         self._num_before += len(ids)
         try:
             if self._runtime is None or self._runtime.unloading:

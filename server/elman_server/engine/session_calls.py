@@ -2,20 +2,24 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from elman_server.errors import InvalidInput, ServiceError
 from elman_server.exchange.clock import Clock
+from elman_server.exchange.initial import Initial
 from elman_server.exchange.model_view import ModelView
 from elman_server.exchange.versions import version_key
 from elman_server.models.runtime import Runtime
-from elman_server.sessions.directory import SessionDirectory, SessionLocation
+from elman_server.sessions.directory import OpenResult, SessionDirectory, SessionLocation
 from elman_server.sessions.table import Owner
 
 Array = NDArray[Any]
+T = TypeVar("T")
+Tell = Callable[[Callable[[], T]], None]
+"""Calls a function, and tells whoever waits what it gave or raised."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +119,34 @@ class SessionCalls:
             self._after_queued(place, lambda: done(self._view(place, with_state=True)))
         else:
             done(self._view(place))
+
+    def set_state(self, owner: Owner, read: Callable[[ModelView], Initial], tell: Tell[int]) -> None:
+        """Puts what `read` gives in place of a session's state after its queued chunks; its position is told.
+
+        Raises:
+            SessionExpired, UnknownSession: it does not exist.
+            InvalidInput: what `read` gives is not the model's, or it raises that.
+        """
+        place = self._directory.find(owner)
+        runtime, slot = place
+        initial = read(runtime.view)
+
+        def put() -> int:
+            runtime.set_states(slot, initial.states)
+            return int(runtime.sessions.position[slot])
+
+        self._after_queued(place, lambda: tell(put))
+
+    def fork(self, owner: Owner, ids: Sequence[str], tell: Tell[OpenResult]) -> None:
+        """Begins sessions where another one is after its queued chunks.
+
+        Raises:
+            SessionExpired, UnknownSession: it does not exist.
+        """
+        place = self._directory.find(owner)
+        self._after_queued(
+            place, lambda: tell(lambda: self._directory.fork(place, owner.principal, ids, self._clock.now()))
+        )
 
     def page(self, principal: str, count: int, token: str) -> tuple[list[SessionView], str]:
         """At most `count` sessions and the next page's token, empty on the last; fewer where many others' lie between.

@@ -22,6 +22,10 @@ class Initial:
     context: Mapping[str, Array] = field(default_factory=dict)
     """[K, *features] by name."""
 
+    def of(self, rows: "slice | list[int]") -> "Initial":
+        """Of some rows."""
+        return Initial(tuple(array[:, rows] for array in self.states), self.context_of(rows))
+
     def context_of(self, rows: "NDArray[np.int64] | slice | list[int]") -> dict[str, Array]:
         """Of some rows."""
         return {name: array[rows] for name, array in self.context.items()}
@@ -37,6 +41,18 @@ def check_context(view: ModelView, context: Mapping[str, Array], rows: int) -> N
         raise InvalidInput(f"context: expected {_listed(expected)}, got {_listed(given)}")
     for one in view.context:
         check_tensor(one, context[one.name], "context", rows)
+
+
+def check_states(view: ModelView, states: tuple[Array, ...], rows: int) -> None:
+    """Raises InvalidInput unless `states` are none, or the model's for so many rows, their second axis."""
+    if not states:
+        return
+    if len(states) != len(view.states):
+        raise InvalidInput(f"initial state: expected {len(view.states)} tensors, got {len(states)}")
+    for one, array in zip(view.states, states, strict=True):
+        if array.shape != one.seam_shape(rows):
+            raise InvalidInput(f"state {one.name!r}: expected {list(one.shape(rows))}, got {list(array.shape)}")
+        check_tensor(one, array if one.layers else array[0], "state", rows)
 
 
 def check_tensor(one: TensorField, array: Array, kind: str, rows: int) -> None:

@@ -31,6 +31,10 @@ class RowsState(Protocol):
         """[B, *features] or [layers, B, *features]: the states, then the context."""
         ...
 
+    def repeated(self, count: int) -> Self:
+        """That of one row, for so many."""
+        ...
+
     def row(self, index: int) -> Self:
         """A copy of one row's."""
         ...

@@ -100,6 +100,17 @@ class Runtime:
         else:
             self.pool.reset(slots)
 
+    def set_states(self, slot: int, states: tuple[NDArray[Any], ...]) -> None:
+        """Puts [layers or 1, 1, *features] of each state in place of a slot's own; none: what the model begins with."""
+        slots = np.array([slot])
+        self.begin(slots, Initial(states, self.context_of(slots)))
+
+    def fork(self, slot: int, slots: NDArray[np.int64]) -> None:
+        """Gives `slots` the state, context and position of `slot`."""
+        self.pool.replace(slots, self.pool.read(np.array([slot])).repeated(len(slots)))
+        self.sessions.position[slots] = self.sessions.position[slot]
+        self.sessions.admitted[slots] = self.sessions.position[slot]
+
     def context_of(self, slots: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
         """[K, *features] by name: the context of some slots."""
         tensors = self.pool.read(slots).tensors[len(self.view.states) :] if self.view.context else ()

@@ -19,7 +19,7 @@ from elman_server.errors import (
     UnknownSession,
 )
 from elman_server.exchange.clock import Clock
-from elman_server.exchange.initial import NOTHING_GIVEN, Initial, check_context
+from elman_server.exchange.initial import NOTHING_GIVEN, Initial, check_context, check_states
 from elman_server.exchange.versions import version_key
 from elman_server.models.runtime import Runtime
 from elman_server.sessions.handles import SLOT_BITS
@@ -152,6 +152,7 @@ class SessionDirectory:
         _check_takes_sessions(runtime)
         if mode is not OpenMode.RESUME:
             check_context(runtime.view, initial.context, len(ids))
+        check_states(runtime.view, initial.states, len(ids))
         opened = OpenResult.empty(ids)
         begin: list[int] = []
         resume: dict[Runtime, list[tuple[int, int]]] = {}
@@ -173,6 +174,31 @@ class SessionDirectory:
                 self._attach(opened, resumed, [i for i, _ in pairs], np.array([s for _, s in pairs]), now)
         self._make_room(runtime, len(begin), now, now if since is None else since)
         self._begin(opened, runtime, principal, begin, now, initial)
+        return opened
+
+    def fork(self, place: SessionLocation, principal: str, ids: Sequence[str], now: float) -> OpenResult:
+        """Begins sessions where another one is, which nothing is queued for. `now` in seconds on the engine's clock.
+
+        Raises:
+            Draining: the version is being unloaded.
+        """
+        runtime, slot = place
+        _check_takes_sessions(runtime)
+        opened = OpenResult.empty(ids)
+        begin = []
+        for index, session_id in enumerate(ids):
+            try:
+                self._resumed(Owner(principal, session_id), OpenMode.NEW, "")
+            except ServiceError as error:
+                opened.errors[index] = error
+            else:
+                begin.append(index)
+        runtime.sessions.used[slot] = now  # so it is not evicted for its own children
+        self._make_room(runtime, len(begin), now, now)
+        slots = self._take(opened, runtime, principal, begin, now)
+        if slots.size:
+            runtime.fork(slot, slots)
+            self._attach(opened, runtime, [i for i in begin if i not in opened.errors], slots, now)
         return opened
 
     def end(self, runtime: Runtime, slots: I64, cause: str, now: float) -> None:
@@ -256,6 +282,14 @@ class SessionDirectory:
         now: float,
         initial: Initial,
     ) -> None:
+        slots = self._take(opened, runtime, principal, indices, now)
+        indices = indices[: len(slots)]
+        if indices:
+            runtime.begin(slots, initial.of(indices))
+            self._attach(opened, runtime, indices, slots, now)
+
+    def _take(self, opened: OpenResult, runtime: Runtime, principal: str, indices: list[int], now: float) -> I64:
+        # Slots for as many of the new sessions as there is room for, the first ones; the others are told.
         room = runtime.sessions.max_sessions - runtime.sessions.num_open
         full = LimitReached(
             f"max_sessions is {runtime.sessions.max_sessions}, and no session is to be evicted",
@@ -265,17 +299,16 @@ class SessionDirectory:
         opened.errors.update(dict.fromkeys(indices[room:], full))
         indices = indices[:room]
         if not indices:
-            return
+            return np.empty(0, np.int64)
         slots = runtime.sessions.take(len(indices), now)
         ids = [opened.ids[index] for index in indices]
         runtime.sessions.own(slots, principal, ids)
-        runtime.begin(slots, Initial(context=initial.context_of(indices)))
         places = self._places.setdefault(principal, {})
         for session_id, slot in zip(ids, slots.tolist(), strict=True):
             places[session_id] = runtime.number << SLOT_BITS | slot
             self.tombstones.lift(Owner(principal, session_id))
         runtime.metrics.sessions_opened.inc(len(indices))
-        self._attach(opened, runtime, indices, slots, now)
+        return slots
 
     def _make_room(self, runtime: Runtime, wanted: int, now: float, since: float) -> None:
         sessions = runtime.sessions

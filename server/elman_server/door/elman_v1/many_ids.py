@@ -13,6 +13,9 @@ from elman_server.sessions.directory import OpenMode
 MAX_IDS = 65536
 """Sessions of one call."""
 
+MAX_FORKS = 1024
+"""New sessions of one fork: a few milliseconds of the engine's."""
+
 MODES = {
     sessions_pb2.OPEN_MODE_UNSPECIFIED: OpenMode.NEW,
     sessions_pb2.OPEN_MODE_NEW: OpenMode.NEW,
@@ -57,6 +60,21 @@ async def to_open(request: sessions_pb2.OpenSessionsRequest) -> Iterable[Sequenc
     if MODES[request.mode] is not OpenMode.NEW:
         raise InvalidInput("count: makes new sessions, and the mode is not NEW")
     return _made(request.count)
+
+
+async def to_fork(request: sessions_pb2.ForkSessionRequest) -> list[str]:
+    """The ids of new sessions beside another one, all together: they begin where it is at one moment.
+
+    Raises:
+        InvalidInput: as `to_open`, or more than MAX_FORKS.
+    """
+    asked = request.count or len(request.session_ids)
+    if request.count and request.session_ids:
+        raise InvalidInput("expected session_ids or count, got both")
+    if not 1 <= asked <= MAX_FORKS:
+        raise InvalidInput(f"expected 1 to {MAX_FORKS} new sessions, got {asked}")
+    made = _made(asked) if request.count else await given(request.session_ids)
+    return [session_id for some in made for session_id in some]
 
 
 def _made(count: int) -> Iterator[Sequence[str]]:

@@ -1,7 +1,7 @@
 """Messages into domain requests: every check that needs no session, each with what was expected and what came."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,7 @@ from google.protobuf.duration_pb2 import Duration
 from numpy.typing import NDArray
 
 from elman import wire
-from elman.v1 import inference_pb2, tensor_pb2
+from elman.v1 import inference_pb2, sessions_pb2, tensor_pb2
 from elman_models.layout import has_repeats
 from elman_server.errors import InvalidInput, LimitReached
 from elman_server.exchange.frames import Frame, ResultSink, Want
@@ -176,25 +176,51 @@ def read_initial(request: inference_pb2.InferRequest, view: ModelView, rows: int
     """
     context = read_context(request.context)
     check_context(view, context, rows)
-    return Initial(_read_states(request, view, rows), context)
+    stack = {name: getattr(request, name) for name in ("h_0", "c_0") if request.HasField(name)}
+    states = _read_states(stack, request.initial_states, "initial_states", ("h_0", "c_0"), view, rows)
+    return Initial(states, context)
 
 
-def _read_states(request: inference_pb2.InferRequest, view: ModelView, rows: int) -> tuple[NDArray[Any], ...]:
-    # The initial states, if there are any: as h_0 and c_0 where they are a stack's, else by name.
-    given = {name: getattr(request, name) for name in ("h_0", "c_0") if request.HasField(name)}
-    told = ["h_0", "c_0"][: len(view.states)] if view.has_stack_state else [one.name for one in view.states]
-    if request.initial_states:
-        if given or view.has_stack_state:
-            how = "h_0 and c_0" if view.has_stack_state else "initial_states"
-            raise InvalidInput(f"initial_states: the state of this model is given as {how} alone")
-        given = _by_name(request.initial_states, "initial_states", told)
-    elif given and not view.has_stack_state:
-        raise InvalidInput(f"{', '.join(given)}: the state of this model is given by name, as initial_states")
+def read_opening(request: sessions_pb2.OpenSessionsRequest, view: ModelView, rows: int) -> tuple[NDArray[Any], ...]:
+    """The states that sessions begin with, if there are any. Raises as `read_initial`."""
+    stack = {name: getattr(request, name) for name in ("h_0", "c_0") if request.HasField(name)}
+    return _read_states(stack, request.initial_states, "initial_states", ("h_0", "c_0"), view, rows)
+
+
+def read_new_state(request: sessions_pb2.SetSessionStateRequest, view: ModelView) -> Initial:
+    """The state that a session is to have, or nothing for what the model begins with.
+
+    Raises:
+        InvalidInput: both or neither, or as `read_initial`.
+    """
+    stack = {name: getattr(request, name) for name in ("h_n", "c_n") if request.HasField(name)}
+    states = _read_states(stack, request.states, "states", ("h_n", "c_n"), view, 1)
+    if bool(states) == request.reset:
+        raise InvalidInput(f"expected a state or reset, one of the two, got {'both' if states else 'neither'}")
+    return Initial(states)
+
+
+def _read_states(
+    stack: Mapping[str, tensor_pb2.Tensor],
+    named: Sequence[tensor_pb2.NamedTensor],
+    field: str,
+    of_stack: Sequence[str],
+    view: ModelView,
+    rows: int,
+) -> tuple[NDArray[Any], ...]:
+    # [layers or 1, rows, *features] of each state, if there are any: `stack` where the state is one stack's, else
+    # `named`, which the message calls `field`.
+    told = list(of_stack[: len(view.states)]) if view.has_stack_state else [one.name for one in view.states]
+    if view.has_stack_state and named:
+        raise InvalidInput(f"{field}: the state of this model is given as {' and '.join(told)}")
+    if stack and not view.has_stack_state:
+        raise InvalidInput(f"{', '.join(stack)}: the state of this model is given by name, as {field}")
+    given = stack if view.has_stack_state else _by_name(named, field, told)
     if not given:
         return ()
     if set(given) != set(told):
         raise InvalidInput(f"expected {' and '.join(told)} together or none, got {', '.join(given)}")
-    return tuple(_read_state(given[name], field, name, rows) for name, field in zip(told, view.states, strict=True))
+    return tuple(_read_state(given[name], one, name, rows) for name, one in zip(told, view.states, strict=True))
 
 
 def read_want(value: int, view: ModelView, outputs: int) -> Want:

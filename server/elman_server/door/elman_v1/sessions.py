@@ -1,20 +1,22 @@
 """Room 2, door: `elman.v1.Sessions`."""
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
+
+from numpy.typing import NDArray
 
 from elman.v1 import sessions_pb2, sessions_pb2_grpc
 from elman_server.door.context import Context
 from elman_server.door.door import ANONYMOUS, Door, unary
-from elman_server.door.elman_v1.many_ids import MODES, given, to_open
+from elman_server.door.elman_v1.many_ids import MODES, given, to_fork, to_open
 from elman_server.door.elman_v1.paging import page_size
-from elman_server.door.elman_v1.read import read_context
+from elman_server.door.elman_v1.read import read_context, read_new_state, read_opening
 from elman_server.door.elman_v1.status import to_status
 from elman_server.door.elman_v1.write import add_named, write_session, write_states
 from elman_server.engine.opening import Opening
-from elman_server.engine.session_calls import Closed, SessionCalls, SessionView
+from elman_server.engine.session_calls import Closed, SessionCalls, SessionView, Tell
 from elman_server.engine.slices import Slices, first_slice
 from elman_server.errors import InvalidInput, ServiceError
 from elman_server.exchange.initial import NOTHING_GIVEN, Initial
@@ -22,7 +24,13 @@ from elman_server.models.catalogue import Catalogue
 from elman_server.sessions.directory import OpenMode, OpenResult
 from elman_server.sessions.table import Owner
 
-Attached = TypeVar("Attached", sessions_pb2.OpenSessionsResponse, sessions_pb2.AttachSessionsResponse)
+Attached = TypeVar(
+    "Attached",
+    sessions_pb2.OpenSessionsResponse,
+    sessions_pb2.AttachSessionsResponse,
+    sessions_pb2.ForkSessionResponse,
+)
+T = TypeVar("T")
 
 
 class SessionsService(sessions_pb2_grpc.SessionsServicer):
@@ -43,7 +51,7 @@ class SessionsService(sessions_pb2_grpc.SessionsServicer):
         if mode is None:
             raise InvalidInput(f"mode: expected one of 0 to 3, got {request.mode}")
         ids = await to_open(request)
-        initial = Initial(context=read_context(request.context))
+        initial = self._initial(request, mode)
         return await self._open(sessions_pb2.OpenSessionsResponse(), request.model, ids, mode, request.version, initial)
 
     @unary
@@ -88,6 +96,48 @@ class SessionsService(sessions_pb2_grpc.SessionsServicer):
         return response
 
     @unary
+    async def SetSessionState(  # noqa: N802
+        self, request: sessions_pb2.SetSessionStateRequest, context: Context
+    ) -> sessions_pb2.SetSessionStateResponse:
+        """See the contract."""
+        self._door.check_open()
+        session_calls = SessionCalls(self._catalogue.directory(request.model), self._door.engine.clock)
+        owner, read = Owner(ANONYMOUS, request.session_id), partial(read_new_state, request)
+        position: int = await self._after(lambda tell: session_calls.set_state(owner, read, tell))
+        return sessions_pb2.SetSessionStateResponse(position=position)
+
+    @unary
+    async def ForkSession(  # noqa: N802
+        self, request: sessions_pb2.ForkSessionRequest, context: Context
+    ) -> sessions_pb2.ForkSessionResponse:
+        """See the contract."""
+        self._door.check_open()
+        ids = await to_fork(request)
+        session_calls = SessionCalls(self._catalogue.directory(request.model), self._door.engine.clock)
+        owner = Owner(ANONYMOUS, request.session_id)
+        forked: OpenResult = await self._after(lambda tell: session_calls.fork(owner, ids, tell))
+        response = sessions_pb2.ForkSessionResponse()
+        _write_opened(response, forked)
+        self._write_terms(response)
+        return response
+
+    async def _after(self, ask: Callable[[Tell[T]], None]) -> T:
+        # What the engine tells once the session's queued chunks have run.
+        engine = self._door.engine
+        told: asyncio.Future[T] = engine.ending.expect(asyncio.get_running_loop().create_future())
+
+        def tell(function: Callable[[], T]) -> None:
+            try:
+                result = function()
+            except ServiceError as error:
+                engine.loop_calls.settle(told, error=error)
+            else:
+                engine.loop_calls.settle(told, result)
+
+        await engine.call(lambda: ask(tell))
+        return await told
+
+    @unary
     async def ListSessions(  # noqa: N802
         self, request: sessions_pb2.ListSessionsRequest, context: Context
     ) -> sessions_pb2.ListSessionsResponse:
@@ -120,12 +170,24 @@ class SessionsService(sessions_pb2_grpc.SessionsServicer):
         opening = Opening(directory, ANONYMOUS, mode, version, clock, initial)
         for some in ids:
             _write_opened(response, await self._slices.call(len(some), partial(opening.open, some)))
+        self._write_terms(response)
+        return response
+
+    def _initial(self, request: sessions_pb2.OpenSessionsRequest, mode: OpenMode) -> Initial:
+        states: tuple[NDArray[Any], ...] = ()
+        if request.HasField("h_0") or request.HasField("c_0") or request.initial_states:
+            if mode is not OpenMode.NEW:
+                raise InvalidInput("h_0, c_0, initial_states: a session that exists has a state; expected the mode NEW")
+            view = self._catalogue.directory(request.model).version(request.version).view
+            states = read_opening(request, view, request.count or len(request.session_ids))
+        return Initial(states, read_context(request.context))
+
+    def _write_terms(self, response: Attached) -> None:
         limits = self._catalogue.limits
         response.server_instance = self._door.instance
         response.replay_chunks = limits.replay_chunks
         if limits.idle_timeout_seconds is not None:
             response.idle_timeout.FromNanoseconds(int(limits.idle_timeout_seconds * 1e9))
-        return response
 
     async def _close(self, session_calls: SessionCalls, ids: Sequence[str]) -> "asyncio.Future[Closed]":
         # What comes once the last of the ids has ended.
