@@ -12,6 +12,7 @@ import torch
 
 from elman_models.errors import WeightsError
 from elman_models.nesting import take_state_dict
+from elman_models.torchscript import is_torchscript, read_torchscript
 from elman_models.weights import read_safetensors
 
 _PICKLES = (".pt", ".pth", ".bin", ".ckpt")
@@ -26,7 +27,8 @@ def read_state_dict(path: str | os.PathLike[str], key: str | None = None) -> dic
     sorted by name).
 
     A state_dict nested in a checkpoint is taken out of it; the prefixes of DataParallel (`module.`) and torch.compile
-    (`_orig_mod.`) are taken off.
+    (`_orig_mod.`) are taken off. Of a TorchScript archive it is the module's tensors by their attributes' paths,
+    plain attributes that are tensors among them; its code is not looked at.
 
     Args:
         path: the file.
@@ -44,7 +46,8 @@ def read_state_dict(path: str | os.PathLike[str], key: str | None = None) -> dic
     if file.suffix not in _PICKLES:
         raise WeightsError(f"{file}: expected a .safetensors, {', '.join(_PICKLES)} file, as of {_SAVE}")
     _check_kind(file)
-    return strip_prefixes(take_state_dict(_load_pickle(file), key, str(file)), str(file))
+    loaded = read_torchscript(file) if is_torchscript(file) else _load_pickle(file)
+    return strip_prefixes(take_state_dict(loaded, key, str(file)), str(file))
 
 
 def strip_prefixes(tensors: Mapping[str, torch.Tensor], where: str) -> dict[str, torch.Tensor]:
@@ -97,12 +100,6 @@ def _other_archive(path: Path) -> str | None:
             names = archive.namelist()
     except (OSError, ValueError, zipfile.BadZipFile):
         return "is damaged: a zip archive that cannot be read to its end; copy or save it again"
-    if any("/code/" in name for name in names):
-        return (
-            "is a TorchScript archive, which holds code and is not opened. Save the weights of the module it was made "
-            f"from: {_SAVE}; or, where you trust the file: torch.save(torch.jit.load({path.name!r}).state_dict(), "
-            "'weights.pt')"
-        )
     if not any(name.endswith("/data.pkl") for name in names):
         return f"is a zip archive, but not what torch.save writes; save the weights so: {_SAVE}"
     return None

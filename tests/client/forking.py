@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import elman
 from elman._shared.fork_guard import FORK_GUARD, core_threads, threads
@@ -77,15 +78,28 @@ def stepping(address: str) -> None:
 
 
 def at_rest(address: str) -> None:
-    """Nothing of gRPC's runs when the process forks, not even what ends it."""
+    """Nothing of gRPC's is there when the process forks, not even what ends it, or else the child is told so. Prints
+    what was, and whether a child was ever not told."""
     with elman.Client(address) as client, client.model("sum").session() as session:
         left: set[str] = set()
+        num_safe = 0
         for _ in range(100):
             session.step([1, 0])
             FORK_GUARD.before_fork()
-            left |= core_threads(threads())
+            if not FORK_GUARD._is_unsafe:
+                num_safe += 1
+                left |= {described(number) for number in core_threads(threads())}
             FORK_GUARD.after_fork_in_parent()
-        print(sorted(left))
+        print(sorted(left), num_safe > 0)
+
+
+def described(number: str) -> str:
+    """A thread's name and state, for whoever reads why the test failed."""
+    try:
+        stat = Path("/proc/self/task", number, "stat").read_text()
+    except OSError:
+        return f"{number}, which has ended"
+    return " ".join(stat.split()[:3])
 
 
 def failed(address: str) -> None:

@@ -82,16 +82,6 @@ def test_a_whole_saved_module_is_refused_with_what_to_save_instead(tmp_path: Pat
         read_state_dict(tmp_path / "w.pt")
 
 
-def test_a_torchscript_archive_is_refused_with_how_to_save_its_weights(tmp_path: Path) -> None:
-    with pytest.warns(DeprecationWarning, match="torch.jit"):
-        torch.jit.save(torch.jit.script(nn.Linear(2, 3)), tmp_path / "w.pt")
-    with pytest.raises(
-        WeightsError, match=r"w\.pt: is a TorchScript archive.*torch\.save\(model\.state_dict\(\)"
-    ) as caught:
-        read_state_dict(tmp_path / "w.pt")
-    assert "weights_only" not in str(caught.value)
-
-
 @pytest.mark.parametrize(
     ("content", "message"),
     [

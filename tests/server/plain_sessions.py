@@ -21,6 +21,9 @@ class Listener:
         self.told: list[tuple[Frame, Answer]] = []
         self.gone = False
 
+    def on_bug(self, frame: Frame, error: Exception) -> None:
+        raise error
+
     def on_result(self, frame: Frame, answer: Answer) -> None:
         frame.open_rows -= answer.num_ended
         self.told.append((frame, answer))

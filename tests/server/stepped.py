@@ -61,6 +61,9 @@ class Asked:
         self.ended: dict[tuple[int, int], Exception | int] = {}  # (frame_id, row) to its error or position
         self.refused: dict[int, Exception] = {}  # by frame_id
 
+    def on_bug(self, frame: Frame, error: Exception) -> None:
+        raise error
+
     def on_result(self, frame: Frame, answer: Answer) -> None:
         self.answers.append(answer)
         if answer.frame_error is not None:
@@ -86,6 +89,9 @@ class Inferred(Later[list[Received]]):
     def __init__(self, num_rows: int) -> None:
         super().__init__()
         self._rows = [Received() for _ in range(num_rows)]
+
+    def on_bug(self, frame: Frame, error: Exception) -> None:
+        raise error
 
     def on_result(self, frame: Frame, answer: Answer) -> None:
         frame.open_rows -= answer.num_ended

@@ -33,6 +33,8 @@ _CORE_THREADS: Final = ("grpc", "event_engine", "lifeguard", "timer", "resolver"
 _CORE_RESTS_SECONDS: Final = 0.25
 """Those that stay for so long are of channels that are not ours, and live on: gRPC's handlers know of them."""
 _THREADS: Final = Path("/proc/self/task")
+_STATUS: Final = Path("/proc/self/status")
+_MAX_LISTINGS: Final = 1000
 
 
 class Suspendable(Protocol):
@@ -135,9 +137,20 @@ def _is_running(number: str) -> bool:
 
 def threads() -> set[str]:
     """The numbers of the process's threads, where the system tells of them."""
+    there: set[str] = set()
     with contextlib.suppress(OSError):  # not on Linux
-        return {thread.name for thread in _THREADS.iterdir()}
-    return set()
+        for _ in range(_MAX_LISTINGS):
+            there = {thread.name for thread in _THREADS.iterdir()}
+            # Linux leaves out a thread that lives where another one ends while it lists them. As many as there are, of
+            # which none has ended since, are all.
+            if len(there) == _num_threads() and all((_THREADS / number).exists() for number in there):
+                break
+    return there
+
+
+def _num_threads() -> int:
+    lines = _STATUS.read_text().splitlines()
+    return next(int(line.removeprefix("Threads:")) for line in lines if line.startswith("Threads:"))
 
 
 def core_threads(known: set[str]) -> set[str]:

@@ -93,6 +93,13 @@ class InferCall:
         if not frame.open_rows:
             self._settle(self._result)
 
+    def on_bug(self, frame: Frame, error: Exception) -> None:
+        """Fails the call, and gives back what counts against its caller: who counts the rows may have met the bug."""
+        if self.charge:
+            self.charge.release()
+        if not self._is_settled:
+            self._settle(error=error)
+
     def _settle(self, result: InferResult | None = None, error: Exception | None = None) -> None:
         self._is_settled = True
         self._loop_calls.settle(self._future, result, error=error)

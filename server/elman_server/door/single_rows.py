@@ -200,6 +200,10 @@ class SingleRows:
         except Exception as error:  # noqa: BLE001 - it ends the streams, and is told there
             self._fail(merged, error)
 
+    def on_bug(self, frame: Frame, error: Exception) -> None:
+        """Ends the streams of all rows that are open."""
+        self._fail(cast(MergedFrame, frame), error)
+
     def fail(self, error: ServiceError) -> None:
         """Ends all rows that are open: the engine answers no more."""
         for frame in list(self._open):

@@ -8,6 +8,7 @@ from typing import Generic, TypeVar
 from elman_server.door.call import StreamCall
 from elman_server.door.caller_limits import Caller
 from elman_server.errors import Draining, EngineFailed
+from elman_server.exchange.frames import Frame
 
 Item = TypeVar("Item")
 """What is to be sent, before it is a message."""
@@ -62,6 +63,10 @@ class Stream(ABC, Generic[Item]):
             self._is_sending = True
             self._call.send(greeting, self._has_sent)
         self._read_on()
+
+    def on_bug(self, frame: Frame, error: Exception) -> None:
+        """Ends the stream: an answer to the frame met a bug."""
+        self._fail(error)
 
     def leave(self) -> None:
         """It is over: what has not begun is dropped, and nothing more is sent."""

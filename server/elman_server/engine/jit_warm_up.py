@@ -55,6 +55,7 @@ def warm_up_jit() -> None:
 
 class _Nobody:
     def on_result(self, frame: Frame, answer: Answer) -> None: ...
+    def on_bug(self, frame: Frame, error: Exception) -> None: ...
 
 
 def _frame(handles: "np.ndarray[tuple[int], np.dtype[np.uint64]]") -> Frame:

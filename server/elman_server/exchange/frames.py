@@ -24,6 +24,10 @@ class ResultSink(Protocol):
         arrive; each row ends exactly once."""
         ...
 
+    def on_bug(self, frame: "Frame", error: Exception) -> None:
+        """`on_result` raised that: ends the frame's caller with it, who would wait for ever."""
+        ...
+
 
 class FramePart(NamedTuple):
     """Some rows of a frame."""

@@ -78,4 +78,11 @@ class ResultQueue:
 
 
 def _tell(frame: Frame, answer: Answer) -> None:
-    isolated(partial(frame.sink.on_result, frame, answer), "what becomes of an answer")
+    def on_result() -> None:
+        try:
+            frame.sink.on_result(frame, answer)
+        except Exception as error:
+            isolated(partial(frame.sink.on_bug, frame, error), "what becomes of a caller whose answer met a bug")
+            raise
+
+    isolated(on_result, "what becomes of an answer")

@@ -31,3 +31,9 @@ class Call:
             self.charge.release()
         self._count(part)
         self._loop_calls.settle(self._future, part)
+
+    def on_bug(self, frame: Frame, error: Exception) -> None:
+        """Fails the call."""
+        if self.charge:
+            self.charge.release()
+        self._loop_calls.settle(self._future, error=error)
