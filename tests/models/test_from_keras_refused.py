@@ -90,6 +90,10 @@ CONFIGS: dict[str, tuple[Callable[[Config], object], str]] = {
         lambda c: c.update(class_name="MyModel", module="my.models", registered_name="My>MyModel"),
         "a class of My>MyModel, not of Keras",
     ),
+    "calls that are no list": (
+        lambda c: (c.update(class_name="Functional"), layer(c, "LSTM").update(inbound_nodes=7)),
+        "layer lstm: inbound_nodes: expected a list, got int",
+    ),
     "a layer twice": (
         lambda c: c["config"]["layers"].append(layer(c, "Dense")),
         "layer dense: stands twice",
@@ -262,6 +266,17 @@ def test_a_layer_that_is_called_with_what_comes_of_it_is_refused(tmp_path: Path)
         history[0] = layer(config, "Multiply")["name"]
 
     refused(altered("tagger", tmp_path, config=cycle), "is called with what comes of it")
+
+
+def test_models_within_models_without_end_are_refused(tmp_path: Path) -> None:
+    def nest(config: Config) -> None:
+        inner = config["config"]["layers"]
+        for depth in range(250):
+            begin = {"class_name": "InputLayer", "config": {"batch_shape": [None, None, 4], "name": f"i{depth}"}}
+            inner = [begin, {"class_name": "Sequential", "config": {"name": f"m{depth}", "layers": inner}}]
+        config["config"]["layers"] = inner
+
+    refused(altered("lstm_stack", tmp_path, config=nest), "")
 
 
 def test_a_mask_that_is_computed_is_refused(tmp_path: Path) -> None:

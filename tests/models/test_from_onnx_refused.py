@@ -233,6 +233,12 @@ def test_any_cut_of_a_file_is_refused_or_is_the_model(tmp_path: Path) -> None:
         refused(path)
 
 
+def test_a_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    path = save(graph([node("Relu", "x", "y")], ["y"]), tmp_path)
+    path.write_bytes(path.read_bytes().replace(b"the_relu", b"the_\xff\xfe\xfd\xfc"))
+    refused(path, "a name in it is no text")
+
+
 def test_two_outputs_of_the_same_name_in_a_bundle_are_refused(tmp_path: Path) -> None:
     nodes = [node("Relu", "x", "a/b"), node("Tanh", "x", "a:b")]
     refused(save(graph(nodes, ["a/b", "a:b"]), tmp_path), "have the same name in a bundle")

@@ -72,6 +72,8 @@ def pack_keras(
         return pack_file_module(given, words, out=out, tolerance=tolerance, overwrite=overwrite, quiet=quiet)
     except ExportError as error:
         raise ExportError(f"{path}: {error}") from error
+    except RecursionError as error:
+        raise ExportError(f"{path}: models within models, nested too deeply") from error
 
 
 def _example(model: KerasModel, module: KerasModule) -> dict[str, torch.Tensor]:
