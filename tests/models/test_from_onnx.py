@@ -8,7 +8,7 @@ import pytest
 import torch
 from onnx_files import GATES, graph, node, save, weights
 
-from elman_models import GraphStack, PackedInputs, PackedModule, load_graph, pack_onnx
+from elman_models import GoldenError, GraphStack, PackedInputs, PackedModule, load_graph, pack_onnx
 
 FIXTURES = Path(__file__).parent / "fixtures" / "onnx"
 STREAMING = ("lstm", "gru", "states", "language", "last", "causal", "cut", "mixed")
@@ -56,6 +56,24 @@ def test_initial_states_that_are_inputs_are_the_sessions_layer_by_layer(age: str
     assert [state.shape for state in made.spec.states] == [(1, 5)] * 4
     assert set(made.assembled.state_inputs) == {"h0.0", "h0.1", "c0.0", "c0.1"}
     assert str(made).count("is a session's state, no output") == 4
+
+
+def test_a_golden_file_is_met_too_from_states_of_zeros(tmp_path: Path) -> None:
+    path = FIXTURES / "states.old.onnx"
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    x, zeros = np.random.default_rng(3).standard_normal((2, 9, 4)).astype(np.float32), np.zeros((2, 2, 5), np.float32)
+    (y,) = session.run(["y"], {"x": x, "h0": zeros, "c0": zeros})
+    np.savez(tmp_path / "golden.npz", x=x, y=y)
+    made = pack_onnx(path, out=tmp_path / "m", name="m", golden=tmp_path / "golden.npz", quiet=True)
+    assert made.golden is not None
+    assert made.golden.largest <= 1e-5
+    assert "golden   agrees: largest difference " in str(made)
+    np.savez(tmp_path / "golden.npz", x=x.transpose(1, 0, 2), y=y)
+    with pytest.raises(
+        GoldenError, match=r"golden.npz: y: expected \[batch, time, features\] of a batch of 9, 2 steps"
+    ):
+        pack_onnx(path, out=tmp_path / "n", name="m", golden=tmp_path / "golden.npz", quiet=True)
+    assert not (tmp_path / "n").exists()
 
 
 def test_what_was_made_of_it_is_told_node_by_node(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 import gzip
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -59,6 +60,27 @@ def test_what_is_refused_is_said_in_a_line_with_the_files_name(tmp_path: Path, c
     assert not (tmp_path / "m").exists()
 
 
+def test_a_golden_file_of_what_keras_gave_is_met_or_nothing_is_written(tmp_path: Path, capsys: Captured) -> None:
+    file, golden = FIXTURES / "keras" / "tagger.keras", FIXTURES / "keras" / "tagger.npz"
+    assert pack(file, tmp_path / "m", "--golden", str(golden)) == 0
+    assert "golden   agrees: largest difference " in capsys.readouterr().out
+    with np.load(golden) as arrays:
+        np.savez(tmp_path / "other.npz", **{**arrays, "tags": arrays["tags"] + 0.01})
+        np.savez(tmp_path / "half.npz", input=arrays["input"], tags=arrays["tags"])
+        np.savez(tmp_path / "ids.npz", **{**arrays, "input": arrays["input"] + 5})
+        np.savez(tmp_path / "short.npz", **{**arrays, "last": arrays["last"][:1]})
+    for name, said in {
+        "other": "tagger.keras: the bundle does not give what",
+        "half": "half.npz: expected an array last, got input, tags",
+        "short": "short.npz: last: expected [batch, features] of a batch of 3, 6 steps and features [4], got [1, 4]",
+        "ids": "ids.npz: input_layer: expected ids in [0, 9), got 6 to 13",
+        "none": "none.npz: cannot be read as an .npz file of arrays",
+    }.items():
+        assert pack(file, tmp_path / "n", "--golden", str(tmp_path / f"{name}.npz")) == 1
+        assert said in capsys.readouterr().err
+        assert not (tmp_path / "n").exists()
+
+
 def test_a_tolerance_is_that_of_the_comparison(tmp_path: Path, capsys: Captured) -> None:
     file = FIXTURES / "onnx" / "lstm.old.onnx"
     assert pack(file, tmp_path / "m", "--tolerance", "0") == 1
@@ -66,7 +88,7 @@ def test_a_tolerance_is_that_of_the_comparison(tmp_path: Path, capsys: Captured)
     assert not (tmp_path / "m").exists()
 
 
-@pytest.mark.parametrize("option", ["--key", "--rnn-key", "--golden", "--leave-out"])
+@pytest.mark.parametrize("option", ["--key", "--rnn-key", "--head-key", "--leave-out"])
 def test_options_that_say_what_weights_do_not_are_refused(option: str, tmp_path: Path, capsys: Captured) -> None:
     assert pack(FIXTURES / "onnx" / "lstm.old.onnx", tmp_path / "m", option, "x") == 2
     assert f"{option}: is of a state_dict; lstm.old.onnx is a whole model" in capsys.readouterr().err

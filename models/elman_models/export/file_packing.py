@@ -10,6 +10,7 @@ from torch import nn
 
 from elman_models.bundle import check_target, write_bundle
 from elman_models.export.capture import capture, evaluating
+from elman_models.export.golden_arrays import compared
 from elman_models.export.packing import Words, assembled_of, called, check_difference, named_leaves, runner
 from elman_models.export.proof import SHAPES, prove
 from elman_models.export.report import PackedModule
@@ -46,13 +47,15 @@ def pack_file_module(
     *,
     out: str | os.PathLike[str],
     tolerance: float,
+    golden: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
     quiet: bool = False,
 ) -> PackedModule:
-    """Makes a bundle, and proves that it gives what the reference gives.
+    """Makes a bundle, and proves that it gives what the reference gives, and what a golden file says, if one is given.
 
     Raises:
         ExportError: it cannot be packed, or what was made of it gives something else.
+        GoldenError: the golden file is none of this model.
         BundleError: `out` is in use, or cannot be written.
     """
     check_target(Path(out).resolve(), overwrite)
@@ -65,8 +68,11 @@ def pack_file_module(
         shapes = SHAPES if captured.sequences.batch is not None else [(1, length) for _, length in SHAPES]
         differences = prove(assembled, runner(given.reference or run, captured, assembled), shapes)
     check_difference(differences.largest, str(differences), tolerance, given.proved_against or "the module")
+    met = None if golden is None else compared(assembled, Path(golden))
+    if met is not None:
+        check_difference(met.largest, str(met), tolerance, f"{golden} says the file's model")
     path = write_bundle(out, assembled.spec, assembled.weights, overwrite=overwrite)
-    packed = PackedModule(path, assembled, differences, reason, given.proved_against, given.notes)
+    packed = PackedModule(path, assembled, differences, reason, given.proved_against, given.notes, met)
     if not quiet:
         print(packed)  # noqa: T201 - what was asked for
     return packed
