@@ -70,10 +70,10 @@ def test_a_golden_file_of_what_keras_gave_is_met_or_nothing_is_written(tmp_path:
         np.savez(tmp_path / "ids.npz", **{**arrays, "input": arrays["input"] + 5})
         np.savez(tmp_path / "short.npz", **{**arrays, "last": arrays["last"][:1]})
     for name, said in {
-        "other": "tagger.keras: the bundle does not give what",
+        "other": "other.npz: the bundle gives something else: largest difference 1.0e-02 in tags",
         "half": "half.npz: expected an array last, got input, tags",
-        "short": "short.npz: last: expected [batch, features] of a batch of 3, 6 steps and features [4], got [1, 4]",
-        "ids": "ids.npz: input_layer: expected ids in [0, 9), got 6 to 13",
+        "short": "short.npz: last: expected [3, 4] (batch, features), got [1, 4]",
+        "ids": "ids.npz: input_layer_1: expected ids in [0, 9), got 7 to 13",
         "none": "none.npz: cannot be read as an .npz file of arrays",
     }.items():
         assert pack(file, tmp_path / "n", "--golden", str(tmp_path / f"{name}.npz")) == 1

@@ -76,13 +76,14 @@ def _size(inputs: Sequence[ModuleInput], given: Arrays, role: Role, path: Path) 
 
 def _rows(array: np.ndarray, traced: Traced, batch: int, length: int, where: str) -> torch.Tensor:
     """[B, T, *features], or [B, *features] of what has no time."""
+    features = iter(traced.features)
+    known = {Role.BATCH: batch, Role.TIME: length, Role.UNIT: 1}
+    known |= dict.fromkeys((Role.BATCH_TIME, Role.TIME_BATCH), batch * length)
+    shape = [known[role] if role in known else next(features) for role in traced.roles]
+    if list(array.shape) != shape:
+        raise GoldenError(f"{where}: expected {shape} ({', '.join(traced.roles)}), got {list(array.shape)}")
     tensor = torch.from_numpy(array.astype(np.int64 if traced.dtype == "int64" else np.float32))
-    try:
-        return read_out(tensor, traced.roles, batch, length, traced.features)
-    except RuntimeError as error:
-        roles = ", ".join(traced.roles)
-        sizes = f"a batch of {batch}, {length} steps and features {list(traced.features)}"
-        raise GoldenError(f"{where}: expected [{roles}] of {sizes}, got {list(array.shape)}") from error
+    return read_out(tensor, traced.roles, batch, length, traced.features)
 
 
 def _check_ids(ids: torch.Tensor, bound: int | None, where: str) -> None:

@@ -18,8 +18,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="FILE",
         help="compare with what your module gives: an .npz or .safetensors file with its `input` ([T, B, ...], "
-        "[B, T, ...] or [T, ...]) and `output` (of every step, or of the last), perhaps h_n and c_n; of a file of ONNX or "
-        "Keras each input and output by name",
+        "[B, T, ...] or [T, ...]) and `output` (of every step, or of the last), perhaps h_n and c_n; of a file of ONNX "
+        "or Keras each input and output by name",
     )
     parser.add_argument(
         "--tolerance",
