@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from elman_models.bundle import (
         find_bundles,
         load,
+        load_any,
         load_graph,
         read_any_spec,
         read_graph,
@@ -27,8 +28,10 @@ if TYPE_CHECKING:
     from elman_models.from_keras.packing import pack_keras
     from elman_models.from_onnx.packing import pack_onnx
     from elman_models.golden import Golden, read_golden
-    from elman_models.graph.drawing import draw, mermaid
+    from elman_models.graph.description import describe_graph
+    from elman_models.graph.drawing import dot, draw, mermaid
     from elman_models.graph.from_stack import graph_of
+    from elman_models.graph.golden import compare_graph
     from elman_models.graph.inputs import PackedInputs
     from elman_models.graph.spec import GraphSpec, InputSpec, Node, OutputSpec, StateSpec
     from elman_models.graph.stack import GraphStack
@@ -44,6 +47,7 @@ _MODULES = {
     "bundle": (
         "find_bundles",
         "load",
+        "load_any",
         "load_graph",
         "read_any_spec",
         "read_graph",
@@ -61,8 +65,10 @@ _MODULES = {
     "from_keras.packing": ("pack_keras",),
     "from_onnx.packing": ("pack_onnx",),
     "golden": ("Golden", "read_golden"),
-    "graph.drawing": ("draw", "mermaid"),
+    "graph.description": ("describe_graph",),
+    "graph.drawing": ("dot", "draw", "mermaid"),
     "graph.from_stack": ("graph_of",),
+    "graph.golden": ("compare_graph",),
     "graph.inputs": ("PackedInputs",),
     "graph.spec": ("GraphSpec", "InputSpec", "Node", "OutputSpec", "StateSpec"),
     "graph.stack": ("GraphStack",),
@@ -107,13 +113,17 @@ __all__ = [
     "assumptions",
     "batch_sizes",
     "compare",
+    "compare_graph",
     "describe",
+    "describe_graph",
+    "dot",
     "draw",
     "find_bundles",
     "graph_of",
     "infer_model",
     "infer_spec",
     "load",
+    "load_any",
     "load_graph",
     "mermaid",
     "pack",

@@ -25,7 +25,7 @@ class Difference:
     whole: float
     """Of the sequence in one call, relative to max(1, |expected|)."""
     chunked: float | None
-    """In chunks of 1, 1, 2, 4, ... steps; None of a bidirectional model, which can't be fed in parts."""
+    """In chunks of 1, 1, 2, 4, ... steps; None of a model that needs whole sequences."""
     where: str
     """The array that differs most: output, h_n or c_n."""
     num_steps: int
@@ -40,7 +40,7 @@ class Difference:
         """One line: what came of it."""
         agrees = "agrees" if self.largest <= tolerance else "DIFFERS"
         parts = f"whole {self.whole:.1e}, "
-        parts += "not chunked (bidirectional)" if self.chunked is None else f"chunked {self.chunked:.1e}"
+        parts += "not chunked (it needs whole sequences)" if self.chunked is None else f"chunked {self.chunked:.1e}"
         note = "; one step alone tells nothing of the state: give more" if self.num_steps == 1 else ""
         return (
             f"{agrees}: largest difference {self.largest:.1e} in {self.where} ({parts}), tolerance {tolerance:g} x "
@@ -80,7 +80,7 @@ def _fits(golden: Golden, axis: int) -> bool:
 def _compare(stack: Stack, golden: Golden, input: torch.Tensor, output: torch.Tensor, layout: str) -> Difference:
     expected = {"output": output.reshape(-1, input.shape[1], output.shape[-1]), "h_n": golden.h_n, "c_n": golden.c_n}
     input = input.long() if stack.spec.embedding else input.float()
-    lengths = [[len(input)]] + [list(_chunks(len(input)))] * stack.spec.keeps_sessions
+    lengths = [[len(input)]] + [list(chunk_lengths(len(input)))] * stack.spec.keeps_sessions
     runs = [_largest(_run(stack, input, parts), expected) for parts in lengths]
     whole, where = runs[0]
     if len(runs) == 1:
@@ -88,7 +88,7 @@ def _compare(stack: Stack, golden: Golden, input: torch.Tensor, output: torch.Te
     return Difference(layout, whole, runs[1][0], max(runs)[1], len(input))
 
 
-def _chunks(steps: int) -> Iterator[int]:
+def chunk_lengths(steps: int) -> Iterator[int]:
     """1, 1, 2, 4, ... steps, and what is left."""
     done = 0
     while done < steps:

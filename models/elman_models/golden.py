@@ -37,7 +37,7 @@ def read_golden(path: str | os.PathLike[str], spec: ModelSpec) -> Golden:
         GoldenError: missing, unreadable, or with wrong names, shapes, dtypes or values.
     """
     file = Path(path)
-    arrays = _read(file)
+    arrays = read_arrays(file)
     _check_names(arrays, spec, str(file))
     for name, tensor in arrays.items():
         _check_dtype(f"{file}: {name}", tensor, is_ids=name == "input" and spec.embedding is not None)
@@ -50,7 +50,12 @@ def read_golden(path: str | os.PathLike[str], spec: ModelSpec) -> Golden:
     return Golden(arrays["input"], arrays["output"], arrays.get("h_n"), arrays.get("c_n"))
 
 
-def _read(file: Path) -> dict[str, torch.Tensor]:
+def read_arrays(file: Path) -> dict[str, torch.Tensor]:
+    """The arrays of a golden file, of any model.
+
+    Raises:
+        GoldenError: missing or unreadable.
+    """
     if file.suffix == ".safetensors":
         try:
             return read_safetensors(file)

@@ -1,4 +1,4 @@
-"""A graph drawn: as text, and as Mermaid, which many tools show."""
+"""A graph drawn: as text, for Graphviz, and as Mermaid, which many tools show."""
 
 from collections.abc import Iterator
 
@@ -45,6 +45,23 @@ def shape_in_words(value: Value) -> str:
     """Features, dtype where it is not float32, and what there is one of it for where that is not a step."""
     dtype = "" if value.dtype == "float32" else f" {value.dtype}"
     return f"{list(value.features)}{dtype}{_SIGNS[value.per]}"
+
+
+def dot(spec: GraphSpec) -> str:
+    """The same for Graphviz (https://graphviz.org/doc/info/lang.html), which draws it as SVG."""
+    found = spec.inferred()
+    numbers = {name: f"n{index}" for index, name in enumerate(_names(spec))}
+    shapes = {name: shape_in_words(value) for name, value in found.values.items()}
+    inputs = [one.name for one in (*spec.inputs, *spec.context)]
+    lines = [f'{numbers[name]} [label="{name} {shapes[name]}", style=rounded]' for name in inputs]
+    lines += [f'{numbers[s.name]} [label="{s.name} {list(s.shape)}", shape=ellipse]' for s in spec.states]
+    lines += [f'{numbers[n.name]} [label="{n.name}\\n{n.op} {shapes[n.name]}"]' for n in spec.nodes]
+    lines += [f'out{index} [label="{output.name}", style=rounded]' for index, output in enumerate(spec.outputs)]
+    arrows = {"-->": "{} -> {}", "<-.->": "{} -> {} [dir=both, style=dotted]", "-.->": "{} -> {} [style=dotted]"}
+    for edge in _edges(spec, numbers):
+        begin, arrow, end = edge.split()
+        lines.append(arrows[arrow].format(begin, end))
+    return "\n".join(["digraph {", "  node [shape=box]", *(f"  {line}" for line in lines), "}"])
 
 
 def mermaid(spec: GraphSpec) -> str:

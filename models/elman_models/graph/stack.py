@@ -9,6 +9,7 @@ from elman_models.graph.compile import Compiler, Program
 from elman_models.graph.groups import groups
 from elman_models.graph.inputs import PackedInputs
 from elman_models.graph.program import execute
+from elman_models.graph.recurrent import BoundRecurrence
 from elman_models.graph.spec import GraphSpec
 from elman_models.graph.state import GraphPool, GraphState, StateLayout
 from elman_models.graph.value import Per
@@ -66,6 +67,14 @@ class GraphStack:
     def plans(self) -> PlanTables:
         """Which plan runs a batch, by the recurrence's node."""
         return PlanTables({name: one.plans for name, one in self._compiler.recurrences.items()})
+
+    def recurrence(self, node: str) -> BoundRecurrence:
+        """That of a node.
+
+        Raises:
+            KeyError: the node is none.
+        """
+        return self._compiler.recurrences[node]
 
     @property
     def plan_name(self) -> str:

@@ -16,13 +16,14 @@ from pathlib import Path
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from elman_models.bundle import load
+from elman_models.bundle import load_any
 from elman_models.errors import BundleError
 from elman_models.fingerprint import fingerprint
 from elman_models.plans.cache import TableRow, entries_of, rows_of
 from elman_models.plans.prepare import Measuring
 from elman_models.plans.table import Entry, Shape
 from elman_models.plans.warm_up import Progress
+from elman_models.stack import Stack
 
 NICENESS = 10
 
@@ -42,6 +43,8 @@ class Request(BaseModel):
     threads: int
     """torch's."""
     budget_seconds: float
+    node: str | None = None
+    """Of a graph, which recurrence's plans."""
     only: str | None = None
     """One plan's name for everything."""
 
@@ -118,7 +121,8 @@ def main() -> int:
     torch.set_num_threads(request.threads)
     if fingerprint(request.bundle) != request.fingerprint:
         raise BundleError(f"{request.bundle}: was changed since it was loaded")
-    stack = load(request.bundle, torch.device("cpu"))
+    loaded = load_any(request.bundle, torch.device("cpu"))
+    stack = loaded if isinstance(loaded, Stack) else loaded.recurrence(request.node or "")
     how = Measuring(progress=lambda done, of, shape: _tell(_Told(done=done, of=of, shape=shape)))
     table = stack.measured(how, budget_seconds=request.budget_seconds, overrides=request.only)
     _tell(_Told(entries=rows_of(table.entries)))

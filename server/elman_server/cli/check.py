@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from elman_server.cli import proof
+from elman_server.cli import pictures, proof
 from elman_server.cli.command import fail, say
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ def add(commands: "Commands") -> None:
     )
     parser.add_argument("bundle", type=Path, metavar="DIR", help="a bundle, or a folder of bundles")
     proof.add_options(parser)
+    pictures.add_options(parser)
     parser.set_defaults(run=run)
 
 
@@ -37,23 +38,32 @@ def run(given: argparse.Namespace) -> int:
         return fail(str(error))
     if not bundles:
         say(f"{given.bundle}: no bundles there, so there are no models to serve")  # serve starts all the same
-    if given.golden and len(bundles) != 1:
-        return fail(f"--golden: is of one bundle; {given.bundle} holds {len(bundles)}")
+    for option in ("golden", "svg", "mermaid"):
+        if getattr(given, option) and len(bundles) != 1:
+            return fail(f"--{option}: is of one bundle; {given.bundle} holds {len(bundles)}")
     codes = [_check(given, bundle) for bundle in bundles]
     return max([0, *codes, _check_names(bundles), _check_halves(given.bundle, bundles)])
 
 
 def _check(given: argparse.Namespace, bundle: Path) -> int:
-    from elman_models import BundleError, describe, read_spec, read_weights
+    from elman_models import BundleError, GraphSpec, describe, describe_graph, read_any_spec, read_weights
 
     try:
-        spec = read_spec(bundle)
+        spec = read_any_spec(bundle)
         weights = read_weights(bundle, spec)
         proven = proof.prove(given, spec, weights)
-    except BundleError as error:
+        if isinstance(spec, GraphSpec):
+            drawn = pictures.write(given, spec)
+    except (BundleError, pictures.PictureError) as error:
         return fail(str(error))
-    say(f"{describe(spec, sum(w.nbytes for w in weights.values()))}\n{proven.line}")
-    _say_left_out(spec)
+    num_bytes = sum(w.nbytes for w in weights.values())
+    if isinstance(spec, GraphSpec):
+        say(f"{describe_graph(spec, num_bytes)}\n\n{proven.line}")
+        for line in drawn:
+            say(line)
+    else:
+        say(f"{describe(spec, num_bytes)}\n{proven.line}")
+        _say_left_out(spec)
     return 0 if proven.holds else fail(f"{bundle}: gives something else than {given.golden}")
 
 
@@ -70,12 +80,12 @@ def _say_left_out(spec: "ModelSpec") -> None:
 
 def _check_names(bundles: Sequence[Path]) -> int:
     """Fails where two bundles are of one name and version: only one of them could be served."""
-    from elman_models import BundleError, read_spec
+    from elman_models import BundleError, read_any_spec
 
     folders: dict[tuple[str, str], list[Path]] = {}
     for bundle in bundles:
         try:
-            spec = read_spec(bundle)
+            spec = read_any_spec(bundle)
         except BundleError:
             continue  # which has been said
         folders.setdefault((spec.name, spec.version), []).append(bundle)

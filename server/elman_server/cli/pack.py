@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from elman_server.cli import pack_file, proof
+from elman_server.cli import pack_file, pack_random, proof
 from elman_server.cli.command import fail, say
 
 if TYPE_CHECKING:
@@ -23,7 +23,9 @@ def add(commands: "Commands") -> None:
     )
     files = ".pt, .pth, .bin, .ckpt (no code in it is run) or .safetensors"
     models = f"{', '.join(pack_file.SUFFIXES)} (of ONNX and Keras; what is in it is not run)"
-    parser.add_argument("weights", type=Path, metavar="WEIGHTS", help=f"a state_dict: {files}; or a model: {models}")
+    text = f"a state_dict: {files}; or a model: {models}"
+    parser.add_argument("weights", type=Path, nargs="?", metavar="WEIGHTS", help=text)
+    pack_random.add_options(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the bundle's folder")
     parser.add_argument("--overwrite", action="store_true", help="replace a bundle that is there")
     parser.add_argument("--name", metavar="NAME", help="the model's name (default: the folder's)")
@@ -57,6 +59,12 @@ def run(given: argparse.Namespace) -> int:
     from elman_models import BundleError, describe, write_bundle
     from elman_models.bundle import check_target
 
+    if (given.weights is None) == (given.random is None):
+        return fail("expected WEIGHTS or --random, one of the two", 2)
+    if given.random is not None:
+        return pack_random.run(given)
+    if given.seed is not None:
+        return fail("--seed: is of --random, which is not given", 2)
     if given.weights.suffix.lower() in pack_file.SUFFIXES:
         return pack_file.run(given)
     if given.tolerance is not None and given.golden is None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     import torch
 
-    from elman_models import ModelSpec
+    from elman_models import GraphSpec, ModelSpec
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -18,8 +18,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="FILE",
         help="compare with what your module gives: an .npz or .safetensors file with its `input` ([T, B, ...], "
-        "[B, T, ...] or [T, ...]) and `output` (of every step, or of the last), perhaps h_n and c_n; of a file of ONNX "
-        "or Keras each input and output by name",
+        "[B, T, ...] or [T, ...]) and `output` (of every step, or of the last), perhaps h_n and c_n; of a graph its "
+        "inputs and outputs by name",
     )
     parser.add_argument(
         "--tolerance",
@@ -36,7 +36,7 @@ class Proof(NamedTuple):
     holds: bool
 
 
-def prove(given: argparse.Namespace, spec: "ModelSpec", weights: "dict[str, torch.Tensor]") -> Proof:
+def prove(given: argparse.Namespace, spec: "ModelSpec | GraphSpec", weights: "dict[str, torch.Tensor]") -> Proof:
     """Holds the model against the golden file, if one is given; without one nothing is contradicted.
 
     Raises:
@@ -46,12 +46,15 @@ def prove(given: argparse.Namespace, spec: "ModelSpec", weights: "dict[str, torc
         return Proof("unproven:    what is assumed; --golden FILE compares with what your module gives", holds=True)
     import torch
 
-    from elman_models import Stack, compare, read_golden
+    from elman_models import GraphSpec, GraphStack, Stack, compare, compare_graph, read_golden
     from elman_models.comparison import TOLERANCE
 
     tolerance = TOLERANCE if given.tolerance is None else given.tolerance
-    golden = read_golden(given.golden, spec)
-    difference = compare(Stack(spec, weights, torch.device("cpu")), golden)
+    device = torch.device("cpu")
+    if isinstance(spec, GraphSpec):
+        difference = compare_graph(GraphStack(spec, weights, device), given.golden)
+    else:
+        difference = compare(Stack(spec, weights, device), read_golden(given.golden, spec))
     return Proof(f"golden:      {difference.describe(tolerance)}", difference.largest <= tolerance)
 
 

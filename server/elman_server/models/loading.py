@@ -103,7 +103,7 @@ class Preparation:
     def _measure(self, warm_up: WarmUp, stack: AnyStack, bundle: Path) -> Mapping[Shape, Entry]:
         nobody_is_disturbed = not (self._traffic and self._traffic.is_served)
         # Nor where the device's memory has no room for the model a second time.
-        if nobody_is_disturbed or self._device.type == "cuda" or isinstance(stack, GraphStack):
+        if nobody_is_disturbed or self._device.type == "cuda":
             return warm_up.measure()
         plans = self._config.plans
         request = Request(
@@ -111,6 +111,7 @@ class Preparation:
             fingerprint=stack.fingerprint,
             threads=torch.get_num_threads(),
             budget_seconds=warm_up.budget_seconds,
+            node=warm_up.spec.name.removeprefix(f"{stack.spec.name}.") if isinstance(stack, GraphStack) else None,
             only=plans if isinstance(plans, str) else None,
         )
         try:

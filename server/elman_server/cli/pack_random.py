@@ -1,0 +1,35 @@
+"""`elman-server pack --random`: a bundle of random weights, for trials and load tests."""
+
+import argparse
+
+from elman_server.cli import pack_file
+from elman_server.cli.command import fail, say
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds --random and --seed."""
+    text = 'instead of weights: random ones by PyTorch\'s rule, for trials and load tests: "lstm 10 20 --layers 2"'
+    parser.add_argument("--random", metavar="MODEL", help=text)
+    text = "of --random: the same makes the same weights (default: 0)"
+    parser.add_argument("--seed", type=int, metavar="N", help=text)
+
+
+def run(given: argparse.Namespace) -> int:
+    """Packs random weights; the exit code."""
+    from elman_models import BundleError, describe, write_bundle
+    from elman_models.random_model import random_spec, random_weights
+    from elman_models.spec import Precision
+
+    if given.golden is not None:
+        return fail("--golden: nothing was trained, so there is nothing to hold it against", 2)
+    seed = 0 if given.seed is None else given.seed
+    try:
+        spec = random_spec(
+            given.random, pack_file.model_name(given), given.version, given.description, Precision(given.precision)
+        )
+        write_bundle(given.out, spec, random_weights(spec, seed), overwrite=given.overwrite)
+    except BundleError as error:
+        return fail(str(error))
+    say(describe(spec))
+    say(f"weights:     random, seed {seed}: for trials and load tests")
+    return 0

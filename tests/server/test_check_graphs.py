@@ -1,0 +1,132 @@
+"""`elman-server check` and `plans` of models that are graphs."""
+
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "models"))
+
+from graph_cases import graph_weights, make_network, random_context, random_inputs
+from graph_networks import ActorCritic, Forecaster, Network, Tagger
+
+from elman_models import write_bundle
+from elman_server.cli.main import main
+
+Captured = pytest.CaptureFixture[str]
+
+
+def write(folder: Path, kind: type[Network]) -> Network:
+    """The bundle's network."""
+    torch.manual_seed(1)
+    network, _ = make_network(kind)
+    write_bundle(folder, kind.spec.model_copy(update={"name": kind.__name__}), graph_weights(kind.spec, network))
+    return network
+
+
+def golden(file: Path, network: Network, length: int = 6, **changes: np.ndarray) -> Path:
+    given, context = random_inputs(network.spec, length), random_context(network.spec)
+    arrays = {**given, **context, **network(given, context)}
+    np.savez(file, **({name: tensor.numpy() for name, tensor in arrays.items()} | changes))  # type: ignore[arg-type]
+    return file
+
+
+def test_a_graph_is_described_and_drawn_as_text(tmp_path: Path, capsys: Captured) -> None:
+    write(tmp_path / "m", Forecaster)
+    assert main(["check", str(tmp_path / "m")]) == 0
+    said = capsys.readouterr().out
+    assert "inputs:      x [2], weekday [] int64, ids in [0, 7)" in said
+    assert "context:     item [] int64 per row, ids in [0, 9)" in said
+    assert "sessions:    yes" in said
+    assert "unproven:" in said
+    assert any(line.startswith("gru") or line.startswith("lstm") for line in said.splitlines())
+
+
+def test_graphs_and_stacks_stand_in_one_folder_and_a_name_that_two_bear_is_refused(
+    tmp_path: Path, capsys: Captured
+) -> None:
+    write(tmp_path / "a", Tagger)
+    write(tmp_path / "b", ActorCritic)
+    assert main(["check", str(tmp_path)]) == 0
+    assert "sessions:    no: Infer only" in capsys.readouterr().out
+    write(tmp_path / "c", ActorCritic)
+    assert main(["check", str(tmp_path)]) == 1
+    assert "model ActorCritic, version 1, is in 2 folders" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", [ActorCritic, Forecaster, Tagger])
+def test_a_graph_is_held_against_what_the_module_gives(kind: type[Network], tmp_path: Path, capsys: Captured) -> None:
+    network = write(tmp_path / "m", kind)
+    assert main(["check", str(tmp_path / "m"), "--golden", str(golden(tmp_path / "g.npz", network))]) == 0
+    said = capsys.readouterr().out
+    assert "golden:      agrees" in said
+    assert ("not chunked" in said) == (kind is Tagger)
+
+
+def test_a_graph_that_gives_something_else_fails(tmp_path: Path, capsys: Captured) -> None:
+    network = write(tmp_path / "m", ActorCritic)
+    wrong = golden(tmp_path / "g.npz", network, value=np.zeros(6, np.float32))
+    assert main(["check", str(tmp_path / "m"), "--golden", str(wrong)]) == 1
+    said = capsys.readouterr()
+    assert "DIFFERS" in said.out
+    assert "in value" in said.out
+    assert "gives something else" in said.err
+
+
+def test_a_golden_file_of_other_names_or_ids_out_of_range_is_refused_by_name(tmp_path: Path, capsys: Captured) -> None:
+    network = write(tmp_path / "m", Forecaster)
+    for changes, message in (
+        ({"y": np.zeros(1)}, "expected x, weekday, item and some of"),
+        ({"weekday": np.full(6, 7)}, "weekday: expected ids in [0, 7), got 7 to 7"),
+        ({"weekday": np.zeros(6, np.float32)}, "weekday: expected integers (ids), got float32"),
+        ({"x": np.full((6, 2), np.nan, np.float32)}, "x: expected finite numbers"),
+        ({"x": np.zeros((5, 2), np.float32)}, "are not of one batch of sequences"),
+    ):
+        file = golden(tmp_path / "g.npz", network, **changes)
+        assert main(["check", str(tmp_path / "m"), "--golden", str(file)]) == 1
+        assert message in capsys.readouterr().err
+
+
+def test_a_graph_is_drawn_for_mermaid_and_as_svg(tmp_path: Path, capsys: Captured) -> None:
+    write(tmp_path / "m", ActorCritic)
+    picture = tmp_path / "m.md"
+    assert main(["check", str(tmp_path / "m"), "--mermaid", str(picture)]) == 0
+    assert f"drawn:       {picture}" in capsys.readouterr().out
+    assert "flowchart TD" in picture.read_text()
+    if shutil.which("dot") is None:
+        assert main(["check", str(tmp_path / "m"), "--svg", str(tmp_path / "m.svg")]) == 1
+        assert "apt-get install graphviz" in capsys.readouterr().err
+        pytest.skip("Graphviz's `dot` is not here")
+    assert main(["check", str(tmp_path / "m"), "--svg", str(tmp_path / "m.svg")]) == 0
+    drawn = (tmp_path / "m.svg").read_text()
+    assert "<svg" in drawn
+    assert all(name in drawn for name in ("policy", "value", "norm"))
+
+
+def test_a_picture_that_cannot_be_written_is_said(tmp_path: Path, capsys: Captured) -> None:
+    write(tmp_path / "m", ActorCritic)
+    assert main(["check", str(tmp_path / "m"), "--mermaid", str(tmp_path / "none" / "m.md")]) == 1
+    assert "cannot be written" in capsys.readouterr().err
+
+
+def test_a_graphs_plans_are_shown_for_each_recurrence(tmp_path: Path, capsys: Captured) -> None:
+    write(tmp_path / "m", ActorCritic)
+    given = ["--models", str(tmp_path), "--warm-up-seconds", "0.1", "--cache", str(tmp_path / "cache")]
+    assert main(["plans", *given]) == 0
+    said = capsys.readouterr().out
+    assert "\nrnn:\n" in said
+    assert "rows x steps" in said
+
+
+def test_a_broken_graph_is_refused_by_name(tmp_path: Path, capsys: Captured) -> None:
+    write(tmp_path / "m", ActorCritic)
+    file = tmp_path / "m" / "model.yaml"
+    fields = yaml.safe_load(file.read_text())
+    fields["nodes"][1]["op"] = "no_such"
+    file.write_text(yaml.safe_dump(fields))
+    assert main(["check", str(tmp_path / "m")]) == 1
+    assert "no_such" in capsys.readouterr().err
