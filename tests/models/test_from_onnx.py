@@ -65,11 +65,9 @@ def test_a_golden_file_is_met_too_from_states_of_zeros(tmp_path: Path) -> None:
     (y,) = session.run(["y"], {"x": x, "h0": zeros, "c0": zeros})
     np.savez(tmp_path / "golden.npz", x=x, y=y)
     made = pack_onnx(path, out=tmp_path / "m", name="m", golden=tmp_path / "golden.npz", quiet=True)
-    assert made.golden is not None
-    assert made.golden.largest <= 1e-5
     assert "golden   agrees: largest difference " in str(made)
-    np.savez(tmp_path / "golden.npz", x=x.transpose(1, 0, 2), y=y)
-    with pytest.raises(GoldenError, match=r"golden.npz: y: expected \[9, 2, 3\] \(batch, time, features\), got"):
+    np.savez(tmp_path / "golden.npz", x=x, y=y[:1])
+    with pytest.raises(GoldenError, match="not of one batch"):
         pack_onnx(path, out=tmp_path / "n", name="m", golden=tmp_path / "golden.npz", quiet=True)
     assert not (tmp_path / "n").exists()
 

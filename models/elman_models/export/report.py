@@ -28,8 +28,8 @@ class PackedModule:
     """Of a file: what it was held against."""
     notes: tuple[str, ...] = ()
     """What is assumed of a file, a line each."""
-    golden: Differences | None = None
-    """From what a golden file says, where one was given."""
+    golden: str = ""
+    """What came of a golden file, where one was given."""
 
     @property
     def spec(self) -> GraphSpec:
@@ -68,8 +68,8 @@ class PackedModule:
         for note in self.notes:
             yield f"  assumed  {note}"
         yield f"  proved   {f'against {self.proved_against}: ' if self.proved_against else ''}{self.differences}"
-        if self.golden is not None:
-            yield f"  golden   agrees: {self.golden}"
+        if self.golden:
+            yield f"  golden   {self.golden}"
         yield f"  written  {self.path}"
 
 

@@ -47,8 +47,8 @@ def pack_keras(
         version, description, metadata: of the bundle.
         precision: the least that plans may compute with, as of `GraphSpec`.
         tolerance: the largest difference that is no error, times max(1, |y|).
-        golden: an .npz file with each input and output of the file's model by name (where there is one also `input`,
-            `output`), as it takes and gives them; what the bundle gives is held against it, too.
+        golden: a file of inputs and what the file's model gives for them, as `compare_graph` takes it; what the
+            bundle gives is held against it, too.
         overwrite: replace a bundle that is there.
         quiet: print nothing.
 
