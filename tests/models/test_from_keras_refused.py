@@ -172,6 +172,25 @@ def test_weights_that_are_not_the_layers_own_are_refused_by_name(case: str, tmp_
     refused(altered("lstm_stack", tmp_path, weights=change), said)
 
 
+def test_numbers_that_many_layers_share_are_not_read_over_and_over(tmp_path: Path) -> None:
+    def config(given: Config) -> None:
+        layers = given["config"]["layers"]
+        dense = layer(given, "Dense")
+        dense["config"].update(units=300, use_bias=False)
+        for number in range(9):
+            layers.append(json.loads(json.dumps(dense)))
+            layers[-1]["config"]["name"] = f"more_{number}"
+
+    def weights(file: h5py.File) -> None:
+        del file["layers/dense/vars/0"], file["layers/dense/vars/1"]
+        file["layers/dense/vars/0"] = np.random.default_rng(1).random((300, 300), "f4")
+        for number in range(1, 10):
+            file[f"layers/dense_{number}/vars/0"] = file["layers/dense/vars/0"]
+
+    path = altered("lstm_stack", tmp_path, config=config, weights=weights)
+    refused(path, "layers/dense_4/vars/0: the same numbers are read over and over")
+
+
 PARTS: dict[str, tuple[Callable[[dict[str, bytes]], object], str]] = {
     "no config": (lambda p: p.pop("config.json"), "has no config.json"),
     "no weights": (lambda p: p.pop("model.weights.h5"), "has no model.weights.h5"),
@@ -276,7 +295,7 @@ def test_models_within_models_without_end_are_refused(tmp_path: Path) -> None:
             inner = [begin, {"class_name": "Sequential", "config": {"name": f"m{depth}", "layers": inner}}]
         config["config"]["layers"] = inner
 
-    refused(altered("lstm_stack", tmp_path, config=nest), "")
+    refused(altered("lstm_stack", tmp_path, config=nest), "nested")
 
 
 def test_a_mask_that_is_computed_is_refused(tmp_path: Path) -> None:

@@ -158,7 +158,7 @@ def test_one_state_that_is_an_input_is_the_sessions_and_the_other_begins_at_zero
     assert made.assembled.state_inputs == {"h0": "the_lstm.h"}
 
 
-@pytest.mark.parametrize("shape", [(7, 1, 4), ("T", 1, 4), (None, None, 4), ("len", "batch_size", 4)])
+@pytest.mark.parametrize("shape", [(7, 1, 4), ("T", 1, 4), (7, "B", 4), (None, None, 4), ("len", "batch_size", 4)])
 def test_sizes_that_the_file_fixes_or_leaves_without_a_name_are_open_in_the_bundle(
     shape: tuple[int | str, ...], tmp_path: Path
 ) -> None:

@@ -44,7 +44,8 @@ def read_onnx(path: Path) -> "tuple[OnnxGraph, ModelProto]":
     if not all(isinstance(text, str) for text in _texts(model)):  # of what is not UTF-8 protobuf makes bytes
         raise ExportError(f"{path}: is damaged: a name in it is no text")
     opset = _opset(model, path)
-    constants = {t.name: _array(t, path, f"tensor {t.name}") for t in model.graph.initializer}
+    taken: dict[Path, int] = {}
+    constants = {t.name: _array(t, path, f"tensor {t.name}", taken) for t in model.graph.initializer}
     return _graph(model.graph, constants, opset, path), model
 
 
@@ -189,7 +190,7 @@ def _constant(node: "NodeProto", path: Path) -> Array:
     raise ExportError(f"{path}: {where}: expected one tensor or numbers, got {', '.join(given) or 'nothing'}")
 
 
-def _array(tensor: "TensorProto", path: Path, where: str) -> Array:
+def _array(tensor: "TensorProto", path: Path, where: str, taken: dict[Path, int] | None = None) -> Array:
     """[*dims] float32, int64 or bool."""
     from onnx import numpy_helper
 
@@ -200,7 +201,9 @@ def _array(tensor: "TensorProto", path: Path, where: str) -> Array:
         _check_size(size, where)
     dtype = np.dtype(_DTYPES[tensor.data_type])
     if tensor.data_location == tensor.EXTERNAL or tensor.external_data:
-        tensor.raw_data = read_external(tensor, path.parent, where)
+        if taken is None:
+            raise ExportError(f"{where}: its data is in another file; expected that of initializers alone")
+        tensor.raw_data = read_external(tensor, path.parent, where, taken)
         tensor.data_location = tensor.DEFAULT
         del tensor.external_data[:]
     expected, got = math.prod(tensor.dims), _number_of(tensor, dtype)
