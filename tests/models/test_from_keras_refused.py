@@ -90,6 +90,10 @@ CONFIGS: dict[str, tuple[Callable[[Config], object], str]] = {
         lambda c: c.update(class_name="MyModel", module="my.models", registered_name="My>MyModel"),
         "a class of My>MyModel, not of Keras",
     ),
+    "calls that are no list": (
+        lambda c: (c.update(class_name="Functional"), layer(c, "LSTM").update(inbound_nodes=7)),
+        "layer lstm: inbound_nodes: expected a list, got int",
+    ),
     "a layer twice": (
         lambda c: c["config"]["layers"].append(layer(c, "Dense")),
         "layer dense: stands twice",
@@ -166,6 +170,25 @@ def test_weights_that_are_not_the_layers_own_are_refused_by_name(case: str, tmp_
     if case == "without its numbers":
         assert 4 * (1 << 40) == 4398046511104
     refused(altered("lstm_stack", tmp_path, weights=change), said)
+
+
+def test_numbers_that_many_layers_share_are_not_read_over_and_over(tmp_path: Path) -> None:
+    def config(given: Config) -> None:
+        layers = given["config"]["layers"]
+        dense = layer(given, "Dense")
+        dense["config"].update(units=300, use_bias=False)
+        for number in range(9):
+            layers.append(json.loads(json.dumps(dense)))
+            layers[-1]["config"]["name"] = f"more_{number}"
+
+    def weights(file: h5py.File) -> None:
+        del file["layers/dense/vars/0"], file["layers/dense/vars/1"]
+        file["layers/dense/vars/0"] = np.random.default_rng(1).random((300, 300), "f4")
+        for number in range(1, 10):
+            file[f"layers/dense_{number}/vars/0"] = file["layers/dense/vars/0"]
+
+    path = altered("lstm_stack", tmp_path, config=config, weights=weights)
+    refused(path, "layers/dense_4/vars/0: the same numbers are read over and over")
 
 
 PARTS: dict[str, tuple[Callable[[dict[str, bytes]], object], str]] = {
@@ -262,6 +285,17 @@ def test_a_layer_that_is_called_with_what_comes_of_it_is_refused(tmp_path: Path)
         history[0] = layer(config, "Multiply")["name"]
 
     refused(altered("tagger", tmp_path, config=cycle), "is called with what comes of it")
+
+
+def test_models_within_models_without_end_are_refused(tmp_path: Path) -> None:
+    def nest(config: Config) -> None:
+        inner = config["config"]["layers"]
+        for depth in range(250):
+            begin = {"class_name": "InputLayer", "config": {"batch_shape": [None, None, 4], "name": f"i{depth}"}}
+            inner = [begin, {"class_name": "Sequential", "config": {"name": f"m{depth}", "layers": inner}}]
+        config["config"]["layers"] = inner
+
+    refused(altered("lstm_stack", tmp_path, config=nest), "nested")
 
 
 def test_a_mask_that_is_computed_is_refused(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from onnx_files import GATES, graph, node, save, weights
 
-from elman_models import GraphStack, PackedInputs, PackedModule, load_graph, pack_onnx
+from elman_models import GoldenError, GraphStack, PackedInputs, PackedModule, load_graph, pack_onnx
 
 FIXTURES = Path(__file__).parent / "fixtures" / "onnx"
 STREAMING = ("lstm", "gru", "states", "language", "last", "causal", "cut", "mixed")
@@ -56,6 +56,20 @@ def test_initial_states_that_are_inputs_are_the_sessions_layer_by_layer(age: str
     assert [state.shape for state in made.spec.states] == [(1, 5)] * 4
     assert set(made.assembled.state_inputs) == {"h0.0", "h0.1", "c0.0", "c0.1"}
     assert str(made).count("is a session's state, no output") == 4
+
+
+def test_a_golden_file_is_met_too_from_states_of_zeros(tmp_path: Path) -> None:
+    path = FIXTURES / "states.old.onnx"
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    x, zeros = np.random.default_rng(3).standard_normal((2, 9, 4)).astype(np.float32), np.zeros((2, 2, 5), np.float32)
+    (y,) = session.run(["y"], {"x": x, "h0": zeros, "c0": zeros})
+    np.savez(tmp_path / "golden.npz", x=x, y=y)
+    made = pack_onnx(path, out=tmp_path / "m", name="m", golden=tmp_path / "golden.npz", quiet=True)
+    assert "golden   agrees: largest difference " in str(made)
+    np.savez(tmp_path / "golden.npz", x=x, y=y[:1])
+    with pytest.raises(GoldenError, match="not of one batch"):
+        pack_onnx(path, out=tmp_path / "n", name="m", golden=tmp_path / "golden.npz", quiet=True)
+    assert not (tmp_path / "n").exists()
 
 
 def test_what_was_made_of_it_is_told_node_by_node(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -144,7 +158,7 @@ def test_one_state_that_is_an_input_is_the_sessions_and_the_other_begins_at_zero
     assert made.assembled.state_inputs == {"h0": "the_lstm.h"}
 
 
-@pytest.mark.parametrize("shape", [(7, 1, 4), ("T", 1, 4), (None, None, 4), ("len", "batch_size", 4)])
+@pytest.mark.parametrize("shape", [(7, 1, 4), ("T", 1, 4), (7, "B", 4), (None, None, 4), ("len", "batch_size", 4)])
 def test_sizes_that_the_file_fixes_or_leaves_without_a_name_are_open_in_the_bundle(
     shape: tuple[int | str, ...], tmp_path: Path
 ) -> None:

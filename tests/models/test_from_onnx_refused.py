@@ -233,6 +233,33 @@ def test_any_cut_of_a_file_is_refused_or_is_the_model(tmp_path: Path) -> None:
         refused(path)
 
 
+def test_a_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    path = save(graph([node("Relu", "x", "y")], ["y"]), tmp_path)
+    path.write_bytes(path.read_bytes().replace(b"the_relu", b"the_\xff\xfe\xfd\xfc"))
+    refused(path, "a name in it is no text")
+
+
+def test_bytes_that_many_tensors_share_are_not_read_over_and_over(tmp_path: Path) -> None:
+    model = recurrent()
+    (tmp_path / "here.bin").write_bytes(b"\0" * 320)
+    _external("here.bin")(model)
+    (shared,) = [one for one in model.graph.initializer if one.name == "W"]
+    for number in range(4):
+        model.graph.initializer.append(shared)
+        model.graph.initializer[-1].name = f"W{number}"
+    refused(save(model, tmp_path), "tensor W3: here.bin is read over and over: 1600 bytes of 320")
+
+
+def test_many_values_that_are_large_together_are_refused(tmp_path: Path) -> None:
+    nodes = [node("Expand", "x wide", "v0"), *(node("Relu", f"v{n}", f"v{n + 1}") for n in range(20))]
+    model = graph(nodes, ["v20"], constants={"wide": [1, 1, 1 << 22]}, inputs={"x": ("T", "B", 1)})
+    refused(save(model, tmp_path), "numbers for a step; expected at most 67108864")
+    folded = [node("ConstantOfShape", "wide", f"v{n}") for n in range(17)]
+    sums = [node("Add", "x v0", "s0"), *(node("Add", f"s{n} v{n + 1}", f"s{n + 1}") for n in range(16))]
+    model = graph([*folded, *sums], ["s16"], constants={"wide": [1 << 20, 4]})
+    refused(save(model, tmp_path), "numbers of constants; expected at most 67108864")
+
+
 def test_two_outputs_of_the_same_name_in_a_bundle_are_refused(tmp_path: Path) -> None:
     nodes = [node("Relu", "x", "a/b"), node("Tanh", "x", "a:b")]
     refused(save(graph(nodes, ["a/b", "a:b"]), tmp_path), "have the same name in a bundle")

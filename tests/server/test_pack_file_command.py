@@ -3,6 +3,7 @@
 import gzip
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -59,6 +60,27 @@ def test_what_is_refused_is_said_in_a_line_with_the_files_name(tmp_path: Path, c
     assert not (tmp_path / "m").exists()
 
 
+def test_a_golden_file_of_what_keras_gave_is_met_or_nothing_is_written(tmp_path: Path, capsys: Captured) -> None:
+    file, golden = FIXTURES / "keras" / "tagger.keras", FIXTURES / "keras" / "tagger.npz"
+    assert pack(file, tmp_path / "m", "--golden", str(golden)) == 0
+    assert "golden   agrees: largest difference " in capsys.readouterr().out
+    with np.load(golden) as arrays:
+        np.savez(tmp_path / "other.npz", **{**arrays, "tags": arrays["tags"] + 0.01})
+        np.savez(tmp_path / "half.npz", input=arrays["input"])
+        np.savez(tmp_path / "ids.npz", **{**arrays, "input": arrays["input"] + 5})
+        np.savez(tmp_path / "short.npz", **{**arrays, "last": arrays["last"][:1]})
+    for name, said in {
+        "other": "other.npz: DIFFERS: largest difference 1.0e-02 in tags",
+        "half": "half.npz: expected input_layer_1 and some of tags, last, got input",
+        "short": "short.npz: its arrays are not of one batch of sequences",
+        "ids": "ids.npz: input_layer_1: expected ids in [0, 9), got 7 to 13",
+        "none": "none.npz: ",
+    }.items():
+        assert pack(file, tmp_path / "n", "--golden", str(tmp_path / f"{name}.npz")) == 1
+        assert said in capsys.readouterr().err
+        assert not (tmp_path / "n").exists()
+
+
 def test_a_tolerance_is_that_of_the_comparison(tmp_path: Path, capsys: Captured) -> None:
     file = FIXTURES / "onnx" / "lstm.old.onnx"
     assert pack(file, tmp_path / "m", "--tolerance", "0") == 1
@@ -66,7 +88,7 @@ def test_a_tolerance_is_that_of_the_comparison(tmp_path: Path, capsys: Captured)
     assert not (tmp_path / "m").exists()
 
 
-@pytest.mark.parametrize("option", ["--key", "--rnn-key", "--golden", "--leave-out"])
+@pytest.mark.parametrize("option", ["--key", "--rnn-key", "--head-key", "--leave-out"])
 def test_options_that_say_what_weights_do_not_are_refused(option: str, tmp_path: Path, capsys: Captured) -> None:
     assert pack(FIXTURES / "onnx" / "lstm.old.onnx", tmp_path / "m", option, "x") == 2
     assert f"{option}: is of a state_dict; lstm.old.onnx is a whole model" in capsys.readouterr().err

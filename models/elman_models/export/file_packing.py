@@ -6,14 +6,19 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from elman_models.bundle import check_target, write_bundle
+from elman_models.export.assembly import Assembled
 from elman_models.export.capture import capture, evaluating
 from elman_models.export.packing import Words, assembled_of, called, check_difference, named_leaves, runner
 from elman_models.export.proof import SHAPES, prove
+from elman_models.export.refusals import ExportError
 from elman_models.export.report import PackedModule
 from elman_models.export.tensors import Argument, flatten
+from elman_models.graph.golden import compare_graph
+from elman_models.graph.stack import GraphStack
 
 Reference = Callable[[Sequence[object]], object]
 """What the file gives for arguments like the module's, as the module gives it."""
@@ -46,13 +51,15 @@ def pack_file_module(
     *,
     out: str | os.PathLike[str],
     tolerance: float,
+    golden: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
     quiet: bool = False,
 ) -> PackedModule:
-    """Makes a bundle, and proves that it gives what the reference gives.
+    """Makes a bundle, and proves that it gives what the reference gives, and what a golden file says, if one is given.
 
     Raises:
         ExportError: it cannot be packed, or what was made of it gives something else.
+        GoldenError: the golden file is none of this model.
         BundleError: `out` is in use, or cannot be written.
     """
     check_target(Path(out).resolve(), overwrite)
@@ -65,8 +72,22 @@ def pack_file_module(
         shapes = SHAPES if captured.sequences.batch is not None else [(1, length) for _, length in SHAPES]
         differences = prove(assembled, runner(given.reference or run, captured, assembled), shapes)
     check_difference(differences.largest, str(differences), tolerance, given.proved_against or "the module")
+    told = "" if golden is None else _met(assembled, golden, tolerance)
     path = write_bundle(out, assembled.spec, assembled.weights, overwrite=overwrite)
-    packed = PackedModule(path, assembled, differences, reason, given.proved_against, given.notes)
+    packed = PackedModule(path, assembled, differences, reason, given.proved_against, given.notes, told)
     if not quiet:
         print(packed)  # noqa: T201 - what was asked for
     return packed
+
+
+def _met(assembled: Assembled, golden: str | os.PathLike[str], tolerance: float) -> str:
+    """What came of the golden file, in a line.
+
+    Raises:
+        ExportError: the bundle gives something else.
+    """
+    difference = compare_graph(GraphStack(assembled.spec, assembled.weights, torch.device("cpu")), golden)
+    told = difference.describe(tolerance)
+    if not difference.largest <= tolerance:
+        raise ExportError(f"the bundle gives something else than {golden}: {told}")
+    return told

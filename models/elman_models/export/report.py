@@ -28,6 +28,8 @@ class PackedModule:
     """Of a file: what it was held against."""
     notes: tuple[str, ...] = ()
     """What is assumed of a file, a line each."""
+    golden: str = ""
+    """What came of a golden file, where one was given."""
 
     @property
     def spec(self) -> GraphSpec:
@@ -66,6 +68,8 @@ class PackedModule:
         for note in self.notes:
             yield f"  assumed  {note}"
         yield f"  proved   {f'against {self.proved_against}: ' if self.proved_against else ''}{self.differences}"
+        if self.golden:
+            yield f"  golden   {self.golden}"
         yield f"  written  {self.path}"
 
 

@@ -65,12 +65,19 @@ def _mapping(given: object, where: str) -> Mapping[str, Any]:
     return given
 
 
+def _list(given: object, where: str) -> Sequence[object]:
+    """None is none of them."""
+    if given is not None and not isinstance(given, list | tuple):
+        raise ExportError(f"{where}: expected a list, got {type(given).__name__}")
+    return given or ()
+
+
 def _layer(given: Mapping[str, Any]) -> Layer:
     kind = str(given.get("class_name"))
     check_own(given, kind)
     config = _mapping(given.get("config"), f"config of a {kind}")
     name = str(given.get("name") or config.get("name") or kind)
-    calls = tuple(_call(one, name) for one in given.get("inbound_nodes") or ())
+    calls = tuple(_call(one, name) for one in _list(given.get("inbound_nodes"), f"layer {name}: inbound_nodes"))
     is_operation = ".ops" in str(given.get("module"))
     return Layer(kind, name, config, calls, is_operation)
 
@@ -78,12 +85,13 @@ def _layer(given: Mapping[str, Any]) -> Layer:
 def _call(given: object, name: str) -> LayerCall:
     if isinstance(given, Mapping):  # Keras 3
         keywords = _mapping(given.get("kwargs", {}), f"layer {name}: kwargs")
-        arguments = tuple(_argument(one, name) for one in given.get("args", ()))
+        arguments = tuple(_argument(one, name) for one in _list(given.get("args"), f"layer {name}: args"))
         masks = tuple(_tensors(_argument(keywords.get("mask"), name)))
     else:
         nodes = given if isinstance(given, list) else []
         if nodes and isinstance(nodes[0], str):  # one input, without a list around it
             nodes = [nodes]
+        nodes = [_list(node, f"layer {name}: inbound_nodes") for node in nodes]
         keywords = {k: v for node in nodes if len(node) > 3 for k, v in _mapping(node[3], f"layer {name}").items()}
         tensors = tuple(_tensor(node[:3], name) for node in nodes)
         arguments, masks = (tensors[0] if len(tensors) == 1 else tensors,), ()

@@ -12,6 +12,8 @@ from elman_models.spec import MAX_SIZE
 if TYPE_CHECKING:
     import h5py
 
+MAX_TIMES = 4
+"""How often the file's bytes may be read over, by names that share them."""
 Floats = NDArray[np.float32]
 
 
@@ -25,6 +27,7 @@ class Hdf5:
         except ImportError as error:
             raise ExportError("reading it takes h5py: pip install 'elman-models[keras]'") from error
         self._where = where
+        self._left_bytes = MAX_TIMES * len(data)
         try:
             self._file = h5py.File(io.BytesIO(data), "r")
         except (OSError, ValueError, RuntimeError, KeyError) as error:
@@ -108,6 +111,9 @@ class Hdf5:
             raise ExportError(f"{self._where}: {path}: the weight is missing")
         try:
             self._check(found, path)
+            self._left_bytes -= found.nbytes
+            if self._left_bytes < 0:
+                raise ExportError(f"{self._where}: {path}: the same numbers are read over and over")
             return np.array(found[()], np.float32)
         except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
             raise ExportError(f"{self._where}: {path}: cannot be read: {error}") from error

@@ -33,6 +33,7 @@ def pack_keras(
     metadata: Mapping[str, str] | None = None,
     precision: str = "float32",
     tolerance: float = TOLERANCE,
+    golden: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
     quiet: bool = False,
 ) -> PackedModule:
@@ -46,11 +47,14 @@ def pack_keras(
         version, description, metadata: of the bundle.
         precision: the least that plans may compute with, as of `GraphSpec`.
         tolerance: the largest difference that is no error, times max(1, |y|).
+        golden: a file of inputs and what the file's model gives for them, as `compare_graph` takes it; what the
+            bundle gives is held against it, too.
         overwrite: replace a bundle that is there.
         quiet: print nothing.
 
     Raises:
         ExportError: the file is damaged, holds code, or no bundle can be what it says; the message names the layer.
+        GoldenError: the golden file cannot be read, or is none of this model.
         BundleError: `out` is in use, or cannot be written.
     """
     words = Words(name, version, description, metadata, precision)
@@ -69,9 +73,13 @@ def pack_keras(
             proved_against=_PROVED,
             notes=tuple(dict.fromkeys(module.notes)),
         )
-        return pack_file_module(given, words, out=out, tolerance=tolerance, overwrite=overwrite, quiet=quiet)
+        return pack_file_module(
+            given, words, out=out, tolerance=tolerance, golden=golden, overwrite=overwrite, quiet=quiet
+        )
     except ExportError as error:
         raise ExportError(f"{path}: {error}") from error
+    except RecursionError as error:
+        raise ExportError(f"{path}: models within models, nested too deeply") from error
 
 
 def _example(model: KerasModel, module: KerasModule) -> dict[str, torch.Tensor]:

@@ -10,13 +10,15 @@ if TYPE_CHECKING:
 
 MAX_TENSOR_BYTES = 1 << 33
 """Of one tensor in another file."""
+MAX_TIMES = 4
+"""How often a file may be read over, by tensors that share its bytes."""
 
 
-def read_external(tensor: "TensorProto", folder: Path, where: str) -> bytes:
-    """The bytes of `tensor`, whose file is in `folder`.
+def read_external(tensor: "TensorProto", folder: Path, where: str, taken: dict[Path, int]) -> bytes:
+    """The bytes of `tensor`, whose file is in `folder`; `taken`: of each file, how many bytes were read; is added to.
 
     Raises:
-        ExportError: the file is elsewhere, cannot be read, or is too short.
+        ExportError: the file is elsewhere, cannot be read, is too short, or read more than `MAX_TIMES` times over.
     """
     fields = {entry.key: entry.value for entry in tensor.external_data}
     path = _path(folder, fields.get("location", ""), where)
@@ -26,6 +28,9 @@ def read_external(tensor: "TensorProto", folder: Path, where: str) -> bytes:
         length = size - offset if length is None else length
         if offset + length > size or length < 0 or length > MAX_TENSOR_BYTES:
             raise ExportError(f"{where}: expected {length} bytes from {offset} in {path.name}, which has {size}")
+        taken[path] = taken.get(path, 0) + length
+        if taken[path] > MAX_TIMES * size:
+            raise ExportError(f"{where}: {path.name} is read over and over: {taken[path]} bytes of {size}")
         with path.open("rb") as file:
             file.seek(offset)
             return file.read(length)

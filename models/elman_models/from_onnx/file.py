@@ -41,9 +41,26 @@ def read_onnx(path: Path) -> "tuple[OnnxGraph, ModelProto]":
         raise ExportError(f"{path}: is not an .onnx file, or cut short: {type(error).__name__}") from error
     if not model.HasField("graph") or not model.graph.output:
         raise ExportError(f"{path}: is not an .onnx file, or cut short: it has no graph")
+    if not all(isinstance(text, str) for text in _texts(model)):  # of what is not UTF-8 protobuf makes bytes
+        raise ExportError(f"{path}: is damaged: a name in it is no text")
     opset = _opset(model, path)
-    constants = {t.name: _array(t, path, f"tensor {t.name}") for t in model.graph.initializer}
+    taken: dict[Path, int] = {}
+    constants = {t.name: _array(t, path, f"tensor {t.name}", taken) for t in model.graph.initializer}
     return _graph(model.graph, constants, opset, path), model
+
+
+def _texts(model: "ModelProto") -> Iterator[object]:
+    """Every name."""
+    graph = model.graph
+    yield from (one.domain for one in model.opset_import)
+    yield from (tensor.name for tensor in graph.initializer)
+    yield from (output.name for output in graph.output)
+    for one in graph.input:
+        yield one.name
+        yield from (dim.dim_param for dim in one.type.tensor_type.shape.dim)
+    for node in graph.node:
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+        yield from (attribute.name for attribute in node.attribute)
 
 
 def import_onnx(path: Path) -> ModuleType:
@@ -173,7 +190,7 @@ def _constant(node: "NodeProto", path: Path) -> Array:
     raise ExportError(f"{path}: {where}: expected one tensor or numbers, got {', '.join(given) or 'nothing'}")
 
 
-def _array(tensor: "TensorProto", path: Path, where: str) -> Array:
+def _array(tensor: "TensorProto", path: Path, where: str, taken: dict[Path, int] | None = None) -> Array:
     """[*dims] float32, int64 or bool."""
     from onnx import numpy_helper
 
@@ -184,7 +201,9 @@ def _array(tensor: "TensorProto", path: Path, where: str) -> Array:
         _check_size(size, where)
     dtype = np.dtype(_DTYPES[tensor.data_type])
     if tensor.data_location == tensor.EXTERNAL or tensor.external_data:
-        tensor.raw_data = read_external(tensor, path.parent, where)
+        if taken is None:
+            raise ExportError(f"{where}: its data is in another file; expected that of initializers alone")
+        tensor.raw_data = read_external(tensor, path.parent, where, taken)
         tensor.data_location = tensor.DEFAULT
         del tensor.external_data[:]
     expected, got = math.prod(tensor.dims), _number_of(tensor, dtype)

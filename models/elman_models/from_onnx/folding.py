@@ -6,10 +6,11 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from elman_models.export.refusals import ExportError
 from elman_models.from_onnx.graph import Array, OnnxGraph, OnnxNode
 from elman_models.from_onnx.module import PlainNode, as_operand
 from elman_models.from_onnx.operators import OPERATORS
-from elman_models.from_onnx.sizes import Operand, Sizes
+from elman_models.from_onnx.sizes import MAX_TOTAL, Operand, Sizes
 
 MAX_NUMBERS = 1024
 """Of each operand: what is larger is weights."""
@@ -21,12 +22,16 @@ def folded(graph: OnnxGraph) -> OnnxGraph:
     Raises:
         ExportError: one of them cannot be.
     """
-    constants, nodes = dict(graph.constants), []
+    constants, nodes, total = dict(graph.constants), [], 0
     for node in graph.nodes:
         operands = [constants.get(name) for name in node.inputs if name]
         is_known = all(o is not None and o.size <= MAX_NUMBERS for o in operands)
         if node.op in OPERATORS and operands and is_known:
-            constants |= _computed(node, constants)
+            computed = _computed(node, constants)
+            total += sum(array.size for array in computed.values())
+            if total > MAX_TOTAL:
+                raise ExportError(f"{node}: with it {total} numbers of constants; expected at most {MAX_TOTAL}")
+            constants |= computed
         else:
             nodes.append(node)
     return replace(graph, nodes=tuple(nodes), constants=constants)

@@ -8,7 +8,9 @@ import torch
 from elman_models.export.tensors import Argument
 from elman_models.from_onnx.graph import OnnxGraph, OnnxInput
 from elman_models.from_onnx.module import output_name
+from elman_models.from_onnx.recurrent import RECURRENCES
 
+_CUTS = ("Slice", "Split", "Gather", "Squeeze", "Unsqueeze", "Identity", "Cast")
 _BATCH, _LENGTH = 3, 5
 """Of an example: unlike each other, and neither is a size that torch.export takes for a constant."""
 
@@ -44,42 +46,51 @@ def _kind(name: str) -> str:
 
 def features(graph: OnnxGraph) -> dict[str, set[int]]:
     """By an input's name the axes that are neither batch nor length: the file has fixed them."""
+    states = _states(graph)
     return {
         output_name(one.name): {
-            axis for axis, size in enumerate(one.shape) if isinstance(size, int) and axis not in _leading(one)
+            axis for axis, size in enumerate(one.shape) if isinstance(size, int) and axis not in _leading(one, states)
         }
         for one in graph.inputs
     }
 
 
+def _states(graph: OnnxGraph) -> set[str]:
+    """The values that are what a recurrence begins with, or are cut for that."""
+    found = {name for node in graph.nodes if node.op in RECURRENCES for name in node.inputs[5:7]}
+    for node in reversed(graph.nodes):
+        if node.op in _CUTS and found & set(node.outputs):
+            found.add(node.inputs[0])
+    return found
+
+
 def _shape(graph: OnnxGraph, one: OnnxInput, is_batch_first: bool, is_fixed: bool) -> tuple[int, ...]:
     sizes: dict[str, int] = {}
+    states = _states(graph)
     for other in graph.inputs:
         for axis, size in enumerate(other.shape):
             if isinstance(size, str):
-                sizes.setdefault(size, _open_size(other, axis, is_batch_first))
-    leading = _leading(one)
+                sizes.setdefault(size, _open_size(_leading(other, states), axis, is_batch_first))
+    leading = _leading(one, states)
     return tuple(
         sizes[size]
         if isinstance(size, str)
         else size
         if is_fixed or axis not in leading
-        else _open_size(one, axis, is_batch_first)
+        else _open_size(leading, axis, is_batch_first)
         for axis, size in enumerate(one.shape)
     )
 
 
-def _leading(one: OnnxInput) -> tuple[int, ...]:
+def _leading(one: OnnxInput, states: set[str]) -> tuple[int, ...]:
     """The axes that are those of batch and length: of sequences the first two, of a stack's state the second."""
     rank = len(one.shape) + (1 if one.dtype.kind != "f" else 0)
     if rank < 3:
         return (0,)
-    is_state = isinstance(one.shape[0], int) and not isinstance(one.shape[1], int)
-    return (1,) if is_state else (0, 1)
+    return (1,) if one.name in states else (0, 1)
 
 
-def _open_size(one: OnnxInput, axis: int, is_batch_first: bool) -> int:
-    leading = _leading(one)
+def _open_size(leading: tuple[int, ...], axis: int, is_batch_first: bool) -> int:
     if len(leading) == 1:
         return _BATCH
     return _BATCH if (axis == 0) == is_batch_first else _LENGTH

@@ -12,7 +12,7 @@ from elman_models.from_onnx.call import OnnxCall
 from elman_models.from_onnx.graph import Array, OnnxGraph, OnnxNode
 from elman_models.from_onnx.operators import OPERATORS
 from elman_models.from_onnx.recurrent import RECURRENCES, RecurrentNode
-from elman_models.from_onnx.sizes import MAX_SIZES, Operand, Sizes, check_numel
+from elman_models.from_onnx.sizes import MAX_SIZES, MAX_TOTAL, Operand, Sizes, check_numel
 
 
 def plain_name(name: str, taken: Mapping[str, object]) -> str:
@@ -61,6 +61,13 @@ def run_node(module: nn.Module, node: OnnxNode, given: Sequence[Operand]) -> tup
         first = (str(error).strip() or type(error).__name__).partition("\n")[0]
         raise ExportError(f"{node}: {first}") from error
     return results
+
+
+def _excess(result: torch.Tensor, given: Sequence[Operand]) -> int:
+    """Numbers that a result has, axes that are open aside, beyond those that a node is given: weights may be turned."""
+    known = sum(one.numel() for one in given if isinstance(one, torch.Tensor) and not _is_open(one))
+    numel = check_numel(result.shape, known)
+    return numel if _is_open(result) else max(0, numel - known)
 
 
 def _is_open(given: torch.Tensor) -> bool:
@@ -117,9 +124,14 @@ class OnnxModule(nn.Module):
         """By name; a character that a name in a bundle may not have is an underscore."""
         known: dict[str, Operand] = {one.name: inputs[output_name(one.name)] for one in self._graph.inputs}
         known |= self._sizes | {name: getattr(self, attribute) for name, attribute in self._tensors.items()}
+        total = 0
         for node, path in self._order:
             given = [known[name] if name else None for name in node.inputs]
-            known |= zip(node.outputs, run_node(self.get_submodule(path), node, given), strict=False)
+            results = run_node(self.get_submodule(path), node, given)
+            known |= zip(node.outputs, results, strict=False)
+            total += sum(_excess(one, given) for one in results if isinstance(one, torch.Tensor))
+            if total > MAX_TOTAL:
+                raise ExportError(f"{node}: with it {total} numbers for a step; expected at most {MAX_TOTAL}")
         return {output_name(name): _given(name, known.get(name)) for name in self._graph.outputs}
 
 

@@ -31,6 +31,7 @@ def pack_onnx(
     metadata: Mapping[str, str] | None = None,
     precision: str = "float32",
     tolerance: float = TOLERANCE,
+    golden: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
     quiet: bool = False,
 ) -> PackedModule:
@@ -46,12 +47,15 @@ def pack_onnx(
         version, description, metadata: of the bundle.
         precision: the least that plans may compute with, as of `GraphSpec`.
         tolerance: the largest difference that is no error, times max(1, |y|).
+        golden: a file of inputs and what the file's model gives for them, as `compare_graph` takes it; what the
+            bundle gives is held against it, too.
         overwrite: replace a bundle that is there.
         quiet: print nothing.
 
     Raises:
         ExportError: the file is damaged or no bundle can be what it says; the message names the node. Or what was made
             of it gives something else.
+        GoldenError: the golden file cannot be read, or is none of this model.
         BundleError: `out` is in use, or cannot be written.
     """
     file = Path(path)
@@ -75,7 +79,9 @@ def pack_onnx(
                 notes=(_GUESS,) * (is_first is None and not _says_layout(graph)),
             )
             try:
-                return pack_file_module(given, words, out=out, tolerance=tolerance, overwrite=overwrite, quiet=quiet)
+                return pack_file_module(
+                    given, words, out=out, tolerance=tolerance, golden=golden, overwrite=overwrite, quiet=quiet
+                )
             except ExportError as error:
                 refusals.append(error)
         raise refusals[0]

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 
 import torch
 
@@ -9,6 +10,9 @@ from elman_models.graph.value import MAX_NUMEL
 
 MAX_SIZES = 64
 """Numbers of a tensor that may be sizes; longer ones are tables."""
+
+MAX_TOTAL = 1 << 26
+"""Numbers of all values of a graph together, axes that are open aside."""
 
 Number = int | bool | torch.SymInt | torch.SymBool
 
@@ -47,14 +51,13 @@ Operand = torch.Tensor | Sizes | None
 """A value of the graph while it is read; None: left out."""
 
 
-def check_numel(shape: Sequence[object], limit: int = 0) -> None:
-    """Whether a tensor of that shape, axes that are open aside, is one that a graph may have; `limit` allows more.
+def check_numel(shape: Sequence[object], limit: int = 0) -> int:
+    """The numbers of a tensor of that shape, axes that are open aside; where it is too large, `limit` allows more.
 
     Raises:
-        ValueError: it is too large.
+        ValueError: it is more than a value of a graph may have.
     """
-    numel = 1
-    for size in shape:
-        numel *= size if isinstance(size, int) else 1
+    numel = prod(size for size in shape if isinstance(size, int))
     if numel > max(limit, MAX_NUMEL):
         raise ValueError(f"a value of {numel} numbers; expected at most {max(limit, MAX_NUMEL)} for a step")
+    return numel

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".onnx", ".keras", ".h5", ".hdf5")
 """Of files that are whole models."""
-_OF_WEIGHTS = ("key", "nonlinearity", "rnn_key", "embedding_key", "head_key", "leave_out", "golden")
+_OF_WEIGHTS = ("key", "nonlinearity", "rnn_key", "embedding_key", "head_key", "leave_out")
 """Options that say what a state_dict does not."""
 
 
@@ -31,6 +31,7 @@ def run(given: argparse.Namespace) -> int:
             version=given.version,
             description=given.description,
             precision=given.precision,
+            golden=given.golden,
             tolerance=TOLERANCE if given.tolerance is None else given.tolerance,
             overwrite=given.overwrite,
             quiet=True,
