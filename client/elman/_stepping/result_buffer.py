@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from elman._shared.packed_layout import Index, enumerate_packed, row_index, step_offsets, take_steps
-from elman._shared.records import read_named, read_record, unknown
+from elman._shared.records import read_named, read_record, states_of, unknown
 from elman._stepping.answers import Answer
 from elman._stepping.options import FrameKey
 from elman.v1 import inference_pb2, tensor_pb2
@@ -87,8 +87,7 @@ class ResultBuffer:
             return [h_n, from_tensor(result.c_n, name="c_n")] if result.HasField("c_n") else [h_n]
         if not result.states:
             return []
-        arrays = read_named(result.states)
-        return [arrays[one.name] if one.layers else arrays[one.name][np.newaxis] for one in self._named_states]
+        return states_of(read_named(result.states), self._named_states)
 
     def _step_offsets(self) -> Index:
         if self._offsets is None:
