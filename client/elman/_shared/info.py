@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
@@ -65,7 +66,7 @@ class TensorInfo:
         """What it is cast to: float32, float16, or int64 ids."""
         return wire.numpy_dtype(self.wire_dtype)
 
-    @property
+    @cached_property
     def num_bytes(self) -> int:
         """As it travels, of one row or one step of it."""
         return wire.itemsize(self.wire_dtype) * math.prod(self.features) * (self.layers or 1)
@@ -145,6 +146,21 @@ class ModelInfo:
         """Of the output, and of h_n and c_n. AttributeError where there are several outputs: `outputs` has that of
         each."""
         return self._only("output", self.outputs).dtype
+
+    @cached_property
+    def input_step_bytes(self) -> int:
+        """Of all inputs of a time step, as they travel."""
+        return sum(one.num_bytes for one in self.inputs)
+
+    @cached_property
+    def output_step_bytes(self) -> int:
+        """Of all outputs of a time step, as they travel."""
+        return sum(one.num_bytes for one in self.outputs)
+
+    @cached_property
+    def gives_last_only(self) -> bool:
+        """Whether the author's module gives the last step alone, of all outputs."""
+        return all(one.last_only for one in self.outputs)
 
     @property
     def takes_tokens(self) -> bool:

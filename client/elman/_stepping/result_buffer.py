@@ -48,7 +48,8 @@ class ResultBuffer:
 
     def row(self, row: int) -> Answer:
         """One finished row's own, in memory of its own."""
-        return Answer(self._output_of(row), tuple([state[:, row : row + 1].copy() for state in self._states]))
+        states = tuple([state[:, row : row + 1].copy() for state in self._states]) if self._states else ()
+        return Answer(self._output_of(row), states)
 
     def all_rows(self) -> Answer:
         """Everything, in the frame's layout."""
@@ -85,7 +86,7 @@ class ResultBuffer:
         if result.HasField("h_n"):
             h_n = from_tensor(result.h_n, name="h_n")
             return [h_n, from_tensor(result.c_n, name="c_n")] if result.HasField("c_n") else [h_n]
-        if not result.states:
+        if not self._named_states or not result.states:
             return []
         return states_of(read_named(result.states), self._named_states)
 
@@ -103,7 +104,9 @@ class ResultBuffer:
 
 
 def _output(result: inference_pb2.StepResponse) -> Array:
-    return read_record(result.outputs) if result.outputs else from_tensor(result.output, name="output")
+    if result.HasField("output") or not result.outputs:
+        return from_tensor(result.output, name="output")
+    return read_record(result.outputs)
 
 
 def _rows(sent: list[int], sent_rows: Index | None) -> Index:
