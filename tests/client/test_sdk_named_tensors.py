@@ -11,7 +11,11 @@ from leaky import leaky_sum
 import elman
 from elman._shared.arrays import to_context, to_sequence
 from elman._shared.records import fill_named, read_record
+from elman._stepping.answers import thread_future
+from elman._stepping.frame import Frame
 from elman._stepping.options import StepOptions, frame_key, max_steps
+from elman._stepping.session_step import begin_step
+from elman._stepping.session_table import SessionTable
 from elman.testing import FakeModel, FakeServer
 from elman.v1 import inference_pb2, models_pb2, tensor_pb2
 
@@ -183,6 +187,18 @@ def test_chunks_that_want_different_outputs_share_no_frame() -> None:
     keys = {frame_key(info, options(outputs=wanted).of(info)) for wanted in (None, ["policy"], ["value"])}
     assert len(keys) == 3
     assert frame_key(info, options().of(info)) in keys
+
+
+def test_a_frame_names_the_outputs_that_are_wanted_and_no_others() -> None:
+    info, table = described(), SessionTable()
+    row = table.add("named", ["a"], 8).item()
+    for wanted in (["value"], None):
+        x = {"item": [1, 2], "cov": np.ones((2, 2))}
+        pending = begin_step(x, info, row, options(outputs=wanted).of(info), 1 << 20, thread_future)
+        request = Frame.of_chunks(1, pending.chunks).encode(table, "")
+        assert list(request.outputs) == (wanted or [])
+        assert [one.name for one in request.inputs] == ["item", "cov"]
+        assert not request.HasField("input")
 
 
 def test_a_message_is_cut_by_the_outputs_that_are_wanted() -> None:
