@@ -51,9 +51,7 @@ class ModelCore:
     def _what(self) -> str:
         info = self.info
         if info.cell is None:
-            takes, gives = (
-                ", ".join(f"{one.name} {list(one.features)}" for one in t) for t in (info.inputs, info.outputs)
-            )
+            takes, gives = _listed(info.inputs), _listed(info.outputs)
             return f"{takes} to {gives}{', whole sequences' * info.needs_whole_sequences}"
         layers = f"{info.num_layers} layer{'s' * (info.num_layers > 1)} of {info.hidden_size}"
         return f"{info.cell}, {layers}{', bidirectional' * info.bidirectional}"
@@ -109,8 +107,8 @@ class ModelCore:
             return await inference.run(self.client.transport, self._infer_limits, tick)
 
     def _context(self, context: object, mode: OpenMode, num_rows: int | None) -> Arrays:
-        if context is None and mode == "resume":
-            return {}  # the sessions have theirs
+        if context is None and (mode == "resume" or self.info.needs_whole_sequences):
+            return {}  # the sessions have theirs; or there are to be none, as the server will say
         return to_context(context, self.info, num_rows)
 
     def _states(self, state: object, mode: OpenMode, num_rows: int, *, is_new: bool) -> list[Array] | None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from refusals import Refusal, refusal_of
@@ -14,11 +15,20 @@ from test_changed_bundles import write_other_weights
 from toys import write_toys
 
 import elman
+from elman import wire
 from elman._shared import session_ids as sdk_ids
 from elman.testing import FakeModel, FakeServer
 from elman.testing._many_ids import MAX_IDS
 from elman.testing._refusal import Refusal as FakeRefusal
-from elman.v1 import inference_pb2, inference_pb2_grpc, models_pb2, models_pb2_grpc, sessions_pb2, sessions_pb2_grpc
+from elman.v1 import (
+    inference_pb2,
+    inference_pb2_grpc,
+    models_pb2,
+    models_pb2_grpc,
+    sessions_pb2,
+    sessions_pb2_grpc,
+    tensor_pb2,
+)
 from elman_server import errors
 from elman_server.door.elman_v1 import many_ids
 from elman_server.door.elman_v1.status import code_of
@@ -50,6 +60,26 @@ ODD_REQUESTS: dict[str, Any] = {
     "attach twice": Attach(model="gru", session_ids=["a", "a"]),
     "close none": Close(model="gru"),
     "close twice": Close(model="gru", session_ids=["a", "a"]),
+}
+
+
+def named(*names: str) -> list[tensor_pb2.NamedTensor]:
+    """One step of one row of the input, under each of the names."""
+    return [tensor_pb2.NamedTensor(name=name, tensor=X) for name in names]
+
+
+X = wire.to_tensor(np.ones((1, 3), np.float32))
+ODD_NAMES: dict[str, dict[str, Any]] = {
+    "an unknown input": {"inputs": named("x")},
+    "an input twice": {"inputs": named("input", "input")},
+    "an input by name and without": {"inputs": named("input"), "input": X},
+    "an unknown output": {"input": X, "outputs": ["policy"]},
+    "an output twice": {"input": X, "outputs": ["output", "output"]},
+}
+ODD_BEGINNINGS: dict[str, dict[str, Any]] = {
+    "a context": {"input": X, "context": named("speaker")},
+    "a context twice": {"input": X, "context": named("speaker", "speaker")},
+    "states by name": {"input": X, "initial_states": named("h")},
 }
 
 
@@ -103,6 +133,66 @@ async def test_ids_and_modes_are_refused_and_taken_as_by_the_server(serve: Serve
         for stub in (served, fake):
             opened = await stub.sessions.OpenSessions(Open(model="gru", session_ids=GOOD_IDS))
             assert (list(opened.session_ids), list(opened.errors)) == (GOOD_IDS, [])
+
+
+async def stepped(stubs: Any, session_id: str, **fields: Any) -> inference_pb2.StepResponse:
+    """The answer of one frame of one step of a session."""
+    opened = await stubs.sessions.OpenSessions(Open(model="gru", session_ids=[session_id]))
+    call = stubs.inference.Step()
+    await call.write(inference_pb2.StepRequest(frame_id=1, handles=opened.handles, lengths=[1], **fields))
+    await call.read()  # who the server is
+    response: inference_pb2.StepResponse = await call.read()
+    call.cancel()
+    return response
+
+
+async def test_names_are_refused_and_taken_as_by_the_server(serve: Serve) -> None:
+    served = await serve("gru")
+    async with faked(FakeModel("gru", input_size=3)) as (_, fake):
+        for name, fields in (ODD_NAMES | ODD_BEGINNINGS).items():
+            request = inference_pb2.InferRequest(model="gru", lengths=[1], **fields)
+            real = await refusal_of(served.inference.Infer(request))
+            assert await refusal_of(fake.inference.Infer(request)) == real, name
+            assert real.code == "INVALID_ARGUMENT", name
+        for name, fields in ODD_NAMES.items():
+            real, told = [Refusal.of((await stepped(stubs, name, **fields)).frame_error) for stubs in (served, fake)]
+            assert told == real, name
+        by_name = {"inputs": named("input"), "outputs": ["output"]}
+        for stubs in (served, fake):
+            answer = await stubs.inference.Infer(inference_pb2.InferRequest(model="gru", lengths=[1], **by_name))
+            assert answer.HasField("output")
+            assert not answer.outputs
+            result = await stepped(stubs, "good", **by_name)
+            assert (result.HasField("output"), list(result.finished)) == (True, [0])
+
+
+async def test_a_context_of_a_model_without_any_is_refused_as_by_the_server(serve: Serve) -> None:
+    served = await serve("gru")
+    async with faked() as (_, fake):
+        for names in (["speaker"], ["speaker", "speaker"]):
+            request = Open(model="gru", count=1, context=named(*names))
+            real = await refusal_of(served.sessions.OpenSessions(request))
+            assert await refusal_of(fake.sessions.OpenSessions(request)) == real
+            assert real.message.startswith("context: ")
+        told = []
+        for stubs in (served, fake):
+            await stubs.sessions.OpenSessions(Open(model="gru", session_ids=["a"]))
+            resume = Open(model="gru", session_ids=["a"], mode=sessions_pb2.OPEN_MODE_RESUME, context=named("speaker"))
+            answer = await stubs.sessions.OpenSessions(resume)
+            told.append((list(answer.resumed), list(answer.handles), [Refusal.of(e.status) for e in answer.errors]))
+        assert told[0] == told[1]
+        assert told[0][:2] == ([False], [0])
+
+
+async def test_models_are_described_by_name_as_by_the_server(serve: Serve) -> None:
+    served = await serve("gru", "lstm")
+    async with faked(FakeModel("gru", input_size=3), FakeModel("lstm", input_size=3, is_lstm=True)) as (_, fake):
+        for model in ("gru", "lstm"):
+            request = models_pb2.DescribeModelRequest(model=model)
+            real, told = [(await stubs.models.DescribeModel(request)).model for stubs in (served, fake)]
+            for field in ("inputs", "context", "states", "outputs"):
+                pairs = [[(one.name, one.dtype) for one in getattr(info, field)] for info in (real, told)]
+                assert pairs[0] == pairs[1]
 
 
 async def test_another_processes_calls_are_told_to_attach_again_as_by_the_server(serve: Serve) -> None:

@@ -3,10 +3,13 @@
 import asyncio
 import json
 import socket
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from graph_networks import Forecaster
+from graph_server import write_networks
 from served import Serve, Served
 
 from elman_server.cli.main import main
@@ -53,6 +56,22 @@ async def test_models_are_listed_unloaded_and_loaded(serve: Serve, capsys: pytes
     assert (await line.do("models", "unload", "gru")).lines == ["unloaded gru 1"]
     assert [model["name"] for model in (await line.do("models", "list", "--json")).objects] == ["lstm"]
     assert (await line.do("models", "load", "gru", "--version", "1")).lines == ["loaded gru 1"]
+
+
+async def test_a_graph_is_listed_with_its_tensors(
+    serve: Serve, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    write_networks(tmp_path, [Forecaster])
+    line = CommandLine(await serve(models=tmp_path), capsys)
+    (_, row) = (await line.do("models", "list")).lines
+    assert row.split()[:7] == ["Forecaster", "1", "graph", "0", "0", "x[2],weekday[]", "mu[2],sigma[2]"]
+    (told,) = (await line.do("models", "list", "--json")).objects
+    assert [(one["name"], one["dtype"], one["num_embeddings"]) for one in told["inputs"]] == [
+        ("x", "float32", 0),
+        ("weekday", "int64", 7),
+    ]
+    assert (told["input_dtype"], told["output_dtype"]) == (None, None)
+    assert [one["name"] for one in told["states"]] == ["rnn.h", "rnn.c"]
 
 
 async def test_sessions_are_listed_described_and_ended(serve: Serve, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from cutting_proxy import CuttingProxy
 from graph_cases import random_context, random_inputs
 from graph_networks import STREAMED, WHOLE, Network, Tensors
 from graph_server import stacked, write_networks
@@ -125,6 +126,58 @@ async def test_infer_gives_what_the_module_gives_of_one_of_several_and_of_none(
         [], context={one.name: np.zeros((0, *one.features), one.dtype) for one in model.info.context}
     )
     assert nothing == []
+
+
+async def test_over_cuts_each_step_of_several_inputs_is_applied_once(serve: Serve, graph_folder: Path) -> None:
+    torch.manual_seed(4)
+    served, network = await serve(models=graph_folder, max_slice=3), NETWORKS["Forecaster"]
+    retry = elman.Retry(initial_backoff_seconds=0.001, max_backoff_seconds=0.01)
+    options = (("grpc.initial_reconnect_backoff_ms", 1), ("grpc.min_reconnect_backoff_ms", 1))
+    async with (
+        CuttingProxy(served.server.address, mean_bytes=3000, seed=7) as proxy,
+        elman.AsyncClient(proxy.address, retry=retry, options=options) as client,
+    ):
+        model = await client.model("Forecaster")
+
+        async def follow(wanted: list[str] | None) -> None:
+            while proxy.num_cuts < 40:
+                row, context = random_inputs(network.spec, 60), random_context(network.spec)
+                expected = network(row, context)
+                chunks = [given({name: tensor[k : k + 5] for name, tensor in row.items()}) for k in range(0, 60, 5)]
+                async with model.session(context=context_of(context)) as session:
+                    parts = [part async for part in session.stream(chunks, outputs=wanted)]
+                    assert session.position == 60
+                got = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+                assert_same(got, {name: expected[name] for name in wanted or expected})
+
+        await asyncio.gather(*(follow(wanted) for wanted in (None, None, ["sigma"], ["sigma", "mu"])))
+        assert proxy.num_cuts >= 40
+
+
+async def test_a_pools_rows_fail_alone_and_have_no_numbers(client: elman.AsyncClient) -> None:
+    torch.manual_seed(5)
+    network = NETWORKS["Forecaster"]
+    model = await client.model("Forecaster")
+    rows = [random_inputs(network.spec, 3) for _ in range(3)]
+    contexts = [random_context(network.spec) for _ in rows]
+    x = {name: np.stack([row[name].numpy() for row in rows], axis=1) for name in rows[0]}
+    x["weekday"][1, 1] = 7
+    for wanted in (["sigma", "mu"], None):
+        async with model.sessions(3, context=stacked(contexts)) as pool:
+            with pytest.raises(elman.RowErrors) as caught:
+                await pool.step(x, outputs=wanted, state=True)
+            assert pool.positions == (3, 0, 3)
+        output, state = caught.value.output, caught.value.state
+        assert list(caught.value.errors) == [1]
+        assert list(output) == (wanted or ["mu", "sigma"])
+        assert state is not None
+        for name in output:
+            assert np.isnan(output[name][:, 1]).all()
+            for k in (0, 2):
+                assert_near(output[name][:, k], network(rows[k], contexts[k])[name].numpy())
+        for name in state:
+            assert np.isnan(state[name][:, 1]).all()
+            assert np.isfinite(state[name][:, [0, 2]]).all()
 
 
 async def test_only_the_named_outputs_come_in_the_order_of_their_naming(client: elman.AsyncClient) -> None:

@@ -40,7 +40,7 @@ def to_sequence(value: ArrayLike, info: ModelInfo, num_rows: int | None, name: s
 
     Of a model of several inputs `value` is a dict of them, and the array a record of theirs, [T] (or [T, num_rows]).
     """
-    if isinstance(value, Mapping):
+    if type(value) is not np.ndarray and isinstance(value, Mapping):  # the quick look first
         return _to_record(value, info, num_rows, name)
     if len(info.inputs) > 1:
         raise InvalidInputError(

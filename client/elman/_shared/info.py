@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
@@ -65,7 +66,7 @@ class TensorInfo:
         """What it is cast to: float32, float16, or int64 ids."""
         return wire.numpy_dtype(self.wire_dtype)
 
-    @property
+    @cached_property
     def num_bytes(self) -> int:
         """As it travels, of one row or one step of it."""
         return wire.itemsize(self.wire_dtype) * math.prod(self.features) * (self.layers or 1)
@@ -136,18 +137,35 @@ class ModelInfo:
 
     @property
     def input_dtype(self) -> np.dtype[Any]:
-        """What inputs are cast to: float32, float16, or int64 ids."""
-        return wire.numpy_dtype(self.input_wire_dtype)
+        """What the input is cast to: float32, float16, or int64 ids. AttributeError where there are several: `inputs`
+        has that of each."""
+        return self._only("input", self.inputs).dtype
 
     @property
     def output_dtype(self) -> np.dtype[Any]:
-        """Of outputs, h_n and c_n."""
-        return wire.numpy_dtype(self.output_wire_dtype)
+        """Of the output, and of h_n and c_n. AttributeError where there are several outputs: `outputs` has that of
+        each."""
+        return self._only("output", self.outputs).dtype
+
+    @cached_property
+    def input_step_bytes(self) -> int:
+        """Of all inputs of a time step, as they travel."""
+        return sum(one.num_bytes for one in self.inputs)
+
+    @cached_property
+    def output_step_bytes(self) -> int:
+        """Of all outputs of a time step, as they travel."""
+        return sum(one.num_bytes for one in self.outputs)
+
+    @cached_property
+    def gives_last_only(self) -> bool:
+        """Whether the author's module gives the last step alone, of all outputs."""
+        return all(one.last_only for one in self.outputs)
 
     @property
     def takes_tokens(self) -> bool:
         """Whether the input is token ids."""
-        return len(self.inputs) == 1 and not self.input_features
+        return len(self.inputs) == 1 and self.inputs[0].wire_dtype == tensor_pb2.DATA_TYPE_I64
 
     @property
     def has_stack_state(self) -> bool:
@@ -158,6 +176,12 @@ class ModelInfo:
     def has_cell_state(self) -> bool:
         """Whether there is a c_n."""
         return self.has_stack_state and len(self.states) > 1
+
+    def _only(self, what: str, tensors: tuple[TensorInfo, ...]) -> TensorInfo:
+        if len(tensors) != 1:
+            names = ", ".join(repr(one.name) for one in tensors)
+            raise AttributeError(f"{what}_dtype: model {self.name!r} has several {what}s, see `{what}s`: {names}")
+        return tensors[0]
 
     @classmethod
     def from_proto(cls, message: models_pb2.ModelInfo) -> Self:

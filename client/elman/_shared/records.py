@@ -14,7 +14,7 @@ import numpy as np
 from elman._shared.errors import InvalidInputError
 from elman._shared.info import ModelInfo, TensorInfo
 from elman.v1 import inference_pb2, sessions_pb2, tensor_pb2
-from elman.wire import Array, fill_tensor, from_tensor, to_tensor
+from elman.wire import Array, WireError, fill_tensor, from_tensor, to_tensor
 
 Arrays = dict[str, Array]
 
@@ -70,9 +70,15 @@ def read_states(
     if message.HasField("h_n"):
         h_n = from_tensor(message.h_n, name="h_n").copy()
         return [h_n, from_tensor(message.c_n, name="c_n").copy()] if message.HasField("c_n") else [h_n]
-    arrays = read_named(message.states)
-    own = [arrays[one.name].copy() for one in info.states if one.name in arrays]
-    return [array if one.layers else array[np.newaxis] for one, array in zip(info.states, own, strict=False)]
+    return states_of(read_named(message.states), info.states) if message.states else []
+
+
+def states_of(arrays: Mapping[str, Array], fields: Sequence[TensorInfo]) -> list[Array]:
+    """States by name as [layers or 1, rows, *features] of each. Raises WireError where one is missing."""
+    missing = [one.name for one in fields if one.name not in arrays]
+    if missing:
+        raise WireError(f"states: expected {_listed(one.name for one in fields)}, got none of {_listed(missing)}")
+    return [arrays[one.name].copy() if one.layers else arrays[one.name][np.newaxis].copy() for one in fields]
 
 
 def name_states(info: ModelInfo, states: Sequence[Array]) -> list[tensor_pb2.NamedTensor]:
@@ -99,11 +105,11 @@ def check_outputs(info: ModelInfo, outputs: object) -> tuple[str, ...] | None:
     if outputs is None:
         return None
     known = [one.name for one in info.outputs]
-    expected = f"outputs: expected some of {', '.join(map(repr, known))}, each once, got {outputs!r}"
+    expected = f"outputs: expected some of {_listed(known)}, each once, got {outputs!r}"
     if isinstance(outputs, str) or not isinstance(outputs, Iterable):
         raise TypeError(expected)
     names = tuple(outputs)
-    if not names or len(set(names)) != len(names) or not set(names) <= set(known):
+    if not names or any(name not in known or names.count(name) > 1 for name in names):
         raise InvalidInputError(expected)
     return names
 
@@ -122,3 +128,7 @@ def in_callers_form(output: Array, info: ModelInfo, outputs: tuple[str, ...] | N
     if output.dtype.names is None:
         return {names[0]: output}
     return {name: np.array(output[name], order="C") for name in names}
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(map(repr, names))

@@ -99,8 +99,9 @@ class Frame:
             return_output=self.key.returning,
             return_state=self.key.return_state,
             server_instance=server_instance,
-            outputs=self.key.outputs,
         )
+        if self.key.outputs:
+            request.outputs.extend(self.key.outputs)
         values = self.input if rows is None else self._input_of(rows)
         if self.key.inputs:
             fill_named(request.inputs, self.key.inputs, values)

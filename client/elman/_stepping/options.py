@@ -40,8 +40,8 @@ class StepOptions:
         """For a model. Raises TypeError, InvalidInputError."""
         returning = self.returning
         if returning is None:
-            returning = "last" if all(one.last_only for one in info.outputs) else "all"
-        outputs = check_outputs(info, self.outputs)
+            returning = "last" if info.gives_last_only else "all"
+        outputs = None if self.outputs is None else check_outputs(info, self.outputs)
         return ModelOptions(returning, outputs, self.state, self.timeout_seconds, self.progress)
 
 
@@ -96,10 +96,16 @@ def frame_key(info: ModelInfo, options: ModelOptions) -> FrameKey:
 
 def max_steps(info: ModelInfo, options: ModelOptions, max_bytes: int) -> int:
     """Most session-steps in a message, whichever of the request and the answer is larger."""
-    step_bytes = sum([one.num_bytes for one in info.inputs])
+    step_bytes = info.input_step_bytes
     if options.returning == "all":
-        step_bytes = max(step_bytes, sum([one.num_bytes for one in wanted_outputs(info, options.outputs)]))
+        step_bytes = max(step_bytes, _output_bytes(info, options.outputs))
     return max(1, max_bytes // max(1, step_bytes))
+
+
+def _output_bytes(info: ModelInfo, outputs: tuple[str, ...] | None) -> int:
+    if outputs is None:
+        return info.output_step_bytes
+    return sum(one.num_bytes for one in wanted_outputs(info, outputs))
 
 
 def part_steps(num_steps: int) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from elman._shared.packed_layout import Index, enumerate_packed, row_index, step_offsets, take_steps
-from elman._shared.records import read_named, read_record, unknown
+from elman._shared.records import read_named, read_record, states_of, unknown
 from elman._stepping.answers import Answer
 from elman._stepping.options import FrameKey
 from elman.v1 import inference_pb2, tensor_pb2
@@ -48,7 +48,8 @@ class ResultBuffer:
 
     def row(self, row: int) -> Answer:
         """One finished row's own, in memory of its own."""
-        return Answer(self._output_of(row), tuple([state[:, row : row + 1].copy() for state in self._states]))
+        states = tuple([state[:, row : row + 1].copy() for state in self._states]) if self._states else ()
+        return Answer(self._output_of(row), states)
 
     def all_rows(self) -> Answer:
         """Everything, in the frame's layout."""
@@ -85,10 +86,9 @@ class ResultBuffer:
         if result.HasField("h_n"):
             h_n = from_tensor(result.h_n, name="h_n")
             return [h_n, from_tensor(result.c_n, name="c_n")] if result.HasField("c_n") else [h_n]
-        if not result.states:
+        if not self._named_states or not result.states:
             return []
-        arrays = read_named(result.states)
-        return [arrays[one.name] if one.layers else arrays[one.name][np.newaxis] for one in self._named_states]
+        return states_of(read_named(result.states), self._named_states)
 
     def _step_offsets(self) -> Index:
         if self._offsets is None:
@@ -104,7 +104,9 @@ class ResultBuffer:
 
 
 def _output(result: inference_pb2.StepResponse) -> Array:
-    return read_record(result.outputs) if result.outputs else from_tensor(result.output, name="output")
+    if result.HasField("output") or not result.outputs:
+        return from_tensor(result.output, name="output")
+    return read_record(result.outputs)
 
 
 def _rows(sent: list[int], sent_rows: Index | None) -> Index:

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from elman._shared.packed_layout import Index, enumerate_packed
+from elman.testing import _names as names
 from elman.testing._model import FakeModel, Values
 from elman.testing._refusal import Refusal
 from elman.testing._sessions import FakeSessions, HeldAnswer
@@ -24,14 +25,17 @@ def check(request: inference_pb2.StepRequest) -> npt.NDArray[np.generic]:
         raise Refusal("INVALID_INPUT", "handles, lengths and positions differ in number")
     if len(set(request.handles)) != len(lengths):
         raise Refusal("INVALID_INPUT", "a handle is repeated")
+    names.check_outputs(request.outputs)
     return _input(request, lengths)
 
 
 def check_infer(request: inference_pb2.InferRequest, model: FakeModel) -> npt.NDArray[np.generic]:
     """The input of whole sequences that is well formed. Raises Refusal."""
+    names.check_context(names.context_names(request.context))
+    names.check_initial(request)
+    names.check_outputs(request.outputs)
     values = _input(request, list(request.lengths))
-    if values.shape[1:] != model.features or request.input.dtype != model.dtype:
-        raise Refusal("INVALID_INPUT", f"input: expected features {list(model.features)}")
+    _check_fits(values, request, model)
     error = model.bad_value(values)
     if error:
         raise Refusal("INVALID_INPUT", error)
@@ -44,12 +48,21 @@ def _input(
     if not lengths or min(lengths) < 1 or lengths != sorted(lengths, reverse=True):
         raise Refusal("INVALID_INPUT", "lengths must be at least 1 and not increase")
     try:
-        values = from_tensor(request.input, name="input")
+        values = from_tensor(names.input_of(request), name="input")
     except WireError as error:
         raise Refusal("INVALID_INPUT", str(error)) from None
     if not values.ndim or len(values) != sum(lengths):
         raise Refusal("INVALID_INPUT", f"input: expected {sum(lengths)} steps, got {list(values.shape)}")
     return values
+
+
+def _check_fits(
+    values: npt.NDArray[np.generic],
+    request: inference_pb2.StepRequest | inference_pb2.InferRequest,
+    model: FakeModel,
+) -> None:
+    if values.shape[1:] != model.features or names.input_of(request).dtype != model.dtype:
+        raise Refusal("INVALID_INPUT", f"input: expected features {list(model.features)}")
 
 
 def apply(
@@ -66,8 +79,7 @@ def apply(
             session = sessions.of_handle(handle)
             begin = request.positions[row] if request.positions else session.position
             chunk = values[row_of == row]
-            if chunk.shape[1:] != session.model.features or request.input.dtype != session.model.dtype:
-                raise Refusal("INVALID_INPUT", f"input: expected features {list(session.model.features)}")
+            _check_fits(chunk, request, session.model)
             answers[row] = session.step(begin, chunk, asked)
         except Refusal as refusal:
             errors.append(inference_pb2.RowError(row=row, status=refusal.status))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from elman.testing._names import INPUT, OUTPUT
 from elman.v1 import models_pb2, tensor_pb2
 
 Values = npt.NDArray[np.float32]
@@ -102,10 +103,10 @@ class FakeModel:
             device="cpu",
         )
         info.needs_whole_sequences = self.is_bidirectional
-        info.inputs.add(name="input", dtype=self.dtype, features=self.features, num_embeddings=self.num_embeddings)
+        info.inputs.add(name=INPUT, dtype=self.dtype, features=self.features, num_embeddings=self.num_embeddings)
         for name in ("h", "c")[: 1 + self.is_lstm]:
             info.states.add(name=name, dtype=tensor_pb2.DATA_TYPE_F32, features=[self.state_size], layers=1)
-        info.outputs.add(name="output", dtype=tensor_pb2.DATA_TYPE_F32, features=[self.num_outputs])
+        info.outputs.add(name=OUTPUT, dtype=tensor_pb2.DATA_TYPE_F32, features=[self.num_outputs])
         if self.num_embeddings:
             info.embedding.num_embeddings = self.num_embeddings
             info.embedding.embedding_dim = self.input_size

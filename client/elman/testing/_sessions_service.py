@@ -12,6 +12,7 @@ import numpy as np
 
 from elman.testing._handling import answer
 from elman.testing._many_ids import given, to_open
+from elman.testing._names import check_context, context_names
 from elman.testing._refusal import Refusal
 from elman.testing._server_state import ServerState
 from elman.testing._sessions import IDLE_TIMEOUT, REPLAY_CHUNKS, FakeSession
@@ -80,12 +81,17 @@ class FakeSessionsService(sessions_pb2_grpc.SessionsServicer):
     def _open(self, request: sessions_pb2.OpenSessionsRequest) -> sessions_pb2.OpenSessionsResponse:
         self._server_state.check_instance(request.server_instance)
         ids = to_open(request, self._server_state.sessions.new_id)
+        context = context_names(request.context)
         model = self._server_state.model(request.model, request.version)
         if model.is_bidirectional:
             raise Refusal("NO_SESSIONS", "a bidirectional model keeps no sessions", model=model.name)
         may_exist, may_begin = request.mode in _EXISTING, request.mode != sessions_pb2.OPEN_MODE_RESUME
+        if may_begin:
+            check_context(context)
 
         def open_one(session_id: str) -> FakeSession:
+            if context and self._server_state.sessions.has(model.name, session_id):
+                raise _other_context(session_id)
             return self._server_state.sessions.open(model, session_id, may_exist, may_begin)
 
         resumed = [self._server_state.sessions.has(model.name, session_id) for session_id in ids]
@@ -175,6 +181,14 @@ class FakeSessionsService(sessions_pb2_grpc.SessionsServicer):
         token = str(sessions[size - 1].number) if len(sessions) > size else ""
         infos = [_info(session) for session in sessions[:size]]
         return sessions_pb2.ListSessionsResponse(sessions=infos, next_page_token=token)
+
+
+def _other_context(session_id: str) -> Refusal:
+    return Refusal(
+        "INVALID_INPUT",
+        f"session {session_id!r} runs with another context than the one given; it stays as it was when the session "
+        "began: give that, or choose another id",
+    )
 
 
 def _number(token: str) -> int:

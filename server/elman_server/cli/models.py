@@ -95,17 +95,32 @@ def _show(messages: Iterable[Any], as_json: bool, done: str = "") -> int:
 
 
 def _row(info: Any) -> tuple[object, ...]:
-    size = "ids" if info.takes_tokens else str(info.input_size)
     both = " both ways" * info.bidirectional
+    if info.cell is None:
+        takes, gives = _features(info.inputs), _features(info.outputs)
+    else:
+        takes, gives = "ids" if info.takes_tokens else str(info.input_size), str(info.output_size)
     return (
-        *(info.name, info.version, f"{info.cell}{both}", info.num_layers, info.hidden_size),
-        *(size, info.output_size, info.weights_bytes, info.max_sessions, info.device),
+        *(info.name, info.version, f"{info.cell or 'graph'}{both}", info.num_layers, info.hidden_size),
+        *(takes, gives, info.weights_bytes, info.max_sessions, info.device),
     )
+
+
+def _features(tensors: Iterable[Any]) -> str:
+    return ",".join(f"{one.name}{list(one.features)}".replace(" ", "") for one in tensors)
 
 
 def _fields(info: Any) -> dict[str, object]:
     fields = asdict(info)
-    for end in ("input", "output"):  # in words, not in the contract's numbers
+    for kind in ("inputs", "context", "states", "outputs"):  # in words, not in the contract's numbers
+        fields[kind] = [_in_words(asdict(one), one) for one in getattr(info, kind)]
+    for end in ("input", "output"):
         del fields[f"{end}_wire_dtype"]
-        fields[f"{end}_dtype"] = str(getattr(info, f"{end}_dtype"))
+        tensors = getattr(info, f"{end}s")
+        fields[f"{end}_dtype"] = str(tensors[0].dtype) if len(tensors) == 1 else None
     return fields
+
+
+def _in_words(fields: dict[str, object], tensor: Any) -> dict[str, object]:
+    del fields["wire_dtype"]
+    return fields | {"dtype": str(tensor.dtype)}
