@@ -1,0 +1,281 @@
+"""A program run on shapes alone, with sizes in place of its own length and batch: what each number in it must be."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from math import prod
+from typing import NoReturn
+
+import torch
+
+from elman_models.export.refusals import ExportError
+from elman_models.from_pt2.fixed_sizes import BATCH, TIME, Fixed
+from elman_models.from_pt2.operations import done, tensors_of
+from elman_models.from_pt2.program import Program, Pt2Node
+from elman_models.from_pt2.recurrent import Stack
+from elman_models.from_pt2.running import run_program
+
+VIEWS = {"view": "size", "reshape": "shape", "_unsafe_view": "size"}
+"""Operations that say the sizes of a tensor that is there, and in which argument."""
+MADE = {
+    **dict.fromkeys(("zeros", "ones", "full", "empty", "new_zeros", "new_ones", "new_full", "new_empty"), "size"),
+    "expand": "size",
+    "repeat": "repeats",
+    "tile": "dims",
+    "broadcast_to": "size",
+}
+"""Operations that make axes, likewise."""
+_NUMBERS = ("other", "alpha", "beta", "value", "fill_value", "exponent", "min", "max", "end", "threshold", "lambd")
+"""Arguments that may be numbers which were computed from a size."""
+END = (1 << 63) - 1
+
+
+@dataclass(frozen=True)
+class Size:
+    """A number that is a multiple of the batch, the length, or both."""
+
+    times: int
+    of: tuple[int, ...]
+    """BATCH, TIME, or both."""
+
+    def with_sizes(self, sizes: Mapping[int, object]) -> object:
+        """The number where they are `sizes`."""
+        found: object = self.times
+        for one in self.of:
+            found = found * sizes[one]  # type: ignore[operator]
+        return found
+
+
+Number = int | Size | None
+Patterns = dict[str, dict[str, Sequence[Number]]]
+"""By node and argument: numbers that are put in place of those of the file; None: as it is there."""
+
+
+def as_size(number: int, fixed: Fixed) -> int | Size:
+    """A number that came out of a run with primes."""
+    of = tuple(prime for prime in fixed.sizes if number and number % prime == 0)
+    return Size(number // prod(of), of) if of else number
+
+
+def replaced(value: object, numbers: Sequence[Number], sizes: Mapping[int, object]) -> object:
+    """An argument with other numbers."""
+    parts = value if isinstance(value, list) else [value]
+    made = [
+        part if number is None else number.with_sizes(sizes) if isinstance(number, Size) else number
+        for part, number in zip(parts, numbers, strict=True)
+    ]
+    return made if isinstance(value, list) else made[0]
+
+
+def ambiguous(fixed: Fixed) -> str:
+    """What is said of a number that could be two things."""
+    return (
+        f"a number in it could be the length or the batch, or a size of the network: the file is of {fixed.words()}. "
+        "Instead: export it with an example whose length and batch are no other number of the network, and not the same"
+    )
+
+
+class Attempt:
+    """One way to read the numbers."""
+
+    def __init__(
+        self,
+        program: Program,
+        stacks: Mapping[str, Stack],
+        fixed: Fixed,
+        told: Mapping[str, tuple[int, ...]],
+        *,
+        makes_open: bool,
+    ) -> None:
+        """`told`: the shapes of all values in the file's example; `makes_open`: whether axes that are made of the
+        length's or the batch's size are the length or the batch."""
+        self._program, self._stacks, self._fixed, self._told = program, stacks, fixed, told
+        self._makes_open = makes_open
+        self._begins = {ref.name for stack in stacks.values() for ref in stack.initial}
+        self._found: Patterns = {}
+        self.has_choices = False
+        """Whether there is any such axis."""
+
+    def patterns(self, values: Mapping[str, object]) -> Patterns:
+        """What is found; on fake tensors.
+
+        Raises:
+            ExportError: shapes do not go together for other sizes, or a number may be two things.
+        """
+        known = run_program(self._program, values, self._call)
+        for ref in self._program.outputs.values():
+            if ref.name not in known:
+                raise ExportError(f"{ref.name}: is used, and nothing gives it")
+        return self._found
+
+    def _call(self, node: Pt2Node, given: dict[str, object]) -> object:
+        stack = self._stacks.get(node.name)
+        if stack:
+            return self._recurrence(stack, given)
+        self._check_numbers(node, given)
+        try:
+            numbers = self._numbers(node, given)
+        except (LookupError, TypeError) as error:
+            raise ExportError(f"{node}: arguments that do not go together") from error
+        sizes = {prime: prime for prime in self._fixed.sizes}
+        for name, parts in numbers.items():
+            if any(part is not None for part in parts):
+                self._found.setdefault(node.name, {})[name] = parts
+                given = {**given, name: replaced(given[name], parts, sizes)}
+        try:
+            result = done(node, given)
+        except ExportError as error:
+            raise ExportError(f"{error} (with others than {self._fixed.words()}, which the file is for)") from error
+        self._check(node, result)
+        return result
+
+    def _recurrence(self, stack: Stack, given: Mapping[str, object]) -> object:
+        x, (rows, steps) = stack.sequences(given), (0, 1) if stack.batch_first else (1, 0)
+        expected = {rows: BATCH, steps: TIME}
+        for axis, prime in expected.items():
+            if prime in self._fixed.sizes and x.shape[axis] != prime and self._told[stack.input.name][axis] > 1:
+                self._refuse(stack.node)
+        return stack.of_shapes(given)
+
+    def _refuse(self, node: Pt2Node) -> NoReturn:
+        raise ExportError(f"{node}: {ambiguous(self._fixed)}")
+
+    def _check(self, node: Pt2Node, result: object) -> None:
+        """The result is what the file tells, with other sizes."""
+        for name, one in zip(node.outputs, tensors_of(result), strict=False):
+            told, back = self._told[name], [as_size(size, self._fixed) for size in one.shape]
+            same = [s.with_sizes(self._fixed.sizes) if isinstance(s, Size) else s for s in back]
+            open_ones = [isinstance(s, Size) or s > BATCH // 2 for s in back]  # of what is padded or cut a little off
+            if len(told) != len(same) or any(
+                a != b for a, b, is_open in zip(told, same, open_ones, strict=True) if not is_open
+            ):
+                raise ExportError(
+                    f"{node}: is made for {self._fixed.words()}: {list(told)} there. Instead: x.shape[0] where len(x) "
+                    "is meant, and an example whose length is no other number of the network"
+                )
+
+    def _numbers(self, node: Pt2Node, given: Mapping[str, object]) -> dict[str, Sequence[Number]]:
+        x, name = given.get("self"), {**VIEWS, **MADE}.get(node.op, "")
+        sizes = given.get(name)
+        if node.op in VIEWS and isinstance(x, torch.Tensor) and isinstance(sizes, list):
+            return {name: self._viewed(node, x, sizes)}
+        if node.op in MADE and isinstance(sizes, list):
+            return {name: self._made(node, x, sizes)}
+        if node.op in ("slice", "narrow", "select") and isinstance(x, torch.Tensor):
+            return self._cut(node, x, given)
+        return {}
+
+    def _viewed(self, node: Pt2Node, x: torch.Tensor, sizes: list[int]) -> list[Number]:
+        """Of a view: what makes as many numbers."""
+        now, told = list(x.shape), list(self._told[self._source(node)])
+        found: list[Number] = [None] * len(sizes)
+        begin, end = self._alike(now, told, sizes, found)
+        middle, count = sizes[begin:end], prod(now[begin : len(now) - (len(sizes) - end)])
+        ways = [way for way in product(*(self._readings(one) for one in middle)) if self._fits(way, middle, count)]
+        if len(ways) != 1:
+            if ways:
+                self._refuse(node)
+            raise ExportError(
+                f"{node}: is made for {self._fixed.words()}. Instead: export it with an example whose length is no "
+                "other number of the network; or give the module: elman_models.pack"
+            )
+        for at, (one, was) in enumerate(zip(ways[0], middle, strict=True), begin):
+            found[at] = one if one != was else None
+        return found
+
+    def _source(self, node: Pt2Node) -> str:
+        source = node.arguments["self"]
+        return str(getattr(source, "name", ""))
+
+    def _alike(self, now: Sequence[int], told: Sequence[int], sizes: list[int], found: list[Number]) -> tuple[int, int]:
+        """Axes that stay as they are, first and last; where the others are."""
+        begin, end, last = 0, len(sizes), len(now)
+        while begin < min(end, last) and sizes[begin] == told[begin]:
+            found[begin] = self._kept(now[begin], sizes[begin])
+            begin += 1
+        while end > begin and last > begin and sizes[end - 1] == told[last - 1]:
+            end, last = end - 1, last - 1
+            found[end] = self._kept(now[last], sizes[end])
+        return begin, end
+
+    def _kept(self, now: int, size: int) -> Number:
+        return as_size(now, self._fixed) if now != size else None
+
+    def _readings(self, number: object) -> list[int | Size]:
+        """What a number could be."""
+        if not isinstance(number, int) or number <= 0:
+            return [number]  # type: ignore[list-item]  # -1: whatever is left
+        found: list[int | Size] = [number]
+        known = self._fixed.sizes
+        for of in [(one,) for one in known] + [tuple(known)] * (len(known) > 1):
+            size = prod(known[one] for one in of)
+            if number < BATCH and number % size == 0:
+                found.append(Size(number // size, of))
+        return found
+
+    def _fits(self, way: Sequence[int | Size], middle: Sequence[int], count: int) -> bool:
+        """Whether they make `count` numbers, and what is left to -1 is a size of the file's."""
+        primes = {prime: prime for prime in self._fixed.sizes}
+        values = [one.with_sizes(primes) if isinstance(one, Size) else one for one in way]
+        made = prod(value for value in values if value != -1)  # type: ignore[misc]
+        if -1 not in middle:
+            return made == count
+        return made > 0 and count % made == 0
+
+    def _made(self, node: Pt2Node, x: object, sizes: list[int]) -> list[Number]:
+        """Of axes that are made: as large as they are, or the length or the batch."""
+        now = list(x.shape) if isinstance(x, torch.Tensor) and node.op in ("expand", "broadcast_to") else []
+        missing = len(sizes) - len(now)
+        told = [0] * missing + list(self._told[self._source(node)]) if now else []
+        found: list[Number] = [None] * len(sizes)
+        begins = self._begins & set(node.outputs) or self._begins_later(node)
+        for axis, size in enumerate(sizes):
+            if now and axis >= missing and size == told[axis] and size != 1:
+                found[axis] = -1  # of an axis that is there
+            elif begins and axis == 1 and BATCH in self._fixed.sizes and size == self._fixed.batch:
+                found[axis] = Size(1, (BATCH,))
+            elif isinstance(size, int) and not begins and size in self._fixed.sizes.values():
+                self.has_choices = True
+                if self._makes_open:
+                    prime = next(prime for prime, own in self._fixed.sizes.items() if own == size)
+                    if list(self._fixed.sizes.values()).count(size) > 1:
+                        self._refuse(node)
+                    found[axis] = Size(1, (prime,))
+        return found
+
+    def _begins_later(self, node: Pt2Node) -> bool:
+        """Whether all that a tensor is for is to be a recurrence's initial state."""
+        users = [other for other in self._program.nodes if any(ref.name in node.outputs for ref in other.refs())]
+        same = ("contiguous", "clone", "detach", "to", "_to_copy")
+        return bool(users) and all(
+            user.op in same and (self._begins & set(user.outputs) or self._begins_later(user)) for user in users
+        )
+
+    def _cut(self, node: Pt2Node, x: torch.Tensor, given: Mapping[str, object]) -> dict[str, Sequence[Number]]:
+        """Of steps that are taken out: to the last one, or by a number that says nothing of the length."""
+        axis = given.get("dim", 0)
+        now, told = x.shape[axis], self._told[self._source(node)][axis]  # type: ignore[call-overload,index]
+        if now == told:
+            return {}
+        end = given.get("end")
+        if node.op == "slice" and isinstance(end, int) and end >= told:
+            return {"end": [END]}
+        for name in ("start", "end", "index", "length"):
+            value = given.get(name)
+            if isinstance(value, int) and value > 0 and value + 1 >= told - 1 and value != END:
+                raise ExportError(
+                    f"{node}: {name} {value}, of {told}: counted from the first step or from the last? The file is of "
+                    f"{self._fixed.words()}. Instead: count from the last (-1), or export it with a longer example"
+                )
+        return {}
+
+    def _check_numbers(self, node: Pt2Node, given: Mapping[str, object]) -> None:
+        for name in _NUMBERS:
+            value = given.get(name)
+            word = self._fixed.could_be(value) if isinstance(value, int | float) and not isinstance(value, bool) else ""
+            if word and node.op not in ("slice", "select", "arange"):
+                raise ExportError(
+                    f"{node}: the number {value} may be one of the network, or computed from the {word} that the file "
+                    f"is for ({self._fixed.words()}). Instead: export it with another {word}, or give the module: "
+                    "elman_models.pack"
+                )
