@@ -195,7 +195,7 @@ class GraphStack:
             packed = Packed(inputs.data[0], inputs.batch_sizes)
             for register in program.selected:
                 registers[register] = packed.last_steps(registers[register])
-            execute(program.tail, registers)
+        execute(program.tail, registers)
         results = {name: registers[register] for name, register in program.outputs}
         return results, GraphState(self.layout, tuple([registers[register] for register in program.states]))
 
