@@ -77,6 +77,41 @@ def test_a_graph_that_gives_something_else_fails(tmp_path: Path, capsys: Capture
     assert "gives something else" in said.err
 
 
+@pytest.mark.parametrize("changes", [{}, {"rnn.h": np.zeros((2, 6), np.float32)}], ids=["as it is", "another"])
+def test_states_after_the_last_step_are_held_against_the_file_too(
+    changes: dict[str, np.ndarray], tmp_path: Path, capsys: Captured
+) -> None:
+    network = write(tmp_path / "m", ActorCritic)
+    file = golden(tmp_path / "g.npz", network)
+    arrays = dict(np.load(file))
+    arrays["rnn.h"] = network.rnn(torch.from_numpy(arrays["x"]))[1].numpy()
+    np.savez(file, **(arrays | changes))  # type: ignore[arg-type]
+    assert main(["check", str(tmp_path / "m"), "--golden", str(file)]) == int(bool(changes))
+    assert ("DIFFERS: largest difference" in capsys.readouterr().out) == bool(changes)
+
+
+def test_states_of_a_batch_stand_as_torch_has_them(tmp_path: Path, capsys: Captured) -> None:
+    network = write(tmp_path / "m", ActorCritic)
+    rows = [random_inputs(network.spec, 6) for _ in range(3)]
+    given = [network(row, {}) for row in rows]
+    arrays = {name: np.stack([one[name].numpy() for one in given], axis=1) for name in given[0]}
+    arrays["input"] = np.stack([row["x"].numpy() for row in rows], axis=1)
+    arrays["rnn.h"] = np.stack([network.rnn(row["x"])[1].numpy() for row in rows], axis=1)
+    np.savez(tmp_path / "g.npz", **arrays)  # type: ignore[arg-type]
+    assert main(["check", str(tmp_path / "m"), "--golden", str(tmp_path / "g.npz")]) == 0
+    assert "read as [T, B, ...]" in capsys.readouterr().out
+
+
+def test_what_is_not_a_number_never_agrees(tmp_path: Path, capsys: Captured) -> None:
+    network = write(tmp_path / "m", ActorCritic)
+    network.norm.weight *= 1e3
+    network.critic.weight.fill_(3e38)  # products are infinities of either sign
+    write_bundle(tmp_path / "m", network.spec, graph_weights(network.spec, network), overwrite=True)
+    file = golden(tmp_path / "g.npz", network, value=np.zeros(6, np.float32))
+    assert main(["check", str(tmp_path / "m"), "--golden", str(file)]) == 1
+    assert "DIFFERS: largest difference inf in value" in capsys.readouterr().out
+
+
 def test_a_golden_file_of_other_names_or_ids_out_of_range_is_refused_by_name(tmp_path: Path, capsys: Captured) -> None:
     network = write(tmp_path / "m", Forecaster)
     for changes, message in (
@@ -85,10 +120,18 @@ def test_a_golden_file_of_other_names_or_ids_out_of_range_is_refused_by_name(tmp
         ({"weekday": np.zeros(6, np.float32)}, "weekday: expected integers (ids), got float32"),
         ({"x": np.full((6, 2), np.nan, np.float32)}, "x: expected finite numbers"),
         ({"x": np.zeros((5, 2), np.float32)}, "are not of one batch of sequences"),
+        ({network.spec.outputs[0].name: np.full(6, np.inf)}, "expected finite numbers"),
     ):
         file = golden(tmp_path / "g.npz", network, **changes)
         assert main(["check", str(tmp_path / "m"), "--golden", str(file)]) == 1
         assert message in capsys.readouterr().err
+
+
+def test_an_input_that_is_given_by_two_names_is_refused(tmp_path: Path, capsys: Captured) -> None:
+    network = write(tmp_path / "m", ActorCritic)
+    file = golden(tmp_path / "g.npz", network, input=np.zeros((6, 4), np.float32))
+    assert main(["check", str(tmp_path / "m"), "--golden", str(file)]) == 1
+    assert "expected x and some of policy, value, rnn.h, got x, policy, value, input" in capsys.readouterr().err
 
 
 def test_a_graph_is_drawn_for_mermaid_and_as_svg(tmp_path: Path, capsys: Captured) -> None:
