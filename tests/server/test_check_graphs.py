@@ -12,9 +12,11 @@ import yaml
 sys.path.insert(0, str(Path(__file__).parents[1] / "models"))
 
 from graph_cases import graph_weights, make_network, random_context, random_inputs
-from graph_networks import ActorCritic, Forecaster, Network, Tagger
+from graph_networks import ActorCritic, Forecaster, MinGru, Network, NoiseSuppression, Tagger
+from toys import write_toys
 
 from elman_models import write_bundle
+from elman_models.spec import Precision
 from elman_server.cli.main import main
 
 Captured = pytest.CaptureFixture[str]
@@ -150,10 +152,52 @@ def test_a_graph_is_drawn_for_mermaid_and_as_svg(tmp_path: Path, capsys: Capture
     assert all(name in drawn for name in ("policy", "value", "norm"))
 
 
+def test_a_stack_is_drawn_as_the_graph_that_it_is(tmp_path: Path, capsys: Captured) -> None:
+    write_toys(tmp_path, ["tokens"])
+    picture = tmp_path / "m.md"
+    assert main(["check", str(tmp_path / "tokens"), "--mermaid", str(picture)]) == 0
+    said = capsys.readouterr().out
+    assert "stack:       GRU" in said
+    assert f"drawn:       {picture}" in said
+    assert all(name in picture.read_text() for name in ("embedding", "gru", "linear"))
+
+
+def test_why_dot_fails_is_said(tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "m", ActorCritic)
+    (tmp_path / "dot").write_text("#!/bin/sh\necho no fonts here >&2\nexit 1\n")
+    (tmp_path / "dot").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    assert main(["check", str(tmp_path / "m"), "--svg", str(tmp_path / "m.svg")]) == 1
+    assert "--svg: dot failed: no fonts here" in capsys.readouterr().err
+    assert not (tmp_path / "m.svg").exists()
+
+
 def test_a_picture_that_cannot_be_written_is_said(tmp_path: Path, capsys: Captured) -> None:
     write(tmp_path / "m", ActorCritic)
     assert main(["check", str(tmp_path / "m"), "--mermaid", str(tmp_path / "none" / "m.md")]) == 1
     assert "cannot be written" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="then the CUDA device is what serves")
+@pytest.mark.parametrize(
+    ("kind", "note"),
+    [
+        (NoiseSuppression, "vad, noise, denoise: precision float16 is not used on a CPU"),
+        (Tagger, "float16 is not used on a CPU"),
+        (MinGru, "precision float16 is not used: it is of recurrences, and the graph has none that plans run"),
+    ],
+)
+def test_a_precision_that_a_graphs_recurrences_do_not_run_in_is_said(
+    kind: type[Network], note: str, tmp_path: Path, capsys: Captured
+) -> None:
+    network = make_network(kind)[0]
+    for precision in ("float16", "float32"):
+        spec = kind.spec.model_copy(update={"precision": Precision(precision)})
+        write_bundle(tmp_path / "m", spec, graph_weights(spec, network), overwrite=True)
+        assert main(["check", str(tmp_path / "m")]) == 0
+        said = capsys.readouterr().out
+        assert said.count("note:        ") == (precision == "float16")
+        assert (note in said) == (precision == "float16")
 
 
 def test_a_graphs_plans_are_shown_for_each_recurrence(tmp_path: Path, capsys: Captured) -> None:
