@@ -69,7 +69,7 @@ def _by_our_names(spec: GraphSpec, arrays: Mapping[str, torch.Tensor], where: st
 
 def _results(spec: GraphSpec) -> list[str]:
     # Outputs, then states that no output is called.
-    return list(dict.fromkeys([one.name for one in (*spec.outputs, *spec.states)]))
+    return list(dict.fromkeys([*(one.name for one in spec.outputs), *(one.name for one in spec.states)]))
 
 
 def _numbers(one: InputSpec, array: torch.Tensor, label: str) -> torch.Tensor:
