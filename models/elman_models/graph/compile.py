@@ -115,9 +115,7 @@ class Compiler:
     def _recurrence(
         self, name: str, operation: Recurrence, size: int, own: Mapping[str, torch.Tensor], device: torch.device
     ) -> Run:
-        bound = self.recurrences[name] = BoundRecurrence(
-            recurrence_spec(self.spec, name, operation, size), own, device
-        )
+        bound = self.recurrences[name] = BoundRecurrence(recurrence_spec(self.spec, name, operation, size), own, device)
         return bound.whole() if self.spec.kind is Kind.WHOLE else bound.run
 
     def _fold(self) -> None:
