@@ -69,7 +69,8 @@ def _by_our_names(spec: GraphSpec, arrays: Mapping[str, torch.Tensor], where: st
 
 def _results(spec: GraphSpec) -> list[str]:
     # Outputs, then states that no output is called.
-    return list(dict.fromkeys([*(one.name for one in spec.outputs), *(one.name for one in spec.states)]))
+    names = [output.name for output in spec.outputs]
+    return [*names, *(state.name for state in spec.states if state.name not in names)]
 
 
 def _numbers(one: InputSpec, array: torch.Tensor, label: str) -> torch.Tensor:
