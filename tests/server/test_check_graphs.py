@@ -207,6 +207,10 @@ def test_a_graphs_plans_are_shown_for_each_recurrence(tmp_path: Path, capsys: Ca
     said = capsys.readouterr().out
     assert "\nrnn:\n" in said
     assert "rows x steps" in said
+    network = make_network(MinGru)[0]
+    write_bundle(tmp_path / "m", MinGru.spec, graph_weights(MinGru.spec, network), overwrite=True)
+    assert main(["plans", *given]) == 0
+    assert "no recurrence, so no plans" in capsys.readouterr().out
 
 
 def test_a_broken_graph_is_refused_by_name(tmp_path: Path, capsys: Captured) -> None:
