@@ -1,6 +1,8 @@
 """A graph ready to run; one signature, `step(inputs, state) -> (outputs, state)`."""
 
+import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import cast
 
 import torch
@@ -8,6 +10,7 @@ import torch
 from elman_models.graph.compile import Compiler, Program
 from elman_models.graph.groups import groups
 from elman_models.graph.inputs import PackedInputs
+from elman_models.graph.left_out import left_out_of_graph
 from elman_models.graph.program import execute
 from elman_models.graph.recurrent import BoundRecurrence
 from elman_models.graph.spec import GraphSpec
@@ -20,6 +23,8 @@ from elman_models.plans.overrides import Overrides
 from elman_models.plans.prepare import Measuring
 from elman_models.plans.table import NO_PLAN, SEVERAL_PLANS, PlanTable, PlanTables
 from elman_models.plans.warm_up import Progress
+
+log = logging.getLogger(__name__)
 
 MAX_PROGRAMS = 64
 """Kept for sets of wanted outputs; callers choose those."""
@@ -78,13 +83,13 @@ class GraphStack:
 
     @property
     def plan_name(self) -> str:
-        """The plan of the latest step, if all recurrences ran by one."""
-        names = set(self.plan_names.values())
+        """The plan of the latest step, if all recurrences that it needed ran by one."""
+        names = set(self.plan_names.values()) - {""}
         return names.pop() if len(names) == 1 else SEVERAL_PLANS if names else NO_PLAN
 
     @property
     def plan_names(self) -> dict[str, str]:
-        """The plan of the latest step, by the recurrence's node."""
+        """The plan of the latest step, by the recurrence's node; empty of one that the step did not need."""
         return {name: one.plan_name for name, one in self._compiler.recurrences.items()}
 
     def initial_state(self, batch: int, context: Mapping[str, torch.Tensor] | None = None) -> GraphState:
@@ -127,7 +132,7 @@ class GraphStack:
         """Fills the tables of all recurrences by measuring, on the calling thread.
 
         Args:
-            progress: called before each shape: shapes done, shapes in all, the shape's name; of each recurrence anew.
+            progress: called before each shape: shapes done, shapes in all, the shape's name; over all recurrences.
             cache: where tables are kept; None: measure anew, keep nothing.
             budget_seconds: of all together; 0: nothing is measured.
             overrides: one plan's name for everything, or names by shape.
@@ -145,10 +150,14 @@ class GraphStack:
             ValueError: as `warm_up`.
         """
         recurrences = self._compiler.recurrences
-        share = budget_seconds / max(1, len(recurrences))
-        return PlanTables(
-            {name: one.measured(how, budget_seconds=share, overrides=overrides) for name, one in recurrences.items()}
-        )
+        if not recurrences:
+            for sentence in left_out_of_graph(self.spec):
+                log.warning("model %s: %s", self.spec.name, sentence)
+        share, plans = budget_seconds / max(1, len(recurrences)), PlanTables()
+        for name, one in recurrences.items():
+            part = replace(how, progress=_part(how.progress, len(plans), len(recurrences)))
+            plans[name] = one.measured(part, budget_seconds=share, overrides=overrides)
+        return plans
 
     def take(self, plans: Mapping[str, PlanTable]) -> None:
         """Takes tables that were measured, between two steps."""
@@ -185,6 +194,9 @@ class GraphStack:
         if self._is_whole and inputs.is_ragged:
             names = self._output_names if outputs is None else outputs
             return self._by_length(inputs, state, names, last_only)
+        if self._is_whole:  # where no states are carried, outputs may need some recurrences alone
+            for one in self._compiler.recurrences.values():
+                one.plan_name = ""
         program = self._program(outputs, len(inputs.batch_sizes) == 1, last_only)
         given = (*inputs.data, *state.tensors)
         if len(given) != self._num_given:
@@ -195,7 +207,7 @@ class GraphStack:
             packed = Packed(inputs.data[0], inputs.batch_sizes)
             for register in program.selected:
                 registers[register] = packed.last_steps(registers[register])
-            execute(program.tail, registers)
+        execute(program.tail, registers)
         results = {name: registers[register] for name, register in program.outputs}
         return results, GraphState(self.layout, tuple([registers[register] for register in program.states]))
 
@@ -229,3 +241,10 @@ class GraphStack:
                 order = torch.cat([group.index for group in together]).to(self.device)
                 given[name] = torch.empty_like(given[name]).index_copy_(0, order, given[name])
         return given, GraphState(self.layout, ())
+
+
+def _part(progress: Progress | None, index: int, of: int) -> Progress | None:
+    # That of one of several, as a part of the whole.
+    if progress is None:
+        return None
+    return lambda done, num, shape: progress(index * num + done, of * num, shape)

@@ -20,6 +20,8 @@ class Workshop:
         """`candidates`: the default one first."""
         self.default = candidates[0].name
         self.candidates = {candidate.name: candidate for candidate in candidates}
+        self.model = spec.name
+        """Of a graph's recurrence MODEL.NODE."""
         self._has_segments = spec.keeps_sessions  # a bidirectional stack wants its rows whole
         self._built: dict[str, Plan] = {}
 
