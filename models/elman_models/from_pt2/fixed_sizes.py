@@ -12,9 +12,9 @@ from elman_models.export.refusals import ExportError
 from elman_models.from_pt2.program import Program
 from elman_models.from_pt2.recurrent import Stack
 
-BATCH, TIME = 1048583, 1048589
-"""Primes, larger than any size that a network has."""
-OTHERS = (1048601, 1048609, 1048613, 1048627)
+BATCH, TIME = 65537, 65539
+"""Primes, which no size of a network is a multiple of."""
+OTHERS = (65543, 65551, 65557, 65563)
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,8 @@ class Fixed:
     time: int
     axes: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
     """Of each input the axes that are the batch or the length: BATCH or TIME by axis."""
+    told_by: str = ""
+    """The recurrence that runs over them."""
 
     @property
     def sizes(self) -> dict[int, int]:
@@ -51,7 +53,7 @@ class Fixed:
 
 
 def fixed_of(program: Program, stacks: Mapping[str, Stack]) -> Fixed:
-    """What it is made for, as its first recurrence tells.
+    """What it is made for, as a recurrence over an input's first two axes tells, or else the first one.
 
     Raises:
         ExportError: sequences of one step; or nothing tells which of fixed sizes is which.
@@ -63,18 +65,21 @@ def fixed_of(program: Program, stacks: Mapping[str, Stack]) -> Fixed:
                 "with dynamic_shapes, torch.export.Dim.AUTO for the batch and the length"
             )
         return Fixed(0, 0)
-    stack = next(iter(stacks.values()))
-    shape = program.shapes.get(stack.input.name)
-    if shape is None or len(shape.sizes) != 3:
-        raise ExportError(f"{stack.node}: expected an input of three axes whose sizes are told")
+    leading = {frozenset(program.shapes[name].sizes[:2]) for name in program.inputs}
+    over = [stack for stack in stacks.values() if frozenset(program.shapes[stack.input.name].sizes[:2]) in leading]
+    stack = next(iter([*over, *stacks.values()]))
+    shape = program.shapes[stack.input.name]
     rows, steps = (0, 1) if stack.batch_first else (1, 0)
     time = 0 if shape.symbols[steps] else shape.sizes[steps]
     batch = 0 if shape.symbols[rows] else shape.sizes[rows]
     if time == 1:
         raise ExportError("was exported for sequences of one step. Instead: export it with several steps")
+    for name, told in program.shapes.items():
+        if any(size and size % prime == 0 for size in told.sizes for prime in (BATCH, TIME, *OTHERS)):
+            raise ExportError(f"{name}: a size that is a multiple of {BATCH} or a prime near it, {list(told.sizes)}")
     begins = {ref.name for stack in stacks.values() for ref in stack.initial}
     axes = {name: _axes(program.shapes[name].sizes, name in begins, steps, batch, time) for name in program.inputs}
-    return Fixed(batch, time, axes)
+    return Fixed(batch, time, axes, stack.node.name)
 
 
 def _axes(sizes: tuple[int, ...], begins: bool, steps: int, batch: int, time: int) -> dict[int, int]:

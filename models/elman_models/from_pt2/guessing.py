@@ -9,8 +9,8 @@ from typing import NoReturn
 import torch
 
 from elman_models.export.refusals import ExportError
-from elman_models.from_pt2.fixed_sizes import BATCH, TIME, Fixed
-from elman_models.from_pt2.operations import done, tensors_of
+from elman_models.from_pt2.fixed_sizes import BATCH, OTHERS, TIME, Fixed
+from elman_models.from_pt2.operations import done, is_skipped, tensors_of
 from elman_models.from_pt2.program import Program, Pt2Node
 from elman_models.from_pt2.recurrent import Stack
 from elman_models.from_pt2.running import run_program
@@ -71,7 +71,8 @@ def ambiguous(fixed: Fixed) -> str:
     """What is said of a number that could be two things."""
     return (
         f"a number in it could be the length or the batch, or a size of the network: the file is of {fixed.words()}. "
-        "Instead: export it with an example whose length and batch are no other number of the network, and not the same"
+        "Instead: export it with an example whose length and batch differ, and are no other number of the network; if "
+        "that is not enough, give the module: elman_models.pack"
     )
 
 
@@ -131,9 +132,8 @@ class Attempt:
 
     def _recurrence(self, stack: Stack, given: Mapping[str, object]) -> object:
         x, (rows, steps) = stack.sequences(given), (0, 1) if stack.batch_first else (1, 0)
-        expected = {rows: BATCH, steps: TIME}
-        for axis, prime in expected.items():
-            if prime in self._fixed.sizes and x.shape[axis] != prime and self._told[stack.input.name][axis] > 1:
+        for axis, prime in ((rows, BATCH), (steps, TIME)):
+            if stack.node.name == self._fixed.told_by and prime in self._fixed.sizes and x.shape[axis] != prime:
                 self._refuse(stack.node)
         return stack.of_shapes(given)
 
@@ -203,13 +203,13 @@ class Attempt:
 
     def _readings(self, number: object) -> list[int | Size]:
         """What a number could be."""
-        if not isinstance(number, int) or number <= 0:
-            return [number]  # type: ignore[list-item]  # -1: whatever is left
+        if not isinstance(number, int) or number <= 0 or any(number % prime == 0 for prime in (BATCH, TIME, *OTHERS)):
+            return [number]  # type: ignore[list-item]  # whatever is left, or a size that is open in the file
         found: list[int | Size] = [number]
         known = self._fixed.sizes
         for of in [(one,) for one in known] + [tuple(known)] * (len(known) > 1):
             size = prod(known[one] for one in of)
-            if number < BATCH and number % size == 0:
+            if number % size == 0:
                 found.append(Size(number // size, of))
         return found
 
@@ -245,7 +245,11 @@ class Attempt:
 
     def _begins_later(self, node: Pt2Node) -> bool:
         """Whether all that a tensor is for is to be a recurrence's initial state."""
-        users = [other for other in self._program.nodes if any(ref.name in node.outputs for ref in other.refs())]
+        users = [
+            other
+            for other in self._program.nodes
+            if not is_skipped(other) and any(ref.name in node.outputs for ref in other.refs())
+        ]
         same = ("contiguous", "clone", "detach", "to", "_to_copy")
         return bool(users) and all(
             user.op in same and (self._begins & set(user.outputs) or self._begins_later(user)) for user in users
@@ -254,7 +258,7 @@ class Attempt:
     def _cut(self, node: Pt2Node, x: torch.Tensor, given: Mapping[str, object]) -> dict[str, Sequence[Number]]:
         """Of steps that are taken out: to the last one, or by a number that says nothing of the length."""
         axis = given.get("dim", 0)
-        now, told = x.shape[axis], self._told[self._source(node)][axis]  # type: ignore[call-overload,index]
+        now, told = x.shape[axis], self._told[self._source(node)][axis]  # type: ignore[call-overload]
         if now == told:
             return {}
         end = given.get("end")

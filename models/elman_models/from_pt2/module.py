@@ -32,11 +32,11 @@ class NodeModule(nn.Module):
             return done(self._node, given, limited=is_exporting)
         if as_told:
             return self._stack.run(given)
-        given = self._stack.fitted(given)
         if not is_exporting:
-            return self._stack.run(given)
+            return self._stack.run(self._stack.fitted(given))
         x, params = self._stack.sequences(given), tensors_of(given["params"])
-        return self._stack.exported(x, [] if self._stack.at_zeros else tensors_of([given["hx"]]), params)
+        initial = [] if self._stack.at_zeros else tensors_of([self._stack.fitted(given)["hx"]])
+        return self._stack.exported(x, initial, params)
 
 
 class Pt2Module(nn.Module):
@@ -126,5 +126,8 @@ class Pt2Module(nn.Module):
         found: dict[int, object] = {}
         for name, axes in self.fixed.axes.items():
             for axis, prime in axes.items():
-                found.setdefault(prime, inputs[name].shape[axis])
+                size = inputs[name].shape[axis]
+                if prime in found:
+                    torch._check(size == found[prime])  # type: ignore[no-untyped-call]
+                found.setdefault(prime, size)
         return found

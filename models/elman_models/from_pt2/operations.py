@@ -19,6 +19,8 @@ _SIZES: Mapping[str, Callable[..., object]] = {
     for name in ("add", "sub", "mul", "floordiv", "truediv", "mod", "neg", "eq", "ne", "lt", "le", "gt", "ge")
 }
 """Arithmetic on sizes."""
+_OF_WEIGHTS = ("_weight_norm", "vdot")
+"""What weights are computed of; of an input they are refused later, as are others of torch's."""
 _MANY = ("unbind", "split", "chunk", "tensor_split", "unsafe_split", "unsafe_chunk")
 """Of what they give, a number says how many."""
 
@@ -38,7 +40,7 @@ def operation(node: Pt2Node) -> Callable[..., object]:
         return _SIZES[node.target]
     name, _, overload = node.target.removeprefix("torch.ops.aten.").partition(".")
     plain = name[:-1] if name.endswith("_") and not name.endswith("__") else name
-    known = plain in HANDLERS or name in HANDLERS or name in ("sym_size", *RECURRENCES)
+    known = plain in HANDLERS or name in (*HANDLERS, *RECURRENCES, *_OF_WEIGHTS, "sym_size")
     if not node.target.startswith("torch.ops.aten.") or not known or not hasattr(torch.ops.aten, name):
         raise ExportError(f"{node}: an operation that is not known. Instead: {_instead(node)}")
     packet = getattr(torch.ops.aten, name)

@@ -1,6 +1,6 @@
 """A recurrence of a .pt2 file: torch's own operation; while it is exported, the one that the translation knows."""
 
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
 import torch
@@ -104,34 +104,48 @@ def stacks_of(program: Program) -> dict[str, Stack]:
 def _stack(program: Program, node: Pt2Node, makers: Mapping[str, Pt2Node]) -> Stack:
     operation(node)
     changed = {ref.name for other in program.nodes if is_in_place(other) for ref in other.refs()}
-    initial, params = tuple(refs_of(node.arguments.get("hx"))), list(refs_of(node.arguments.get("params")))
-    x = node.arguments.get("input")
-    shapes = [program.shapes.get(ref.name) for ref in params]
-    layers, bias = _number(node, "num_layers"), _flag(node, "has_biases")
-    both_ways, expected = _flag(node, "bidirectional"), 2 if node.op == "lstm" else 1
+    x, initial = node.arguments.get("input"), tuple(refs_of(node.arguments.get("hx")))
     if node.arguments.get("dropout") and _flag(node, "train"):
         raise ExportError(f"{node}: dropout between layers, in training. Instead: export module.eval()")
-    if not isinstance(x, Ref) or len(initial) != expected or not params or None in shapes:
-        raise ExportError(f"{node}: expected an input, {expected} initial states, and weights of known shapes")
-    sizes = [shape.sizes for shape in shapes if shape is not None]
-    each, rest = divmod(len(sizes), layers * (1 + both_ways))
+    if not isinstance(x, Ref) or len(initial) != (2 if node.op == "lstm" else 1):
+        raise ExportError(f"{node}: expected an input and its initial states")
+    layers, bias, directions = _number(node, "num_layers"), _flag(node, "has_biases"), 1 + _flag(node, "bidirectional")
+    weights = [_sizes(program, node, ref) for ref in refs_of(node.arguments.get("params"))]
+    each, rest = divmod(len(weights), layers * directions)
     if rest or each not in ((5, 4) if bias else (3, 2)) or (each % 2 and node.op != "lstm"):
-        raise ExportError(f"{node}: {len(sizes)} weights do not go with {layers} layers")
-    if any(len(size) != 2 for size in sizes[:2]) or sizes[0][0] % _GATES[node.op]:
-        raise ExportError(f"{node}: weights of sizes {[list(size) for size in sizes[:2]]}")
-    hidden = sizes[0][0] // _GATES[node.op]
-    return Stack(
-        node,
-        x,
-        initial,
-        all(_is_zeros(ref.name, makers, changed) for ref in initial),
-        layers,
-        both_ways,
-        _flag(node, "batch_first"),
-        bias,
-        hidden,
-        sizes[each - 1][0] if each % 2 else 0,
-    )
+        raise ExportError(f"{node}: {len(weights)} weights do not go with {layers} layers")
+    hidden, proj = weights[0][0] // _GATES[node.op], weights[each - 1][0] if each % 2 else 0
+    zeros = all(_is_zeros(ref.name, makers, changed) for ref in initial)
+    found = Stack(node, x, initial, zeros, layers, directions == 2, _flag(node, "batch_first"), bias, hidden, proj)
+    _check_sizes(program, found, weights)
+    return found
+
+
+def _sizes(program: Program, node: Pt2Node, ref: Ref) -> tuple[int, ...]:
+    """Of floats."""
+    told = program.shapes.get(ref.name)
+    if told is None or not told.sizes or not told.dtype.is_floating_point:
+        raise ExportError(f"{node}: {ref.name}: expected floats whose sizes are told")
+    return told.sizes
+
+
+def _check_sizes(program: Program, stack: Stack, weights: Sequence[tuple[int, ...]]) -> None:
+    """As torch.nn would, which torch's own operation leaves to it."""
+    node, directions, size = stack.node, 1 + stack.bidirectional, stack.proj_size or stack.hidden_size
+    given, rows = _sizes(program, node, stack.input), _GATES[node.op] * stack.hidden_size
+    if len(given) != 3:
+        raise ExportError(f"{node}: expected an input of three axes, got {list(given)}")
+    expected: list[tuple[int, ...]] = []
+    for layer in range(stack.num_layers):
+        wide = directions * size if layer else given[2]
+        one = [(rows, wide), (rows, size), *[(rows,)] * (2 * stack.bias)]
+        expected += (one + [(size, stack.hidden_size)] * bool(stack.proj_size)) * directions
+    batch = given[0 if stack.batch_first else 1]
+    states = [(directions * stack.num_layers, batch, width) for width in (size, stack.hidden_size)]
+    got = [*weights, *(_sizes(program, node, ref) for ref in stack.initial)]
+    for want, have in zip([*expected, *states], got, strict=False):
+        if want != have:
+            raise ExportError(f"{node}: expected weights and states of {list(want)}, got {list(have)}")
 
 
 def _is_zeros(name: str, makers: Mapping[str, Pt2Node], changed: Set[str]) -> bool:
