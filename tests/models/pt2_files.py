@@ -26,8 +26,11 @@ class Tagger(nn.Module):
         return {"logits": self.head(y) * self.scale, "h": h}
 
 
-def exported(module: nn.Module, example: tuple[Any, ...], folder: Path, *, is_open: bool = False) -> Path:
-    """As `made.pt2`; with `is_open` all axes are open that torch.export leaves open."""
+def exported(
+    module: nn.Module, example: tuple[Any, ...], folder: Path, *, is_open: bool = False, is_taken_apart: bool = False
+) -> Path:
+    """As `made.pt2`; with `is_open` all axes are open that torch.export leaves open;
+    `is_taken_apart`: its operations in smaller ones."""
     shapes = None
     if is_open:
         shapes = torch.utils._pytree.tree_map(
@@ -37,7 +40,7 @@ def exported(module: nn.Module, example: tuple[Any, ...], folder: Path, *, is_op
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.export.export(module.eval(), example, dynamic_shapes=shapes)
-        torch.export.save(program, path)
+        torch.export.save(program.run_decompositions() if is_taken_apart else program, path)
     return path
 
 
