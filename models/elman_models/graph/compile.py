@@ -144,7 +144,7 @@ class Compiler:
         """The same of a streaming graph, but with other tables for its recurrences; nothing is copied."""
         twin = copy(self)
         twin.recurrences = {name: one.with_plans(plans[name]) for name, one in self.recurrences.items()}
-        runs = {one.run: twin.recurrences[name].run for name, one in self.recurrences.items()}
+        runs: dict[Run, Run] = {one.run: twin.recurrences[name].run for name, one in self.recurrences.items()}
         twin.nodes = [replace(node, instruction=_swapped(node.instruction, runs)) for node in self.nodes]
         return twin
 

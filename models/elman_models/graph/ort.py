@@ -1,4 +1,4 @@
-"""The plan that runs a whole streaming graph in onnxruntime: one call instead of one for each node. An optional extra."""
+"""The plan that runs a whole streaming graph in onnxruntime: one call, not one for each node. An optional extra."""
 
 import numpy as np
 import onnx
@@ -11,7 +11,7 @@ from elman_models.graph.inputs import PackedInputs
 from elman_models.graph.spec import GraphSpec
 from elman_models.graph.state import GraphState
 from elman_models.plans.ort import session_options
-from elman_models.plans.ort_graph import IR_VERSION, OPSET
+from elman_models.plans.ort_graph import IR_VERSION, OPSET, make_node
 
 
 class OrtGraphPlan:
@@ -40,7 +40,7 @@ class OrtGraphPlan:
 
 def onnx_model(graph: OnnxGraph) -> onnx.ModelProto:
     """The records as onnx has them."""
-    nodes = [helper.make_node(op, inputs, outputs, **attributes) for op, inputs, outputs, attributes in graph.nodes]
+    nodes = [make_node(*one) for one in graph.nodes]
     weights = [numpy_helper.from_array(array, name) for name, array in graph.weights.items()]
     inputs, outputs = map(_infos, (graph.inputs, graph.outputs))
     whole = helper.make_graph(nodes, "graph", inputs, outputs, weights)

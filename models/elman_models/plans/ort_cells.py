@@ -1,5 +1,7 @@
 """torch's recurrent layers as ONNX's operators have them: their names, attributes, and the order of gates."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -7,14 +9,16 @@ from numpy.typing import NDArray
 from elman_models.plans.fused_cells import LayerWeights
 from elman_models.spec import Cell, ModelSpec
 
+Attribute = int | float | str | Sequence[int] | Sequence[str]
+"""Of an operator."""
 OPERATORS = {Cell.LSTM: "LSTM", Cell.GRU: "GRU", Cell.RNN_TANH: "RNN", Cell.RNN_RELU: "RNN"}
 _GATES = {Cell.LSTM: (0, 3, 1, 2), Cell.GRU: (1, 0, 2)}
 """ONNX's order of torch's gates: i, o, f, c of i, f, g, o; and z, r, h of r, z, n."""
 
 
-def attributes(spec: ModelSpec) -> dict[str, int | list[str]]:
+def attributes(spec: ModelSpec) -> dict[str, Attribute]:
     """Of a layer's operator."""
-    found: dict[str, int | list[str]] = {"hidden_size": spec.hidden_size}
+    found: dict[str, Attribute] = {"hidden_size": spec.hidden_size}
     if spec.cell is Cell.GRU:  # the recurrent bias of n is inside the reset, as in torch
         found["linear_before_reset"] = 1
     if spec.cell is Cell.RNN_RELU:

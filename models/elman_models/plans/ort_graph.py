@@ -1,12 +1,14 @@
 """A recurrent stack as an ONNX graph, built from the weights: no tracing, no export (operators: ONNX opset 18)."""
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from elman_models.plans.fused_cells import LayerWeights
-from elman_models.plans.ort_cells import OPERATORS, attributes, layer_arrays
+from elman_models.plans.ort_cells import OPERATORS, Attribute, attributes, layer_arrays
 from elman_models.spec import ModelSpec
 
 OPSET, IR_VERSION = 18, 9
@@ -32,11 +34,20 @@ def build_graph(spec: ModelSpec, rnn: nn.RNNBase) -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
 
 
+def make_node(
+    op: str, inputs: Sequence[str], outputs: Sequence[str], attributes: Mapping[str, Attribute]
+) -> onnx.NodeProto:
+    """An operator with its attributes."""
+    node = helper.make_node(op, inputs, outputs)
+    node.attribute.extend(helper.make_attribute(name, value) for name, value in attributes.items())
+    return node
+
+
 def _layer(spec: ModelSpec, names: tuple[str, ...], layer: int) -> list[onnx.NodeProto]:
     source = f"y{layer - 1}" if layer else "x"
     inputs = [source, f"W{layer}", f"R{layer}", f"B{layer}", "", *(f"{name}{layer}" for name in names)]
     outputs = [f"Y{layer}", *(f"{name}_n{layer}" for name in names)]
-    cell = helper.make_node(OPERATORS[spec.cell], inputs, outputs, **attributes(spec))
+    cell = make_node(OPERATORS[spec.cell], inputs, outputs, attributes(spec))
     return [cell, helper.make_node("Squeeze", [f"Y{layer}", "direction"], [f"y{layer}"])]
 
 

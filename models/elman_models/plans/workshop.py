@@ -16,11 +16,11 @@ Entries = Mapping[Shape, Entry]
 class Workshop:
     """Builds one model's plans. Those that no table takes are freed with it."""
 
-    def __init__(self, spec: ModelSpec, candidates: Sequence[Candidate]) -> None:
-        """`candidates`: the default one first."""
+    def __init__(self, spec: ModelSpec | None, candidates: Sequence[Candidate]) -> None:
+        """`spec`: of a stack; None: of what has no plan in segments. `candidates`: the default one first."""
         self.default = candidates[0].name
         self.candidates = {candidate.name: candidate for candidate in candidates}
-        self._has_segments = spec.keeps_sessions  # a bidirectional stack wants its rows whole
+        self._has_segments = spec is not None and spec.keeps_sessions  # a bidirectional stack wants its rows whole
         self._built: dict[str, Plan] = {}
 
     def plan(self, name: str) -> Plan:

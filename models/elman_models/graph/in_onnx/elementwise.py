@@ -161,9 +161,7 @@ EMITTERS: dict[str, Emit] = {
     "relu6": lambda said: _clip(said, 0.0, 6.0),
     "silu": lambda said: said.add("Mul", said.inputs[0], said.graph.add("Sigmoid", said.inputs[0])),
     "hardsigmoid": lambda said: said.add("HardSigmoid", said.inputs[0], alpha=1 / 6, beta=0.5),
-    "log_sigmoid": lambda said: said.add(
-        "Neg", said.graph.add("Softplus", said.graph.add("Neg", said.inputs[0]))
-    ),
+    "log_sigmoid": lambda said: said.add("Neg", said.graph.add("Softplus", said.graph.add("Neg", said.inputs[0]))),
     "tanhshrink": lambda said: said.add("Sub", said.inputs[0], said.graph.add("Tanh", said.inputs[0])),
     "square": lambda said: said.add("Mul", said.inputs[0], said.inputs[0]),
     "leaky_relu": lambda said: said.add(

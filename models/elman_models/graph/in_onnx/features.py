@@ -67,9 +67,7 @@ def _concat(said: Said) -> Results:
 def _slice(said: Said) -> Results:
     operation, graph = cast(shapes.Slice, said.operation), said.graph
     axis, taken = axis_of(operation.axis, said.values[0]), operation.taken(said.values[0])
-    return said.add(
-        "Slice", said.inputs[0], *(graph.ints(one) for one in (taken.start, taken.stop, axis, taken.step))
-    )
+    return said.add("Slice", said.inputs[0], *(graph.ints(one) for one in (taken.start, taken.stop, axis, taken.step)))
 
 
 def _select(said: Said) -> Results:

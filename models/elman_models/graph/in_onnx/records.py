@@ -11,8 +11,8 @@ from torch import nn
 
 from elman_models.graph.operations.operation import Operation
 from elman_models.graph.value import Value
+from elman_models.plans.ort_cells import Attribute
 
-Attribute = int | float | str | Sequence[int] | Sequence[str]
 Array = NDArray[np.float32] | NDArray[np.int64]
 
 

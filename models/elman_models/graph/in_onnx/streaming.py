@@ -7,7 +7,7 @@ import torch
 from elman_models.graph.compile import Compiler
 from elman_models.graph.in_onnx import elementwise, features, over_time
 from elman_models.graph.in_onnx.records import NotCoveredError, OnnxGraph, Said, Tensor
-from elman_models.graph.spec import GraphSpec, InputSpec, Kind, Node
+from elman_models.graph.spec import GraphSpec, InputSpec, Kind, Node, StateSpec
 from elman_models.graph.value import DType, Per, Value
 from elman_models.spec import Precision
 
@@ -60,10 +60,7 @@ class _Saying:
             self.graph.inputs.append(Tensor(name, shape, dtype is DType.INT64))
 
     def _given(self) -> list[tuple[str, tuple[int | str, ...], DType]]:
-        states = [
-            (s.name, ("rows", *s.features) if s.layers is None else (s.layers, "rows", *s.features), DType(s.dtype))
-            for s in self._spec.states
-        ]
+        states = [(state.name, _state_shape(state), DType(state.dtype)) for state in self._spec.states]
         return [*_inputs("N", self._spec.inputs), *states, *_inputs("rows", self._spec.context)]
 
     def node(self, node: Node) -> None:
@@ -110,8 +107,7 @@ class _Saying:
             shape = ("N" if value.per is Per.STEP else "rows", *value.features)
             self._end(self._names[output.value], shape, value.dtype is DType.INT64)
         for state in self._spec.states:
-            shape = ("rows", *state.features) if state.layers is None else (state.layers, "rows", *state.features)
-            self._end(self._after[state.name], shape, state.dtype == DType.INT64)
+            self._end(self._after[state.name], _state_shape(state), state.dtype == DType.INT64)
 
     def _end(self, tensor: str, shape: tuple[int | str, ...], is_ids: bool) -> None:
         self.graph.outputs.append(Tensor(self.graph.add("Identity", tensor), shape, is_ids))
@@ -119,6 +115,10 @@ class _Saying:
 
 def _inputs(first: str, inputs: tuple[InputSpec, ...]) -> list[tuple[str, tuple[int | str, ...], DType]]:
     return [(one.name, (first, *one.features), DType(one.dtype)) for one in inputs]
+
+
+def _state_shape(state: StateSpec) -> tuple[int | str, ...]:
+    return ("rows", *state.features) if state.layers is None else (state.layers, "rows", *state.features)
 
 
 def _emitter(op: str) -> Callable[[Said], tuple[str, ...]]:
