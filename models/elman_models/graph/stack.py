@@ -15,14 +15,7 @@ from elman_models.graph.spec import GraphSpec
 from elman_models.graph.state import GraphPool, GraphState, StateLayout
 from elman_models.graph.value import Per
 from elman_models.graph.weights import as_tensors
-from elman_models.graph.whole import (
-    WHOLE_SHARE,
-    WholePlan,
-    measured_whole,
-    reason_against,
-    split_overrides,
-    whole_candidates,
-)
+from elman_models.graph.whole import WholePlan, measured_tables, reason_against, split_overrides
 from elman_models.packed import Packed
 from elman_models.plans.cache import PlanCache
 from elman_models.plans.overrides import Overrides
@@ -175,17 +168,7 @@ class GraphStack:
         Raises:
             ValueError: as `warm_up`.
         """
-        recurrences = self._compiler.recurrences
-        of_nodes, of_whole = split_overrides(overrides)
-        candidates = whole_candidates(self._compiler, self.device, self.spec, of_whole)
-        share = budget_seconds / max(1.0, len(recurrences) + (WHOLE_SHARE if candidates else 0.0))
-        tables = PlanTables(
-            {name: one.measured(how, budget_seconds=share, overrides=of_nodes) for name, one in recurrences.items()}
-        )
-        if candidates:
-            own = share * WHOLE_SHARE if recurrences else budget_seconds
-            tables[WHOLE_GRAPH] = measured_whole(self, tables, candidates, how, own, of_whole)
-        return tables
+        return measured_tables(self, self._compiler, how, budget_seconds, overrides)
 
     def measured_at(
         self, name: str, how: Measuring, *, budget_seconds: float, overrides: Overrides | None = None

@@ -89,18 +89,40 @@ def split_overrides(overrides: Overrides | None) -> tuple[Overrides | None, Over
     return of_nodes, dict(overrides) | dict.fromkeys(of_nodes, PROGRAM)
 
 
-def whole_candidates(
-    compiler: Compiler, device: torch.device, spec: GraphSpec, overrides: Overrides | None
-) -> list[Candidate]:
+def measured_tables(
+    stack: "GraphStack", compiler: Compiler, how: Measuring, budget_seconds: float, overrides: Overrides | None
+) -> PlanTables:
+    """All tables of `stack`, whose nodes `compiler` has bound; see `GraphStack.measured`.
+
+    Raises:
+        ValueError: an override that names no shape, or no plan that could run it.
+    """
+    of_nodes, of_whole = split_overrides(overrides)
+    candidates = _candidates(stack, compiler, of_whole)
+    parts = len(compiler.recurrences) + (WHOLE_SHARE if candidates else 0.0)
+    share = budget_seconds / (parts or 1.0)
+    tables = PlanTables(
+        {
+            name: one.measured(how, budget_seconds=share, overrides=of_nodes)
+            for name, one in compiler.recurrences.items()
+        }
+    )
+    if candidates:
+        tables[WHOLE_GRAPH] = _measured_whole(stack, tables, candidates, how, share * WHOLE_SHARE, of_whole)
+    return tables
+
+
+def _candidates(stack: "GraphStack", compiler: Compiler, overrides: Overrides | None) -> list[Candidate]:
     """The plans beside the program; none where there is nothing to choose.
 
     Raises:
         ValueError: `overrides`, which are those of the whole graph, ask for one that there is not.
     """
+    spec = stack.spec
     if overrides == PROGRAM:
         return []
     try:
-        graph = _said(compiler, device)
+        graph = _said(compiler, stack.device)
     except NotCoveredError as reason:
         asked = overrides == ORT_GRAPH or (isinstance(overrides, Mapping) and ORT_GRAPH in overrides.values())
         if asked:
@@ -116,7 +138,7 @@ def _build(spec: GraphSpec, graph: OnnxGraph) -> Plan:
     return cast(Plan, OrtGraphPlan(ORT_GRAPH, spec, graph))
 
 
-def measured_whole(
+def _measured_whole(
     stack: "GraphStack",
     tables: PlanTables,
     candidates: Sequence[Candidate],
@@ -124,11 +146,7 @@ def measured_whole(
     budget_seconds: float,
     overrides: Overrides | None,
 ) -> PlanTable:
-    """The table of the whole graph, whose recurrences would run by `tables`.
-
-    Raises:
-        ValueError: an override that names no shape, or no plan that could run it.
-    """
+    """The table of the whole graph, whose recurrences would run by `tables`."""
     program = cast(Plan, ProgramPlan(stack.with_plans(tables)))
     workshop = Workshop(None, [Candidate(PROGRAM, lambda: program, takes_ragged=True), *candidates])
     named = stack.spec.model_copy(update={"name": f"{stack.spec.name}.{WHOLE_GRAPH}"})
