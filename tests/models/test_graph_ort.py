@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from graph_cases import make_network, pack_inputs, random_context, random_inputs, stacked
+from graph_cases import graph_weights, make_network, pack_inputs, random_context, random_inputs, stacked
 from graph_networks import (
     STREAMED,
     ActorCritic,
@@ -29,8 +29,10 @@ from hypothesis import strategies as st
 from recurrent_cases import CPU, assert_near
 from test_graph_chunking import check_random_rounds
 
-from elman_models import GraphSpec, GraphStack, GraphState, PackedInputs
+from elman_models import GraphSpec, GraphStack, GraphState, PackedInputs, write_bundle
+from elman_models.fingerprint import fingerprint
 from elman_models.graph.whole import GraphWarmUp
+from elman_models.plans.apart import Request, measure_apart
 from elman_models.plans.cache import PlanCache
 from elman_models.plans.prepare import Measuring
 from elman_models.plans.table import ORT_GRAPH, PROGRAM, WHOLE_GRAPH, Entry, PlanTable, Shape
@@ -345,3 +347,28 @@ def test_one_table_can_be_measured_alone() -> None:
     assert "native" in rnn.entries[Shape(1, 1)].seconds
     with pytest.raises(KeyError):
         small(Decoder.spec).measured_at(WHOLE_GRAPH, Measuring(), budget_seconds=0.0)
+
+
+def test_a_twin_runs_by_the_plans_that_it_is_given_and_the_graph_by_its_own() -> None:
+    _, stack = make_network(ActorCritic)
+    twin = stack.with_plans(stack.measured(Measuring(), budget_seconds=0.0, overrides="fused"))
+    packed, state = batch(stack, [2, 2])
+    for one, name in ((twin, "fused"), (stack, "native")):
+        one.step(packed, state)
+        assert one.plan_name == name
+
+
+@pytest.mark.parametrize("node", ["rnn", WHOLE_GRAPH])
+def test_each_table_can_be_measured_in_a_process_of_its_own(node: str, tmp_path: Path) -> None:
+    network, stack = make_network(ActorCritic)
+    write_bundle(tmp_path / "m", stack.spec, graph_weights(stack.spec, network))
+    request = Request(
+        bundle=tmp_path / "m",
+        fingerprint=fingerprint(tmp_path / "m"),
+        threads=1,
+        budget_seconds=0.1,
+        node=node,
+        only=ORT_GRAPH,
+    )
+    entries = measure_apart(request)
+    assert (ORT_GRAPH in entries[Shape(1, 1)].seconds) == (node == WHOLE_GRAPH)
