@@ -1,5 +1,6 @@
 """A model held against a golden file: whole, and in chunks."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -117,7 +118,12 @@ def _largest(got: dict[str, torch.Tensor | None], expected: dict[str, torch.Tens
     for name, want in expected.items():
         have = got[name]
         if want is not None and have is not None:
-            want = want.double()
-            error = (have[-len(want) :].double() - want).abs() / want.abs().clamp(min=1)  # the last step's, or all
-            differences.append((float(error.max().nan_to_num(float("inf"), posinf=float("inf"))), name))
+            differences.append((relative_difference(have[-len(want) :], want), name))  # the last step's, or all
     return max(differences)
+
+
+def relative_difference(have: torch.Tensor, want: torch.Tensor) -> float:
+    """The largest |have - want| / max(1, |want|), of tensors of one shape; infinite where one is not a number."""
+    want = want.double()
+    error = (have.double() - want).abs() / want.abs().clamp(min=1)
+    return float(error.max().nan_to_num(math.inf, posinf=math.inf)) if error.numel() else 0.0

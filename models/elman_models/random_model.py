@@ -8,7 +8,9 @@ from typing import NoReturn
 import torch
 
 from elman_models.errors import SpecError
-from elman_models.spec import Cell, EmbeddingSpec, HeadSpec, ModelSpec, Precision
+from elman_models.graph.inference import MAX_WEIGHTS_BYTES
+from elman_models.spec import ModelSpec, Precision
+from elman_models.spec_file import make_spec
 
 GRAMMAR = (
     "rnn|lstm|gru INPUT_SIZE HIDDEN_SIZE [--layers N] [--bidirectional] [--proj N] [--no-bias] [--nonlinearity relu] "
@@ -32,36 +34,39 @@ def random_spec(
     given = _parser().parse_args(_words(text))
     if given.cell != "rnn" and given.nonlinearity:
         raise SpecError(f"--random {text!r}: --nonlinearity is of an rnn")
-    cell = Cell(given.cell if given.cell != "rnn" else f"rnn_{given.nonlinearity or 'tanh'}")
-    try:
-        return ModelSpec(
-            name=name,
-            version=version,
-            description=description,
-            precision=precision,
-            cell=cell,
-            input_size=given.input_size,
-            hidden_size=given.hidden_size,
-            num_layers=given.layers,
-            bias=not given.no_bias,
-            bidirectional=given.bidirectional,
-            proj_size=given.proj,
-            embedding=EmbeddingSpec(num_embeddings=given.embedding, embedding_dim=given.input_size)
-            if given.embedding is not None
-            else None,
-            head=HeadSpec(out_features=given.head) if given.head is not None else None,
-        )
-    except ValueError as error:
-        raise SpecError(f"--random {text!r}: {error}") from error
+    fields = {
+        "name": name,
+        "version": version,
+        "description": description,
+        "precision": precision,
+        "cell": given.cell if given.cell != "rnn" else f"rnn_{given.nonlinearity or 'tanh'}",
+        "input_size": given.input_size,
+        "hidden_size": given.hidden_size,
+        "num_layers": given.layers,
+        "bias": not given.no_bias,
+        "bidirectional": given.bidirectional,
+        "proj_size": given.proj,
+    }
+    if given.embedding is not None:
+        fields["embedding"] = {"num_embeddings": given.embedding, "embedding_dim": given.input_size}
+    if given.head is not None:
+        fields["head"] = {"out_features": given.head}
+    return make_spec(fields, f"--random {text!r}")
 
 
 def random_weights(spec: ModelSpec, seed: int) -> dict[str, torch.Tensor]:
-    """float32 tensors by the names of `spec.parameter_shapes()`, the same for the same seed.
+    """float32 tensors by the names of `spec.parameter_shapes()`, the same for the same seed, 0 to 2^63 - 1.
 
     The stack's are U(-1/sqrt(hidden_size), 1/sqrt(hidden_size)), as `torch.nn.RNN`, `LSTM` and `GRU` begin; the head's
     U(-1/sqrt(in_features), 1/sqrt(in_features)), as `torch.nn.Linear`; the embedding's N(0, 1), as
     `torch.nn.Embedding`.
+
+    Raises:
+        SpecError: they are larger than what a trial is made of.
     """
+    num_bytes = sum(4 * math.prod(shape) for shape in spec.parameter_shapes().values())
+    if num_bytes > MAX_WEIGHTS_BYTES:
+        raise SpecError(f"--random: expected at most {MAX_WEIGHTS_BYTES:,} bytes of weights, got {num_bytes:,}")
     generator = torch.Generator().manual_seed(seed)
     weights = {}
     for name, shape in spec.parameter_shapes().items():

@@ -30,7 +30,7 @@ def parse_spec(text: bytes, where: str) -> ModelSpec:
     spec = parse_any_spec(text, where)
     if isinstance(spec, GraphSpec):
         raise SpecError(
-            f"{where}: format: expected 1, a stack with embedding and head, got 2, a graph, which is not served yet"
+            f"{where}: format: expected 1, a stack with embedding and head, got 2, a graph, which `read_any_spec` reads"
         )
     return spec
 

@@ -144,6 +144,11 @@ def of_session() -> Iterator[Misuse]:
         yield f"max_in_flight {value!r}", call, error, "max_in_flight: expected"
     for value in (None, 5, len):
         yield f"chunks {value!r}", lambda session, v=value: session.stream(v), TYPE, "chunks: expected"
+    for value, error in ((0, INVALID), (-1, INVALID), (1.5, TYPE), (True, TYPE), ("2", TYPE)):
+        yield f"fork {value!r}", lambda session, v=value: session.fork(v), error, "n: expected"
+    for value in (None, 5, "h"):
+        yield f"set_state {value!r}", lambda session, v=value: session.set_state(v), TYPE, "state: expected a State"
+    yield "set_state of {}", lambda session: session.set_state({}), INVALID, "state: model .* expects 'h'"
 
 
 def of_pool() -> Iterator[Misuse]:
@@ -189,7 +194,7 @@ def test_every_call_that_takes_arguments_is_in_the_table():
     assert takes == {
         "Client": {"model", "is_ready"},
         "Model": {"session", "sessions", "infer", "end_sessions"},
-        "Session": {"step", "stream"},
+        "Session": {"fork", "set_state", "step", "stream"},
         "SessionPool": {"step"},
     }
 

@@ -240,3 +240,25 @@ async def test_a_model_says_what_it_takes_gives_and_keeps(graphs: Served) -> Non
     whole = (await graphs.models.DescribeModel(models_pb2.DescribeModelRequest(model="Tagger"))).model
     assert whole.needs_whole_sequences
     assert Decoder.spec.context
+
+
+async def test_a_graph_that_gives_too_little_fails_its_batch_and_nobody_else(
+    graphs: Served, networks: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = networks[1]["ActorCritic"]
+    row = random_inputs(network.spec, 2)
+    stack = graphs.runtime("ActorCritic").stack
+    step = stack.step
+
+    def too_little(*given: Any, **options: Any) -> Any:
+        outputs, state = step(*given, **options)
+        return {name: tensor[:0] for name, tensor in outputs.items()}, state
+
+    request = inference_pb2.InferRequest(model="ActorCritic", lengths=[2], inputs=named(packed([row])))
+    with monkeypatch.context() as patch:
+        patch.setattr(stack, "step", too_little)
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await graphs.inference.Infer(request)
+    assert raised.value.code() is grpc.StatusCode.INTERNAL
+    given = outputs_of(await graphs.inference.Infer(request), network.spec)
+    assert_near(given["policy"], network(row, {})["policy"].numpy())

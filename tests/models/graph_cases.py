@@ -27,7 +27,7 @@ def graph_weights(spec: GraphSpec, module: nn.Module) -> Tensors:
 def random_inputs(spec: GraphSpec, length: int) -> Tensors:
     """One sequence of every input, [length, *features]."""
     return {
-        one.name: torch.randint(one.num_embeddings or 0, (length, *one.features))
+        one.name: torch.randint(one.num_embeddings or 2, (length, *one.features))
         if one.dtype == "int64"
         else torch.randn(length, *one.features)
         for one in spec.inputs
@@ -37,7 +37,7 @@ def random_inputs(spec: GraphSpec, length: int) -> Tensors:
 def random_context(spec: GraphSpec) -> Tensors:
     """One session's, [*features]."""
     return {
-        one.name: torch.randint(one.num_embeddings or 0, one.features)
+        one.name: torch.randint(one.num_embeddings or 2, one.features)
         if one.dtype == "int64"
         else torch.randn(one.features)
         for one in spec.context

@@ -176,7 +176,7 @@ def small(spec: GraphSpec) -> GraphStack:
 def test_a_graph_that_cannot_run_whole_says_why_and_is_not_forced(kind: type[Network]) -> None:
     _, stack = make_network(kind)
     expected = "node two (lstm): a projection" if kind is TwoSizes else "a graph of kind step"
-    assert stack.left_out.startswith(expected)
+    assert stack.ort_graph_left_out.startswith(expected)
     for overrides in (ORT_GRAPH, {"1x1": ORT_GRAPH}):
         with pytest.raises(ValueError, match=r"there is no plan 'ort-graph' of model m: (node two|a graph of kind)"):
             stack.warm_up(budget_seconds=0.0, overrides=overrides)
@@ -188,7 +188,7 @@ def test_a_graph_that_cannot_run_whole_says_why_and_is_not_forced(kind: type[Net
 def test_without_onnxruntime_nothing_changes(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("elman_models.plans.candidates.find_spec", lambda name: None if name == missing else object())
     _, stack = make_network(ActorCritic)
-    assert stack.left_out == "onnxruntime and onnx are not both installed"
+    assert stack.ort_graph_left_out == "onnxruntime and onnx are not both installed"
     stack.warm_up(budget_seconds=0.1)
     assert list(stack.plans) == ["rnn"]
     assert check_both(stack, [1]) in stack.plans.names
@@ -196,7 +196,7 @@ def test_without_onnxruntime_nothing_changes(missing: str, monkeypatch: pytest.M
 
 def test_the_table_is_filled_by_measuring_both(caplog: pytest.LogCaptureFixture) -> None:
     _, stack = make_network(ActorCritic)
-    assert stack.left_out == ""
+    assert stack.ort_graph_left_out == ""
     told: list[str] = []
     stack.warm_up(lambda done, total, shape: told.append(shape), budget_seconds=3.0)
     table = stack.plans[WHOLE_GRAPH]
@@ -233,7 +233,7 @@ def test_a_recurrences_plan_chosen_by_hand_is_not_passed_over() -> None:
 
 def test_the_whole_graph_is_not_asked_for_on_ragged_rows() -> None:
     _, stack = make_network(ActorCritic)
-    with pytest.raises(ValueError, match=r"no plan 'ort-graph' for ragged batches of .* there are program"):
+    with pytest.raises(ValueError, match=r"no plan 'ort-graph' for ragged batches of .*; there are program"):
         stack.warm_up(budget_seconds=0.0, overrides={"4x4 ragged": ORT_GRAPH})
 
 

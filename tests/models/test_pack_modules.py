@@ -5,11 +5,14 @@ from typing import Any
 
 import pytest
 import torch
+from graph_cases import pack_inputs, random_context, random_inputs, stacked
 from module_networks import SEQUENCES, STEPS
+from recurrent_cases import assert_near
 from refused_networks import REFUSED
 from torch import nn
 
-from elman_models import ExportError, load_graph, pack, pack_step
+from elman_models import ExportError, GraphStack, Packed, load_graph, pack, pack_step
+from elman_models.graph.value import Per
 
 
 @pytest.mark.parametrize("name", SEQUENCES)
@@ -23,7 +26,23 @@ def test_a_sequence_module_is_packed_and_gives_what_it_gives_whole_in_chunks_and
     assert tuple(output.name for output in packed.spec.outputs) == case.outputs
     assert packed.differences.largest <= 1e-5
     assert (packed.differences.chunks is None) == (case.kind == "whole")
-    assert load_graph(tmp_path / "m", torch.device("cpu")).spec == packed.spec
+    stack = load_graph(tmp_path / "m", torch.device("cpu"))
+    assert stack.spec == packed.spec
+    assert_last_steps(stack)
+
+
+def assert_last_steps(stack: GraphStack) -> None:
+    """The last steps alone are those of all steps; what there is one of for a row is that either way."""
+    rows = [random_inputs(stack.spec, length) for length in (4, 2, 2)]
+    state = stack.initial_state(3, stacked([random_context(stack.spec) for _ in rows]) if stack.spec.context else {})
+    inputs = pack_inputs(stack.spec, rows)
+    every, _ = stack.step(inputs, state)
+    last, _ = stack.step(inputs, state, last_only=True)
+    for output in stack.spec.outputs:
+        expected = every[output.name]
+        if stack.spec.inferred().values[output.value].per is Per.STEP:
+            expected = Packed(inputs.data[0], inputs.batch_sizes).last_steps(expected)
+        assert_near(last[output.name], expected)
 
 
 @pytest.mark.parametrize("name", STEPS)

@@ -2,25 +2,35 @@
 
 import asyncio
 import logging
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from stepped import Bench
 from toys import CPU, toy, write_toys
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "models"))
+
+from graph_cases import graph_weights, make_network
+from graph_networks import NoiseSuppression
+
+from elman_models import write_bundle
 from elman_models.fingerprint import fingerprint
+from elman_models.graph.stack import GraphStack
 from elman_models.plans import apart
 from elman_models.plans.apart import ApartError, Request, measure_apart
 from elman_models.plans.cache import PlanCache
 from elman_models.plans.prepare import Measuring
-from elman_models.plans.table import Entry, PlanTable, Shape
+from elman_models.plans.table import Entry, PlanTable, PlanTables, Shape
 from elman_models.stack import Stack
 from elman_server.config.server_config import ServerConfig
 from elman_server.models import loading
 from elman_server.models.loading import Preparation
-from elman_server.models.remeasuring import MAX_ATTEMPTS, QUIET_SECONDS, Remeasuring
+from elman_server.models.remeasuring import MAX_ATTEMPTS, QUIET_SECONDS, Plans, Remeasuring
 from elman_server.models.traffic import Traffic
 from elman_server.telemetry.metrics import Metrics
 
@@ -38,6 +48,46 @@ def test_a_process_of_its_own_gives_the_table_and_tells_how_far_it_is(tmp_path: 
     entries = measure_apart(request_of(bundle), lambda done, of, shape: told.append(shape))
     assert {shape.is_ragged for shape in entries} == {False, True}
     assert {str(shape) for shape in entries} == set(told)
+
+
+def write_graph(folder: Path) -> Path:
+    """A bundle with three recurrences."""
+    network, stack = make_network(NoiseSuppression)
+    return write_bundle(folder / "noise", stack.spec, graph_weights(stack.spec, network))
+
+
+def test_a_graphs_recurrence_is_measured_in_a_process_of_its_own_too(tmp_path: Path) -> None:
+    bundle = write_graph(tmp_path)
+    entries = measure_apart(request_of(bundle, node="noise"))
+    assert {shape.is_ragged for shape in entries} == {False, True}
+    with pytest.raises(ApartError, match="gave no table"):
+        measure_apart(request_of(bundle, node="nothing"))
+
+
+def test_each_of_a_graphs_recurrences_is_measured_apart_kept_and_marked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Request] = []
+    traffic = Traffic(Metrics())
+    traffic.is_served = True
+
+    def measured(request: Request, _: object) -> dict[Shape, Entry]:
+        asked.append(request)
+        return ENTRIES
+
+    monkeypatch.setattr(loading, "measure_apart", measured)
+    bundle = write_graph(tmp_path / "models")
+    prepare = Preparation(ServerConfig(models=tmp_path, cache=tmp_path, warm_up_seconds=6), CPU, traffic)
+    stack = prepare(bundle)
+    assert [(request.node, request.budget_seconds) for request in asked] == [("vad", 2), ("noise", 2), ("denoise", 2)]
+    assert {request.fingerprint for request in asked} == {fingerprint(bundle)}
+    assert isinstance(stack.plans, PlanTables)
+    assert {name: table.entries for name, table in stack.plans.items()} == dict.fromkeys(stack.plans, ENTRIES)
+    assert not stack.plans.is_provisional
+    prepare(bundle)
+    assert len(asked) == 3
+    traffic.since = lambda _: lambda: False  # type: ignore[method-assign,assignment]
+    assert Preparation(ServerConfig(models=tmp_path, cache=None), CPU, traffic)(bundle).plans.is_provisional
 
 
 def test_a_bundle_that_was_changed_since_is_not_measured(tmp_path: Path) -> None:
@@ -135,11 +185,15 @@ def test_where_no_process_can_be_had_plans_are_measured_here(
     assert "no process could be begun" in caplog.text
 
 
+def copy_of(table: PlanTable, is_provisional: bool) -> PlanTable:
+    return PlanTable(table.plans, table.entries, is_provisional=is_provisional)
+
+
 class Quiet:
     """A model whose plans are to be measured again, beside an engine driven by hand."""
 
-    def __init__(self, *provisional: bool) -> None:
-        self.bench = Bench(toy("gru"))
+    def __init__(self, *provisional: bool, model: Any = None) -> None:
+        self.bench = Bench(model or toy("gru"))
         self.traffic = Traffic(self.bench.metrics)
         self.tables = [self._table(one) for one in provisional]
         self.num_measured = 0
@@ -162,11 +216,13 @@ class Quiet:
             if self.again._task:
                 await asyncio.wait({self.again._task})
 
-    def _table(self, is_provisional: bool) -> PlanTable:
+    def _table(self, is_provisional: bool) -> Plans:
         plans = self.bench.runtime.stack.plans
-        return PlanTable(plans.plans, plans.entries, is_provisional=is_provisional)
+        if isinstance(plans, PlanTables):
+            return PlanTables({node: copy_of(table, is_provisional) for node, table in plans.items()})
+        return copy_of(plans, is_provisional)
 
-    def _measure(self, _: Stack, __: Path) -> PlanTable:
+    def _measure(self, _: Stack | GraphStack, __: Path) -> Plans:
         self.num_measured += 1
         return self.tables[self.num_measured - 1]
 
@@ -180,6 +236,17 @@ async def test_once_it_is_quiet_plans_are_measured_again_and_taken() -> None:
     assert quiet.bench.runtime.stack.plans is quiet.tables[0]
     await quiet.pass_time(60)
     assert quiet.num_measured == 1
+
+
+async def test_a_graph_takes_the_tables_of_all_its_recurrences() -> None:
+    _, stack = make_network(NoiseSuppression)
+    quiet = Quiet(True, False, model=SimpleNamespace(spec=stack.spec, stack=lambda _: stack))
+    await quiet.pass_time(60)
+    assert quiet.num_measured == 2
+    given = quiet.tables[1]
+    assert isinstance(given, PlanTables)
+    assert list(given) == ["vad", "noise", "denoise"]
+    assert all(stack.recurrence(node).plans is table for node, table in given.items())
 
 
 async def test_plans_that_traffic_spoils_again_and_again_are_given_up_on(caplog: pytest.LogCaptureFixture) -> None:

@@ -57,7 +57,11 @@ def test_embedding_and_head_come_with_it(tmp_path: Path, capsys: Captured) -> No
         ("gru 3 four", "invalid int value"),
         ("gru 3 4 --proj 2", "proj"),
         ("gru 3 4 --nonlinearity relu", "--nonlinearity is of an rnn"),
-        ("gru 3 0", "hidden_size"),
+        ("gru 3 0", "hidden_size: input should be greater than or equal to 1, got 0"),
+        ("gru 1000000 1000000", "expected at most 17,179,869,184 bytes of weights, got 24,000,024,000,000"),
+        ("gru -3 4", "input_size: input should be greater than or equal to 1, got -3"),
+        ("gru 3 4 --head 0", "head.out_features: input should be greater than or equal to 1, got 0"),
+        ("gru 3 4 --embedding 0", "embedding.num_embeddings: input should be"),
         ("gru 3 4 --layer 2", "unrecognized"),
         ("gru '3 4", "expected rnn|lstm|gru"),
         ("", "expected rnn|lstm|gru"),
@@ -66,6 +70,32 @@ def test_embedding_and_head_come_with_it(tmp_path: Path, capsys: Captured) -> No
 def test_what_describes_no_model_is_refused_in_words(text: str, message: str, tmp_path: Path, capsys: Captured) -> None:
     assert main(["pack", "--random", text, "--out", str(tmp_path / "m")]) == 1
     assert message in capsys.readouterr().err
+    assert not (tmp_path / "m").exists()
+
+
+@pytest.mark.parametrize("seed", ["-1", "1.5", "x", str(1 << 63)])
+def test_a_seed_that_is_none_is_refused_in_words(seed: str, tmp_path: Path, capsys: Captured) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["pack", "--random", "gru 3 4", "--seed", seed, "--out", str(tmp_path / "m")])
+    assert "expected an integer, 0 to 2^63 - 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--key", "ema"),
+        ("--nonlinearity", "relu"),
+        ("--rnn-key", "rnn"),
+        ("--embedding-key", "none"),
+        ("--head-key", "none"),
+        ("--leave-out", "head"),
+        ("--golden", "g.npz"),
+        ("--tolerance", "0"),
+    ],
+)
+def test_what_is_of_trained_weights_is_refused(option: str, value: str, tmp_path: Path, capsys: Captured) -> None:
+    assert main(["pack", "--random", "rnn 3 4", "--out", str(tmp_path / "m"), option, value]) == 2
+    assert f"{option}: is of what was trained" in capsys.readouterr().err
     assert not (tmp_path / "m").exists()
 
 

@@ -32,7 +32,7 @@ def check(request: inference_pb2.StepRequest) -> npt.NDArray[np.generic]:
 def check_infer(request: inference_pb2.InferRequest, model: FakeModel) -> npt.NDArray[np.generic]:
     """The input of whole sequences that is well formed. Raises Refusal."""
     names.check_context(names.context_names(request.context))
-    names.check_initial(request)
+    names.check_initial(request, model.is_lstm)
     names.check_outputs(request.outputs)
     values = _input(request, list(request.lengths))
     _check_fits(values, request, model)

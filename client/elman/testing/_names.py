@@ -43,11 +43,11 @@ def check_context(names: Sequence[str]) -> None:
         raise Refusal("INVALID_INPUT", f"context: expected none, got {', '.join(map(repr, names))}")
 
 
-def check_initial(request: inference_pb2.InferRequest) -> None:
+def check_initial(request: inference_pb2.InferRequest, is_lstm: bool) -> None:
     """Raises Refusal for states by name: they are one stack's."""
     if request.initial_states:
-        text = "initial_states: the state of this model is given as h_0 and c_0 alone"
-        raise Refusal("INVALID_INPUT", text)
+        told = "h_0 and c_0" if is_lstm else "h_0"
+        raise Refusal("INVALID_INPUT", f"initial_states: the state of this model is given as {told}")
 
 
 def _check(names: Sequence[str], kind: str, known: str) -> None:

@@ -9,7 +9,7 @@ import torch
 from elman_models.graph.operations.operation import Run
 from elman_models.graph.operations.recurrences import Recurrence
 from elman_models.graph.program import SIZES, Instruction, Loop, execute
-from elman_models.graph.recurrent import BoundRecurrence
+from elman_models.graph.recurrent import BoundRecurrence, recurrence_spec
 from elman_models.graph.spec import GraphSpec, Kind
 from elman_models.graph.value import Per
 from elman_models.plans.table import PlanTable
@@ -122,10 +122,7 @@ class Compiler:
     def _recurrence(
         self, name: str, operation: Recurrence, size: int, own: Mapping[str, torch.Tensor], device: torch.device
     ) -> Run:
-        spec = operation.spec(size).model_copy(
-            update={"name": f"{self.spec.name}.{name}", "precision": self.spec.precision}
-        )
-        bound = self.recurrences[name] = BoundRecurrence(spec, own, device)
+        bound = self.recurrences[name] = BoundRecurrence(recurrence_spec(self.spec, name, operation, size), own, device)
         return bound.whole() if self.spec.kind is Kind.WHOLE else bound.run
 
     def _fold(self) -> None:

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from elman_models.comparison import Difference, chunk_lengths
+from elman_models.comparison import Difference, chunk_lengths, relative_difference
 from elman_models.errors import GoldenError
 from elman_models.golden import read_arrays
 from elman_models.graph.inputs import PackedInputs
 from elman_models.graph.spec import GraphSpec, InputSpec
 from elman_models.graph.stack import GraphStack
-from elman_models.graph.state import GraphState
+from elman_models.graph.state import GraphState, StateColumn
 from elman_models.graph.value import DType, Per
 
 Tensors = dict[str, torch.Tensor]
@@ -24,8 +24,9 @@ def compare_graph(stack: GraphStack, path: str | os.PathLike[str]) -> Difference
     from the state that it begins with.
 
     Its arrays: each input by name, [T, B, *features], [B, T, *features] or [T, *features]; each context [B, *features]
-    or [*features]; outputs by name, some or all, of every step or of the last, or of whole rows. One input alone may be
-    called `input`, one output `output`.
+    or [*features]; outputs by name, some or all, of every step or of the last, or of whole rows; and states by name, if
+    given, as they are after the last step: [B, *features] or [layers, B, *features]. One input alone may be called
+    `input`, one output `output`; a name that an output and a state share is the output's.
 
     Raises:
         GoldenError: missing, unreadable, or with wrong names, shapes, dtypes or values.
@@ -34,7 +35,9 @@ def compare_graph(stack: GraphStack, path: str | os.PathLike[str]) -> Difference
     arrays = _by_our_names(stack.spec, read_arrays(file), str(file))
     inputs = {one.name: _numbers(one, arrays[one.name], f"{file}: {one.name}") for one in stack.spec.inputs}
     context = {one.name: _numbers(one, arrays[one.name], f"{file}: {one.name}") for one in stack.spec.context}
-    expected = {name: arrays[name] for name in (one.name for one in stack.spec.outputs) if name in arrays}
+    expected = {name: arrays[name] for name in _results(stack.spec) if name in arrays}
+    for name, array in expected.items():
+        _check_finite(array, f"{file}: {name}")
     first = stack.spec.inputs[0]
     num_axes = inputs[first.name].ndim - len(first.features)
     found = []
@@ -50,17 +53,24 @@ def compare_graph(stack: GraphStack, path: str | os.PathLike[str]) -> Difference
 
 def _by_our_names(spec: GraphSpec, arrays: Mapping[str, torch.Tensor], where: str) -> Tensors:
     needed = [one.name for one in (*spec.inputs, *spec.context)]
-    outputs = [one.name for one in spec.outputs]
+    results = _results(spec)
     words = {"input": needed[0]} if len(spec.inputs) == 1 else {}
-    words |= {"output": outputs[0]} if len(outputs) == 1 else {}
-    named = {words.get(name, name): array for name, array in arrays.items()}
+    words |= {"output": results[0]} if len(spec.outputs) == 1 else {}
+    own = {name: name if name in (*needed, *results) else words.get(name, name) for name in arrays}
+    named = {own[name]: array for name, array in arrays.items()}
     missing = [name for name in needed if name not in named]
-    extra = [name for name in named if name not in (*needed, *outputs)]
-    if missing or extra or not any(name in named for name in outputs):
+    extra = [name for name in named if name not in (*needed, *results)]
+    if missing or extra or len(named) < len(arrays) or not any(name in named for name in results):
         raise GoldenError(
-            f"{where}: expected {', '.join(needed)} and some of {', '.join(outputs)}, got {', '.join(arrays) or 'none'}"
+            f"{where}: expected {', '.join(needed)} and some of {', '.join(results)}, got {', '.join(arrays) or 'none'}"
         )
     return named
+
+
+def _results(spec: GraphSpec) -> list[str]:
+    # Outputs, then states that no output is called.
+    names = [output.name for output in spec.outputs]
+    return [*names, *(state.name for state in spec.states if state.name not in names)]
 
 
 def _numbers(one: InputSpec, array: torch.Tensor, label: str) -> torch.Tensor:
@@ -72,9 +82,13 @@ def _numbers(one: InputSpec, array: torch.Tensor, label: str) -> torch.Tensor:
             limits = f"ids in [0, {one.num_embeddings})"
             raise GoldenError(f"{label}: expected {limits}, got {int(array.min())} to {int(array.max())}")
         return array
+    _check_finite(array, label)
+    return array.float()
+
+
+def _check_finite(array: torch.Tensor, label: str) -> None:
     if not bool(torch.isfinite(array).all()):
         raise GoldenError(f"{label}: expected finite numbers, got NaN or infinity")
-    return array.float()
 
 
 def _laid_out(spec: GraphSpec, inputs: Tensors, context: Tensors, layout: str) -> tuple[Tensors, Tensors] | None:
@@ -114,21 +128,20 @@ def _compare(stack: GraphStack, inputs: Tensors, context: Tensors, expected: Ten
 
 
 def _run(stack: GraphStack, inputs: Tensors, context: Tensors, lengths: Sequence[int]) -> Tensors:
-    # [T, B, *features] of each output, fed in chunks; of whole rows [B, *features].
+    # [T, B, *features] of each output, fed in chunks; of whole rows [B, *features]. And the states after it.
     batch = next(iter(inputs.values())).shape[1]
     state, parts, begin = stack.initial_state(batch, context), [], 0
     kept = state.tensors[stack.layout.num_states :]
     for length in lengths:
         data = tuple(inputs[one.name][begin : begin + length].flatten(0, 1).contiguous() for one in stack.spec.inputs)
-        outputs, after = stack.step(PackedInputs(data, np.full(length, batch, np.int64)), state)
+        given, after = stack.step(PackedInputs(data, np.full(length, batch, np.int64)), state)
         state = GraphState(stack.layout, (*after.tensors, *kept))
-        parts.append(
-            {n: t.view(length, batch, *t.shape[1:]) if _has_steps(stack, n) else t for n, t in outputs.items()}
-        )
+        parts.append({n: t.view(length, batch, *t.shape[1:]) if _has_steps(stack, n) else t for n, t in given.items()})
         begin += length
-    return {
+    outputs = {
         name: torch.cat([p[name] for p in parts]) if _has_steps(stack, name) else parts[-1][name] for name in parts[0]
     }
+    return dict(after) | outputs
 
 
 def _has_steps(stack: GraphStack, name: str) -> bool:
@@ -138,14 +151,25 @@ def _has_steps(stack: GraphStack, name: str) -> bool:
 
 def _largest(stack: GraphStack, got: Tensors, expected: Tensors, layout: str) -> tuple[float, str] | None:
     # The largest difference relative to max(1, |expected|), and of which output; None where shapes do not agree.
+    outputs = [one.name for one in stack.spec.outputs]
+    states = {column.name: column for column in stack.layout.columns if column.name not in outputs}
     found = []
     for name, want in expected.items():
-        have = _as_told(got[name], want, layout, has_steps=_has_steps(stack, name))
+        if name in states:
+            have = _state_as_told(got[name], want, layout, states[name])
+        else:
+            have = _as_told(got[name], want, layout, has_steps=_has_steps(stack, name))
         if have is None:
             return None
-        difference = (have.double() - want.double()).abs() / want.double().abs().clamp(min=1.0)
-        found.append((float(difference.max()) if difference.numel() else 0.0, name))
+        found.append((relative_difference(have, want), name))
     return max(found)
+
+
+def _state_as_told(have: torch.Tensor, want: torch.Tensor, layout: str, column: StateColumn) -> torch.Tensor | None:
+    # [layers, B, *features] or [B, *features]; of one layer without its axis, as a cell has it.
+    forms = [have.squeeze(column.axis), have] if layout == "[T, ...]" else [have]
+    forms += [form.squeeze(0) for form in forms if column.layers == 1]
+    return next((form for form in forms if form.shape == want.shape), None)
 
 
 def _as_told(have: torch.Tensor, want: torch.Tensor, layout: str, *, has_steps: bool) -> torch.Tensor | None:

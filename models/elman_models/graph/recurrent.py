@@ -8,6 +8,8 @@ import torch
 from numpy.typing import NDArray
 
 from elman_models.graph.operations.operation import Run
+from elman_models.graph.operations.recurrences import Recurrence
+from elman_models.graph.spec import GraphSpec
 from elman_models.packed import Packed
 from elman_models.plans.candidates import default_plan
 from elman_models.plans.overrides import Overrides
@@ -18,6 +20,12 @@ from elman_models.spec import ModelSpec
 from elman_models.state import State
 
 Sizes = NDArray[np.int64]
+
+
+def recurrence_spec(graph: GraphSpec, node: str, operation: Recurrence, input_size: int) -> ModelSpec:
+    """The stack that a graph's node is, called MODEL.NODE, of the graph's precision."""
+    named = {"name": f"{graph.name}.{node}", "precision": graph.precision}
+    return operation.spec(input_size).model_copy(update=named)
 
 
 class BoundRecurrence:

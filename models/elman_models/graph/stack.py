@@ -84,7 +84,7 @@ class GraphStack:
         return tables
 
     @property
-    def left_out(self) -> str:
+    def ort_graph_left_out(self) -> str:
         """Why onnxruntime does not run the whole graph, in words; empty: it may."""
         return reason_against(self._compiler, self.device)
 
@@ -98,15 +98,16 @@ class GraphStack:
 
     @property
     def plan_name(self) -> str:
-        """The plan of the latest step: of all of it, or of the recurrences, if all ran by one."""
+        """The plan of the latest step: of all of it, or of the recurrences that it needed, if these ran by one."""
         if self._ran_whole:
             return ORT_GRAPH
-        names = set(self.plan_names.values())
+        names = set(self.plan_names.values()) - {""}
         return names.pop() if len(names) == 1 else SEVERAL_PLANS if names else NO_PLAN
 
     @property
     def plan_names(self) -> dict[str, str]:
-        """The plan of the latest step, by the recurrence's node; by WHOLE_GRAPH where one ran all of it."""
+        """The plan of the latest step, by the recurrence's node, empty of one that it did not need; or by WHOLE_GRAPH,
+        where one ran all of it."""
         if self._ran_whole:
             return {WHOLE_GRAPH: ORT_GRAPH}
         return {name: one.plan_name for name, one in self._compiler.recurrences.items()}
@@ -151,7 +152,7 @@ class GraphStack:
         """Fills all tables by measuring, on the calling thread.
 
         Args:
-            progress: called before each shape: shapes done, shapes in all, the shape's name; of each table anew.
+            progress: called before each shape: shapes done, shapes in all, the shape's name; over all tables.
             cache: where tables are kept; None: measure anew, keep nothing.
             budget_seconds: of all together; 0: nothing is measured.
             overrides: one plan's name for everything, or names by shape.
@@ -228,6 +229,9 @@ class GraphStack:
         if self._is_whole and inputs.is_ragged:
             names = self._output_names if outputs is None else outputs
             return self._by_length(inputs, state, names, last_only)
+        if self._is_whole:  # where no states are carried, outputs may need some recurrences alone
+            for one in self._compiler.recurrences.values():
+                one.plan_name = ""
         given = (*inputs.data, *state.tensors)
         if len(given) != self._num_given:
             raise ValueError(f"expected {self._num_given} tensors of inputs, states and context, got {len(given)}")
@@ -242,7 +246,7 @@ class GraphStack:
             packed = Packed(inputs.data[0], inputs.batch_sizes)
             for register in program.selected:
                 registers[register] = packed.last_steps(registers[register])
-            execute(program.tail, registers)
+        execute(program.tail, registers)
         results = {name: registers[register] for name, register in program.outputs}
         return results, GraphState(self.layout, tuple([registers[register] for register in program.states]))
 

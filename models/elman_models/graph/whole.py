@@ -5,7 +5,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
-from typing import TYPE_CHECKING, ClassVar, Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from elman_models.graph.compile import Compiler
 from elman_models.graph.in_onnx.records import NotCoveredError, OnnxGraph
 from elman_models.graph.in_onnx.streaming import streaming_graph
 from elman_models.graph.inputs import PackedInputs
+from elman_models.graph.left_out import left_out_of_graph
 from elman_models.graph.spec import GraphSpec, InputSpec
 from elman_models.graph.state import GraphState
 from elman_models.graph.value import DType
@@ -24,7 +25,7 @@ from elman_models.plans.overrides import Overrides
 from elman_models.plans.plan import Plan
 from elman_models.plans.prepare import Measuring, filled, only_of
 from elman_models.plans.table import ORT_GRAPH, PROGRAM, WHOLE_GRAPH, Entry, PlanTable, PlanTables, Shape
-from elman_models.plans.warm_up import MORE_LOOKS, UNIFORM, WarmUp, largest_error
+from elman_models.plans.warm_up import MORE_LOOKS, UNIFORM, Progress, WarmUp, largest_error
 from elman_models.plans.workshop import Workshop
 
 if TYPE_CHECKING:
@@ -97,19 +98,28 @@ def measured_tables(
     Raises:
         ValueError: an override that names no shape, or no plan that could run it.
     """
+    if not compiler.recurrences:
+        for sentence in left_out_of_graph(stack.spec):
+            log.warning("model %s: %s", stack.spec.name, sentence)
     of_nodes, of_whole = split_overrides(overrides)
     candidates = _candidates(stack, compiler, of_whole)
     parts = len(compiler.recurrences) + (WHOLE_SHARE if candidates else 0.0)
     share = budget_seconds / (parts or 1.0)
-    tables = PlanTables(
-        {
-            name: one.measured(how, budget_seconds=share, overrides=of_nodes)
-            for name, one in compiler.recurrences.items()
-        }
-    )
+    tables, of = PlanTables(), len(compiler.recurrences) + bool(candidates)
+    for name, one in compiler.recurrences.items():
+        part = replace(how, progress=_part(how.progress, len(tables), of))
+        tables[name] = one.measured(part, budget_seconds=share, overrides=of_nodes)
     if candidates:
-        tables[WHOLE_GRAPH] = _measured_whole(stack, tables, candidates, how, share * WHOLE_SHARE, of_whole)
+        part = replace(how, progress=_part(how.progress, len(tables), of))
+        tables[WHOLE_GRAPH] = _measured_whole(stack, tables, candidates, part, share * WHOLE_SHARE, of_whole)
     return tables
+
+
+def _part(progress: Progress | None, index: int, of: int) -> Progress | None:
+    # That of one of several, as a part of the whole.
+    if progress is None:
+        return None
+    return lambda done, num, shape: progress(index * num + done, of * num, shape)
 
 
 def _candidates(stack: "GraphStack", compiler: Compiler, overrides: Overrides | None) -> list[Candidate]:
@@ -148,8 +158,8 @@ def _measured_whole(
 ) -> PlanTable:
     """The table of the whole graph, whose recurrences would run by `tables`."""
     program = cast(Plan, ProgramPlan(stack.with_plans(tables)))
-    workshop = Workshop(None, [Candidate(PROGRAM, lambda: program, takes_ragged=True), *candidates])
     named = stack.spec.model_copy(update={"name": f"{stack.spec.name}.{WHOLE_GRAPH}"})
+    workshop = Workshop(named, [Candidate(PROGRAM, lambda: program, takes_ragged=True), *candidates])
     warm_up = GraphWarmUp(
         named,  # type: ignore[arg-type]  # whatever is measured has a name
         stack.device,
@@ -172,8 +182,6 @@ class GraphWarmUp(WarmUp):
     stack: "GraphStack"
     tables: PlanTables
     """Of its recurrences."""
-
-    num_shapes: ClassVar[int] = len(UNIFORM)
 
     def measure(self) -> dict[Shape, Entry]:
         """See `WarmUp.measure`."""

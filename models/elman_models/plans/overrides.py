@@ -61,5 +61,6 @@ def _check(workshop: Workshop, name: str, *, is_ragged: bool) -> None:
     if name not in known:
         kind = "ragged batches" if is_ragged else "equally long rows"
         raise ValueError(
-            f"plans: no plan {name!r} for {kind} of this model on this machine; there are {', '.join(known)}"
+            f"plans: no plan {name!r} for {kind} of model {workshop.model} on this machine; "
+            f"there are {', '.join(known)}"
         )

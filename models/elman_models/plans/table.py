@@ -144,4 +144,4 @@ class PlanTables(dict[str, PlanTable]):
 
     def describe(self) -> str:
         """Each table, under its node's name."""
-        return "\n".join(f"{node}:\n{table.describe()}" for node, table in self.items())
+        return "\n".join(f"{node}:\n{table.describe()}" for node, table in self.items()) or "no recurrence, so no plans"

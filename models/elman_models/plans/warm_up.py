@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from math import inf
 from time import perf_counter
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -59,7 +58,6 @@ class WarmUp:
     only: Mapping[bool, str] | None = None
     """By whether rows differ in length the plan that is to run them whatever it takes, and is measured alone."""
     effort: Effort = field(default_factory=Effort)
-    num_shapes: ClassVar[int] = len(UNIFORM) + len(RAGGED)
 
     def measure(self) -> dict[Shape, Entry]:
         """The fastest plan of each shape. Shapes come by size; the budget ends before those that it does not reach.
@@ -103,7 +101,7 @@ class WarmUp:
             if entries and began + seconds_per_step * shape.row_steps > deadline:
                 break
             if self.progress:
-                self.progress(done, self.num_shapes, str(shape))
+                self.progress(done, len(UNIFORM) + len(RAGGED), str(shape))
             seconds = self._time(_hopeful(plans, shape, entries), shape)
             entries[shape] = Entry(_best(seconds), seconds)
             seconds_per_step = (perf_counter() - began) / shape.row_steps

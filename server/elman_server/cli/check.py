@@ -9,7 +9,7 @@ from elman_server.cli import pictures, proof
 from elman_server.cli.command import fail, say
 
 if TYPE_CHECKING:
-    from elman_models import ModelSpec
+    from elman_models import GraphSpec, ModelSpec
     from elman_server.cli.command import Commands
 
 
@@ -46,36 +46,36 @@ def run(given: argparse.Namespace) -> int:
 
 
 def _check(given: argparse.Namespace, bundle: Path) -> int:
-    from elman_models import BundleError, GraphSpec, describe, describe_graph, read_any_spec, read_weights
+    from elman_models import BundleError, GraphSpec, describe, describe_graph, read_any_spec, read_graph, read_weights
 
     try:
         spec = read_any_spec(bundle)
         weights = read_weights(bundle, spec)
         proven = proof.prove(given, spec, weights)
-        if isinstance(spec, GraphSpec):
-            drawn = pictures.write(given, spec)
+        drawn = pictures.write(given, read_graph(bundle))
     except (BundleError, pictures.PictureError) as error:
         return fail(str(error))
     num_bytes = sum(w.nbytes for w in weights.values())
     if isinstance(spec, GraphSpec):
         say(f"{describe_graph(spec, num_bytes)}\n\n{proven.line}")
-        for line in drawn:
-            say(line)
     else:
         say(f"{describe(spec, num_bytes)}\n{proven.line}")
-        _say_left_out(spec)
+    for line in (*drawn, *_left_out(spec)):
+        say(line)
     return 0 if proven.holds else fail(f"{bundle}: gives something else than {given.golden}")
 
 
-def _say_left_out(spec: "ModelSpec") -> None:
-    # On a machine with a CUDA device that one is what serves, unless told otherwise.
+def _left_out(spec: "ModelSpec | GraphSpec") -> list[str]:
     import torch
 
+    from elman_models import GraphSpec
+    from elman_models.graph.left_out import left_out_of_graph
     from elman_models.plans.left_out import left_out
 
-    if not torch.cuda.is_available():
-        for sentence in left_out(spec):
-            say(f"{'note:':<13}{sentence}")
+    if torch.cuda.is_available():
+        return []  # that device is what serves, unless told otherwise
+    sentences = left_out_of_graph(spec) if isinstance(spec, GraphSpec) else left_out(spec)
+    return [f"{'note:':<13}{sentence}" for sentence in sentences]
 
 
 def _check_names(bundles: Sequence[Path]) -> int:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".onnx", ".keras", ".h5", ".hdf5")
 """Of files that are whole models."""
-_OF_WEIGHTS = ("key", "nonlinearity", "rnn_key", "embedding_key", "head_key", "leave_out")
+OF_WEIGHTS = ("key", "nonlinearity", "rnn_key", "embedding_key", "head_key", "leave_out")
 """Options that say what a state_dict does not."""
 
 
@@ -20,7 +20,7 @@ def run(given: argparse.Namespace) -> int:
     from elman_models import BundleError
     from elman_models.comparison import TOLERANCE
 
-    for option in _OF_WEIGHTS:
+    for option in OF_WEIGHTS:
         if getattr(given, option, None):
             return fail(f"--{option.replace('_', '-')}: is of a state_dict; {given.weights.name} is a whole model", 2)
     try:

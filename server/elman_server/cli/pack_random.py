@@ -11,7 +11,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     text = 'instead of weights: random ones by PyTorch\'s rule, for trials and load tests: "lstm 10 20 --layers 2"'
     parser.add_argument("--random", metavar="MODEL", help=text)
     text = "of --random: the same makes the same weights (default: 0)"
-    parser.add_argument("--seed", type=int, metavar="N", help=text)
+    parser.add_argument("--seed", type=_seed, metavar="N", help=text)
 
 
 def run(given: argparse.Namespace) -> int:
@@ -20,8 +20,9 @@ def run(given: argparse.Namespace) -> int:
     from elman_models.random_model import random_spec, random_weights
     from elman_models.spec import Precision
 
-    if given.golden is not None:
-        return fail("--golden: nothing was trained, so there is nothing to hold it against", 2)
+    for option in (*pack_file.OF_WEIGHTS, "golden", "tolerance"):
+        if getattr(given, option) not in (None, []):
+            return fail(f"--{option.replace('_', '-')}: is of what was trained; --random makes weights anew", 2)
     seed = 0 if given.seed is None else given.seed
     try:
         spec = random_spec(
@@ -33,3 +34,9 @@ def run(given: argparse.Namespace) -> int:
     say(describe(spec))
     say(f"weights:     random, seed {seed}: for trials and load tests")
     return 0
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal() or not int(text) < 1 << 63:
+        raise argparse.ArgumentTypeError(f"expected an integer, 0 to 2^63 - 1, got {text!r}")
+    return int(text)

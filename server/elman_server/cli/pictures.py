@@ -18,13 +18,13 @@ class PictureError(Exception):
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Adds --svg and --mermaid."""
-    text = "draw a graph as SVG (by Graphviz: apt-get install graphviz)"
+    text = "draw the model's graph as SVG (by Graphviz: apt-get install graphviz)"
     parser.add_argument("--svg", type=Path, metavar="FILE", help=text)
-    parser.add_argument("--mermaid", type=Path, metavar="FILE", help="draw a graph for Mermaid, as GitHub shows it")
+    parser.add_argument("--mermaid", type=Path, metavar="FILE", help="draw it for Mermaid, as GitHub shows it")
 
 
 def write(given: argparse.Namespace, spec: "GraphSpec") -> list[str]:
-    """Writes the pictures that are asked for; a line for each.
+    """Writes the pictures of a graph that are asked for; a line for each.
 
     Raises:
         PictureError: Graphviz is not there or fails, or a file cannot be written.
@@ -49,6 +49,8 @@ def _drawn(source: str) -> str:
         done = subprocess.run(
             [program, "-Tsvg"], input=source, capture_output=True, text=True, timeout=DRAW_SECONDS, check=True
         )
+    except subprocess.CalledProcessError as error:
+        raise PictureError(f"--svg: dot failed: {error.stderr.strip() or error}") from error
     except (subprocess.SubprocessError, OSError) as error:
         raise PictureError(f"--svg: dot failed: {error}") from error
     return done.stdout

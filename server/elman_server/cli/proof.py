@@ -19,7 +19,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="compare with what your module gives: an .npz or .safetensors file with its `input` ([T, B, ...], "
         "[B, T, ...] or [T, ...]) and `output` (of every step, or of the last), perhaps h_n and c_n; of a graph its "
-        "inputs and outputs by name",
+        "inputs, outputs and states by name",
     )
     parser.add_argument(
         "--tolerance",

@@ -157,6 +157,10 @@ class GraphModel:
         given, after = self._stack.step(packed, cast(GraphState, state), outputs=names, last_only=last_only)
         if self.view.per_row_outputs & outputs and not last_only:
             self._put_at_last_steps(given, sizes)
+        count = int(sizes[0] if last_only else sizes.sum())
+        for name in names:
+            if len(given[name]) != count:  # the batch fails, not the engine that would cut it
+                raise RuntimeError(f"output {name!r}: expected {count} steps, the graph gave {len(given[name])}")
         return [given[name] for name in names], after
 
     def _names(self, outputs: int) -> tuple[str, ...]:
