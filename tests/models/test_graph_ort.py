@@ -283,16 +283,20 @@ def test_the_key_names_the_graph_but_not_what_it_is_called() -> None:
     assert warm_up_of(small(changed)).key() != key
 
 
-def test_the_budget_is_shared_with_the_recurrences() -> None:
+def test_the_budget_and_the_progress_are_shared_with_the_recurrences() -> None:
     budgets: dict[str, float] = {}
+    told: list[tuple[int, int]] = []
 
     def measure(warm_up: Any) -> dict[Shape, Entry]:
         budgets[warm_up.spec.name] = warm_up.budget_seconds
+        warm_up.progress(1, 10, "a shape")
         return {Shape(1, 1): Entry(warm_up.workshop.default), Shape(1, 1, True): Entry(warm_up.workshop.default)}
 
     _, stack = make_network(NoiseSuppression)
-    stack.measured(Measuring(measure=measure), budget_seconds=7.0)
+    how = Measuring(progress=lambda done, of, _: told.append((done, of)), measure=measure)
+    stack.measured(how, budget_seconds=7.0)
     assert budgets == {"m.vad": 2.0, "m.noise": 2.0, "m.denoise": 2.0, f"m.{WHOLE_GRAPH}": 1.0}
+    assert told == [(1, 40), (11, 40), (21, 40), (31, 40)]
 
 
 @pytest.mark.parametrize("noisy", [0, 1])
