@@ -315,17 +315,20 @@ def test_an_example_of_one_step_is_refused(tmp_path: Path) -> None:
     refused(exported(nn.GRU(4, 6), (torch.randn(1, 3, 4),), tmp_path), "exported for sequences of one step")
 
 
-def test_a_step_that_may_be_the_last_or_one_by_its_number_is_refused(tmp_path: Path) -> None:
-    class Last(nn.Module):
+@pytest.mark.parametrize(("of", "step"), [(lambda time: time - 1, 6), (lambda time: time // 2, 3)])
+def test_a_step_that_may_be_computed_from_the_length_or_be_one_by_its_number_is_refused(
+    of: Callable[[int], int], step: int, tmp_path: Path
+) -> None:
+    class Step(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.rnn = nn.GRU(4, 6, batch_first=True)
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return self.rnn(x)[0][:, x.shape[1] - 1]
+            return self.rnn(x)[0][:, of(x.shape[1])]
 
-    path = exported(Last(), (torch.randn(3, 7, 4),), tmp_path)
-    refused(path, "index 6, of 7: counted from the first step or from the last?", "count from the last (-1)")
+    path = exported(Step(), (torch.randn(3, 7, 4),), tmp_path)
+    refused(path, f"index {step}, of 7: counted from the first step, or computed from the length?", "the last (-1)")
 
 
 def test_a_length_and_a_batch_that_are_the_same_are_refused_only_where_that_matters(tmp_path: Path) -> None:

@@ -1,26 +1,23 @@
 """The parts of a .pt2 file: the program, as JSON, and raw tensors. Nothing is unpickled or unpacked to disk."""
 
-import json
 import re
 import sys
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from elman_models.export.refusals import ExportError
-from elman_models.from_pt2.stored_tensors import stored_tensor
+from elman_models.export.zip_parts import UNREADABLE, json_mapping, part_names, read_part
+from elman_models.from_pt2.stored_tensors import stored_tensor, wider
 
 MAX_JSON_BYTES = 1 << 26
 MAX_TENSOR_BYTES = 1 << 32
-"""Of all tensors together."""
-MAX_RATIO = 200
-"""How many times larger than packed a part may be: torch does not pack at all."""
-_MIN_RATIO_BYTES = 1 << 20
-"""Below it any ratio is good."""
+"""Of all tensors together, as they are in the file; and as they are computed with, in which many may share the same
+bytes."""
 _OLD = ("serialized_exported_program.json", "serialized_state_dict.pt", "serialized_state_dict.json")
 _AGAIN = "export the module again with a newer torch, torch.export.save, or give the module: elman_models.pack"
 
@@ -46,7 +43,7 @@ def read_pt2(path: Path) -> Pt2File:
             return _Parts(archive).file()
     except FileNotFoundError as error:
         raise ExportError("no such file") from error
-    except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, ValueError, NotImplementedError) as error:
+    except UNREADABLE as error:
         raise ExportError(f"is not a .pt2 file, or damaged: a zip archive that cannot be read: {error}") from error
 
 
@@ -55,14 +52,9 @@ class _Parts:
 
     def __init__(self, archive: zipfile.ZipFile) -> None:
         self._archive = archive
-        self._left = MAX_TENSOR_BYTES
-        self._bytes: dict[str, bytes] = {}
-        names = archive.namelist()
-        for name in names:
-            if ".." in PurePosixPath(name).parts or name.startswith("/") or "\\" in name or ":" in name:
-                raise ExportError(f"{name!r}: a name that leads out of the archive")
-        if len(set(names)) < len(names):
-            raise ExportError(f"{next(n for n in names if names.count(n) > 1)}: stands twice in the archive")
+        self._left = self._computed_left = MAX_TENSOR_BYTES
+        self._storages: dict[str, bytearray] = {}
+        names = part_names(archive)
         self._names = {name.partition("/")[2] or name: name for name in names}
         if len(self._names) < len(names):
             raise ExportError("its parts are in several folders; expected one, as torch.export.save writes")
@@ -108,38 +100,26 @@ class _Parts:
             raise ExportError(f"tensor {name}: is a pickle ({folder}/{path}), which is not opened. {_AGAIN}")
         if not isinstance(path, str) or not re.fullmatch(r"(weight|tensor)_\d{1,9}", path):
             raise ExportError(f"tensor {name}: path_name: expected one like weight_0, got {str(path)[:80]!r}")
-        return stored_tensor(f"tensor {name}", self._raw(f"{folder}/{path}"), one.get("tensor_meta"))
+        found = stored_tensor(f"tensor {name}", self._raw(f"{folder}/{path}"), one.get("tensor_meta"))
+        self._computed_left -= found.numel() * wider(found.dtype).itemsize
+        if self._computed_left < 0:
+            raise ExportError(f"tensor {name}: with it more than {MAX_TENSOR_BYTES} bytes as they are computed with")
+        return found
 
-    def _raw(self, name: str) -> bytes:
+    def _raw(self, name: str) -> bytearray:
         """Of a tensor; several may share it."""
-        if name not in self._bytes:
-            self._bytes[name] = self._read(name, self._left)
-            self._left -= len(self._bytes[name])
-        return self._bytes[name]
+        if name not in self._storages:
+            self._storages[name] = bytearray(self._read(name, self._left))
+            self._left -= len(self._storages[name])
+        return self._storages[name]
 
     def _read(self, name: str, limit: int) -> bytes:
         if name not in self._names:
             raise ExportError(f"has no {name}; expected what torch.export.save writes")
-        info = self._archive.getinfo(self._names[name])
-        packed, size = info.compress_size, info.file_size
-        if size > limit:
-            raise ExportError(f"{name}: expected at most {limit} bytes, got {size}")
-        if size > _MIN_RATIO_BYTES and size > MAX_RATIO * packed:
-            raise ExportError(f"{name}: {size} bytes in {packed}: a zip bomb")
-        with self._archive.open(info) as file:
-            data = file.read(size + 1)
-        if len(data) != size:
-            raise ExportError(f"{name}: expected {size} bytes, got {'more' if len(data) > size else len(data)}")
-        return data
+        return read_part(self._archive, self._names[name], limit)
 
     def _json(self, name: str) -> dict[str, Any]:
-        try:
-            found = json.loads(self._read(name, MAX_JSON_BYTES))
-        except (ValueError, RecursionError) as error:
-            raise ExportError(f"{name}: is not JSON: {str(error)[:200]}") from error
-        if not isinstance(found, dict):
-            raise ExportError(f"{name}: expected a mapping, got {type(found).__name__}")
-        return found
+        return json_mapping(self._read(name, MAX_JSON_BYTES), name)
 
 
 __all__ = ["Pt2File", "read_pt2"]

@@ -1,7 +1,6 @@
 """A program run on shapes alone, with sizes in place of its own length and batch: what each number in it must be."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import product
 from math import prod
 from typing import NoReturn
@@ -11,6 +10,7 @@ import torch
 from elman_models.export.refusals import ExportError
 from elman_models.from_pt2.fixed_sizes import BATCH, OTHERS, TIME, Fixed
 from elman_models.from_pt2.operations import done, is_skipped, tensors_of
+from elman_models.from_pt2.patterns import Number, Patterns, Size, as_size, replaced
 from elman_models.from_pt2.program import Program, Pt2Node
 from elman_models.from_pt2.recurrent import Stack
 from elman_models.from_pt2.running import run_program
@@ -27,44 +27,10 @@ MADE = {
 """Operations that make axes, likewise."""
 _NUMBERS = ("other", "alpha", "beta", "value", "fill_value", "exponent", "min", "max", "end", "threshold", "lambd")
 """Arguments that may be numbers which were computed from a size."""
+_COPIES = ("contiguous", "clone", "detach", "to", "_to_copy")
 END = (1 << 63) - 1
-
-
-@dataclass(frozen=True)
-class Size:
-    """A number that is a multiple of the batch, the length, or both."""
-
-    times: int
-    of: tuple[int, ...]
-    """BATCH, TIME, or both."""
-
-    def with_sizes(self, sizes: Mapping[int, object]) -> object:
-        """The number where they are `sizes`."""
-        found: object = self.times
-        for one in self.of:
-            found = found * sizes[one]  # type: ignore[operator]
-        return found
-
-
-Number = int | Size | None
-Patterns = dict[str, dict[str, Sequence[Number]]]
-"""By node and argument: numbers that are put in place of those of the file; None: as it is there."""
-
-
-def as_size(number: int, fixed: Fixed) -> int | Size:
-    """A number that came out of a run with primes."""
-    of = tuple(prime for prime in fixed.sizes if number and number % prime == 0)
-    return Size(number // prod(of), of) if of else number
-
-
-def replaced(value: object, numbers: Sequence[Number], sizes: Mapping[int, object]) -> object:
-    """An argument with other numbers."""
-    parts = value if isinstance(value, list) else [value]
-    made = [
-        part if number is None else number.with_sizes(sizes) if isinstance(number, Size) else number
-        for part, number in zip(parts, numbers, strict=True)
-    ]
-    return made if isinstance(value, list) else made[0]
+_MAX_WAYS = 1 << 12
+"""In which the numbers of a view may be read; no view of a network's comes near."""
 
 
 def ambiguous(fixed: Fixed) -> str:
@@ -74,6 +40,25 @@ def ambiguous(fixed: Fixed) -> str:
         "Instead: export it with an example whose length and batch differ, and are no other number of the network; if "
         "that is not enough, give the module: elman_models.pack"
     )
+
+
+def _beginnings(program: Program, stacks: Mapping[str, Stack]) -> set[str]:
+    """Values that are a recurrence's initial state, and those that are for nothing but to be copied to one."""
+    found = {ref.name for stack in stacks.values() for ref in stack.initial}
+    users: dict[str, list[Pt2Node]] = {}
+    for node in reversed(program.nodes):
+        for name in node.outputs:
+            later = users.get(name, [])
+            if later and all(user.op in _COPIES and found & set(user.outputs) for user in later):
+                found.add(name)
+        for ref in () if is_skipped(node) else node.refs():
+            users.setdefault(ref.name, []).append(node)
+    return found
+
+
+def _is_near_end_or_middle(step: int, length: int) -> bool:
+    """Where a step is that its author may have meant as the last, the one before it, or the middle one."""
+    return step >= length - 2 or abs(2 * step - length) <= 1
 
 
 class Attempt:
@@ -92,7 +77,7 @@ class Attempt:
         length's or the batch's size are the length or the batch."""
         self._program, self._stacks, self._fixed, self._told = program, stacks, fixed, told
         self._makes_open = makes_open
-        self._begins = {ref.name for stack in stacks.values() for ref in stack.initial}
+        self._beginnings = _beginnings(program, stacks)
         self._found: Patterns = {}
         self.has_choices = False
         """Whether there is any such axis."""
@@ -171,7 +156,10 @@ class Attempt:
         found: list[Number] = [None] * len(sizes)
         begin, end = self._alike(now, told, sizes, found)
         middle, count = sizes[begin:end], prod(now[begin : len(now) - (len(sizes) - end)])
-        ways = [way for way in product(*(self._readings(one) for one in middle)) if self._fits(way, middle, count)]
+        readings = [self._readings(one) for one in middle]
+        if prod(map(len, readings)) > _MAX_WAYS:
+            self._refuse(node)
+        ways = [way for way in product(*readings) if self._fits(way, middle, count)]
         if len(ways) != 1:
             if ways:
                 self._refuse(node)
@@ -228,7 +216,7 @@ class Attempt:
         missing = len(sizes) - len(now)
         told = [0] * missing + list(self._told[self._source(node)]) if now else []
         found: list[Number] = [None] * len(sizes)
-        begins = self._begins & set(node.outputs) or self._begins_later(node)
+        begins = bool(self._beginnings & set(node.outputs))
         for axis, size in enumerate(sizes):
             if now and axis >= missing and size == told[axis] and size != 1:
                 found[axis] = -1  # of an axis that is there
@@ -243,18 +231,6 @@ class Attempt:
                     found[axis] = Size(1, (prime,))
         return found
 
-    def _begins_later(self, node: Pt2Node) -> bool:
-        """Whether all that a tensor is for is to be a recurrence's initial state."""
-        users = [
-            other
-            for other in self._program.nodes
-            if not is_skipped(other) and any(ref.name in node.outputs for ref in other.refs())
-        ]
-        same = ("contiguous", "clone", "detach", "to", "_to_copy")
-        return bool(users) and all(
-            user.op in same and (self._begins & set(user.outputs) or self._begins_later(user)) for user in users
-        )
-
     def _cut(self, node: Pt2Node, x: torch.Tensor, given: Mapping[str, object]) -> dict[str, Sequence[Number]]:
         """Of steps that are taken out: to the last one, or by a number that says nothing of the length."""
         axis = given.get("dim", 0)
@@ -266,10 +242,11 @@ class Attempt:
             return {"end": [END]}
         for name in ("start", "end", "index", "length"):
             value = given.get(name)
-            if isinstance(value, int) and value > 0 and value + 1 >= told - 1 and value != END:
+            if isinstance(value, int) and value != END and value > 0 and _is_near_end_or_middle(value, told):
                 raise ExportError(
-                    f"{node}: {name} {value}, of {told}: counted from the first step or from the last? The file is of "
-                    f"{self._fixed.words()}. Instead: count from the last (-1), or export it with a longer example"
+                    f"{node}: {name} {value}, of {told}: counted from the first step, or computed from the length? The "
+                    f"file is of {self._fixed.words()}. Instead: count from the last (-1), or export it with a longer "
+                    "example"
                 )
         return {}
 

@@ -9,9 +9,9 @@ from elman_models.export.refusals import ExportError
 from elman_models.from_onnx.module import plain_name
 from elman_models.from_onnx.sizes import MAX_TOTAL
 from elman_models.from_pt2.fixed_sizes import Fixed, fixed_of
-from elman_models.from_pt2.guessing import Patterns, replaced
 from elman_models.from_pt2.open_sizes import OpenSizes
 from elman_models.from_pt2.operations import done, excess, is_in_place, is_skipped, operation, tensors_of
+from elman_models.from_pt2.patterns import Patterns, replaced
 from elman_models.from_pt2.program import Program, Pt2Node
 from elman_models.from_pt2.recurrent import Stack, stacks_of
 from elman_models.from_pt2.running import given_outputs, run_program

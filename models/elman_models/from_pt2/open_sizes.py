@@ -11,8 +11,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from elman_models.export.refusals import ExportError
 from elman_models.from_pt2.fixed_sizes import OTHERS, Fixed
-from elman_models.from_pt2.guessing import Attempt, Patterns, ambiguous
+from elman_models.from_pt2.guessing import Attempt, ambiguous
 from elman_models.from_pt2.operations import done, tensors_of
+from elman_models.from_pt2.patterns import Patterns
 from elman_models.from_pt2.program import Program, Pt2Node
 from elman_models.from_pt2.recurrent import Stack
 from elman_models.from_pt2.running import run_program

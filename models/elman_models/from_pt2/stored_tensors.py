@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from math import prod
+from typing import Any
 
 import torch
 
@@ -19,6 +20,8 @@ DTYPES = {
     13: torch.bfloat16,
 }
 """By the number that torch's schema gives each."""
+STRIDED = 7
+"""The number of a plain tensor's layout."""
 MAX_AXES = 16
 
 
@@ -41,8 +44,8 @@ def wider(dtype: torch.dtype) -> torch.dtype:
     return dtype if dtype is torch.bool else torch.int64
 
 
-def stored_tensor(where: str, data: bytes, meta: object) -> torch.Tensor:
-    """[*sizes] of the dtype that `meta` says, from the bytes of the whole storage.
+def stored_tensor(where: str, data: bytearray, meta: object) -> torch.Tensor:
+    """[*sizes] of the dtype that `meta` says: a view of `data`, the bytes of the whole storage.
 
     Raises:
         ExportError: what it says does not go together, or numbers are not finite.
@@ -50,25 +53,30 @@ def stored_tensor(where: str, data: bytes, meta: object) -> torch.Tensor:
     if not isinstance(meta, Mapping):
         raise ExportError(f"{where}: expected tensor_meta, a mapping, got {type(meta).__name__}")
     dtype = dtype_of(meta.get("dtype"), where)
-    if meta.get("layout") != 7:
-        raise ExportError(
-            f"{where}: expected a plain (strided) tensor, got torch's layout {str(meta.get('layout'))[:40]}"
-        )
-    sizes, strides = _numbers(meta.get("sizes"), f"{where}: sizes"), _numbers(meta.get("strides"), f"{where}: strides")
-    (offset,) = _numbers([meta.get("storage_offset")], f"{where}: storage_offset")
+    if meta.get("layout") != STRIDED:
+        told = str(meta.get("layout"))[:40]
+        raise ExportError(f"{where}: expected a plain (strided) tensor, got torch's layout {told}")
     if len(data) % dtype.itemsize:
         raise ExportError(f"{where}: {len(data)} bytes are no whole number of {str(dtype).removeprefix('torch.')}")
-    count, numel = len(data) // dtype.itemsize, prod(sizes)
-    if len(sizes) != len(strides):
-        raise ExportError(f"{where}: {len(sizes)} sizes and {len(strides)} strides")
-    reach = offset + sum((size - 1) * stride for size, stride in zip(sizes, strides, strict=True)) + 1
-    if numel > count or (numel and reach > count):
-        raise ExportError(f"{where}: sizes {list(sizes)} need {max(numel, reach)} numbers, its data has {count}")
-    storage = torch.frombuffer(bytearray(data), dtype=dtype) if count else torch.empty(0, dtype=dtype)
-    tensor = storage.as_strided(sizes, strides, offset) if numel else torch.empty(sizes, dtype=dtype)
+    tensor = _view(where, data, dtype, meta)
     if dtype.is_floating_point and not bool(torch.isfinite(tensor).all()):
         raise ExportError(f"{where}: expected finite numbers, got NaN or infinity")
     return tensor
+
+
+def _view(where: str, data: bytearray, dtype: torch.dtype, meta: Mapping[str, Any]) -> torch.Tensor:
+    """Of a storage; nothing outside it, and no more numbers than it has."""
+    sizes, strides = _numbers(meta.get("sizes"), f"{where}: sizes"), _numbers(meta.get("strides"), f"{where}: strides")
+    (offset,) = _numbers([meta.get("storage_offset")], f"{where}: storage_offset")
+    if len(sizes) != len(strides):
+        raise ExportError(f"{where}: {len(sizes)} sizes and {len(strides)} strides")
+    count, numel = len(data) // dtype.itemsize, prod(sizes)
+    reach = offset + sum((size - 1) * stride for size, stride in zip(sizes, strides, strict=True)) + 1
+    if numel > count or (numel and reach > count):
+        raise ExportError(f"{where}: sizes {list(sizes)} need {max(numel, reach)} numbers, its data has {count}")
+    if not numel:
+        return torch.empty(sizes, dtype=dtype)
+    return torch.frombuffer(data, dtype=dtype).as_strided(sizes, strides, offset)
 
 
 def _numbers(given: object, where: str) -> tuple[int, ...]:

@@ -8,7 +8,7 @@ import torch
 
 from elman_models.export.refusals import ExportError
 from elman_models.from_pt2.program import Ref, Shape
-from elman_models.from_pt2.stored_tensors import MAX_AXES, dtype_of, wider
+from elman_models.from_pt2.stored_tensors import MAX_AXES, STRIDED, dtype_of, wider
 from elman_models.spec import MAX_SIZE
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}")
@@ -104,7 +104,7 @@ def _format(value: object, where: str) -> torch.memory_format:
 
 
 def _layout(value: object, where: str) -> torch.layout:
-    if value != 7:
+    if value != STRIDED:
         raise ExportError(f"{where}: expected a plain (strided) tensor, got torch's layout {shown(value)}")
     return torch.strided
 

@@ -22,7 +22,7 @@ def add(commands: "Commands") -> None:
         description="Makes a bundle from a state_dict, where that can be one model alone; else says what is open.",
     )
     files = ".pt, .pth, .bin, .ckpt (no code in it is run) or .safetensors"
-    models = f"{', '.join(pack_file.SUFFIXES)}, .pt2 (of ONNX, Keras, torch.export.save; what is in it is not run)"
+    models = f"{', '.join(pack_file.SUFFIXES)} (of ONNX, Keras, torch.export.save; what is in it is not run)"
     text = f"a state_dict: {files}; or a model: {models}"
     parser.add_argument("weights", type=Path, nargs="?", metavar="WEIGHTS", help=text)
     pack_random.add_options(parser)
@@ -67,8 +67,6 @@ def run(given: argparse.Namespace) -> int:
         return fail("--seed: is of --random, which is not given", 2)
     if given.weights.suffix.lower() in pack_file.SUFFIXES:
         return pack_file.run(given)
-    if given.weights.suffix.lower() == ".pt2":
-        return _run_pt2(given)
     if given.tolerance is not None and given.golden is None:
         return fail("--tolerance: is of --golden, which is not given", 2)
     try:
@@ -85,23 +83,6 @@ def run(given: argparse.Namespace) -> int:
         say(f"left out:    {', '.join(inferred.left_out)}")
     say(proven.line)
     return 0 if proven.holds else fail(f"{given.golden}: the model gives something else, so no bundle is written")
-
-
-def _run_pt2(given: argparse.Namespace) -> int:
-    from elman_models import BundleError, pack_pt2
-    from elman_models.comparison import TOLERANCE
-
-    for option in ("key", "nonlinearity", "rnn_key", "embedding_key", "head_key", "leave_out"):
-        if getattr(given, option):
-            return fail(f"--{option.replace('_', '-')}: is of a state_dict; {given.weights.name} is a whole model", 2)
-    words = {key: getattr(given, key) for key in ("out", "version", "description", "precision", "golden", "overwrite")}
-    tolerance = TOLERANCE if given.tolerance is None else given.tolerance
-    try:
-        name = pack_file.model_name(given)
-        say(str(pack_pt2(given.weights, name=name, tolerance=tolerance, quiet=True, **words)))
-    except BundleError as error:
-        return fail(str(error))
-    return 0
 
 
 def _infer(given: argparse.Namespace) -> "Inferred":
