@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from module_networks import SEQUENCES
-from pt2_files import Tagger, altered, exported, node, tagger
+from pt2_files import Tagger, altered, argument, exported, node, nodes, tagger
 from torch import nn
 
 from elman_models import ExportError, PackedInputs, PackedModule, load_graph, pack, pack_pt2
@@ -156,6 +156,28 @@ def test_a_state_that_begins_elsewhere_than_at_zeros_is_kept_with_the_bundle(tmp
     begins = {state.name: state.initial for state in made.spec.states}
     assert begins == {"lstm.h": "lstm.h_0", "lstm.c": None}
     assert torch.equal(made.assembled.weights["lstm.h_0"], torch.ones(2, 8))
+
+
+def test_a_state_of_zeros_is_found_behind_copies_of_copies(tmp_path: Path) -> None:
+    def copy(program: dict[str, Any]) -> None:
+        zeros = nodes(program).index(node(program, "zeros"))
+        names = [nodes(program)[zeros]["outputs"][0]["as_tensor"]["name"]] * 2
+        for number in range(60):
+            given = {"self": names[-1], "other": names[-2]}  # each is for two others: no way may be gone twice
+            names.append(f"copy_{number}")
+            made = {
+                "target": "torch.ops.aten.to.other",
+                "inputs": [{"name": key, "arg": {"as_tensor": {"name": name}}} for key, name in given.items()],
+                "outputs": [{"as_tensor": {"name": names[-1]}}],
+                "metadata": {},
+            }
+            nodes(program).insert(zeros + 1 + number, made)
+        argument(program, "lstm", "hx")["arg"]["as_tensors"][0]["name"] = names[-1]
+        values = program["graph_module"]["graph"]["tensor_values"]
+        values[names[-1]] = values[names[0]]
+
+    made = packed(altered(tagger(tmp_path), copy), tmp_path)
+    assert [state.initial for state in made.spec.states] == [None, None]
 
 
 def test_an_initial_state_that_is_an_argument_is_the_sessions(tmp_path: Path) -> None:

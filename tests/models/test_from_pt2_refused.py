@@ -1,6 +1,7 @@
 """Files of torch.export.save that are damaged, made to harm, or no bundle: refused by name, nothing run or written."""
 
 import json
+import logging
 import pickle
 import random
 import zipfile
@@ -150,6 +151,14 @@ PROGRAMS: dict[str, tuple[Callable[[Program], object], str]] = {
 }
 
 
+def test_what_is_refused_is_said_once_and_not_logged_by_torch_too(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = altered(tagger(tmp_path), _argument("linear", "input", {"as_tensor": {"name": "x"}}))
+    refused(path, "node linear (aten.linear.default)", "same reduction dim")
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_a_program_that_no_graph_can_be_is_refused_by_what_is_wrong(name: str, tmp_path: Path) -> None:
     change, said = PROGRAMS[name]
@@ -247,6 +256,35 @@ def test_parts_larger_than_allowed_are_refused(tmp_path: Path, monkeypatch: pyte
     refused(path, "data/weights/weight_2: expected at most ")
     monkeypatch.setattr(archive, "MAX_JSON_BYTES", 2000)
     refused(path, "models/model.json: expected at most 2000 bytes")
+
+
+def test_tensors_that_share_their_bytes_are_not_more_than_allowed_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def share(config: Program) -> None:
+        config["config"] |= {f"copy{number}": config["config"]["head.weight"] for number in range(100)}
+
+    path = altered(tagger(tmp_path), share, WEIGHTS)
+    monkeypatch.setattr(archive, "MAX_TENSOR_BYTES", 12_000)
+    refused(path, "tensor copy", "with it more than 12000 bytes")
+
+
+def test_a_view_that_can_be_read_in_very_many_ways_is_refused_before_they_are_tried(tmp_path: Path) -> None:
+    class Viewed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.rnn = nn.GRU(4, 1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.rnn(x)[0].repeat(1, 1, 6).view(6, 6)
+
+    def widen(program: Program) -> None:
+        argument(program, "repeat", "repeats").update(arg={"as_ints": [1, 1, 6**11]})
+        argument(program, "view", "size").update(arg={"as_ints": [6] * 12})
+        del _values(program)["repeat"], _values(program)["view"]
+
+    path = altered(exported(Viewed(), (torch.randn(3, 2, 4),), tmp_path), widen)
+    refused(path, "node view (aten.view.default)", "could be the length or the batch, or a size of the network")
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from elman_models.export.quiet import quiet
 from elman_models.export.refusals import ExportError
 from elman_models.from_pt2.fixed_sizes import OTHERS, Fixed
 from elman_models.from_pt2.guessing import Attempt, ambiguous
@@ -43,7 +44,7 @@ class OpenSizes:
         for makes_open in (False, True):
             attempt = Attempt(self._program, self._stacks, self._fixed, self._as_told, makes_open=makes_open)
             try:
-                with FakeTensorMode():
+                with quiet(), FakeTensorMode():
                     found.append(attempt.patterns(self._fake_values(others=True)))
             except ExportError as error:
                 refusal = refusal or error
@@ -70,7 +71,7 @@ class OpenSizes:
                 self._check_told(node, name, one)
             return result
 
-        with FakeTensorMode():
+        with quiet(), FakeTensorMode():
             known = run_program(self._program, self._fake_values(others=False), call)
         return {name: tuple(one.shape) for name, one in known.items() if isinstance(one, torch.Tensor)}
 
