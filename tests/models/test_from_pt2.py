@@ -77,6 +77,16 @@ def test_a_number_that_may_be_the_examples_length_or_batch_is_refused_by_its_lin
     assert not (tmp_path / "m").exists()
 
 
+@pytest.mark.parametrize("name", ["mixture density", "self-attention"])
+def test_what_was_refused_so_is_packed_with_an_example_of_other_sizes(name: str, tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    case = SEQUENCES[name]
+    (x,) = case.example()
+    made = packed(exported(case.make(), (torch.randn(17, 19, x.shape[2]),), tmp_path), tmp_path)
+    assert made.spec.kind == case.kind
+    assert made.differences.largest <= 1e-5
+
+
 @pytest.mark.parametrize("name", ["char lstm", "scaled forecaster", "voice activity, padded", "frames"])
 def test_a_file_whose_batch_is_open_is_packed_too(name: str, tmp_path: Path) -> None:
     torch.manual_seed(1)
