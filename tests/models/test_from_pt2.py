@@ -1,5 +1,6 @@
 """Files of torch.export.save as bundles, held against the modules that they were made of."""
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from module_networks import SEQUENCES
-from pt2_files import Tagger, altered, argument, exported, node, nodes, tagger
+from pt2_files import Tagger, altered, argument, exported, members, node, nodes, tagger, written
 from torch import nn
 
 from elman_models import ExportError, PackedInputs, PackedModule, load_graph, pack, pack_pt2
@@ -151,7 +152,15 @@ def test_nothing_in_the_file_is_unpickled_or_evaluated(tmp_path: Path, monkeypat
         program["guards_code"] = [code]
         program["range_constraints"] = {code: {"min_val": 2, "max_val": None}}
 
+    class Evil:
+        def __reduce__(self) -> Any:
+            return (Path.touch, (mark,))
+
     altered(path, spoil)
+    parts = members(path)
+    samples = [name for name in parts if "sample_inputs" in name]  # a pickle in every such file
+    assert samples
+    written(path, parts | dict.fromkeys(samples, pickle.dumps(Evil())))
     monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("unpickled"))
     monkeypatch.setattr(torch.export, "load", lambda *_, **__: pytest.fail("loaded"))
     made = packed(path, tmp_path)

@@ -74,12 +74,17 @@ def fixed_of(program: Program, stacks: Mapping[str, Stack]) -> Fixed:
     batch = 0 if shape.symbols[rows] else shape.sizes[rows]
     if time == 1:
         raise ExportError("was exported for sequences of one step. Instead: export it with several steps")
-    for name, told in program.shapes.items():
-        if any(size and size % prime == 0 for size in told.sizes for prime in (BATCH, TIME, *OTHERS)):
-            raise ExportError(f"{name}: a size that is a multiple of {BATCH} or a prime near it, {list(told.sizes)}")
+    _check_primes(program)
     begins = {ref.name for stack in stacks.values() for ref in stack.initial}
     axes = {name: _axes(program.shapes[name].sizes, name in begins, steps, batch, time) for name in program.inputs}
     return Fixed(batch, time, axes, stack.node.name)
+
+
+def _check_primes(program: Program) -> None:
+    """None of the sizes that stand for others is in the program."""
+    for name, told in program.shapes.items():
+        if any(size and size % prime == 0 for size in told.sizes for prime in (BATCH, TIME, *OTHERS)):
+            raise ExportError(f"{name}: a size that is a multiple of {BATCH} or a prime near it, {list(told.sizes)}")
 
 
 def _axes(sizes: tuple[int, ...], begins: bool, steps: int, batch: int, time: int) -> dict[int, int]:

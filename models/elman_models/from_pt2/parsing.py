@@ -7,7 +7,8 @@ from typing import Any
 
 from elman_models.export.refusals import ExportError
 from elman_models.from_onnx.module import output_name
-from elman_models.from_pt2.program import Program, Pt2Node, Ref, Shape
+from elman_models.from_pt2.operations import RECURRENCES
+from elman_models.from_pt2.program import Program, Pt2Node, Ref
 from elman_models.from_pt2.values import argument, name_of, only_entry, shape_of, shown
 from elman_models.graph.spec import MAX_NODES
 
@@ -200,24 +201,17 @@ def _check(program: Program) -> None:
 
 def _check_recurrences(program: Program) -> None:
     """Steps of a recurrence in place of it are no sequence of any length."""
-    whole = {m[0] for node in program.nodes if _is_recurrent(node) for m in _RECURRENT_LAYER.finditer(node.layers)}
+    if any(node.op in RECURRENCES for node in program.nodes):
+        return
     for node in program.nodes:
         told = _RECURRENT_LAYER.search(node.layers)
-        if told and told[0] not in whole and not any(_is_recurrent(other) for other in program.nodes):
+        if told:
             raise ExportError(
                 f"{node}: a step of torch.nn.{told[1]}, which was taken apart for one length. "
                 "Instead: torch.export.save of the program before run_decompositions()"
             )
-    cells = [node for node in program.nodes if node.op.endswith("_cell")]
-    if cells and not any(_is_recurrent(node) for node in program.nodes):
-        raise ExportError(
-            f"{cells[0]}: single steps of a cell, in a loop or for one step. Instead: give the module, one time step "
-            "with its state: elman_models.pack_step"
-        )
-
-
-def _is_recurrent(node: Pt2Node) -> bool:
-    return node.op in ("lstm", "gru", "rnn_tanh", "rnn_relu")
-
-
-__all__ = ["Shape", "parsed"]
+        if node.op.endswith("_cell"):
+            raise ExportError(
+                f"{node}: a single step of a cell, in a loop or for one step. Instead: give the module, one time step "
+                "with its state: elman_models.pack_step"
+            )
