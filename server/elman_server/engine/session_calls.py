@@ -148,6 +148,24 @@ class SessionCalls:
             place, lambda: tell(lambda: self._directory.fork(place, owner.principal, ids, self._clock.now()))
         )
 
+    def place(self, owner: Owner) -> SessionLocation:
+        """Where a session runs.
+
+        Raises:
+            SessionExpired, UnknownSession: it does not.
+        """
+        return self._directory.find(owner)
+
+    def after_queued(self, owner: Owner, function: Callable[[SessionLocation], None]) -> None:
+        """Calls `function` with where a session runs, once the chunks that it has queued now have ended; in a batch's
+        commit, perhaps, where nothing may be admitted.
+
+        Raises:
+            SessionExpired, UnknownSession: it does not exist.
+        """
+        place = self._directory.find(owner)
+        self._after_queued(place, lambda: function(place))
+
     def page(self, principal: str, count: int, token: str) -> tuple[list[SessionView], str]:
         """At most `count` sessions and the next page's token, empty on the last; fewer where many others' lie between.
 
