@@ -76,9 +76,10 @@ def _normal(one: Feedback, given: dict[str, Array], rules: Sequence[SamplingRule
 
 
 def _mixture(one: Feedback, given: dict[str, Array], rules: Sequence[SamplingRules], counts: I64) -> F64:
-    # The weights' logits are divided by the temperature, and the deviations multiplied by its root (Ha and Eck, A Neural
-    # Representation of Sketch Drawings, 2017, section 3.2).
-    assert one.scale is not None and one.weights is not None  # checked where it was asked for
+    # The weights' logits are divided by the temperature, and the deviations multiplied by its root (Ha and Eck, A
+    # Neural Representation of Sketch Drawings, 2017, section 3.2).
+    assert one.scale is not None  # checked where it was asked for
+    assert one.weights is not None
     weights = given[one.weights.name]
     rows, count = weights.shape
     chosen, _ = sample(

@@ -49,7 +49,7 @@ class Generation:
         """The steps that were applied, each a row of the input record, or of ids the id."""
         self.log_probs: list[float] = []
         """Of the tokens drawn, one for each step."""
-        self.tokens: list[int] = []
+        self.tokens: list[int] = spec.prompt_tokens() if self.looks_back else []
         """Those that the sequence has had, the prompt's first; where tokens are drawn and looked back at."""
         self.output: Array | None = None
         """[*features] what it gave last, the record of the outputs that it needs."""

@@ -82,10 +82,14 @@ class GenerateSpec:
         """Whether the model has one input, of ids: a step is an id then."""
         return len(self.feedback) == 1 and not self.given and self.feedback[0].input.num_embeddings > 0
 
-    @property
-    def tokens_of(self) -> Feedback | None:
-        """The feedback that draws tokens."""
-        return next((one for one in self.feedback if one.kind is FeedbackKind.TOKENS), None)
+    def prompt_tokens(self) -> list[int]:
+        """Those of the prompt, where tokens are drawn."""
+        drawn = next((one.input for one in self.feedback if one.kind is FeedbackKind.TOKENS), None)
+        if drawn is None or self.prompt is None:
+            return []
+        steps = self.prompt if self.prompt.dtype.names is None else self.prompt[drawn.name]
+        tokens: list[int] = (steps if drawn.num_embeddings else steps.argmax(axis=1)).tolist()
+        return tokens
 
 
 def feedback_of(view: ModelView, names: Sequence[FeedbackNames]) -> tuple[Feedback, ...]:
