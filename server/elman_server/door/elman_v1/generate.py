@@ -1,5 +1,6 @@
 """One call of `Generate`: what comes of a generation, told as it comes."""
 
+import asyncio
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator
 from functools import partial
@@ -19,11 +20,17 @@ from elman_server.sessions.directory import OpenMode, SessionDirectory
 from elman_server.sessions.table import Owner
 
 
+MESSAGES_PER_SECOND = 1000
+"""Of all calls together, about. A message costs more than a step of a batch, so the more calls there are, the more steps
+each of its messages tells."""
+
+
 class GenerateCalls:
     """Serves `Inference.Generate`. On the loop."""
 
     def __init__(self, door: Door) -> None:
         self._door = door
+        self._num_calls = 0
         catalogue = door.catalogue
         self.generators = Generators(door.engine, lambda place: catalogue.worker_of(place.runtime))
 
@@ -38,11 +45,15 @@ class GenerateCalls:
         catalogue = self._door.catalogue
         check_size(request.ByteSize(), catalogue.limits.max_frame_bytes)
         call = _Call(self._door, self.generators, request, catalogue.directory(request.model))
+        self._num_calls += 1
         try:
             await self._door.engine.call(partial(call.begin, peer))
             async for response in call.responses():
                 yield response
+                if not response.finish and self._num_calls > 1:
+                    await asyncio.sleep(self._num_calls / MESSAGES_PER_SECOND)
         finally:
+            self._num_calls -= 1
             self._door.engine.post(call.end)
 
 
