@@ -1,6 +1,6 @@
 """Feeding: from what many sessions gave to what they are fed next, all at once."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -43,9 +43,9 @@ def feed(
     fed = Fed()
     for one in feedback:
         if one.kind is FeedbackKind.TOKENS:
-            tokens, log_probs = sample(_logits(one, given), rules, counts, histories)
+            tokens, log_probs = sample(logits_of(one, given), rules, counts, histories)
             fed.tokens, fed.log_probs = tokens.tolist(), log_probs.tolist()
-            fed.tensors[one.input.name] = tokens if one.input.num_embeddings else _one_hot(tokens, one)
+            fed.tensors[one.input.name] = token_input(one, tokens)
         elif one.kind is FeedbackKind.VALUES:
             fed.tensors[one.input.name] = given[one.output.name]
         else:
@@ -54,7 +54,8 @@ def feed(
     return fed
 
 
-def _logits(one: Feedback, given: dict[str, Array]) -> Array:
+def logits_of(one: Feedback, given: Mapping[str, Array]) -> Array:
+    """[K, V] logits or log-probabilities, of the outputs by name."""
     output = given[one.output.name]
     if not one.output.is_probability:
         return output
@@ -63,7 +64,10 @@ def _logits(one: Feedback, given: dict[str, Array]) -> Array:
     return logits
 
 
-def _one_hot(tokens: I64, one: Feedback) -> F32:
+def token_input(one: Feedback, tokens: I64) -> Array:
+    """[K, *features] what the model takes for `tokens` [K]."""
+    if one.input.num_embeddings:
+        return tokens
     hot = np.zeros((len(tokens), *one.input.features), np.float32)
     hot[np.arange(len(tokens)), tokens] = 1
     return hot

@@ -1,11 +1,13 @@
 """A generation: what was asked of a session, and what came of it so far."""
 
+from collections.abc import Sequence
 from enum import IntEnum
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from elman_models.generation.beams import Hypothesis
 from elman_server.errors import ServiceError
 from elman_server.generating.spec import GenerateSpec
 
@@ -54,8 +56,10 @@ class Generation:
         self.output: Array | None = None
         """[*features] what it gave last, the record of the outputs that it needs."""
         self.has_run_prompt = spec.prompt is None
-        self.is_running = False
-        """Whether a step of it is queued or runs."""
+        self.under_way = 0
+        """Steps of it that are queued or run."""
+        self.beams: list[Hypothesis] = []
+        """Of a beam search, once it is over: all that were kept, the best first."""
         self.finish: Finish | None = None
         self.error: ServiceError | None = None
         self.listener: Listening | None = None
@@ -70,6 +74,11 @@ class Generation:
     def position(self) -> int:
         """Of its session, once what is queued of it has run."""
         return self.begin + (self.prompt_length if self.has_run_prompt else 0) + len(self.steps)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a step of it is queued or runs."""
+        return self.under_way > 0
 
     @property
     def is_over(self) -> bool:
@@ -89,6 +98,13 @@ class Generation:
             self.tokens.append(token)
         self.steps.append(step)  # last: who reads sees it with all else
         self.finish = self._finish(token)
+
+    def add_all(self, steps: Sequence[Any], beams: list[Hypothesis]) -> None:
+        """The steps of the best of a beam search, which have been applied."""
+        self.beams = beams
+        self.log_probs = list(beams[0].log_probs)
+        self.steps = list(steps)
+        self.finish = Finish.LENGTH if len(steps) == self.spec.max_steps else Finish.STOP
 
     def _finish(self, token: int | None) -> Finish | None:
         if token is not None and token in self.spec.stop:

@@ -10,11 +10,14 @@ from elman_server.engine.engine import Engine
 from elman_server.engine.worker import Worker
 from elman_server.errors import AnswerGone, Draining, EngineFailed, LimitReached, ServiceError, StaleHandle
 from elman_server.exchange.answers import Answer
-from elman_server.exchange.frames import Frame, Want
+from elman_server.exchange.frames import Frame
+from elman_server.generating.beams import Beams
 from elman_server.generating.feeding import Fed, feed
+from elman_server.generating.frames import frame_of
 from elman_server.generating.generation import Generation, Listening
 from elman_server.generating.records import Records
 from elman_server.generating.spec import Feedback
+from elman_server.sessions.directory import SessionDirectory
 
 Array = NDArray[Any]
 I64 = NDArray[np.int64]
@@ -24,9 +27,10 @@ class Generator:
     """On the engine's thread. A step is made of an answer once that turn's answers are told, and is one row of a frame
     like any other; whoever generates at the same time shares it."""
 
-    def __init__(self, worker: Worker, engine: Engine) -> None:
+    def __init__(self, worker: Worker, engine: Engine, directory: SessionDirectory) -> None:
         self._worker = worker
         self._engine = engine
+        self._directory = directory
         self._ready: list[Generation] = []
         self._is_due = False
         self._told: list[Generation] = []
@@ -38,13 +42,18 @@ class Generator:
         """Of which model version."""
         return self._worker
 
+    @property
+    def engine(self) -> Engine:
+        """Which runs it."""
+        return self._engine
+
     def start(self, generation: Generation) -> None:
         """Begins with the prompt, or with the last output, which it has then."""
         self.records.trim()
         self.records.put(generation)
         self._attach(generation)
         if generation.has_run_prompt:
-            self._make_ready(generation)
+            self.make_ready(generation)
         else:
             self._run_prompt(generation)
 
@@ -57,12 +66,13 @@ class Generator:
         if not generation.has_run_prompt:
             self._run_prompt(generation)
         elif generation not in self._ready:
-            self._make_ready(generation)
+            self.make_ready(generation)
 
     def _attach(self, generation: Generation) -> None:
         generation.handle = self._worker.runtime.sessions.handle(generation.slot)
 
-    def _make_ready(self, generation: Generation) -> None:
+    def make_ready(self, generation: Generation) -> None:
+        """Has it go on from its last output."""
         self._ready.append(generation)
         if not self._is_due:
             self._is_due = True
@@ -71,19 +81,28 @@ class Generator:
     def _run_prompt(self, generation: Generation) -> None:
         prompt = generation.spec.prompt
         assert prompt is not None
-        if self._is_at_home(generation):
-            self._submit(_Turn(self, [generation]), prompt, len(prompt))
+        if self.is_at_home(generation):
+            self._submit(_Turn(self, [generation]), prompt)
 
     def _go_on(self) -> None:
         self._is_due = False
         ready, self._ready = self._ready, []
         groups: dict[tuple[Feedback, ...], list[Generation]] = {}
         for one in ready:
-            if one.listener and not one.is_over and not one.is_running and self._is_at_home(one):
+            if not (one.listener and not one.is_over and not one.is_running and self.is_at_home(one)):
+                continue
+            if one.spec.beams:
+                self._search(one)
+            else:
                 groups.setdefault(one.spec.feedback, []).append(one)
         for group in groups.values():
             self._step(group)
-        self._tell()
+
+    def _search(self, one: Generation) -> None:
+        try:
+            Beams(self, self._directory, one).begin()
+        except ServiceError as error:
+            self.fail(one, error)
 
     def _step(self, group: Sequence[Generation]) -> None:
         view, spec = self._worker.runtime.view, group[0].spec
@@ -93,34 +112,21 @@ class Generator:
         fed = feed(spec.feedback, view.output.part(spec.outputs), outputs, rules, counts, histories)
         fields = [fed.tensors[f.name] if f.name in fed.tensors else _given(f.name, group) for f in view.input.fields]
         data = view.input.joined(fields)
-        self._submit(_Turn(self, group, data, fed), data, 1)
+        self._submit(_Turn(self, group, data, fed), data)
 
-    def _submit(self, turn: "_Turn", data: Array, length: int) -> None:
-        # `data` is packed, of one row for each of the turn's generations, all of that length.
-        group = turn.generations
-        runtime, now = self._worker.runtime, self._engine.clock.now()
-        frame = Frame(
-            frame_id=0,
-            handles=np.array([one.handle for one in group], np.uint64),
-            lengths=np.full(len(group), length, np.int64),
-            positions=np.array([one.position for one in group], np.int64),
-            view=runtime.view,
-            data=data,
-            want=Want.LAST,
-            want_state=False,
-            deadline=np.inf,
-            sink=turn,
-            arrived=now,
-            outputs=group[0].spec.outputs,
-            open_rows=len(group),
-        )
+    def _submit(self, turn: "_Turn", data: Array) -> None:
+        # `data` is packed, of one row for each of the turn's generations, all of one length.
+        group, view = turn.generations, self._worker.runtime.view
+        handles = np.array([one.handle for one in group], np.uint64)
+        positions = np.array([one.position for one in group], np.int64)
         for one in group:
-            one.is_running = True
+            one.under_way = len(data) // len(group)
+        frame = frame_of(view, group[0].spec.outputs, handles, positions, data, self._engine.clock.now(), turn)
         self._worker.admission.admit([frame])
 
-    def _is_at_home(self, one: Generation) -> bool:
-        # Whether its session is where it left it. Whoever has stepped it meanwhile is not to have the answer taken for
-        # ours.
+    def is_at_home(self, one: Generation) -> bool:
+        """Whether its session is where it left it; else it fails. Whoever has stepped it meanwhile is not to have the
+        answer taken for ours."""
         sessions = self._worker.runtime.sessions
         error: ServiceError | None = None
         if self.draining:
@@ -141,17 +147,17 @@ class Generator:
     def land(self, one: Generation, output: Array) -> None:
         """A step of it was applied, or its prompt, and gave that."""
         one.output = output
-        one.is_running = False
+        one.under_way = 0
         self._tell_later(one)
         if one.listener and not one.is_over:
-            self._make_ready(one)
+            self.make_ready(one)
 
     def fail(self, one: Generation, error: ServiceError) -> None:
         """What comes next of it was refused, or failed. A full queue is no failure once it has begun."""
-        one.is_running = False
+        one.under_way = 0
         if isinstance(error, LimitReached) and error.retry_seconds is not None and one.has_run_prompt:
             loop_calls, seconds = self._engine.loop_calls, error.retry_seconds
-            loop_calls.put_later(seconds, lambda: self._engine.post(lambda: self._make_ready(one)))
+            loop_calls.put_later(seconds, lambda: self._engine.post(lambda: self.make_ready(one)))
             return
         one.error = error
         self._tell_later(one)

@@ -23,7 +23,7 @@ from elman_server.exchange.model_view import ModelView
 from elman_server.generating.generation import Generation
 from elman_server.generating.generator import Generator
 from elman_server.generating.spec import GenerateSpec
-from elman_server.sessions.directory import SessionLocation
+from elman_server.sessions.directory import SessionDirectory, SessionLocation
 from elman_server.sessions.table import Owner
 
 
@@ -90,15 +90,15 @@ class Generators:
 
         def begin(place: SessionLocation) -> None:
             if place.runtime.scheduler.queues.is_empty(place.slot):
-                self._isolate(listener, lambda: self._begin(place, asked, listener))
+                self._isolate(listener, lambda: self._begin(place, session_calls.directory, asked, listener))
             else:
                 self.ask(session_calls, asked, listener)  # more was queued meanwhile, before its turn came
 
         def find() -> None:
             place = session_calls.place(asked.owner)
-            found = self._of(place).records.find(place.slot)
+            found = self._of(place, session_calls.directory).records.find(place.slot)
             if found and found.key == asked.key and found.begin == asked.position:
-                self._resume(self._of(place), found, asked, listener)
+                self._resume(self._of(place, session_calls.directory), found, asked, listener)
             else:
                 # A batch's commit is no place to admit steps in.
                 session_calls.after_queued(asked.owner, lambda place: self._engine.post(partial(begin, place)))
@@ -131,13 +131,13 @@ class Generators:
             listener.fail(error)
             self._engine.loop_calls.flush()
 
-    def _of(self, place: SessionLocation) -> Generator:
+    def _of(self, place: SessionLocation, directory: SessionDirectory) -> Generator:
         worker = self._worker_of(place)
         if worker not in self._generators:
-            self._generators[worker] = Generator(worker, self._engine)
+            self._generators[worker] = Generator(worker, self._engine, directory)
         return self._generators[worker]
 
-    def _begin(self, place: SessionLocation, asked: Asked, listener: Listener) -> None:
+    def _begin(self, place: SessionLocation, directory: SessionDirectory, asked: Asked, listener: Listener) -> None:
         runtime, slot = place
         if self._draining:
             raise Draining("the server is stopping; reconnect")
@@ -155,7 +155,7 @@ class Generators:
                     "returned none then, or too much ran since"
                 )
         listener.begin(generation)
-        self._of(place).start(generation)
+        self._of(place, directory).start(generation)
 
     def _resume(self, generator: Generator, found: Generation, asked: Asked, listener: Listener) -> None:
         if asked.told > found.count:

@@ -22,7 +22,7 @@ class Records:
         if found is None or found.created != float(self._sessions.created[slot]):
             return None
         admitted = int(self._sessions.admitted[slot])
-        return found if admitted == found.position + _under_way(found) else None
+        return found if admitted == found.position + found.under_way else None
 
     def put(self, generation: Generation) -> None:
         """A new one, in place of its session's last."""
@@ -42,9 +42,3 @@ class Records:
             if not one.is_running:
                 del self._by_slot[slot]
                 steps -= one.count
-
-
-def _under_way(one: Generation) -> int:
-    if not one.is_running:
-        return 0
-    return 1 if one.has_run_prompt else one.prompt_length

@@ -19,10 +19,9 @@ from elman_server.generating.generators import Asked, Generators, Listener
 from elman_server.sessions.directory import OpenMode, SessionDirectory
 from elman_server.sessions.table import Owner
 
-
 MESSAGES_PER_SECOND = 1000
-"""Of all calls together, about. A message costs more than a step of a batch, so the more calls there are, the more steps
-each of its messages tells."""
+"""Of all calls together, about. A message costs more than a row of a batch, so the more calls there are, the more steps
+each message tells."""
 
 
 class GenerateCalls:
@@ -130,12 +129,14 @@ class _Call:
         self._num_told = end
         response = inference_pb2.GenerateResponse(
             session_id=self._session_id if is_first else "",
-            position=generation.begin + generation.prompt_length + end,
+            position=generation.begin + generation.prompt_length * generation.has_run_prompt + end,
             finish=int(generation.finish or 0),  # type: ignore[arg-type]
             log_probs=generation.log_probs[first:end],
         )
         if end > first:
             _write_steps(response, generation, first, end)
+        for one in generation.beams:
+            response.beams.add(tokens=one.tokens, score=one.score)
         return response
 
 
