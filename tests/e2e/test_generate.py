@@ -201,7 +201,7 @@ async def test_a_session_that_is_attached_elsewhere_ends_what_it_generates(
 ) -> None:
     model = await client.model("tokens")
     async with model.session("taken") as session, elman.AsyncClient(served.server.address) as other:
-        with pytest.raises(elman.StaleHandleError):
+        with pytest.raises(elman.StaleHandleError):  # noqa: PT012 - it is raised as it is read
             async for _ in session.generate(60000, prompt=[1]):
                 if not (await other.model("tokens")) or session.position > 3:
                     async with (await other.model("tokens")).session("taken") as taken:

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from elman_models import pack
-from elman_models.generation.chance import normal
-from elman_models.generation.sampling import SamplingRules, sample
 from served import Serve
 from torch import nn
 
 import elman
+from elman_models import pack
+from elman_models.generation.chance import normal
+from elman_models.generation.sampling import SamplingRules, sample
 
 
 class Values(nn.Module):
@@ -174,8 +174,8 @@ async def test_what_cannot_be_fed_or_is_missing_is_refused_by_name(client: elman
         await listed(model.generate(3, prompt=prompt, feedback=feedback))
     with pytest.raises(elman.InvalidInputError, match=r"given 'day': expected float32 \[3, 1\], got float32 \[2, 1\]"):
         await listed(model.generate(3, prompt=prompt, feedback=feedback, given={"day": np.zeros((2, 1))}))
+    odd = {"x": elman.Mixture("mean", "log_scale", "mean")}
     with pytest.raises(elman.InvalidInputError, match="a mixture of 2 for an input"):
-        odd = {"x": elman.Mixture("mean", "log_scale", "mean")}
         await listed(model.generate(3, prompt=prompt, feedback=odd, given={"day": np.zeros((3, 1))}))
     values = await client.model("values")
     with pytest.raises(elman.InvalidInputError, match="are of tokens, and none are drawn here"):

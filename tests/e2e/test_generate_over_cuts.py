@@ -1,4 +1,4 @@
-"""Generating over connections that are cut: no step is lost, none comes twice, and the session is past what was told."""
+"""Generating over connections that are cut: no step is lost or comes twice, and the session is past what was told."""
 
 import asyncio
 from pathlib import Path
@@ -32,16 +32,16 @@ async def test_what_was_cut_goes_on_where_it_was(serve: Serve, models: Path) -> 
         expected = [[t async for t in model.generate(300, prompt=[1], seed=seed)] for seed in range(4)]
 
     async def one(seed: int) -> None:
-        async with elman.AsyncClient(proxy.address, retry=RETRY, options=OPTIONS) as client:
-            async with (await client.model("tokens")).session() as session:
-                generation = session.generate(300, prompt=[1], seed=seed)
-                tokens = [token async for token in generation]
-                assert tokens == expected[seed]
-                assert len(generation.log_probs) == 300
-                assert session.position == 301
-                output = await session.step([2])
-                whole = np.array([1, *tokens, 2])
-                assert np.allclose(output[0], toy("tokens").run(whole)[0][-1], atol=1e-5)
+        client = elman.AsyncClient(proxy.address, retry=RETRY, options=OPTIONS)
+        async with client, (await client.model("tokens")).session() as session:
+            generation = session.generate(300, prompt=[1], seed=seed)
+            tokens = [token async for token in generation]
+            assert tokens == expected[seed]
+            assert len(generation.log_probs) == 300
+            assert session.position == 301
+            output = await session.step([2])
+            whole = np.array([1, *tokens, 2])
+            assert np.allclose(output[0], toy("tokens").run(whole)[0][-1], atol=1e-5)
 
     async with CuttingProxy(served.server.address, mean_bytes=4000, seed=3) as proxy, asyncio.TaskGroup() as group:
         for seed in range(4):

@@ -62,9 +62,11 @@ class Listener:
 
 
 class Asked(NamedTuple):
-    """A call of `Generate`."""
+    """What a call asks for."""
 
-    owner: Owner
+    principal: str
+    session_id: str
+    """Empty: one of its own."""
     read: Callable[[ModelView], GenerateSpec]
     """Reads what is asked of a model; raises ServiceError."""
     key: bytes
@@ -73,6 +75,11 @@ class Asked(NamedTuple):
     """Where it begins; None: where the session is."""
     told: int
     """Steps that the caller has."""
+
+    @property
+    def owner(self) -> Owner:
+        """Of the session."""
+        return Owner(self.principal, self.session_id)
 
 
 class Generators:

@@ -1,7 +1,6 @@
 """One call of `Generate`: what comes of a generation, told as it comes."""
 
 import asyncio
-import secrets
 from collections.abc import AsyncGenerator, AsyncIterator
 from functools import partial
 
@@ -12,12 +11,9 @@ from elman_server.door.door import ANONYMOUS, Door
 from elman_server.door.elman_v1.read import check_size, read_context
 from elman_server.door.elman_v1.read_generate import read_generate, read_position
 from elman_server.door.elman_v1.write import add_named
-from elman_server.engine.session_calls import SessionCalls
-from elman_server.exchange.initial import Initial
+from elman_server.generating.call import GenerateCall
 from elman_server.generating.generation import Generation, as_array
 from elman_server.generating.generators import Asked, Generators, Listener
-from elman_server.sessions.directory import OpenMode, SessionDirectory
-from elman_server.sessions.table import Owner
 
 MESSAGES_PER_SECOND = 1000
 """Of all calls together, about. A message costs more than a row of a batch, so the more calls there are, the more steps
@@ -43,7 +39,7 @@ class GenerateCalls:
         """
         catalogue = self._door.catalogue
         check_size(request.ByteSize(), catalogue.limits.max_frame_bytes)
-        call = _Call(self._door, self.generators, request, catalogue.directory(request.model))
+        call = _Call(self._door, self.generators, request)
         self._num_calls += 1
         try:
             await self._door.engine.call(partial(call.begin, peer))
@@ -62,51 +58,31 @@ class _Call:
         door: Door,
         generators: Generators,
         request: inference_pb2.GenerateRequest,
-        directory: SessionDirectory,
     ) -> None:
+        engine = door.engine
         self._door = door
-        self._generators = generators
         self._request = request
-        self._directory = directory
-        self._listener = Listener(door.engine.loop_calls)
-        self._session_id = request.session_id
+        self._listener = Listener(engine.loop_calls)
+        directory = door.catalogue.directory(request.model)
+        self._call = GenerateCall(generators, directory, engine.clock, self._listener)
+        self._session_id = ""
         self._num_told = request.told
         self._charge: Charge | None = None
 
-    # ---- on the engine's thread
-
     def begin(self, peer: str) -> None:
-        """Asks for it. Raises ServiceError."""
-        request = self._request
-        position = read_position(request)
-        read = partial(read_generate, request, self._door.catalogue.limits.max_generate_steps)
-        self._charge = self._door.callers.charge(peer, 1, request.ByteSize())
-        if not request.session_id:
-            read(self._directory.version(request.version).view)  # before there is a session
-            self._session_id = self._open()
-        asked = Asked(Owner(ANONYMOUS, self._session_id), read, _key(request), position, request.told)
-        self._generators.ask(self._session_calls(), asked, self._listener)
+        """Asks for it, on the engine's thread. Raises ServiceError."""
+        request, door = self._request, self._door
+        read = partial(read_generate, request, door.catalogue.limits.max_generate_steps)
+        position, context = read_position(request), read_context(request.context)
+        self._charge = door.callers.charge(peer, 1, request.ByteSize())
+        asked = Asked(ANONYMOUS, request.session_id, read, _key(request), position, request.told)
+        self._session_id = self._call.begin(asked, request.version, context)
 
     def end(self) -> None:
-        """Nobody listens any more."""
-        self._generators.leave(self._listener)
+        """Nobody listens any more; on the engine's thread."""
+        self._call.end()
         if self._charge:
             self._charge.release()
-        if self._session_id and not self._request.session_id:
-            self._session_calls().close(ANONYMOUS, [self._session_id], lambda _: None)
-
-    def _open(self) -> str:
-        session_id, now = secrets.token_urlsafe(12), self._door.engine.clock.now()
-        initial = Initial(context=read_context(self._request.context))
-        opened = self._directory.open(ANONYMOUS, [session_id], OpenMode.NEW, self._request.version, now, initial)
-        if opened.errors:
-            raise opened.errors[0]
-        return session_id
-
-    def _session_calls(self) -> SessionCalls:
-        return SessionCalls(self._directory, self._door.engine.clock)
-
-    # ---- on the loop
 
     async def responses(self) -> AsyncIterator[inference_pb2.GenerateResponse]:
         """What there is to tell, as it comes. Raises ServiceError."""

@@ -16,13 +16,12 @@ from elman_server.door.door import ANONYMOUS, Door
 from elman_server.door.elman_v1.read import check_size, read_context, read_inputs, read_lengths, read_tensor
 from elman_server.door.elman_v1.read_generate import read_position
 from elman_server.door.infer_result import InferCall, InferResult
-from elman_server.engine.worker import Worker
 from elman_server.errors import InvalidInput, ServiceError
 from elman_server.exchange.answers import refusal
 from elman_server.exchange.frames import Frame, FramePart, Want
 from elman_server.exchange.initial import Initial, check_context
 from elman_server.exchange.model_view import ModelView, TensorField
-from elman_server.sessions.table import Owner
+from elman_server.generating.target import Target, find_target
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
@@ -42,8 +41,9 @@ class ScoreCalls:
         """
         engine, catalogue = self._door.engine, self._door.catalogue
         check_size(request.ByteSize(), catalogue.limits.max_frame_bytes)
-        worker, handle = await engine.call(partial(self._find, request))
-        view = worker.runtime.view
+        find = partial(find_target, catalogue, request.model, request.version, ANONYMOUS, request.session_id)
+        target: Target = await engine.call(find)
+        view, handle = target.worker.runtime.view, target.handle
         answered = engine.ending.expect(asyncio.get_running_loop().create_future())
         call = InferCall(answered, engine.loop_calls)
         frame, output = self._frame(request, view, handle, call, context)
@@ -51,27 +51,15 @@ class ScoreCalls:
         initial = Initial(context=read_context(request.context))
         if not request.session_id:
             check_context(view, initial.context, frame.num_rows)
-        engine.post(partial(self._submit, context.peer(), worker, frame, call, initial))
+        engine.post(partial(self._submit, context.peer(), target, frame, call, initial))
         try:
             result: InferResult = await answered
         except asyncio.CancelledError:
             engine.cancel([FramePart(frame)])
             raise
-        return _response(request, worker, frame, result, output, targets)
+        return _response(request, target, frame, result, output, targets)
 
-    def _find(self, request: inference_pb2.ScoreRequest) -> tuple[Worker, int | None]:
-        # On the engine's thread: the model, and the session's handle.
-        directory = self._door.catalogue.directory(request.model)
-        if not request.session_id:
-            return self._door.catalogue.worker_of(directory.version(request.version)), None
-        runtime, slot = directory.find(Owner(ANONYMOUS, request.session_id))
-        if request.version and request.version != runtime.spec.version:
-            raise InvalidInput(
-                f"session {request.session_id!r} runs on version {runtime.spec.version!r}, not {request.version!r}"
-            )
-        return self._door.catalogue.worker_of(runtime), runtime.sessions.handle(slot)
-
-    def _submit(self, peer: str, worker: Worker, frame: Frame, call: InferCall, initial: Initial) -> None:
+    def _submit(self, peer: str, target: Target, frame: Frame, call: InferCall, initial: Initial) -> None:
         # On the engine's thread.
         engine = self._door.engine
         try:
@@ -80,9 +68,9 @@ class ScoreCalls:
             call.on_result(frame, refusal(error))
             return
         if len(frame.handles):
-            engine.submit(worker, frame)
+            engine.submit(target.worker, frame)
         else:
-            engine.submit_infer(worker, frame, initial)
+            engine.submit_infer(target.worker, frame, initial)
 
     def _frame(
         self,
@@ -144,7 +132,7 @@ def _read_targets(request: inference_pb2.ScoreRequest, output: TensorField, step
 
 def _response(
     request: inference_pb2.ScoreRequest,
-    worker: Worker,
+    target: Target,
     frame: Frame,
     result: InferResult,
     output: TensorField,
@@ -156,7 +144,7 @@ def _response(
     _, rows = steps_and_rows(batch_sizes(frame.lengths))
     scores = np.bincount(rows, weights=steps, minlength=frame.num_rows)
     return inference_pb2.ScoreResponse(
-        version=worker.runtime.spec.version,
+        version=target.worker.runtime.spec.version,
         scores=(scores if are_tokens else scores / frame.lengths).tolist(),
         step_scores=steps.tolist() if request.return_steps else (),
         position=int(result.positions[0]) if request.session_id else 0,
