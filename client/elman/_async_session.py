@@ -62,6 +62,7 @@ class AsyncSession:
         x: ArrayLike,
         *,
         returning: Literal["all", "last"] | None = None,
+        every: int | None = None,
         outputs: Sequence[str] | None = None,
         timeout: float | None = None,
         progress: bool = False,
@@ -76,6 +77,7 @@ class AsyncSession:
         x: ArrayLike,
         *,
         returning: Literal["all", "last"] | None = None,
+        every: int | None = None,
         outputs: Sequence[str] | None = None,
         state: Literal[True],
         timeout: float | None = None,
@@ -96,6 +98,7 @@ class AsyncSession:
         x: ArrayLike,
         *,
         returning: Returning | None = None,
+        every: int | None = None,
         outputs: Sequence[str] | None = None,
         state: bool = False,
         timeout: float | None = None,
@@ -105,7 +108,8 @@ class AsyncSession:
 
         `x` is [T, input_size], T >= 1, or one step [input_size]; for a token model ids [T], or one id. The output
         is [T, output_size], or [output_size] for one step or with `returning="last"`, or None with "none"; by default
-        what the model's author meant: every step's, unless all outputs are `last_only`. With `state` a StepResult of
+        what the model's author meant: every step's, unless all outputs are `last_only`. With `every` that of each
+        `every`-th of these steps alone, [T // every, output_size]: others do not travel. With `state` a StepResult of
         the output and the state after the last step. `timeout` is in seconds. With `progress` a bar shows how far it is
         (by tqdm, of the extra "elman[progress]").
 
@@ -116,7 +120,7 @@ class AsyncSession:
         PredecessorFailedError, LimitReachedError, DeadlineError, UnavailableError, AuthenticationError,
         ServerError, ClosedError, MissingExtraError; TypeError for options of the wrong type.
         """
-        options = self._core.client.options(returning, outputs, state, timeout, progress)
+        options = self._core.client.options(returning, outputs, state, timeout, progress, every)
         await self._core.end_left_generation()
         pending = self._core.prepare(x, options, loop_future)
         if progress:

@@ -63,6 +63,7 @@ class Session:
         x: ArrayLike,
         *,
         returning: Literal["all", "last"] | None = None,
+        every: int | None = None,
         outputs: Sequence[str] | None = None,
         timeout: float | None = None,
         progress: bool = False,
@@ -77,6 +78,7 @@ class Session:
         x: ArrayLike,
         *,
         returning: Literal["all", "last"] | None = None,
+        every: int | None = None,
         outputs: Sequence[str] | None = None,
         state: Literal[True],
         timeout: float | None = None,
@@ -97,6 +99,7 @@ class Session:
         x: ArrayLike,
         *,
         returning: Returning | None = None,
+        every: int | None = None,
         outputs: Sequence[str] | None = None,
         state: bool = False,
         timeout: float | None = None,
@@ -106,7 +109,8 @@ class Session:
 
         `x` is [T, input_size], T >= 1, or one step [input_size]; for a token model ids [T], or one id. The output
         is [T, output_size], or [output_size] for one step or with `returning="last"`, or None with "none"; by default
-        what the model's author meant: every step's, unless all outputs are `last_only`. With `state` a StepResult of
+        what the model's author meant: every step's, unless all outputs are `last_only`. With `every` that of each
+        `every`-th of these steps alone, [T // every, output_size]: others do not travel. With `state` a StepResult of
         the output and the state after the last step. `timeout` is in seconds. With `progress` a bar shows how far it is
         (by tqdm, of the extra "elman[progress]").
 
@@ -117,7 +121,7 @@ class Session:
         PredecessorFailedError, LimitReachedError, DeadlineError, UnavailableError, AuthenticationError,
         ServerError, ClosedError, MissingExtraError; TypeError for options of the wrong type.
         """
-        options = self._core.client.options(returning, outputs, state, timeout, progress)
+        options = self._core.client.options(returning, outputs, state, timeout, progress, every)
         pending = self._core.prepare(x, options, thread_future)
         if progress:
             wait_with_bar(pending, self._submit)
