@@ -162,6 +162,36 @@ class AsyncSession:
         """Puts its state back to what the model begins with, after all steps begun before; as `set_state`."""
         await self._core.set_state(None)
 
+    async def mark(self, name: str) -> None:
+        """Keeps a copy of the state and position beside the session, under a name, after all steps begun before.
+
+        `rewind` returns to it. One of that name is replaced. Marks are kept on the server and end with the session; it
+        has at most `max_marks` (16 by default).
+
+        Raises TypeError, InvalidInputError, LimitReachedError, SessionExpiredError, UnknownSessionError, DeadlineError,
+        UnavailableError, ClosedError.
+        """
+        await self._core.mark(name)
+
+    async def rewind(self, name: str) -> None:
+        """Returns to a mark, to its state and its position, after all steps begun before. The marks stay.
+
+        Steps that are begun before this returns are undone by it, or fail. Raises UnknownMarkError (there is no such
+        mark; the session stays where it is), otherwise as `mark`.
+        """
+        await self._core.rewind(name)
+
+    async def marks(self) -> dict[str, int]:
+        """The marks that there are after all steps begun before: their positions by name, as they were made.
+
+        Raises as `state`.
+        """
+        return await self._core.marks()
+
+    async def drop_mark(self, name: str) -> None:
+        """Forgets a mark. Raises as `rewind`."""
+        await self._core.drop_mark(name)
+
     @overload
     async def fork(self) -> AsyncSession: ...
     @overload

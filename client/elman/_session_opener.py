@@ -18,6 +18,7 @@ from elman._shared.errors import (
     RowErrors,
     SessionExistsError,
     UnavailableError,
+    UnknownMarkError,
     UnknownModelError,
     UnsupportedError,
 )
@@ -153,6 +154,34 @@ class SessionOpener:
         elif states is not None:
             request.states.extend(name_states(info, states))
         await self._transport.call(self._transport.sessions.SetSessionState, request, deadline=deadline)
+
+    async def mark(self, info: ModelInfo, session_id: str, name: str, deadline: Deadline) -> None:
+        """Keeps a session's state and position under a name."""
+        request = sessions_pb2.MarkSessionRequest(model=info.name, session_id=session_id, mark=name)
+        await self._transport.call(self._transport.sessions.MarkSession, request, deadline=deadline)
+
+    async def rewind(self, info: ModelInfo, session_id: str, name: str, deadline: Deadline) -> int:
+        """Returns a session to a mark; its position."""
+        request = sessions_pb2.RewindSessionRequest(model=info.name, session_id=session_id, mark=name)
+        response = await self._transport.call(self._transport.sessions.RewindSession, request, deadline=deadline)
+        return response.position
+
+    async def marks(self, info: ModelInfo, session_id: str, deadline: Deadline) -> dict[str, int]:
+        """Positions of a session's marks, by name."""
+        request = sessions_pb2.DescribeSessionRequest(model=info.name, session_id=session_id)
+        response = await self._transport.call(self._transport.sessions.DescribeSession, request, deadline=deadline)
+        return {mark.name: mark.position for mark in response.marks}
+
+    async def drop_mark(self, info: ModelInfo, session_id: str, name: str, deadline: Deadline) -> None:
+        """Forgets a mark. One that a try whose answer was lost has dropped is as good."""
+        cuts: list[ElmanError] = []
+        request = sessions_pb2.DropMarksRequest(model=info.name, session_id=session_id, marks=[name])
+        method = self._transport.sessions.DropMarks
+        try:
+            await self._transport.call(method, request, deadline=deadline, on_cut=cuts.append)
+        except UnknownMarkError:
+            if not cuts:
+                raise
 
     async def fork(self, info: ModelInfo, session_id: str, count: int, deadline: Deadline) -> OpenedSessions:
         """Begins sessions where another one is, under ids that the server makes."""

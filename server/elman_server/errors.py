@@ -3,6 +3,7 @@
 ServiceError
 ├── UnknownModel        no such model or version
 ├── UnknownSession      no such session of this principal
+├── UnknownMark         no such mark of the session
 ├── SessionExists       NEW on an id that exists
 ├── SessionExpired      it ended by idleness or eviction
 ├── InvalidInput        a shape, dtype, size, length, id or value is wrong
@@ -55,6 +56,12 @@ class UnknownSession(ServiceError):
     """No such session of this principal."""
 
     reason = "UNKNOWN_SESSION"
+
+
+class UnknownMark(ServiceError):
+    """The session has no mark of that name."""
+
+    reason = "UNKNOWN_MARK"
 
 
 class SessionExists(ServiceError):

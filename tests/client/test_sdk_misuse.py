@@ -146,6 +146,10 @@ def of_session() -> Iterator[Misuse]:
         yield f"chunks {value!r}", lambda session, v=value: session.stream(v), TYPE, "chunks: expected"
     for value, error in ((0, INVALID), (-1, INVALID), (1.5, TYPE), (True, TYPE), ("2", TYPE)):
         yield f"fork {value!r}", lambda session, v=value: session.fork(v), error, "n: expected"
+    for name in ("mark", "rewind", "drop_mark"):
+        for value, error in ((None, TYPE), (5, TYPE), ("", INVALID), ("a\n", INVALID), ("x" * 129, INVALID)):
+            call = lambda session, n=name, v=value: getattr(session, n)(v)  # noqa: E731
+            yield f"{name} {value!r:.9}", call, error, "mark: expected"
     for value in (None, 5, "h"):
         yield f"set_state {value!r}", lambda session, v=value: session.set_state(v), TYPE, "state: expected a State"
     yield "set_state of {}", lambda session: session.set_state({}), INVALID, "state: model .* expects 'h'"
@@ -194,7 +198,7 @@ def test_every_call_that_takes_arguments_is_in_the_table():
     assert takes == {
         "Client": {"model", "is_ready"},
         "Model": {"session", "sessions", "infer", "end_sessions"},
-        "Session": {"fork", "set_state", "step", "stream"},
+        "Session": {"drop_mark", "fork", "mark", "rewind", "set_state", "step", "stream"},
         "SessionPool": {"step"},
     }
 

@@ -67,6 +67,8 @@ SAMPLES: dict[str, tuple[str, object]] = {
     "max_infer_steps": ("7", 7),
     "replay_chunks": ("0", 0),
     "replay_bytes": ("0", 0),
+    "max_marks": ("0", 0),
+    "max_mark_bytes": ("0", 0),
     "refuse_non_finite": ("false", False),
     "log_level": ("debug", "debug"),
     "log_format": ("json", "json"),

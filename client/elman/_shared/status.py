@@ -13,6 +13,7 @@ from elman._shared.errors import ElmanError, ErrorDetails
 _BY_REASON: Final[dict[str, type[ElmanError]]] = {
     "UNKNOWN_MODEL": errors.UnknownModelError,
     "UNKNOWN_SESSION": errors.UnknownSessionError,
+    "UNKNOWN_MARK": errors.UnknownMarkError,
     "SESSION_EXISTS": errors.SessionExistsError,
     "SESSION_EXPIRED": errors.SessionExpiredError,
     "INVALID_INPUT": errors.InvalidInputError,

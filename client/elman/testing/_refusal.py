@@ -8,6 +8,7 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 _CODES = {
     "UNKNOWN_MODEL": code_pb2.NOT_FOUND,
     "UNKNOWN_SESSION": code_pb2.NOT_FOUND,
+    "UNKNOWN_MARK": code_pb2.NOT_FOUND,
     "SESSION_EXISTS": code_pb2.ALREADY_EXISTS,
     "SESSION_EXPIRED": code_pb2.NOT_FOUND,
     "INVALID_INPUT": code_pb2.INVALID_ARGUMENT,

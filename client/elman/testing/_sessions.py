@@ -13,6 +13,7 @@ from elman.testing._model import FakeModel, Values
 from elman.testing._refusal import Refusal
 
 REPLAY_CHUNKS = 8
+MAX_MARKS = 16
 IDLE_TIMEOUT = timedelta(hours=1)
 
 
@@ -41,6 +42,7 @@ class FakeSession:
     position: int = 0
     failed_end: int = 0  # where the chunks end that failed since the last good one
     held: OrderedDict[int, HeldAnswer] = field(default_factory=OrderedDict)
+    marks: dict[str, tuple[int, Values]] = field(default_factory=dict)  # position and state, by name
 
     def step(self, begin: int, values: Values, asked: tuple[int, int, bool]) -> HeldAnswer:
         """Applies a chunk, or answers it again."""
@@ -58,6 +60,27 @@ class FakeSession:
         if len(self.held) > REPLAY_CHUNKS:
             self.held.popitem(last=False)
         return self.held[begin]
+
+    def mark(self, name: str) -> None:
+        """Keeps its state and position."""
+        if name not in self.marks and len(self.marks) >= MAX_MARKS:
+            text = f"max_marks is {MAX_MARKS}, and the session has {len(self.marks)}; drop some"
+            raise Refusal("LIMIT_REACHED", text, limit="max_marks", value=MAX_MARKS)
+        self.marks[name] = self.position, self.state
+
+    def rewind(self, name: str) -> None:
+        """Returns to a mark."""
+        self.check_mark(name)
+        self.position, self.state = self.marks[name]
+        self.failed_end = self.position
+        self.held.clear()
+
+    def check_mark(self, name: str) -> None:
+        """Raises Refusal if there is none."""
+        if name not in self.marks:
+            known = ", ".join(map(repr, self.marks)) or "none"
+            text = f"session {self.id!r} has no mark {name!r}; there are: {known}"
+            raise Refusal("UNKNOWN_MARK", text, session_id=self.id, mark=name)
 
     def _again(self, begin: int, asked: tuple[int, int, bool]) -> HeldAnswer:
         held = self.held.get(begin)

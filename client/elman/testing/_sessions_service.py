@@ -11,7 +11,7 @@ import grpc
 import numpy as np
 
 from elman.testing._handling import answer
-from elman.testing._many_ids import given, to_open
+from elman.testing._many_ids import check_mark_name, given, to_open
 from elman.testing._names import check_context, context_names
 from elman.testing._refusal import Refusal
 from elman.testing._server_state import ServerState
@@ -71,6 +71,24 @@ class FakeSessionsService(sessions_pb2_grpc.SessionsServicer):
     ) -> sessions_pb2.ForkSessionResponse:
         """Sessions that begin where another one is."""
         return answer(self._server_state, context, self._fork, request)
+
+    def MarkSession(
+        self, request: sessions_pb2.MarkSessionRequest, context: grpc.ServicerContext
+    ) -> sessions_pb2.MarkSessionResponse:
+        """A mark to return to."""
+        return answer(self._server_state, context, self._mark, request)
+
+    def RewindSession(
+        self, request: sessions_pb2.RewindSessionRequest, context: grpc.ServicerContext
+    ) -> sessions_pb2.RewindSessionResponse:
+        """Back to a mark."""
+        return answer(self._server_state, context, self._rewind, request)
+
+    def DropMarks(
+        self, request: sessions_pb2.DropMarksRequest, context: grpc.ServicerContext
+    ) -> sessions_pb2.DropMarksResponse:
+        """Marks are forgotten."""
+        return answer(self._server_state, context, self._drop_marks, request)
 
     def ListSessions(
         self, request: sessions_pb2.ListSessionsRequest, context: grpc.ServicerContext
@@ -141,6 +159,8 @@ class FakeSessionsService(sessions_pb2_grpc.SessionsServicer):
         self._server_state.model(request.model, "")
         session = self._server_state.sessions.get(request.model, request.session_id)
         response = sessions_pb2.DescribeSessionResponse(session=_info(session))
+        for name, (position, _) in session.marks.items():
+            response.marks.add(name=name, position=position)
         if request.return_state:
             h_n = session.state.reshape(1, 1, -1)
             response.h_n.CopyFrom(to_tensor(h_n))
@@ -171,6 +191,30 @@ class FakeSessionsService(sessions_pb2_grpc.SessionsServicer):
             return session
 
         return self._each(sessions_pb2.ForkSessionResponse(), ids, fork_one)
+
+    def _mark(self, request: sessions_pb2.MarkSessionRequest) -> sessions_pb2.MarkSessionResponse:
+        session = self._marked(request)
+        session.mark(request.mark)
+        return sessions_pb2.MarkSessionResponse(position=session.position)
+
+    def _rewind(self, request: sessions_pb2.RewindSessionRequest) -> sessions_pb2.RewindSessionResponse:
+        session = self._marked(request)
+        session.rewind(request.mark)
+        return sessions_pb2.RewindSessionResponse(position=session.position)
+
+    def _marked(self, request: sessions_pb2.MarkSessionRequest | sessions_pb2.RewindSessionRequest) -> FakeSession:
+        self._server_state.model(request.model, "")
+        check_mark_name(request.mark)
+        return self._server_state.sessions.get(request.model, request.session_id)
+
+    def _drop_marks(self, request: sessions_pb2.DropMarksRequest) -> sessions_pb2.DropMarksResponse:
+        self._server_state.model(request.model, "")
+        session = self._server_state.sessions.get(request.model, request.session_id)
+        for name in request.marks:
+            session.check_mark(name)
+        for name in list(request.marks) or list(session.marks):
+            session.marks.pop(name, None)
+        return sessions_pb2.DropMarksResponse()
 
     def _list(self, request: sessions_pb2.ListSessionsRequest) -> sessions_pb2.ListSessionsResponse:
         self._server_state.model(request.model, "")

@@ -364,6 +364,7 @@ class DescribeSessionResponse(message.Message):
     C_N_FIELD_NUMBER: builtins.int
     STATES_FIELD_NUMBER: builtins.int
     CONTEXT_FIELD_NUMBER: builtins.int
+    MARKS_FIELD_NUMBER: builtins.int
     @builtins.property
     def session(self) -> SessionInfo: ...
     @builtins.property
@@ -382,6 +383,10 @@ class DescribeSessionResponse(message.Message):
     def context(self) -> containers.RepeatedCompositeFieldContainer[tensor_pb2.NamedTensor]:
         """[1, *features], if the state is asked for."""
 
+    @builtins.property
+    def marks(self) -> containers.RepeatedCompositeFieldContainer[SessionMark]:
+        """Its marks, in the order in which they were first made."""
+
     def __init__(
         self,
         *,
@@ -390,10 +395,34 @@ class DescribeSessionResponse(message.Message):
         c_n: tensor_pb2.Tensor | None = ...,
         states: abc.Iterable[tensor_pb2.NamedTensor] | None = ...,
         context: abc.Iterable[tensor_pb2.NamedTensor] | None = ...,
+        marks: abc.Iterable[SessionMark] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["c_n", b"c_n", "h_n", b"h_n", "session", b"session"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["c_n", b"c_n", "context", b"context", "h_n", b"h_n", "session", b"session", "states", b"states"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["c_n", b"c_n", "context", b"context", "h_n", b"h_n", "marks", b"marks", "session", b"session", "states", b"states"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class SessionMark(message.Message):
+    """A copy of a session's state to return to."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    POSITION_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    position: builtins.int
+    """Time steps applied when it was made."""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        position: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["name", b"name", "position", b"position"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -530,6 +559,128 @@ class ForkSessionResponse(message.Message):
     _HasFieldArgType: _TypeAlias = typing.Literal["idle_timeout", b"idle_timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = typing.Literal["errors", b"errors", "handles", b"handles", "idle_timeout", b"idle_timeout", "positions", b"positions", "replay_chunks", b"replay_chunks", "server_instance", b"server_instance", "session_ids", b"session_ids", "versions", b"versions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class MarkSessionRequest(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: builtins.int
+    SESSION_ID_FIELD_NUMBER: builtins.int
+    MARK_FIELD_NUMBER: builtins.int
+    model: builtins.str
+    session_id: builtins.str
+    mark: builtins.str
+    """1 to 128 characters, as a session id."""
+    def __init__(
+        self,
+        *,
+        model: builtins.str = ...,
+        session_id: builtins.str = ...,
+        mark: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["mark", b"mark", "model", b"model", "session_id", b"session_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class MarkSessionResponse(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: builtins.int
+    position: builtins.int
+    """Time steps applied before it."""
+    def __init__(
+        self,
+        *,
+        position: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["position", b"position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class RewindSessionRequest(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: builtins.int
+    SESSION_ID_FIELD_NUMBER: builtins.int
+    MARK_FIELD_NUMBER: builtins.int
+    model: builtins.str
+    session_id: builtins.str
+    mark: builtins.str
+    def __init__(
+        self,
+        *,
+        model: builtins.str = ...,
+        session_id: builtins.str = ...,
+        mark: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["mark", b"mark", "model", b"model", "session_id", b"session_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class RewindSessionResponse(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: builtins.int
+    position: builtins.int
+    """Where the session is now; the next chunk begins here."""
+    def __init__(
+        self,
+        *,
+        position: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["position", b"position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class DropMarksRequest(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: builtins.int
+    SESSION_ID_FIELD_NUMBER: builtins.int
+    MARKS_FIELD_NUMBER: builtins.int
+    model: builtins.str
+    session_id: builtins.str
+    @builtins.property
+    def marks(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Empty: all of them."""
+
+    def __init__(
+        self,
+        *,
+        model: builtins.str = ...,
+        session_id: builtins.str = ...,
+        marks: abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["marks", b"marks", "model", b"model", "session_id", b"session_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class DropMarksResponse(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

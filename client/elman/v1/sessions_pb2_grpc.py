@@ -76,6 +76,21 @@ class SessionsStub(object):
                 request_serializer=elman_dot_v1_dot_sessions__pb2.ForkSessionRequest.SerializeToString,
                 response_deserializer=elman_dot_v1_dot_sessions__pb2.ForkSessionResponse.FromString,
                 _registered_method=True)
+        self.MarkSession = channel.unary_unary(
+                '/elman.v1.Sessions/MarkSession',
+                request_serializer=elman_dot_v1_dot_sessions__pb2.MarkSessionRequest.SerializeToString,
+                response_deserializer=elman_dot_v1_dot_sessions__pb2.MarkSessionResponse.FromString,
+                _registered_method=True)
+        self.RewindSession = channel.unary_unary(
+                '/elman.v1.Sessions/RewindSession',
+                request_serializer=elman_dot_v1_dot_sessions__pb2.RewindSessionRequest.SerializeToString,
+                response_deserializer=elman_dot_v1_dot_sessions__pb2.RewindSessionResponse.FromString,
+                _registered_method=True)
+        self.DropMarks = channel.unary_unary(
+                '/elman.v1.Sessions/DropMarks',
+                request_serializer=elman_dot_v1_dot_sessions__pb2.DropMarksRequest.SerializeToString,
+                response_deserializer=elman_dot_v1_dot_sessions__pb2.DropMarksResponse.FromString,
+                _registered_method=True)
         self.ListSessions = channel.unary_unary(
                 '/elman.v1.Sessions/ListSessions',
                 request_serializer=elman_dot_v1_dot_sessions__pb2.ListSessionsRequest.SerializeToString,
@@ -176,6 +191,43 @@ class SessionsServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def MarkSession(self, request, context):
+        """Keeps a copy of a session's state and position beside it, under a name, to return to. It takes its place in the queue: the
+        steps admitted before it run first. A mark of that name that is there is replaced, so it may be sent again after a lost
+        answer, as long as no step was sent since. Marks end with their session; forks begin without any.
+
+        Errors: NOT_FOUND (unknown model or session); NOT_FOUND, reason SESSION_EXPIRED; INVALID_ARGUMENT (the name of the mark);
+        RESOURCE_EXHAUSTED, without RetryInfo (max_marks of a session, or max_mark_bytes of the model version's sessions: drop some).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RewindSession(self, request, context):
+        """Returns a session to one of its marks: to its state, and to its position. It takes its place in the queue: the steps admitted
+        before it run first. What was sent behind it and admitted before its turn came is not applied: PREDECESSOR_FAILED, with the
+        position to go on from. Answers that were held for repeats are forgotten, since the positions behind the mark are used again:
+        send again nothing that was sent before. Handles stay good, and marks stay, later ones, too, so it may be sent again after
+        a lost answer, as long as no step was sent since.
+
+        Errors: NOT_FOUND (unknown model or session); NOT_FOUND, reason SESSION_EXPIRED; NOT_FOUND, reason UNKNOWN_MARK (no such
+        mark, or it was dropped; the message names those that there are; the session stays where it is); INVALID_ARGUMENT (the
+        name of the mark).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DropMarks(self, request, context):
+        """Forgets marks of a session. It takes its place in the queue.
+
+        Errors: NOT_FOUND (unknown model or session); NOT_FOUND, reason SESSION_EXPIRED; NOT_FOUND, reason UNKNOWN_MARK (one of
+        them is not there; none is dropped).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListSessions(self, request, context):
         """The caller's sessions. A session open for as long as the paging lasts is listed exactly once.
 
@@ -218,6 +270,21 @@ def add_SessionsServicer_to_server(servicer, server):
                     servicer.ForkSession,
                     request_deserializer=elman_dot_v1_dot_sessions__pb2.ForkSessionRequest.FromString,
                     response_serializer=elman_dot_v1_dot_sessions__pb2.ForkSessionResponse.SerializeToString,
+            ),
+            'MarkSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.MarkSession,
+                    request_deserializer=elman_dot_v1_dot_sessions__pb2.MarkSessionRequest.FromString,
+                    response_serializer=elman_dot_v1_dot_sessions__pb2.MarkSessionResponse.SerializeToString,
+            ),
+            'RewindSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.RewindSession,
+                    request_deserializer=elman_dot_v1_dot_sessions__pb2.RewindSessionRequest.FromString,
+                    response_serializer=elman_dot_v1_dot_sessions__pb2.RewindSessionResponse.SerializeToString,
+            ),
+            'DropMarks': grpc.unary_unary_rpc_method_handler(
+                    servicer.DropMarks,
+                    request_deserializer=elman_dot_v1_dot_sessions__pb2.DropMarksRequest.FromString,
+                    response_serializer=elman_dot_v1_dot_sessions__pb2.DropMarksResponse.SerializeToString,
             ),
             'ListSessions': grpc.unary_unary_rpc_method_handler(
                     servicer.ListSessions,
@@ -399,6 +466,87 @@ class Sessions(object):
             '/elman.v1.Sessions/ForkSession',
             elman_dot_v1_dot_sessions__pb2.ForkSessionRequest.SerializeToString,
             elman_dot_v1_dot_sessions__pb2.ForkSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MarkSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/elman.v1.Sessions/MarkSession',
+            elman_dot_v1_dot_sessions__pb2.MarkSessionRequest.SerializeToString,
+            elman_dot_v1_dot_sessions__pb2.MarkSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RewindSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/elman.v1.Sessions/RewindSession',
+            elman_dot_v1_dot_sessions__pb2.RewindSessionRequest.SerializeToString,
+            elman_dot_v1_dot_sessions__pb2.RewindSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DropMarks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/elman.v1.Sessions/DropMarks',
+            elman_dot_v1_dot_sessions__pb2.DropMarksRequest.SerializeToString,
+            elman_dot_v1_dot_sessions__pb2.DropMarksResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -99,6 +99,31 @@ class SessionsStub:
     count, both, a bad or repeated id, more than 1024); UNAVAILABLE (draining; or the version is being unloaded).
     Errors of an id: ALREADY_EXISTS; RESOURCE_EXHAUSTED (session limit, with RetryInfo).
     """
+    MarkSession: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.MarkSessionRequest, _sessions_pb2.MarkSessionResponse]
+    """Keeps a copy of a session's state and position beside it, under a name, to return to. It takes its place in the queue: the
+    steps admitted before it run first. A mark of that name that is there is replaced, so it may be sent again after a lost
+    answer, as long as no step was sent since. Marks end with their session; forks begin without any.
+
+    Errors: NOT_FOUND (unknown model or session); NOT_FOUND, reason SESSION_EXPIRED; INVALID_ARGUMENT (the name of the mark);
+    RESOURCE_EXHAUSTED, without RetryInfo (max_marks of a session, or max_mark_bytes of the model version's sessions: drop some).
+    """
+    RewindSession: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.RewindSessionRequest, _sessions_pb2.RewindSessionResponse]
+    """Returns a session to one of its marks: to its state, and to its position. It takes its place in the queue: the steps admitted
+    before it run first. What was sent behind it and admitted before its turn came is not applied: PREDECESSOR_FAILED, with the
+    position to go on from. Answers that were held for repeats are forgotten, since the positions behind the mark are used again:
+    send again nothing that was sent before. Handles stay good, and marks stay, later ones, too, so it may be sent again after
+    a lost answer, as long as no step was sent since.
+
+    Errors: NOT_FOUND (unknown model or session); NOT_FOUND, reason SESSION_EXPIRED; NOT_FOUND, reason UNKNOWN_MARK (no such
+    mark, or it was dropped; the message names those that there are; the session stays where it is); INVALID_ARGUMENT (the
+    name of the mark).
+    """
+    DropMarks: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.DropMarksRequest, _sessions_pb2.DropMarksResponse]
+    """Forgets marks of a session. It takes its place in the queue.
+
+    Errors: NOT_FOUND (unknown model or session); NOT_FOUND, reason SESSION_EXPIRED; NOT_FOUND, reason UNKNOWN_MARK (one of
+    them is not there; none is dropped).
+    """
     ListSessions: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.ListSessionsRequest, _sessions_pb2.ListSessionsResponse]
     """The caller's sessions. A session open for as long as the paging lasts is listed exactly once.
 
@@ -176,6 +201,31 @@ class SessionsAsyncStub(SessionsStub):
     Errors of the call: NOT_FOUND (unknown model or session); NOT_FOUND, reason SESSION_EXPIRED; INVALID_ARGUMENT (no ids and no
     count, both, a bad or repeated id, more than 1024); UNAVAILABLE (draining; or the version is being unloaded).
     Errors of an id: ALREADY_EXISTS; RESOURCE_EXHAUSTED (session limit, with RetryInfo).
+    """
+    MarkSession: _aio.UnaryUnaryMultiCallable[_sessions_pb2.MarkSessionRequest, _sessions_pb2.MarkSessionResponse]  # type: ignore[assignment]
+    """Keeps a copy of a session's state and position beside it, under a name, to return to. It takes its place in the queue: the
+    steps admitted before it run first. A mark of that name that is there is replaced, so it may be sent again after a lost
+    answer, as long as no step was sent since. Marks end with their session; forks begin without any.
+
+    Errors: NOT_FOUND (unknown model or session); NOT_FOUND, reason SESSION_EXPIRED; INVALID_ARGUMENT (the name of the mark);
+    RESOURCE_EXHAUSTED, without RetryInfo (max_marks of a session, or max_mark_bytes of the model version's sessions: drop some).
+    """
+    RewindSession: _aio.UnaryUnaryMultiCallable[_sessions_pb2.RewindSessionRequest, _sessions_pb2.RewindSessionResponse]  # type: ignore[assignment]
+    """Returns a session to one of its marks: to its state, and to its position. It takes its place in the queue: the steps admitted
+    before it run first. What was sent behind it and admitted before its turn came is not applied: PREDECESSOR_FAILED, with the
+    position to go on from. Answers that were held for repeats are forgotten, since the positions behind the mark are used again:
+    send again nothing that was sent before. Handles stay good, and marks stay, later ones, too, so it may be sent again after
+    a lost answer, as long as no step was sent since.
+
+    Errors: NOT_FOUND (unknown model or session); NOT_FOUND, reason SESSION_EXPIRED; NOT_FOUND, reason UNKNOWN_MARK (no such
+    mark, or it was dropped; the message names those that there are; the session stays where it is); INVALID_ARGUMENT (the
+    name of the mark).
+    """
+    DropMarks: _aio.UnaryUnaryMultiCallable[_sessions_pb2.DropMarksRequest, _sessions_pb2.DropMarksResponse]  # type: ignore[assignment]
+    """Forgets marks of a session. It takes its place in the queue.
+
+    Errors: NOT_FOUND (unknown model or session); NOT_FOUND, reason SESSION_EXPIRED; NOT_FOUND, reason UNKNOWN_MARK (one of
+    them is not there; none is dropped).
     """
     ListSessions: _aio.UnaryUnaryMultiCallable[_sessions_pb2.ListSessionsRequest, _sessions_pb2.ListSessionsResponse]  # type: ignore[assignment]
     """The caller's sessions. A session open for as long as the paging lasts is listed exactly once.
@@ -287,6 +337,49 @@ class SessionsServicer(metaclass=_abc_1.ABCMeta):
         Errors of the call: NOT_FOUND (unknown model or session); NOT_FOUND, reason SESSION_EXPIRED; INVALID_ARGUMENT (no ids and no
         count, both, a bad or repeated id, more than 1024); UNAVAILABLE (draining; or the version is being unloaded).
         Errors of an id: ALREADY_EXISTS; RESOURCE_EXHAUSTED (session limit, with RetryInfo).
+        """
+
+    @_abc_1.abstractmethod
+    def MarkSession(
+        self,
+        request: _sessions_pb2.MarkSessionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sessions_pb2.MarkSessionResponse, _abc.Awaitable[_sessions_pb2.MarkSessionResponse]]:
+        """Keeps a copy of a session's state and position beside it, under a name, to return to. It takes its place in the queue: the
+        steps admitted before it run first. A mark of that name that is there is replaced, so it may be sent again after a lost
+        answer, as long as no step was sent since. Marks end with their session; forks begin without any.
+
+        Errors: NOT_FOUND (unknown model or session); NOT_FOUND, reason SESSION_EXPIRED; INVALID_ARGUMENT (the name of the mark);
+        RESOURCE_EXHAUSTED, without RetryInfo (max_marks of a session, or max_mark_bytes of the model version's sessions: drop some).
+        """
+
+    @_abc_1.abstractmethod
+    def RewindSession(
+        self,
+        request: _sessions_pb2.RewindSessionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sessions_pb2.RewindSessionResponse, _abc.Awaitable[_sessions_pb2.RewindSessionResponse]]:
+        """Returns a session to one of its marks: to its state, and to its position. It takes its place in the queue: the steps admitted
+        before it run first. What was sent behind it and admitted before its turn came is not applied: PREDECESSOR_FAILED, with the
+        position to go on from. Answers that were held for repeats are forgotten, since the positions behind the mark are used again:
+        send again nothing that was sent before. Handles stay good, and marks stay, later ones, too, so it may be sent again after
+        a lost answer, as long as no step was sent since.
+
+        Errors: NOT_FOUND (unknown model or session); NOT_FOUND, reason SESSION_EXPIRED; NOT_FOUND, reason UNKNOWN_MARK (no such
+        mark, or it was dropped; the message names those that there are; the session stays where it is); INVALID_ARGUMENT (the
+        name of the mark).
+        """
+
+    @_abc_1.abstractmethod
+    def DropMarks(
+        self,
+        request: _sessions_pb2.DropMarksRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sessions_pb2.DropMarksResponse, _abc.Awaitable[_sessions_pb2.DropMarksResponse]]:
+        """Forgets marks of a session. It takes its place in the queue.
+
+        Errors: NOT_FOUND (unknown model or session); NOT_FOUND, reason SESSION_EXPIRED; NOT_FOUND, reason UNKNOWN_MARK (one of
+        them is not there; none is dropped).
         """
 
     @_abc_1.abstractmethod

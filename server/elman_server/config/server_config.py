@@ -52,6 +52,10 @@ class Limits(_Frozen):
     """A session's last chunks whose answers are held for a caller that asks again."""
     replay_bytes: Annotated[int, Field(ge=0, le=1 << 40)] = 64 << 20
     """Bytes of all held answers, per model version."""
+    max_marks: Annotated[int, Field(ge=0, le=4096)] = 16
+    """Marks of one session, copies of its state to return to; 0: none."""
+    max_mark_bytes: Annotated[int, Field(ge=0, le=1 << 40)] = 64 << 20
+    """Bytes of the marks of all sessions, per model version."""
     refuse_non_finite: bool = True
     """Whether input that is NaN or infinite is refused."""
 

@@ -2,24 +2,24 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from elman_server.engine.mark_calls import MarkCalls
+from elman_server.engine.worker import Worker
 from elman_server.errors import InvalidInput, ServiceError
 from elman_server.exchange.clock import Clock
 from elman_server.exchange.initial import Initial
 from elman_server.exchange.model_view import ModelView
+from elman_server.exchange.tell import Tell
 from elman_server.exchange.versions import version_key
 from elman_server.models.runtime import Runtime
 from elman_server.sessions.directory import OpenResult, SessionDirectory, SessionLocation
 from elman_server.sessions.table import Owner
 
 Array = NDArray[Any]
-T = TypeVar("T")
-Tell = Callable[[Callable[[], T]], None]
-"""Calls a function, and tells whoever waits what it gave or raised."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,8 @@ class SessionView:
     """[1, *features] by name, with the states."""
     tensors: ModelView | None = None
     """Whose they are, with them."""
+    marks: Mapping[str, int] = field(default_factory=dict)
+    """Positions by name, in the order in which they were made."""
 
 
 @dataclass(slots=True)
@@ -53,7 +55,8 @@ class Closed:
 class SessionCalls:
     """What owners do to sessions besides opening and stepping them."""
 
-    def __init__(self, directory: SessionDirectory, clock: Clock) -> None:
+    def __init__(self, directory: SessionDirectory, clock: Clock, worker_of: Callable[[Runtime], Worker]) -> None:
+        self.marks = MarkCalls(directory, worker_of)
         self._directory = directory
         self._clock = clock
 
@@ -89,7 +92,7 @@ class SessionCalls:
             if not left:
                 done(closed)
 
-        self._after_queued(place, end)
+        place.runtime.after_queued(place.slot, end)
 
     def _end(self, closed: Closed, runtime: Runtime, pairs: Sequence[tuple[int, int]]) -> None:
         # Sessions with nothing queued, all at once: one by one took four times as long.
@@ -104,7 +107,7 @@ class SessionCalls:
         if place is None:
             done()
         elif place.runtime.sessions.closing[place.slot]:
-            self._after_queued(place, done)
+            place.runtime.after_queued(place.slot, done)
         else:
             self.close(owner.principal, [owner.session_id], lambda _: done())
 
@@ -116,7 +119,7 @@ class SessionCalls:
         """
         place = self._directory.find(owner)
         if with_state:
-            self._after_queued(place, lambda: done(self._view(place, with_state=True)))
+            place.runtime.after_queued(place.slot, lambda: done(self._view(place, with_state=True)))
         else:
             done(self._view(place))
 
@@ -135,7 +138,7 @@ class SessionCalls:
             runtime.set_states(slot, initial.states)
             return int(runtime.sessions.position[slot])
 
-        self._after_queued(place, lambda: tell(put))
+        place.runtime.after_queued(place.slot, lambda: tell(put))
 
     def fork(self, owner: Owner, ids: Sequence[str], tell: Tell[OpenResult]) -> None:
         """Begins sessions where another one is after its queued chunks.
@@ -144,8 +147,8 @@ class SessionCalls:
             SessionExpired, UnknownSession: it does not exist.
         """
         place = self._directory.find(owner)
-        self._after_queued(
-            place, lambda: tell(lambda: self._directory.fork(place, owner.principal, ids, self._clock.now()))
+        place.runtime.after_queued(
+            place.slot, lambda: tell(lambda: self._directory.fork(place, owner.principal, ids, self._clock.now()))
         )
 
     def page(self, principal: str, count: int, token: str) -> tuple[list[SessionView], str]:
@@ -169,13 +172,6 @@ class SessionCalls:
     def _runtimes(self) -> list[Runtime]:
         return sorted(self._directory.versions.values(), key=lambda r: (r.number, version_key(r.spec.version)))
 
-    def _after_queued(self, place: SessionLocation, function: Callable[[], None]) -> None:
-        queue = place.runtime.scheduler.queues.of(place.slot)
-        if queue:
-            place.runtime.after.setdefault(queue[-1], []).append(function)
-        else:
-            function()
-
     def _view(self, place: SessionLocation, *, with_state: bool = False) -> SessionView:
         runtime, slot = place
         sessions, wall = runtime.sessions, self._clock.wall
@@ -194,6 +190,7 @@ class SessionCalls:
             states=runtime.states_of(np.array([slot])) if with_state else None,
             context=runtime.context_of(np.array([slot])) if with_state else {},
             tensors=runtime.view if with_state else None,
+            marks=runtime.marks.positions(slot),
         )
 
 

@@ -17,6 +17,7 @@ from elman_server.models.transfer import transfer_of
 from elman_server.scheduling.input_blocks import InputBlocks
 from elman_server.scheduling.scheduler import Scheduler
 from elman_server.sessions.handles import HandleKey
+from elman_server.sessions.marks import Mark, Marks
 from elman_server.sessions.replay_buffer import ReplayBuffer
 from elman_server.sessions.table import Sessions
 from elman_server.sessions.tombstones import Tombstones
@@ -56,6 +57,7 @@ class Runtime:
         self.scheduler = Scheduler(num_slots, limits.max_queue_rows, limits.max_rows, max_slice)
         self.inputs = InputBlocks(limits.max_queue_rows)
         self.held = ReplayBuffer(num_slots, limits.replay_chunks, limits.replay_bytes)
+        self.marks: Marks[RowsState] = Marks(limits.max_marks, limits.max_mark_bytes, self.pool.slot_bytes)
         self.frames: RefCounted[Frame] = RefCounted(limits.max_queue_rows)
         self.queue_bytes = 0
         self.borrowed = 0
@@ -110,6 +112,32 @@ class Runtime:
         self.pool.replace(slots, self.pool.read(np.array([slot])).repeated(len(slots)))
         self.sessions.position[slots] = self.sessions.position[slot]
         self.sessions.admitted[slots] = self.sessions.position[slot]
+
+    def mark(self, slot: int, name: str) -> int:
+        """Keeps the state and position of `slot` as a mark; the position.
+
+        Raises:
+            LimitReached: as `Marks.put`.
+        """
+        self.marks.check_room(slot, name)
+        position = int(self.sessions.position[slot])
+        self.marks.put(slot, name, Mark(position, self.pool.read(np.array([slot]))))
+        return position
+
+    def rewind(self, slot: int, mark: Mark[RowsState]) -> None:
+        """Puts `slot`, which nothing runs for, at the state and position of a mark of its own."""
+        slots = np.array([slot])
+        self.pool.replace(slots, mark.state)
+        self.sessions.position[slot] = self.sessions.admitted[slot] = mark.position
+        self.held.forget(slots)  # its positions are used again, by other chunks
+
+    def after_queued(self, slot: int, function: Callable[[], None]) -> None:
+        """Calls `function` when the chunks that are queued for `slot` now have ended: at once where there are none."""
+        queue = self.scheduler.queues.of(slot)
+        if queue:
+            self.after.setdefault(queue[-1], []).append(function)
+        else:
+            function()
 
     def context_of(self, slots: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
         """[K, *features] by name: the context of some slots."""

@@ -217,6 +217,7 @@ class SessionDirectory:
             metrics.idle_before_eviction.observe_all(now - sessions.used[slots])
         metrics.end(cause, len(slots))
         runtime.held.forget(slots)
+        runtime.marks.forget(slots)
         sessions.free(slots)
 
     def _place(self, place: int) -> SessionLocation:

@@ -15,6 +15,7 @@ from elman_server.errors import InvalidInput, LimitReached
 from elman_server.exchange.frames import Frame, ResultSink, Want
 from elman_server.exchange.initial import Initial, check_context, check_tensor
 from elman_server.exchange.model_view import ModelView, TensorField
+from elman_server.exchange.session_ids import EXPECTED, MAX_ID_LENGTH, is_session_id
 
 I64 = NDArray[np.int64]
 
@@ -198,6 +199,17 @@ def read_new_state(request: sessions_pb2.SetSessionStateRequest, view: ModelView
     if bool(states) == request.reset:
         raise InvalidInput(f"expected a state or reset, one of the two, got {'both' if states else 'neither'}")
     return Initial(states)
+
+
+def read_mark(name: str) -> str:
+    """The name of a mark.
+
+    Raises:
+        InvalidInput: it can be none.
+    """
+    if not is_session_id(name):
+        raise InvalidInput(f"mark: expected {EXPECTED}, got {name[:MAX_ID_LENGTH]!r}")
+    return name
 
 
 def _read_states(

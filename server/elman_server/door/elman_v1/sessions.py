@@ -12,14 +12,15 @@ from elman_server.door.context import Context
 from elman_server.door.door import ANONYMOUS, Door, unary
 from elman_server.door.elman_v1.many_ids import MODES, given, to_fork, to_open
 from elman_server.door.elman_v1.paging import page_size
-from elman_server.door.elman_v1.read import read_context, read_new_state, read_opening
+from elman_server.door.elman_v1.read import read_context, read_mark, read_new_state, read_opening
 from elman_server.door.elman_v1.status import to_status
-from elman_server.door.elman_v1.write import add_named, write_session, write_states
+from elman_server.door.elman_v1.write import add_named, write_marks, write_session, write_states
 from elman_server.engine.opening import Opening
-from elman_server.engine.session_calls import Closed, SessionCalls, SessionView, Tell
+from elman_server.engine.session_calls import Closed, SessionCalls, SessionView
 from elman_server.engine.slices import Slices, first_slice
 from elman_server.errors import InvalidInput, ServiceError
 from elman_server.exchange.initial import NOTHING_GIVEN, Initial
+from elman_server.exchange.tell import Tell
 from elman_server.models.catalogue import Catalogue
 from elman_server.sessions.directory import OpenMode, OpenResult
 from elman_server.sessions.table import Owner
@@ -68,7 +69,7 @@ class SessionsService(sessions_pb2_grpc.SessionsServicer):
         self, request: sessions_pb2.CloseSessionsRequest, context: Context
     ) -> sessions_pb2.CloseSessionsResponse:
         """See the contract."""
-        session_calls = SessionCalls(self._catalogue.directory(request.model), self._door.engine.clock)
+        session_calls = self._calls(request.model)
         closing = [await self._close(session_calls, some) for some in await given(request.session_ids)]
         response = sessions_pb2.CloseSessionsResponse()
         for closed in closing:
@@ -82,13 +83,14 @@ class SessionsService(sessions_pb2_grpc.SessionsServicer):
         self, request: sessions_pb2.DescribeSessionRequest, context: Context
     ) -> sessions_pb2.DescribeSessionResponse:
         """See the contract."""
-        session_calls = SessionCalls(self._catalogue.directory(request.model), self._door.engine.clock)
+        session_calls = self._calls(request.model)
         owner, with_state = Owner(ANONYMOUS, request.session_id), request.return_state
         engine = self._door.engine
         viewed: asyncio.Future[SessionView] = asyncio.get_running_loop().create_future()
         await engine.call(lambda: session_calls.describe(owner, with_state, partial(engine.loop_calls.settle, viewed)))
         view = await viewed
         response = sessions_pb2.DescribeSessionResponse(session=write_session(view))
+        write_marks(response, view.marks)
         if view.states is not None and view.tensors is not None:
             write_states(response, view.tensors, view.states)
             for name, array in view.context.items():
@@ -101,7 +103,7 @@ class SessionsService(sessions_pb2_grpc.SessionsServicer):
     ) -> sessions_pb2.SetSessionStateResponse:
         """See the contract."""
         self._door.check_open()
-        session_calls = SessionCalls(self._catalogue.directory(request.model), self._door.engine.clock)
+        session_calls = self._calls(request.model)
         owner, read = Owner(ANONYMOUS, request.session_id), partial(read_new_state, request)
         position: int = await self._after(lambda tell: session_calls.set_state(owner, read, tell))
         return sessions_pb2.SetSessionStateResponse(position=position)
@@ -113,13 +115,49 @@ class SessionsService(sessions_pb2_grpc.SessionsServicer):
         """See the contract."""
         self._door.check_open()
         ids = await to_fork(request)
-        session_calls = SessionCalls(self._catalogue.directory(request.model), self._door.engine.clock)
+        session_calls = self._calls(request.model)
         owner = Owner(ANONYMOUS, request.session_id)
         forked: OpenResult = await self._after(lambda tell: session_calls.fork(owner, ids, tell))
         response = sessions_pb2.ForkSessionResponse()
         _write_opened(response, forked)
         self._write_terms(response)
         return response
+
+    @unary
+    async def MarkSession(  # noqa: N802
+        self, request: sessions_pb2.MarkSessionRequest, context: Context
+    ) -> sessions_pb2.MarkSessionResponse:
+        """See the contract."""
+        self._door.check_open()
+        marks, name = self._calls(request.model).marks, read_mark(request.mark)
+        owner = Owner(ANONYMOUS, request.session_id)
+        position: int = await self._after(lambda tell: marks.mark(owner, name, tell))
+        return sessions_pb2.MarkSessionResponse(position=position)
+
+    @unary
+    async def RewindSession(  # noqa: N802
+        self, request: sessions_pb2.RewindSessionRequest, context: Context
+    ) -> sessions_pb2.RewindSessionResponse:
+        """See the contract."""
+        self._door.check_open()
+        marks, name = self._calls(request.model).marks, read_mark(request.mark)
+        owner = Owner(ANONYMOUS, request.session_id)
+        position: int = await self._after(lambda tell: marks.rewind(owner, name, tell))
+        return sessions_pb2.RewindSessionResponse(position=position)
+
+    @unary
+    async def DropMarks(  # noqa: N802
+        self, request: sessions_pb2.DropMarksRequest, context: Context
+    ) -> sessions_pb2.DropMarksResponse:
+        """See the contract."""
+        self._door.check_open()
+        marks, names = self._calls(request.model).marks, list(request.marks)
+        owner = Owner(ANONYMOUS, request.session_id)
+        await self._after(lambda tell: marks.drop(owner, names, tell))
+        return sessions_pb2.DropMarksResponse()
+
+    def _calls(self, model: str) -> SessionCalls:
+        return SessionCalls(self._catalogue.directory(model), self._door.engine.clock, self._catalogue.worker_of)
 
     async def _after(self, ask: Callable[[Tell[T]], None]) -> T:
         # What the engine tells once the session's queued chunks have run.
@@ -142,7 +180,7 @@ class SessionsService(sessions_pb2_grpc.SessionsServicer):
         self, request: sessions_pb2.ListSessionsRequest, context: Context
     ) -> sessions_pb2.ListSessionsResponse:
         """See the contract."""
-        session_calls = SessionCalls(self._catalogue.directory(request.model), self._door.engine.clock)
+        session_calls = self._calls(request.model)
         left, token = page_size(request.page_size), request.page_token
         response = sessions_pb2.ListSessionsResponse()
         while left:

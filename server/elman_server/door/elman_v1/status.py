@@ -14,6 +14,7 @@ DOMAIN = "elman"
 _CODES: dict[type[e.ServiceError], grpc.StatusCode] = {
     e.UnknownModel: grpc.StatusCode.NOT_FOUND,
     e.UnknownSession: grpc.StatusCode.NOT_FOUND,
+    e.UnknownMark: grpc.StatusCode.NOT_FOUND,
     e.SessionExists: grpc.StatusCode.ALREADY_EXISTS,
     e.SessionExpired: grpc.StatusCode.NOT_FOUND,
     e.InvalidInput: grpc.StatusCode.INVALID_ARGUMENT,
