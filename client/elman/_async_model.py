@@ -84,6 +84,21 @@ class AsyncModel:
 
         return AwaitableContext(opened)
 
+    def import_session(self, exported: bytes, id: str | None = None) -> AwaitableContext[AsyncSession]:
+        """Begins a session where an exported one was: at its position, with its state and context.
+
+        `exported` is what `Session.export` gave, of this model, by its weights; `id` as in `session`, mode "new".
+
+        Raises TypeError, InvalidInputError (what is cut short, damaged, or of a newer server), UnsupportedError
+        (another model's, or of other weights), SessionExistsError, LimitReachedError, DeadlineError, UnavailableError,
+        AuthenticationError.
+        """
+
+        async def opened() -> AsyncSession:
+            return AsyncSession(await self._core.import_session(exported, id))
+
+        return AwaitableContext(opened)
+
     async def end_sessions(self, ids: Sequence[str]) -> None:
         """Ends the sessions called `ids`, on whatever version of the model they run, and frees their slots.
 

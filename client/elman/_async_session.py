@@ -192,6 +192,14 @@ class AsyncSession:
         """Forgets a mark. Raises as `rewind`."""
         await self._core.drop_mark(name)
 
+    async def export(self) -> bytes:
+        """The session as bytes, after all steps begun before: state, context and position, without marks. It goes on.
+
+        `Model.import_session` begins one there, on this server or another that has the same model. The format is the
+        contract's `ExportedSession`. Raises as `state`.
+        """
+        return await self._core.export()
+
     @overload
     async def fork(self) -> AsyncSession: ...
     @overload

@@ -77,6 +77,17 @@ class Model:
         """
         return SessionPool(self._thread.run(self._core.sessions(n, ids, mode, context, initial_state)), self._thread)
 
+    def import_session(self, exported: bytes, id: str | None = None) -> Session:
+        """Begins a session where an exported one was: at its position, with its state and context.
+
+        `exported` is what `Session.export` gave, of this model, by its weights; `id` as in `session`, mode "new".
+
+        Raises TypeError, InvalidInputError (what is cut short, damaged, or of a newer server), UnsupportedError
+        (another model's, or of other weights), SessionExistsError, LimitReachedError, DeadlineError, UnavailableError,
+        AuthenticationError.
+        """
+        return Session(self._thread.run(self._core.import_session(exported, id)), self._thread)
+
     def end_sessions(self, ids: Sequence[str]) -> None:
         """Ends the sessions called `ids`, on whatever version of the model they run, and frees their slots.
 

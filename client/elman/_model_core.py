@@ -82,6 +82,14 @@ class ModelCore:
         opened = await self._open(number, checked, mode, self._context(context, mode, number), states)
         return PoolCore(self.client, await self._info_of(opened), opened)
 
+    async def import_session(self, exported: object, session_id: str | None) -> SessionCore:
+        """Begins a session where an exported one was. Raises TypeError, ElmanError."""
+        if not isinstance(exported, bytes | bytearray | memoryview):
+            raise TypeError(f"exported: expected bytes, as Session.export gives them, got {type(exported).__name__}")
+        checked = None if session_id is None else check_id("id", session_id)
+        opened = await self.client.opener.import_session(self.info, bytes(exported), checked)
+        return SessionCore(self.client, await self._info_of(opened), opened)
+
     async def end_sessions(self, ids: Sequence[str]) -> None:
         """Ends sessions by id. Raises TypeError, RowErrors, ElmanError."""
         if errors := await self.client.opener.ender.end(self.info.name, check_ids(ids)):

@@ -193,6 +193,14 @@ class Session:
         """Forgets a mark. Raises as `rewind`."""
         self._thread.run(self._core.drop_mark(name))
 
+    def export(self) -> bytes:
+        """The session as bytes, after all steps begun before: state, context and position, without marks. It goes on.
+
+        `Model.import_session` begins one there, on this server or another that has the same model. The format is the
+        contract's `ExportedSession`. Raises as `state`.
+        """
+        return self._thread.run(self._core.export())
+
     @overload
     def fork(self) -> Session: ...
     @overload

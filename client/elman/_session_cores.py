@@ -162,6 +162,13 @@ class SessionCore(_SessionsCore):
         await self.client.driver.settled(self.rows, deadline)
         return mark, deadline
 
+    async def export(self) -> bytes:
+        """It as bytes, after all steps submitted before. Raises ElmanError."""
+        self.check_open()
+        deadline = self.client.transport.deadline()
+        await self.client.driver.settled(self.rows, deadline)
+        return await self.client.opener.export(self.info, self.id, deadline)
+
     async def fork(self, count: int) -> OpenedSessions:
         """Sessions that begin where it is after all steps submitted before. Raises TypeError, ElmanError."""
         self.check_open()

@@ -195,6 +195,22 @@ class SessionOpener:
         rows = self._noted(info.name, response, self._driver.connection)
         return OpenedSessions(rows, ids, info.version, [False] * count, is_named=False, begun=ids)
 
+    async def export(self, info: ModelInfo, session_id: str, deadline: Deadline) -> bytes:
+        """A session as bytes."""
+        request = sessions_pb2.ExportSessionRequest(model=info.name, session_id=session_id)
+        response = await self._transport.call(self._transport.sessions.ExportSession, request, deadline=deadline)
+        return response.exported
+
+    async def import_session(self, info: ModelInfo, exported: bytes, session_id: str | None) -> OpenedSessions:
+        """Begins a session where an exported one was, under that id or one that the server makes."""
+        request = sessions_pb2.ImportSessionRequest(model=info.name, session_id=session_id or "", exported=exported)
+        response = await self._transport.call(self._transport.sessions.ImportSession, request)
+        for failed in response.errors:
+            raise error_of_status(failed.status)
+        rows, ids = self._noted(info.name, response, self._driver.connection), list(response.session_ids)
+        named = session_id is not None
+        return OpenedSessions(rows, ids, response.versions[0], [False], is_named=named, begun=ids)
+
     async def close(self, model: str, opened: OpenedSessions) -> None:
         """Ends sessions whose ids the server made; lets go of the caller's own."""
         if opened.is_named:
@@ -309,7 +325,9 @@ class SessionOpener:
     def _noted(
         self,
         model: str,
-        response: sessions_pb2.OpenSessionsResponse | sessions_pb2.ForkSessionResponse,
+        response: sessions_pb2.OpenSessionsResponse
+        | sessions_pb2.ForkSessionResponse
+        | sessions_pb2.ImportSessionResponse,
         connection: int,
     ) -> Index:
         """Numbers in the table for the sessions of an answer that went well; `connection`: which handles are for."""

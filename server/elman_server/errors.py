@@ -14,6 +14,7 @@ ServiceError
 ├── Superseded          the same chunk was asked for again elsewhere
 ├── ReAttach            meant for another server process
 ├── NoSessions          a bidirectional model keeps none
+├── OtherState          a state that is not this model's
 ├── BrokenBundle        a bundle that cannot be loaded
 ├── ModelChanged        a load of a version that is loaded from other files
 ├── LimitReached        a queue, session or byte limit
@@ -122,6 +123,12 @@ class NoSessions(ServiceError):
     """A bidirectional model keeps no sessions: its backward direction needs the end of the sequence."""
 
     reason = "NO_SESSIONS"
+
+
+class OtherState(ServiceError):
+    """A state of another model, or of other names or shapes than the model's."""
+
+    reason = "OTHER_STATE"
 
 
 class BrokenBundle(ServiceError):

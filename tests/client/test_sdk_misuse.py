@@ -110,6 +110,9 @@ def of_model() -> Iterator[Misuse]:
         yield f"pool's context {context!r}", lambda model, v=context: model.sessions(2, context=v), error, "context: "
     yield "resuming nothing", lambda model: model.session(mode="resume"), INVALID, "mode: expected an id"
     yield "resuming some", lambda model: model.sessions(2, mode="resume"), INVALID, "mode: expected an id"
+    for value in (None, "abc", 5, [1]):
+        yield f"import of {value!r}", lambda model, v=value: model.import_session(v), TYPE, "exported: expected bytes"
+    yield "an odd id to import", lambda model: model.import_session(b"", "\n"), INVALID, "id: expected"
     yield "a positional mode", lambda model: model.session("a", "new"), TYPE, ""
     yield from of_infer()
 
@@ -197,7 +200,7 @@ def test_every_call_that_takes_arguments_is_in_the_table():
     }
     assert takes == {
         "Client": {"model", "is_ready"},
-        "Model": {"session", "sessions", "infer", "end_sessions"},
+        "Model": {"session", "sessions", "import_session", "infer", "end_sessions"},
         "Session": {"drop_mark", "fork", "mark", "rewind", "set_state", "step", "stream"},
         "SessionPool": {"step"},
     }

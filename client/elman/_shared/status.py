@@ -24,6 +24,7 @@ _BY_REASON: Final[dict[str, type[ElmanError]]] = {
     "SUPERSEDED": errors.StaleHandleError,
     "RE_ATTACH": errors.UnavailableError,
     "NO_SESSIONS": errors.UnsupportedError,
+    "OTHER_STATE": errors.UnsupportedError,
     "BROKEN_BUNDLE": errors.UnsupportedError,
     "MODEL_CHANGED": errors.UnsupportedError,
     "LIMIT_REACHED": errors.LimitReachedError,

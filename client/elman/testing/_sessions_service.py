@@ -10,6 +10,7 @@ from typing import TypeVar
 import grpc
 import numpy as np
 
+from elman.testing._exported import read_exported, state_of, write_exported
 from elman.testing._handling import answer
 from elman.testing._many_ids import check_mark_name, given, to_open
 from elman.testing._names import check_context, context_names
@@ -24,6 +25,7 @@ OpenedT = TypeVar(
     sessions_pb2.OpenSessionsResponse,
     sessions_pb2.AttachSessionsResponse,
     sessions_pb2.ForkSessionResponse,
+    sessions_pb2.ImportSessionResponse,
 )
 _DEFAULT_PAGE = 100
 _MAX_PAGE = 1000
@@ -89,6 +91,18 @@ class FakeSessionsService(sessions_pb2_grpc.SessionsServicer):
     ) -> sessions_pb2.DropMarksResponse:
         """Marks are forgotten."""
         return answer(self._server_state, context, self._drop_marks, request)
+
+    def ExportSession(
+        self, request: sessions_pb2.ExportSessionRequest, context: grpc.ServicerContext
+    ) -> sessions_pb2.ExportSessionResponse:
+        """A session as bytes."""
+        return answer(self._server_state, context, self._export, request)
+
+    def ImportSession(
+        self, request: sessions_pb2.ImportSessionRequest, context: grpc.ServicerContext
+    ) -> sessions_pb2.ImportSessionResponse:
+        """A session where an exported one was."""
+        return answer(self._server_state, context, self._import, request)
 
     def ListSessions(
         self, request: sessions_pb2.ListSessionsRequest, context: grpc.ServicerContext
@@ -215,6 +229,26 @@ class FakeSessionsService(sessions_pb2_grpc.SessionsServicer):
         for name in list(request.marks) or list(session.marks):
             session.marks.pop(name, None)
         return sessions_pb2.DropMarksResponse()
+
+    def _export(self, request: sessions_pb2.ExportSessionRequest) -> sessions_pb2.ExportSessionResponse:
+        self._server_state.model(request.model, "")
+        session = self._server_state.sessions.get(request.model, request.session_id)
+        return sessions_pb2.ExportSessionResponse(exported=write_exported(session))
+
+    def _import(self, request: sessions_pb2.ImportSessionRequest) -> sessions_pb2.ImportSessionResponse:
+        self._server_state.model(request.model, "")
+        sessions = self._server_state.sessions
+        session_id = given([request.session_id])[0] if request.session_id else sessions.new_id()
+        exported = read_exported(request.exported)
+        model = self._server_state.of_fingerprint(request.model, exported)
+
+        def import_one(session_id: str) -> FakeSession:
+            session = sessions.open(model, session_id, may_exist=False, may_begin=True)
+            session.state, session.position = state_of(exported), exported.position
+            session.failed_end = exported.position
+            return session
+
+        return self._each(sessions_pb2.ImportSessionResponse(), [session_id], import_one)
 
     def _list(self, request: sessions_pb2.ListSessionsRequest) -> sessions_pb2.ListSessionsResponse:
         self._server_state.model(request.model, "")

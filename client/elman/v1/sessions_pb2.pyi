@@ -685,6 +685,189 @@ class DropMarksResponse(message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 @typing.final
+class ExportSessionRequest(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: builtins.int
+    SESSION_ID_FIELD_NUMBER: builtins.int
+    model: builtins.str
+    session_id: builtins.str
+    def __init__(
+        self,
+        *,
+        model: builtins.str = ...,
+        session_id: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["model", b"model", "session_id", b"session_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ExportSessionResponse(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    EXPORTED_FIELD_NUMBER: builtins.int
+    exported: builtins.bytes
+    """A serialized ExportedSession."""
+    def __init__(
+        self,
+        *,
+        exported: builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["exported", b"exported"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ExportedSession(message.Message):
+    """A session on its way between servers, or kept aside. Written and read by servers; a newer server reads what an older one wrote."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    FORMAT_FIELD_NUMBER: builtins.int
+    MODEL_FIELD_NUMBER: builtins.int
+    VERSION_FIELD_NUMBER: builtins.int
+    FINGERPRINT_FIELD_NUMBER: builtins.int
+    SESSION_ID_FIELD_NUMBER: builtins.int
+    POSITION_FIELD_NUMBER: builtins.int
+    TENSORS_FIELD_NUMBER: builtins.int
+    SHA256_FIELD_NUMBER: builtins.int
+    format: builtins.int
+    """The version of this format: 1. A server refuses a higher one than it knows."""
+    model: builtins.str
+    version: builtins.str
+    fingerprint: builtins.str
+    """SHA-256 of the model's spec and weights, in hexadecimal: the state is good on that model alone."""
+    session_id: builtins.str
+    """The id that it had."""
+    position: builtins.int
+    """Time steps applied."""
+    tensors: builtins.bytes
+    """A safetensors file: "state.NAME" [1, *features], or [layers, 1, *features] of a stack, for each state of the model (of
+    one stack "state.h" and, LSTM only, "state.c"), and "context.NAME" [1, *features] for each context.
+    """
+    sha256: builtins.bytes
+    """SHA-256 of `tensors`, 32 bytes."""
+    def __init__(
+        self,
+        *,
+        format: builtins.int = ...,
+        model: builtins.str = ...,
+        version: builtins.str = ...,
+        fingerprint: builtins.str = ...,
+        session_id: builtins.str = ...,
+        position: builtins.int = ...,
+        tensors: builtins.bytes = ...,
+        sha256: builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["fingerprint", b"fingerprint", "format", b"format", "model", b"model", "position", b"position", "session_id", b"session_id", "sha256", b"sha256", "tensors", b"tensors", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ExportedSessions(message.Message):
+    """A file of them, as `elman-server sessions export` writes it."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    SESSIONS_FIELD_NUMBER: builtins.int
+    COUNT_FIELD_NUMBER: builtins.int
+    count: builtins.int
+    """How many there are; last in the file, so that one cut short is told from a whole one."""
+    @builtins.property
+    def sessions(self) -> containers.RepeatedScalarFieldContainer[builtins.bytes]:
+        """Serialized ExportedSessions."""
+
+    def __init__(
+        self,
+        *,
+        sessions: abc.Iterable[builtins.bytes] | None = ...,
+        count: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["count", b"count", "sessions", b"sessions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ImportSessionRequest(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: builtins.int
+    SESSION_ID_FIELD_NUMBER: builtins.int
+    EXPORTED_FIELD_NUMBER: builtins.int
+    model: builtins.str
+    session_id: builtins.str
+    """The new session's; empty: one that the server makes."""
+    exported: builtins.bytes
+    """A serialized ExportedSession."""
+    def __init__(
+        self,
+        *,
+        model: builtins.str = ...,
+        session_id: builtins.str = ...,
+        exported: builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["exported", b"exported", "model", b"model", "session_id", b"session_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ImportSessionResponse(message.Message):
+    """As OpenSessionsResponse, of one session."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    SERVER_INSTANCE_FIELD_NUMBER: builtins.int
+    SESSION_IDS_FIELD_NUMBER: builtins.int
+    HANDLES_FIELD_NUMBER: builtins.int
+    POSITIONS_FIELD_NUMBER: builtins.int
+    ERRORS_FIELD_NUMBER: builtins.int
+    REPLAY_CHUNKS_FIELD_NUMBER: builtins.int
+    IDLE_TIMEOUT_FIELD_NUMBER: builtins.int
+    VERSIONS_FIELD_NUMBER: builtins.int
+    server_instance: builtins.str
+    replay_chunks: builtins.int
+    @builtins.property
+    def session_ids(self) -> containers.RepeatedScalarFieldContainer[builtins.str]: ...
+    @builtins.property
+    def handles(self) -> containers.RepeatedScalarFieldContainer[builtins.int]: ...
+    @builtins.property
+    def positions(self) -> containers.RepeatedScalarFieldContainer[builtins.int]: ...
+    @builtins.property
+    def errors(self) -> containers.RepeatedCompositeFieldContainer[SessionError]: ...
+    @builtins.property
+    def idle_timeout(self) -> duration_pb2.Duration: ...
+    @builtins.property
+    def versions(self) -> containers.RepeatedScalarFieldContainer[builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        server_instance: builtins.str = ...,
+        session_ids: abc.Iterable[builtins.str] | None = ...,
+        handles: abc.Iterable[builtins.int] | None = ...,
+        positions: abc.Iterable[builtins.int] | None = ...,
+        errors: abc.Iterable[SessionError] | None = ...,
+        replay_chunks: builtins.int = ...,
+        idle_timeout: duration_pb2.Duration | None = ...,
+        versions: abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["idle_timeout", b"idle_timeout"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["errors", b"errors", "handles", b"handles", "idle_timeout", b"idle_timeout", "positions", b"positions", "replay_chunks", b"replay_chunks", "server_instance", b"server_instance", "session_ids", b"session_ids", "versions", b"versions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
 class ListSessionsRequest(message.Message):
     DESCRIPTOR: descriptor.Descriptor
 

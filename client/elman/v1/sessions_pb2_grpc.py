@@ -91,6 +91,16 @@ class SessionsStub(object):
                 request_serializer=elman_dot_v1_dot_sessions__pb2.DropMarksRequest.SerializeToString,
                 response_deserializer=elman_dot_v1_dot_sessions__pb2.DropMarksResponse.FromString,
                 _registered_method=True)
+        self.ExportSession = channel.unary_unary(
+                '/elman.v1.Sessions/ExportSession',
+                request_serializer=elman_dot_v1_dot_sessions__pb2.ExportSessionRequest.SerializeToString,
+                response_deserializer=elman_dot_v1_dot_sessions__pb2.ExportSessionResponse.FromString,
+                _registered_method=True)
+        self.ImportSession = channel.unary_unary(
+                '/elman.v1.Sessions/ImportSession',
+                request_serializer=elman_dot_v1_dot_sessions__pb2.ImportSessionRequest.SerializeToString,
+                response_deserializer=elman_dot_v1_dot_sessions__pb2.ImportSessionResponse.FromString,
+                _registered_method=True)
         self.ListSessions = channel.unary_unary(
                 '/elman.v1.Sessions/ListSessions',
                 request_serializer=elman_dot_v1_dot_sessions__pb2.ListSessionsRequest.SerializeToString,
@@ -228,6 +238,30 @@ class SessionsServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExportSession(self, request, context):
+        """A session as bytes, to be imported into this server or another one: its state, context and position. It goes on. It takes
+        its place in the queue: the steps admitted before it run first. Marks and held answers are not exported.
+
+        Errors: NOT_FOUND (unknown model or session); NOT_FOUND, reason SESSION_EXPIRED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ImportSession(self, request, context):
+        """Begins a session where an exported one was: at its position, with its state and context, on the version of the model that
+        has its fingerprint, and attaches it. Position and state are as they were, so steps go on exactly where they were exported.
+
+        Errors of the call: NOT_FOUND (unknown model); INVALID_ARGUMENT (a bad id; bytes that are no export, cut short, damaged, or
+        of a newer format than the server's: the message says which); FAILED_PRECONDITION, reason OTHER_STATE (no loaded version
+        of the model has the fingerprint: it is another model's, or of other weights; the message names both); UNAVAILABLE
+        (draining; or the version is being unloaded).
+        Errors of the id: ALREADY_EXISTS (choose another one); RESOURCE_EXHAUSTED (session limit, with RetryInfo).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListSessions(self, request, context):
         """The caller's sessions. A session open for as long as the paging lasts is listed exactly once.
 
@@ -285,6 +319,16 @@ def add_SessionsServicer_to_server(servicer, server):
                     servicer.DropMarks,
                     request_deserializer=elman_dot_v1_dot_sessions__pb2.DropMarksRequest.FromString,
                     response_serializer=elman_dot_v1_dot_sessions__pb2.DropMarksResponse.SerializeToString,
+            ),
+            'ExportSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExportSession,
+                    request_deserializer=elman_dot_v1_dot_sessions__pb2.ExportSessionRequest.FromString,
+                    response_serializer=elman_dot_v1_dot_sessions__pb2.ExportSessionResponse.SerializeToString,
+            ),
+            'ImportSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.ImportSession,
+                    request_deserializer=elman_dot_v1_dot_sessions__pb2.ImportSessionRequest.FromString,
+                    response_serializer=elman_dot_v1_dot_sessions__pb2.ImportSessionResponse.SerializeToString,
             ),
             'ListSessions': grpc.unary_unary_rpc_method_handler(
                     servicer.ListSessions,
@@ -547,6 +591,60 @@ class Sessions(object):
             '/elman.v1.Sessions/DropMarks',
             elman_dot_v1_dot_sessions__pb2.DropMarksRequest.SerializeToString,
             elman_dot_v1_dot_sessions__pb2.DropMarksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/elman.v1.Sessions/ExportSession',
+            elman_dot_v1_dot_sessions__pb2.ExportSessionRequest.SerializeToString,
+            elman_dot_v1_dot_sessions__pb2.ExportSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImportSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/elman.v1.Sessions/ImportSession',
+            elman_dot_v1_dot_sessions__pb2.ImportSessionRequest.SerializeToString,
+            elman_dot_v1_dot_sessions__pb2.ImportSessionResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -124,6 +124,22 @@ class SessionsStub:
     Errors: NOT_FOUND (unknown model or session); NOT_FOUND, reason SESSION_EXPIRED; NOT_FOUND, reason UNKNOWN_MARK (one of
     them is not there; none is dropped).
     """
+    ExportSession: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.ExportSessionRequest, _sessions_pb2.ExportSessionResponse]
+    """A session as bytes, to be imported into this server or another one: its state, context and position. It goes on. It takes
+    its place in the queue: the steps admitted before it run first. Marks and held answers are not exported.
+
+    Errors: NOT_FOUND (unknown model or session); NOT_FOUND, reason SESSION_EXPIRED.
+    """
+    ImportSession: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.ImportSessionRequest, _sessions_pb2.ImportSessionResponse]
+    """Begins a session where an exported one was: at its position, with its state and context, on the version of the model that
+    has its fingerprint, and attaches it. Position and state are as they were, so steps go on exactly where they were exported.
+
+    Errors of the call: NOT_FOUND (unknown model); INVALID_ARGUMENT (a bad id; bytes that are no export, cut short, damaged, or
+    of a newer format than the server's: the message says which); FAILED_PRECONDITION, reason OTHER_STATE (no loaded version
+    of the model has the fingerprint: it is another model's, or of other weights; the message names both); UNAVAILABLE
+    (draining; or the version is being unloaded).
+    Errors of the id: ALREADY_EXISTS (choose another one); RESOURCE_EXHAUSTED (session limit, with RetryInfo).
+    """
     ListSessions: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.ListSessionsRequest, _sessions_pb2.ListSessionsResponse]
     """The caller's sessions. A session open for as long as the paging lasts is listed exactly once.
 
@@ -226,6 +242,22 @@ class SessionsAsyncStub(SessionsStub):
 
     Errors: NOT_FOUND (unknown model or session); NOT_FOUND, reason SESSION_EXPIRED; NOT_FOUND, reason UNKNOWN_MARK (one of
     them is not there; none is dropped).
+    """
+    ExportSession: _aio.UnaryUnaryMultiCallable[_sessions_pb2.ExportSessionRequest, _sessions_pb2.ExportSessionResponse]  # type: ignore[assignment]
+    """A session as bytes, to be imported into this server or another one: its state, context and position. It goes on. It takes
+    its place in the queue: the steps admitted before it run first. Marks and held answers are not exported.
+
+    Errors: NOT_FOUND (unknown model or session); NOT_FOUND, reason SESSION_EXPIRED.
+    """
+    ImportSession: _aio.UnaryUnaryMultiCallable[_sessions_pb2.ImportSessionRequest, _sessions_pb2.ImportSessionResponse]  # type: ignore[assignment]
+    """Begins a session where an exported one was: at its position, with its state and context, on the version of the model that
+    has its fingerprint, and attaches it. Position and state are as they were, so steps go on exactly where they were exported.
+
+    Errors of the call: NOT_FOUND (unknown model); INVALID_ARGUMENT (a bad id; bytes that are no export, cut short, damaged, or
+    of a newer format than the server's: the message says which); FAILED_PRECONDITION, reason OTHER_STATE (no loaded version
+    of the model has the fingerprint: it is another model's, or of other weights; the message names both); UNAVAILABLE
+    (draining; or the version is being unloaded).
+    Errors of the id: ALREADY_EXISTS (choose another one); RESOURCE_EXHAUSTED (session limit, with RetryInfo).
     """
     ListSessions: _aio.UnaryUnaryMultiCallable[_sessions_pb2.ListSessionsRequest, _sessions_pb2.ListSessionsResponse]  # type: ignore[assignment]
     """The caller's sessions. A session open for as long as the paging lasts is listed exactly once.
@@ -380,6 +412,34 @@ class SessionsServicer(metaclass=_abc_1.ABCMeta):
 
         Errors: NOT_FOUND (unknown model or session); NOT_FOUND, reason SESSION_EXPIRED; NOT_FOUND, reason UNKNOWN_MARK (one of
         them is not there; none is dropped).
+        """
+
+    @_abc_1.abstractmethod
+    def ExportSession(
+        self,
+        request: _sessions_pb2.ExportSessionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sessions_pb2.ExportSessionResponse, _abc.Awaitable[_sessions_pb2.ExportSessionResponse]]:
+        """A session as bytes, to be imported into this server or another one: its state, context and position. It goes on. It takes
+        its place in the queue: the steps admitted before it run first. Marks and held answers are not exported.
+
+        Errors: NOT_FOUND (unknown model or session); NOT_FOUND, reason SESSION_EXPIRED.
+        """
+
+    @_abc_1.abstractmethod
+    def ImportSession(
+        self,
+        request: _sessions_pb2.ImportSessionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sessions_pb2.ImportSessionResponse, _abc.Awaitable[_sessions_pb2.ImportSessionResponse]]:
+        """Begins a session where an exported one was: at its position, with its state and context, on the version of the model that
+        has its fingerprint, and attaches it. Position and state are as they were, so steps go on exactly where they were exported.
+
+        Errors of the call: NOT_FOUND (unknown model); INVALID_ARGUMENT (a bad id; bytes that are no export, cut short, damaged, or
+        of a newer format than the server's: the message says which); FAILED_PRECONDITION, reason OTHER_STATE (no loaded version
+        of the model has the fingerprint: it is another model's, or of other weights; the message names both); UNAVAILABLE
+        (draining; or the version is being unloaded).
+        Errors of the id: ALREADY_EXISTS (choose another one); RESOURCE_EXHAUSTED (session limit, with RetryInfo).
         """
 
     @_abc_1.abstractmethod

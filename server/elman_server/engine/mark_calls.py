@@ -49,17 +49,19 @@ class MarkCalls:
             self._worker_of(runtime).commit.drop(queued[0], error, back_to=mark.position)
         return mark.position
 
-    def drop(self, owner: Owner, names: Sequence[str], tell: Tell[None]) -> None:
-        """Forgets marks of a session, by default all.
+    def drop(self, owner: Owner, names: Sequence[str], tell: Tell[int]) -> None:
+        """Forgets marks of a session, by default all; how many it was is told.
 
         Raises:
             SessionExpired, UnknownSession: it does not exist.
         """
         runtime, slot = self._directory.find(owner)
 
-        def drop() -> None:
+        def drop() -> int:
             for name in names:
                 runtime.marks.get(owner, slot, name)
-            runtime.marks.drop(slot, list(dict.fromkeys(names)) or list(runtime.marks.positions(slot)))
+            dropped = list(dict.fromkeys(names)) or list(runtime.marks.positions(slot))
+            runtime.marks.drop(slot, dropped)
+            return len(dropped)
 
         runtime.after_queued(slot, lambda: tell(drop))

@@ -11,12 +11,13 @@ from elman_server.engine.mark_calls import MarkCalls
 from elman_server.engine.worker import Worker
 from elman_server.errors import InvalidInput, ServiceError
 from elman_server.exchange.clock import Clock
+from elman_server.exchange.exported import Exported
 from elman_server.exchange.initial import Initial
 from elman_server.exchange.model_view import ModelView
 from elman_server.exchange.tell import Tell
 from elman_server.exchange.versions import version_key
 from elman_server.models.runtime import Runtime
-from elman_server.sessions.directory import OpenResult, SessionDirectory, SessionLocation
+from elman_server.sessions.directory import OpenMode, OpenResult, SessionDirectory, SessionLocation
 from elman_server.sessions.table import Owner
 
 Array = NDArray[Any]
@@ -149,6 +150,48 @@ class SessionCalls:
         place = self._directory.find(owner)
         place.runtime.after_queued(
             place.slot, lambda: tell(lambda: self._directory.fork(place, owner.principal, ids, self._clock.now()))
+        )
+
+    def export(self, owner: Owner, tell: Tell[Exported]) -> None:
+        """What a session is after its queued chunks, to go on elsewhere.
+
+        Raises:
+            SessionExpired, UnknownSession: it does not exist.
+        """
+        runtime, slot = self._directory.find(owner)
+
+        def export() -> Exported:
+            slots, spec = np.array([slot]), runtime.spec
+            pairs = zip(runtime.view.states, runtime.states_of(slots), strict=True)
+            return Exported(
+                model=spec.name,
+                version=spec.version,
+                fingerprint=runtime.stack.fingerprint,
+                session_id=owner.session_id,
+                position=int(runtime.sessions.position[slot]),
+                states={one.name: array if one.layers else array[0] for one, array in pairs},
+                context=runtime.context_of(slots),
+            )
+
+        runtime.after_queued(slot, lambda: tell(export))
+
+    def import_session(self, owner: Owner, exported: Exported) -> OpenResult:
+        """Begins a session where an exported one was.
+
+        Raises:
+            OtherState: no loaded version is its model.
+            ServiceError: as `SessionDirectory.open`.
+        """
+        runtime = self._directory.of_fingerprint(exported)
+        return self._directory.open(
+            owner.principal,
+            [owner.session_id],
+            OpenMode.NEW,
+            "",
+            self._clock.now(),
+            exported.initial(runtime.view),
+            runtime=runtime,
+            position=exported.position,
         )
 
     def page(self, principal: str, count: int, token: str) -> tuple[list[SessionView], str]:

@@ -13,12 +13,14 @@ from elman_server.errors import (
     InvalidInput,
     LimitReached,
     NoSessions,
+    OtherState,
     ServiceError,
     SessionExists,
     UnknownModel,
     UnknownSession,
 )
 from elman_server.exchange.clock import Clock
+from elman_server.exchange.exported import Exported
 from elman_server.exchange.initial import NOTHING_GIVEN, Initial, check_context, check_states
 from elman_server.exchange.versions import version_key
 from elman_server.models.runtime import Runtime
@@ -94,6 +96,22 @@ class SessionDirectory:
             )
         return versions[version]
 
+    def of_fingerprint(self, exported: Exported) -> Runtime:
+        """The version that has an exported session's fingerprint.
+
+        Raises:
+            OtherState: none has.
+        """
+        for runtime in sorted(self.versions.values(), key=lambda r: r.spec.version != exported.version):
+            if runtime.stack.fingerprint == exported.fingerprint:
+                return runtime
+        there = ", ".join(f"{v} ({r.stack.fingerprint[:12]})" for v, r in sorted(self.versions.items()))
+        raise OtherState(
+            f"the session was exported from model {exported.model!r} version {exported.version!r} "
+            f"({exported.fingerprint[:12]}); loaded of model {self.name!r}: {there}",
+            metadata={"model": self.name},
+        )
+
     def find(self, owner: Owner) -> SessionLocation:
         """Where a session runs.
 
@@ -129,6 +147,7 @@ class SessionDirectory:
         *,
         since: float | None = None,
         runtime: Runtime | None = None,
+        position: int = 0,
     ) -> OpenResult:
         """Begins or resumes sessions and attaches them.
 
@@ -141,6 +160,7 @@ class SessionDirectory:
                 to be the same.
             since: sessions used from then on are not evicted; by default from now on.
             runtime: where new sessions begin; by default on that version.
+            position: where new sessions begin, in time steps.
 
         Raises:
             UnknownModel: no such version.
@@ -173,7 +193,7 @@ class SessionDirectory:
             if pairs:
                 self._attach(opened, resumed, [i for i, _ in pairs], np.array([s for _, s in pairs]), now)
         self._make_room(runtime, len(begin), now, now if since is None else since)
-        self._begin(opened, runtime, principal, begin, now, initial)
+        self._begin(opened, runtime, principal, begin, now, initial, position)
         return opened
 
     def fork(self, place: SessionLocation, principal: str, ids: Sequence[str], now: float) -> OpenResult:
@@ -282,11 +302,13 @@ class SessionDirectory:
         indices: list[int],
         now: float,
         initial: Initial,
+        position: int,
     ) -> None:
         slots = self._take(opened, runtime, principal, indices, now)
         indices = indices[: len(slots)]
         if indices:
             runtime.begin(slots, initial.of(indices))
+            runtime.sessions.position[slots] = runtime.sessions.admitted[slots] = position
             self._attach(opened, runtime, indices, slots, now)
 
     def _take(self, opened: OpenResult, runtime: Runtime, principal: str, indices: list[int], now: float) -> I64:

@@ -1,7 +1,7 @@
 """Room 2, door: `elman.v1.Sessions`."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -10,27 +10,31 @@ from numpy.typing import NDArray
 from elman.v1 import sessions_pb2, sessions_pb2_grpc
 from elman_server.door.context import Context
 from elman_server.door.door import ANONYMOUS, Door, unary
-from elman_server.door.elman_v1.many_ids import MODES, given, to_fork, to_open
+from elman_server.door.elman_v1.exported import read_exported, write_exported
+from elman_server.door.elman_v1.many_ids import (
+    MODES,
+    Attached,
+    given,
+    to_fork,
+    to_import,
+    to_open,
+    write_errors,
+    write_opened,
+)
 from elman_server.door.elman_v1.paging import page_size
 from elman_server.door.elman_v1.read import read_context, read_mark, read_new_state, read_opening
-from elman_server.door.elman_v1.status import to_status
 from elman_server.door.elman_v1.write import add_named, write_marks, write_session, write_states
 from elman_server.engine.opening import Opening
 from elman_server.engine.session_calls import Closed, SessionCalls, SessionView
 from elman_server.engine.slices import Slices, first_slice
 from elman_server.errors import InvalidInput, ServiceError
+from elman_server.exchange.exported import Exported
 from elman_server.exchange.initial import NOTHING_GIVEN, Initial
 from elman_server.exchange.tell import Tell
 from elman_server.models.catalogue import Catalogue
 from elman_server.sessions.directory import OpenMode, OpenResult
 from elman_server.sessions.table import Owner
 
-Attached = TypeVar(
-    "Attached",
-    sessions_pb2.OpenSessionsResponse,
-    sessions_pb2.AttachSessionsResponse,
-    sessions_pb2.ForkSessionResponse,
-)
 T = TypeVar("T")
 
 
@@ -119,7 +123,7 @@ class SessionsService(sessions_pb2_grpc.SessionsServicer):
         owner = Owner(ANONYMOUS, request.session_id)
         forked: OpenResult = await self._after(lambda tell: session_calls.fork(owner, ids, tell))
         response = sessions_pb2.ForkSessionResponse()
-        _write_opened(response, forked)
+        write_opened(response, forked)
         self._write_terms(response)
         return response
 
@@ -155,6 +159,29 @@ class SessionsService(sessions_pb2_grpc.SessionsServicer):
         owner = Owner(ANONYMOUS, request.session_id)
         await self._after(lambda tell: marks.drop(owner, names, tell))
         return sessions_pb2.DropMarksResponse()
+
+    @unary
+    async def ExportSession(  # noqa: N802
+        self, request: sessions_pb2.ExportSessionRequest, context: Context
+    ) -> sessions_pb2.ExportSessionResponse:
+        """See the contract."""
+        session_calls, owner = self._calls(request.model), Owner(ANONYMOUS, request.session_id)
+        exported: Exported = await self._after(lambda tell: session_calls.export(owner, tell))
+        return sessions_pb2.ExportSessionResponse(exported=write_exported(exported))
+
+    @unary
+    async def ImportSession(  # noqa: N802
+        self, request: sessions_pb2.ImportSessionRequest, context: Context
+    ) -> sessions_pb2.ImportSessionResponse:
+        """See the contract."""
+        self._door.check_open()
+        session_calls, owner = self._calls(request.model), Owner(ANONYMOUS, to_import(request))
+        exported = read_exported(request.exported)
+        opened = await self._door.engine.call(lambda: session_calls.import_session(owner, exported))
+        response = sessions_pb2.ImportSessionResponse()
+        write_opened(response, opened)
+        self._write_terms(response)
+        return response
 
     def _calls(self, model: str) -> SessionCalls:
         return SessionCalls(self._catalogue.directory(model), self._door.engine.clock, self._catalogue.worker_of)
@@ -207,7 +234,7 @@ class SessionsService(sessions_pb2_grpc.SessionsServicer):
         directory, clock = self._catalogue.directory(model), self._door.engine.clock
         opening = Opening(directory, ANONYMOUS, mode, version, clock, initial)
         for some in ids:
-            _write_opened(response, await self._slices.call(len(some), partial(opening.open, some)))
+            write_opened(response, await self._slices.call(len(some), partial(opening.open, some)))
         self._write_terms(response)
         return response
 
@@ -235,25 +262,6 @@ class SessionsService(sessions_pb2_grpc.SessionsServicer):
         return closed
 
 
-def _write_opened(response: Attached, opened: OpenResult) -> None:
-    # One slice, behind those before it.
-    _write_errors(response, opened.errors, len(response.session_ids))
-    response.session_ids.extend(opened.ids)
-    response.handles.extend(opened.handles)
-    response.positions.extend(opened.positions)
-    response.versions.extend(opened.versions)
-    if isinstance(response, sessions_pb2.OpenSessionsResponse):
-        response.resumed.extend(opened.resumed)
-
-
 def _write_closed(response: sessions_pb2.CloseSessionsResponse, closed: Closed) -> None:
-    _write_errors(response, closed.errors, len(response.positions))
+    write_errors(response, closed.errors, len(response.positions))
     response.positions.extend(closed.positions)
-
-
-def _write_errors(
-    response: Attached | sessions_pb2.CloseSessionsResponse, errors: Mapping[int, ServiceError], first: int
-) -> None:
-    # Those of the slice that begins with id `first`.
-    for index, error in sorted(errors.items()):
-        response.errors.add(index=first + index, status=to_status(error))

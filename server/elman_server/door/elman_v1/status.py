@@ -25,6 +25,7 @@ _CODES: dict[type[e.ServiceError], grpc.StatusCode] = {
     e.Superseded: grpc.StatusCode.ABORTED,
     e.ReAttach: grpc.StatusCode.ABORTED,
     e.NoSessions: grpc.StatusCode.FAILED_PRECONDITION,
+    e.OtherState: grpc.StatusCode.FAILED_PRECONDITION,
     e.BrokenBundle: grpc.StatusCode.FAILED_PRECONDITION,
     e.ModelChanged: grpc.StatusCode.FAILED_PRECONDITION,
     e.LimitReached: grpc.StatusCode.RESOURCE_EXHAUSTED,
