@@ -39,6 +39,7 @@ class AsyncModel:
         mode: OpenMode = "resume_or_new",
         context: Mapping[str, ArrayLike] | None = None,
         initial_state: Mapping[str, ArrayLike] | None = None,
+        end_on_disconnect: bool | None = None,
     ) -> AwaitableContext[AsyncSession]:
         """Opens a session: `async with model.session() as session`, or `await` it and close it by hand.
 
@@ -50,6 +51,10 @@ class AsyncModel:
         needed where the session may begin; one that goes on has its own, and another is an error. `initial_state`, a
         State or a dict by name, is what a new session begins with.
 
+        With `end_on_disconnect` it ends on the server with the stream that carries its steps: when this process dies,
+        its connection is cut for so long that the server sees it, or an open client is taken through a fork. None: as
+        the server's settings say. One that was never stepped expires as any other.
+
         Tried again after a cut, a session at position 0 is taken for the one that the lost try began. Where "new" gives
         up (UnavailableError, DeadlineError) the session may have begun: go on with another mode.
 
@@ -60,7 +65,7 @@ class AsyncModel:
         """
 
         async def opened() -> AsyncSession:
-            return AsyncSession(await self._core.session(id, mode, context, initial_state))
+            return AsyncSession(await self._core.session(id, mode, context, initial_state, end_on_disconnect))
 
         return AwaitableContext(opened)
 
@@ -72,6 +77,7 @@ class AsyncModel:
         mode: OpenMode = "resume_or_new",
         context: Mapping[str, ArrayLike] | None = None,
         initial_state: Mapping[str, ArrayLike] | None = None,
+        end_on_disconnect: bool | None = None,
     ) -> AwaitableContext[AsyncSessionPool]:
         """Opens `n` new sessions, or those called `ids`, to be stepped together; `context` is [n, *features] of each.
         Otherwise as `session`.
@@ -80,7 +86,7 @@ class AsyncModel:
         """
 
         async def opened() -> AsyncSessionPool:
-            return AsyncSessionPool(await self._core.sessions(n, ids, mode, context, initial_state))
+            return AsyncSessionPool(await self._core.sessions(n, ids, mode, context, initial_state, end_on_disconnect))
 
         return AwaitableContext(opened)
 

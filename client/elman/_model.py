@@ -40,6 +40,7 @@ class Model:
         mode: OpenMode = "resume_or_new",
         context: Mapping[str, ArrayLike] | None = None,
         initial_state: Mapping[str, ArrayLike] | None = None,
+        end_on_disconnect: bool | None = None,
     ) -> Session:
         """Opens a session, to be used in a `with`, or closed by hand.
 
@@ -51,6 +52,10 @@ class Model:
         needed where the session may begin; one that goes on has its own, and another is an error. `initial_state`, a
         State or a dict by name, is what a new session begins with.
 
+        With `end_on_disconnect` it ends on the server with the stream that carries its steps: when this process dies,
+        its connection is cut for so long that the server sees it, or an open client is taken through a fork. None: as
+        the server's settings say. One that was never stepped expires as any other.
+
         Tried again after a cut, a session at position 0 is taken for the one that the lost try began. Where "new" gives
         up (UnavailableError, DeadlineError) the session may have begun: go on with another mode.
 
@@ -59,7 +64,9 @@ class Model:
         bidirectional model), DeadlineError, UnavailableError, AuthenticationError; InvalidInputError and TypeError for
         what cannot be an id: 1 to 128 characters, no control characters.
         """
-        return Session(self._thread.run(self._core.session(id, mode, context, initial_state)), self._thread)
+        return Session(
+            self._thread.run(self._core.session(id, mode, context, initial_state, end_on_disconnect)), self._thread
+        )
 
     def sessions(
         self,
@@ -69,13 +76,15 @@ class Model:
         mode: OpenMode = "resume_or_new",
         context: Mapping[str, ArrayLike] | None = None,
         initial_state: Mapping[str, ArrayLike] | None = None,
+        end_on_disconnect: bool | None = None,
     ) -> SessionPool:
         """Opens `n` new sessions, or those called `ids`, to be stepped together; `context` is [n, *features] of each.
         Otherwise as `session`.
 
         Raises RowErrors where some ids cannot be opened; then none is, and none was begun.
         """
-        return SessionPool(self._thread.run(self._core.sessions(n, ids, mode, context, initial_state)), self._thread)
+        opening = self._core.sessions(n, ids, mode, context, initial_state, end_on_disconnect)
+        return SessionPool(self._thread.run(opening), self._thread)
 
     def import_session(self, exported: bytes, id: str | None = None) -> Session:
         """Begins a session where an exported one was: at its position, with its state and context.

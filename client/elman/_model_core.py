@@ -11,9 +11,9 @@ from elman._infer_parts import InferLimits
 from elman._inference import Beginning, Inference, InferOutput
 from elman._progress import progress_bar
 from elman._session_cores import PoolCore, SessionCore
-from elman._session_opener import OpenedSessions
+from elman._session_opener import Begun, OpenedSessions
 from elman._shared.arrays import ArrayLike, to_context, to_states
-from elman._shared.checks import check_count, check_text
+from elman._shared.checks import check_count, check_switch, check_text
 from elman._shared.errors import ElmanError, InvalidInputError, RowErrors
 from elman._shared.info import ModelInfo, SessionInfo, TensorInfo, model_label
 from elman._shared.records import Arrays
@@ -57,12 +57,18 @@ class ModelCore:
         return f"{info.cell}, {layers}{', bidirectional' * info.bidirectional}"
 
     async def session(
-        self, session_id: str | None, mode: OpenMode, context: object, initial_state: object = None
+        self,
+        session_id: str | None,
+        mode: OpenMode,
+        context: object,
+        initial_state: object = None,
+        end_on_disconnect: object = None,
     ) -> SessionCore:
         """Opens one session. Raises TypeError, ElmanError."""
         ids = None if session_id is None else [check_id("id", session_id)]
         states = self._states(initial_state, mode, 1, is_new=ids is None)
-        opened = await self._open(1, ids, mode, self._context(context, mode, None), states)
+        ends = _check_ends(end_on_disconnect)
+        opened = await self._open(1, ids, mode, Begun(self._context(context, mode, None), states, ends))
         return SessionCore(self.client, await self._info_of(opened), opened)
 
     async def sessions(
@@ -72,6 +78,7 @@ class ModelCore:
         mode: OpenMode,
         context: object,
         initial_state: object = None,
+        end_on_disconnect: object = None,
     ) -> PoolCore:
         """Opens `count` new sessions, or those of `ids`. Raises TypeError, ElmanError."""
         if (count is None) == (ids is None):
@@ -79,7 +86,8 @@ class ModelCore:
         checked = None if ids is None else check_ids(ids)
         number = check_count("n", count) if checked is None else len(checked)
         states = self._states(initial_state, mode, number, is_new=checked is None)
-        opened = await self._open(number, checked, mode, self._context(context, mode, number), states)
+        ends = _check_ends(end_on_disconnect)
+        opened = await self._open(number, checked, mode, Begun(self._context(context, mode, number), states, ends))
         return PoolCore(self.client, await self._info_of(opened), opened)
 
     async def import_session(self, exported: object, session_id: str | None) -> SessionCore:
@@ -126,15 +134,13 @@ class ModelCore:
             raise InvalidInputError('initial_state: a session that exists has its own; expected mode="new", or no id')
         return to_states(state, self.info, num_rows, "initial_state")
 
-    async def _open(
-        self, count: int, ids: list[str] | None, mode: OpenMode, context: Arrays, states: list[Array] | None
-    ) -> OpenedSessions:
+    async def _open(self, count: int, ids: list[str] | None, mode: OpenMode, begun: Begun) -> OpenedSessions:
         opener, code = self.client.opener, mode_code(mode)
         if ids is not None:
-            return await opener.open_named(self.info, self._version, ids, code, context, states)
+            return await opener.open_named(self.info, self._version, ids, code, begun)
         if mode == "resume":
             raise InvalidInputError("mode: expected an id to resume; without one a session is new")
-        return await opener.open_new(self.info, count, context, states)
+        return await opener.open_new(self.info, count, begun)
 
     async def _info_of(self, opened: OpenedSessions) -> ModelInfo:
         """A resumed session may run on another version than the one described."""
@@ -145,6 +151,13 @@ class ModelCore:
         except (ElmanError, asyncio.CancelledError):
             self.client.opener.abandon(self.info.name, opened)
             raise
+
+
+def _check_ends(value: object) -> bool | None:
+    if value is None:
+        return None
+    check_switch("end_on_disconnect", value)
+    return bool(value)
 
 
 def _listed(tensors: Sequence[TensorInfo]) -> str:

@@ -38,6 +38,20 @@ _MAX_ROUNDS = 4
 
 
 @dataclass(frozen=True)
+class Begun:
+    """What sessions begin with."""
+
+    context: Arrays  # [count, *features] by name
+    states: Sequence[Array] | None = None  # [layers or 1, count, *features] each
+    end_on_disconnect: bool | None = None  # with the stream that drives them; None: as the server says
+
+    def part(self, first: int, info: ModelInfo) -> dict[str, Any]:
+        """The fields of one of several calls."""
+        fields = {"context": _part_of(self.context, first, info), **_states_part(self.states, first, info)}
+        return fields if self.end_on_disconnect is None else fields | {"end_on_disconnect": self.end_on_disconnect}
+
+
+@dataclass(frozen=True)
 class OpenedSessions:
     """Sessions of one model version, known to the table."""
 
@@ -91,11 +105,8 @@ class SessionOpener:
         self._transport = transport
         self._driver = driver
 
-    async def open_new(
-        self, info: ModelInfo, count: int, context: Arrays, states: Sequence[Array] | None = None
-    ) -> OpenedSessions:
-        """Begins sessions under ids that the server makes; `context` [count, *features] by name, `states` [layers or 1,
-        count, *features] each."""
+    async def open_new(self, info: ModelInfo, count: int, begun: Begun) -> OpenedSessions:
+        """Begins sessions under ids that the server makes; `begun` of so many."""
         return await self._open(
             [
                 sessions_pb2.OpenSessionsRequest(
@@ -103,8 +114,7 @@ class SessionOpener:
                     version=info.version,
                     count=min(IDS_PER_CALL, count - first),
                     mode=sessions_pb2.OPEN_MODE_NEW,
-                    context=_part_of(context, first, info),
-                    **_states_part(states, first, info),
+                    **begun.part(first, info),
                 )
                 for first in range(0, count, IDS_PER_CALL)
             ],
@@ -117,11 +127,9 @@ class SessionOpener:
         version: str,
         ids: Sequence[str],
         mode: sessions_pb2.OpenMode.ValueType,
-        context: Arrays,
-        states: Sequence[Array] | None = None,
+        begun: Begun,
     ) -> OpenedSessions:
-        """Resumes or begins the caller's own sessions, on that version if it is not empty; `context` [len(ids),
-        *features] by name."""
+        """Resumes or begins the caller's own sessions, on that version if it is not empty; `begun` of as many."""
         return await self._open(
             [
                 sessions_pb2.OpenSessionsRequest(
@@ -129,8 +137,7 @@ class SessionOpener:
                     version=version,
                     session_ids=ids[first : first + IDS_PER_CALL],
                     mode=mode,
-                    context=_part_of(context, first, info),
-                    **_states_part(states, first, info),
+                    **begun.part(first, info),
                 )
                 for first in range(0, len(ids), IDS_PER_CALL)
             ],

@@ -110,6 +110,9 @@ def of_model() -> Iterator[Misuse]:
         yield f"pool's context {context!r}", lambda model, v=context: model.sessions(2, context=v), error, "context: "
     yield "resuming nothing", lambda model: model.session(mode="resume"), INVALID, "mode: expected an id"
     yield "resuming some", lambda model: model.sessions(2, mode="resume"), INVALID, "mode: expected an id"
+    for value in (1, "yes", []):
+        call = lambda model, v=value: model.session(end_on_disconnect=v)  # noqa: E731
+        yield f"end_on_disconnect {value!r}", call, TYPE, "end_on_disconnect: expected True or False"
     for value in (None, "abc", 5, [1]):
         yield f"import of {value!r}", lambda model, v=value: model.import_session(v), TYPE, "exported: expected bytes"
     yield "an odd id to import", lambda model: model.import_session(b"", "\n"), INVALID, "id: expected"

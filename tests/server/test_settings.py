@@ -55,6 +55,7 @@ SAMPLES: dict[str, tuple[str, object]] = {
     "max_sessions": ("7", 7),
     "when_full": ("evict", "evict"),
     "idle_timeout_seconds": ("none", None),
+    "end_on_disconnect": ("true", True),
     "max_tombstones": ("0", 0),
     "max_rows": ("7", 7),
     "max_slice": ("7", 7),

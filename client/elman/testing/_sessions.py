@@ -40,6 +40,7 @@ class FakeSession:
     use_time: datetime = field(default_factory=lambda: datetime.now(UTC))
     handle: int = 0
     position: int = 0
+    ends_with_stream: bool = False
     failed_end: int = 0  # where the chunks end that failed since the last good one
     held: OrderedDict[int, HeldAnswer] = field(default_factory=OrderedDict)
     marks: dict[str, tuple[int, Values]] = field(default_factory=dict)  # position and state, by name
@@ -169,6 +170,15 @@ class FakeSessions:
     def expire(self, model: str, session_id: str) -> None:
         """Ends a session as if it had idled for too long; it is remembered."""
         self._bury(self.end(model, session_id), "expired", "was expired")
+
+    def disconnect(self, handles: set[int]) -> None:
+        """A stream has ended that has sent steps under these handles: sessions that end with it end."""
+        for handle in handles:
+            session = self._by_handle.get(handle)
+            if isinstance(session, FakeSession) and session.ends_with_stream:
+                self._bury(
+                    self.end(session.model.name, session.id), "disconnected", "ended with the stream that drove it,"
+                )
 
     def drain(self, model: FakeModel) -> None:
         """Ends the sessions of a model that is unloaded; they are remembered."""

@@ -124,7 +124,10 @@ class FakeSessionsService(sessions_pb2_grpc.SessionsServicer):
         def open_one(session_id: str) -> FakeSession:
             if context and self._server_state.sessions.has(model.name, session_id):
                 raise _other_context(session_id)
-            return self._server_state.sessions.open(model, session_id, may_exist, may_begin)
+            session = self._server_state.sessions.open(model, session_id, may_exist, may_begin)
+            if request.HasField("end_on_disconnect"):
+                session.ends_with_stream = request.end_on_disconnect
+            return session
 
         resumed = [self._server_state.sessions.has(model.name, session_id) for session_id in ids]
         response = self._each(sessions_pb2.OpenSessionsResponse(), ids, open_one)
@@ -202,6 +205,7 @@ class FakeSessionsService(sessions_pb2_grpc.SessionsServicer):
         def fork_one(session_id: str) -> FakeSession:
             session = sessions.open(parent.model, session_id, False, True)
             session.state, session.position, session.failed_end = parent.state, parent.position, parent.position
+            session.ends_with_stream = parent.ends_with_stream
             return session
 
         return self._each(sessions_pb2.ForkSessionResponse(), ids, fork_one)

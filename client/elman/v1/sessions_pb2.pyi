@@ -92,6 +92,7 @@ class OpenSessionsRequest(message.Message):
     H_0_FIELD_NUMBER: builtins.int
     C_0_FIELD_NUMBER: builtins.int
     INITIAL_STATES_FIELD_NUMBER: builtins.int
+    END_ON_DISCONNECT_FIELD_NUMBER: builtins.int
     model: builtins.str
     version: builtins.str
     """Empty: the highest version loaded as the call begins, or, if that is unloaded meanwhile, the highest that stays; for
@@ -104,6 +105,13 @@ class OpenSessionsRequest(message.Message):
     mode: OpenMode.ValueType
     server_instance: builtins.str
     """If set, the server that the caller means; another one refuses."""
+    end_on_disconnect: builtins.bool
+    """Whether the sessions end with the Inference.Step stream that drives them: one that has sent steps of theirs under their newest
+    handle. When such a stream ends, however it ends, what it has queued and not begun is dropped, as ever, and the session
+    ends behind what has begun: whoever comes later is told SESSION_EXPIRED, cause disconnected. A session that has not been
+    stepped since it was last attached belongs to no stream; it expires as any other. Absent: new sessions as the server's
+    setting end_on_disconnect says, sessions that go on as they were. Forks are as the session that they begin from.
+    """
     @builtins.property
     def session_ids(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
         """1 to 128 characters (Unicode code points) each, any but control characters (U+0000 to U+001F, U+007F to U+009F);
@@ -143,12 +151,15 @@ class OpenSessionsRequest(message.Message):
         h_0: tensor_pb2.Tensor | None = ...,
         c_0: tensor_pb2.Tensor | None = ...,
         initial_states: abc.Iterable[tensor_pb2.NamedTensor] | None = ...,
+        end_on_disconnect: builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["c_0", b"c_0", "h_0", b"h_0"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["_end_on_disconnect", b"_end_on_disconnect", "c_0", b"c_0", "end_on_disconnect", b"end_on_disconnect", "h_0", b"h_0"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["c_0", b"c_0", "context", b"context", "count", b"count", "h_0", b"h_0", "initial_states", b"initial_states", "mode", b"mode", "model", b"model", "server_instance", b"server_instance", "session_ids", b"session_ids", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["_end_on_disconnect", b"_end_on_disconnect", "c_0", b"c_0", "context", b"context", "count", b"count", "end_on_disconnect", b"end_on_disconnect", "h_0", b"h_0", "initial_states", b"initial_states", "mode", b"mode", "model", b"model", "server_instance", b"server_instance", "session_ids", b"session_ids", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__end_on_disconnect: _TypeAlias = typing.Literal["end_on_disconnect"]  # noqa: Y015
+    _WhichOneofArgType__end_on_disconnect: _TypeAlias = typing.Literal["_end_on_disconnect", b"_end_on_disconnect"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__end_on_disconnect) -> _WhichOneofReturnType__end_on_disconnect | None: ...
 
 @typing.final
 class OpenSessionsResponse(message.Message):

@@ -57,7 +57,7 @@ class SessionsStub:
     just begun, try again after RetryInfo).
     Errors of an id: ALREADY_EXISTS (NEW on an id that exists: resume it or choose another); NOT_FOUND
     (RESUME on an id that does not exist); NOT_FOUND, reason SESSION_EXPIRED (it ended; `metadata` says at
-    which position, when, and in `cause` why, expired, evicted or drained, its model having been unloaded: open it as
+    which position, when, and in `cause` why, expired, evicted, disconnected or drained, its model having been unloaded: open it as
     NEW and send its sequence again); INVALID_ARGUMENT (it runs on another version than the one named: leave the version
     out; or with another context than the one given); RESOURCE_EXHAUSTED (session limit, with RetryInfo: close some, or wait); UNAVAILABLE (the version that it runs
     on, or was to begin on, is being unloaded); NOT_FOUND (the model was unloaded before the id's turn came).
@@ -176,7 +176,7 @@ class SessionsAsyncStub(SessionsStub):
     just begun, try again after RetryInfo).
     Errors of an id: ALREADY_EXISTS (NEW on an id that exists: resume it or choose another); NOT_FOUND
     (RESUME on an id that does not exist); NOT_FOUND, reason SESSION_EXPIRED (it ended; `metadata` says at
-    which position, when, and in `cause` why, expired, evicted or drained, its model having been unloaded: open it as
+    which position, when, and in `cause` why, expired, evicted, disconnected or drained, its model having been unloaded: open it as
     NEW and send its sequence again); INVALID_ARGUMENT (it runs on another version than the one named: leave the version
     out; or with another context than the one given); RESOURCE_EXHAUSTED (session limit, with RetryInfo: close some, or wait); UNAVAILABLE (the version that it runs
     on, or was to begin on, is being unloaded); NOT_FOUND (the model was unloaded before the id's turn came).
@@ -298,7 +298,7 @@ class SessionsServicer(metaclass=_abc_1.ABCMeta):
         just begun, try again after RetryInfo).
         Errors of an id: ALREADY_EXISTS (NEW on an id that exists: resume it or choose another); NOT_FOUND
         (RESUME on an id that does not exist); NOT_FOUND, reason SESSION_EXPIRED (it ended; `metadata` says at
-        which position, when, and in `cause` why, expired, evicted or drained, its model having been unloaded: open it as
+        which position, when, and in `cause` why, expired, evicted, disconnected or drained, its model having been unloaded: open it as
         NEW and send its sequence again); INVALID_ARGUMENT (it runs on another version than the one named: leave the version
         out; or with another context than the one given); RESOURCE_EXHAUSTED (session limit, with RetryInfo: close some, or wait); UNAVAILABLE (the version that it runs
         on, or was to begin on, is being unloaded); NOT_FOUND (the model was unloaded before the id's turn came).

@@ -28,6 +28,8 @@ class Limits(_Frozen):
     """At max_sessions: refuse new sessions, or evict the idle ones that were unused for the longest."""
     idle_timeout_seconds: Seconds | None = 3600.0
     """A session unused for that long expires; none: never."""
+    end_on_disconnect: bool = False
+    """Whether sessions whose caller did not say end with the stream that drives them."""
     max_tombstones: Annotated[int, Field(ge=0)] = 100_000
     """Expired and evicted sessions remembered per model, so that their callers are told."""
     max_rows: Count = 256

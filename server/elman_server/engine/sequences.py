@@ -128,7 +128,8 @@ class Sequences:
         version = inference.target.runtime.spec.version
         initial = inference.initial
         ids = [inference.owner.session_id]
-        opened = directory.open(ANONYMOUS, ids, OpenMode.NEW, version, now, Initial(context=initial.context))
+        context = Initial(context=initial.context)
+        opened = directory.open(ANONYMOUS, ids, OpenMode.NEW, version, now, context, ends_with_stream=False)
         if opened.errors:
             raise opened.errors[0]
         place = self._find(inference)

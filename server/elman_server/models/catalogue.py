@@ -210,6 +210,18 @@ class Catalogue:
 
         self._engine.periodic_jobs.on_drained(runtime, lambda: self._engine.post(end_all))
 
+    def end_driven(self, handles: NDArray[np.uint64]) -> None:
+        """A stream has ended that has sent steps under these handles [n]: sessions that end with it end behind what has
+        begun. On the engine's thread."""
+        for handle, model in zip(handles, self.key.models(handles).tolist(), strict=True):
+            worker = self._workers.get(model)
+            if worker is None:
+                continue
+            runtime = worker.runtime
+            for slot in runtime.sessions.ending(handle[np.newaxis]).tolist():
+                runtime.sessions.closing[slot] = True
+                runtime.after_queued(slot, partial(self._end, runtime, "disconnected", np.array([slot])))
+
     def _end(self, runtime: Runtime, cause: str, slots: NDArray[np.int64]) -> None:
         # Those that are there still; the others were closed meanwhile.
         there = slots[runtime.sessions.are_attached(slots)]

@@ -148,6 +148,7 @@ class SessionDirectory:
         since: float | None = None,
         runtime: Runtime | None = None,
         position: int = 0,
+        ends_with_stream: bool | None = None,
     ) -> OpenResult:
         """Begins or resumes sessions and attaches them.
 
@@ -161,6 +162,7 @@ class SessionDirectory:
             since: sessions used from then on are not evicted; by default from now on.
             runtime: where new sessions begin; by default on that version.
             position: where new sessions begin, in time steps.
+            ends_with_stream: whether they end with the stream that drives them; None: those that go on as they were.
 
         Raises:
             UnknownModel: no such version.
@@ -191,9 +193,14 @@ class SessionDirectory:
             if initial.context:
                 pairs = self._of_that_context(opened, resumed, pairs, initial)
             if pairs:
-                self._attach(opened, resumed, [i for i, _ in pairs], np.array([s for _, s in pairs]), now)
+                slots = np.array([s for _, s in pairs])
+                self._attach(opened, resumed, [i for i, _ in pairs], slots, now)
+                if ends_with_stream is not None:
+                    resumed.sessions.set_ending(slots, ends_with_stream)
         self._make_room(runtime, len(begin), now, now if since is None else since)
-        self._begin(opened, runtime, principal, begin, now, initial, position)
+        new = self._begin(opened, runtime, principal, begin, now, initial, position)
+        if runtime.limits.end_on_disconnect if ends_with_stream is None else ends_with_stream:
+            runtime.sessions.set_ending(new, True)
         return opened
 
     def fork(self, place: SessionLocation, principal: str, ids: Sequence[str], now: float) -> OpenResult:
@@ -218,11 +225,13 @@ class SessionDirectory:
         slots = self._take(opened, runtime, principal, begin, now)
         if slots.size:
             runtime.fork(slot, slots)
+            runtime.sessions.set_ending(slots, bool(runtime.sessions.ends_with_stream[slot]))
             self._attach(opened, runtime, [i for i in begin if i not in opened.errors], slots, now)
         return opened
 
     def end(self, runtime: Runtime, slots: I64, cause: str, now: float) -> None:
-        """Ends idle sessions: closed, expired, evicted or drained. `now` in seconds on the engine's clock."""
+        """Ends idle sessions for a cause: closed, expired, evicted, disconnected or drained. `now` in seconds on the
+        engine's clock."""
         sessions, metrics = runtime.sessions, runtime.metrics
         for slot in slots.tolist():
             owner = sessions.owner(slot)
@@ -303,13 +312,14 @@ class SessionDirectory:
         now: float,
         initial: Initial,
         position: int,
-    ) -> None:
+    ) -> I64:
         slots = self._take(opened, runtime, principal, indices, now)
         indices = indices[: len(slots)]
         if indices:
             runtime.begin(slots, initial.of(indices))
             runtime.sessions.position[slots] = runtime.sessions.admitted[slots] = position
             self._attach(opened, runtime, indices, slots, now)
+        return slots
 
     def _take(self, opened: OpenResult, runtime: Runtime, principal: str, indices: list[int], now: float) -> I64:
         # Slots for as many of the new sessions as there is room for, the first ones; the others are told.

@@ -13,6 +13,7 @@ SessionKey = tuple[str, str]
 _WORDS = {
     "expired": "was expired",
     "evicted": "was evicted",
+    "disconnected": "ended with the stream that drove it,",
     "drained": "ended, as its model was unloaded,",
 }
 
@@ -23,7 +24,7 @@ class Tombstone:
 
     position: int
     ended: float  # Unix seconds
-    cause: str  # expired, evicted or drained: its model was unloaded
+    cause: str  # expired, evicted, disconnected or drained: its model was unloaded
 
     def error(self, session_id: str) -> SessionExpired:
         """What the session's next caller is told."""

@@ -72,7 +72,7 @@ REJECTED = (
     "SUPERSEDED",
     "ENGINE_FAILED",
 )
-ENDED = ("closed", "expired", "evicted", "drained")
+ENDED = ("closed", "expired", "evicted", "disconnected", "drained")
 
 
 class Series(dict[K, V]):
@@ -227,7 +227,7 @@ class ModelMetrics:
             self._rejected[reason].inc(rows)
 
     def end(self, reason: str, sessions: int) -> None:
-        """Counts ended sessions: closed, expired, evicted or drained."""
+        """Counts ended sessions: closed, expired, evicted, disconnected or drained."""
         self._ended[reason].inc(sessions)
 
     def watch_plans(self, names: Iterable[str]) -> None:

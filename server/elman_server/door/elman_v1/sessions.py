@@ -29,7 +29,7 @@ from elman_server.engine.session_calls import Closed, SessionCalls, SessionView
 from elman_server.engine.slices import Slices, first_slice
 from elman_server.errors import InvalidInput, ServiceError
 from elman_server.exchange.exported import Exported
-from elman_server.exchange.initial import NOTHING_GIVEN, Initial
+from elman_server.exchange.initial import Initial
 from elman_server.exchange.tell import Tell
 from elman_server.models.catalogue import Catalogue
 from elman_server.sessions.directory import OpenMode, OpenResult
@@ -57,7 +57,10 @@ class SessionsService(sessions_pb2_grpc.SessionsServicer):
             raise InvalidInput(f"mode: expected one of 0 to 3, got {request.mode}")
         ids = await to_open(request)
         initial = self._initial(request, mode)
-        return await self._open(sessions_pb2.OpenSessionsResponse(), request.model, ids, mode, request.version, initial)
+        ends = request.end_on_disconnect if request.HasField("end_on_disconnect") else None
+        directory, clock = self._catalogue.directory(request.model), self._door.engine.clock
+        opening = Opening(directory, ANONYMOUS, mode, request.version, clock, initial, ends)
+        return await self._open(sessions_pb2.OpenSessionsResponse(), opening, ids)
 
     @unary
     async def AttachSessions(  # noqa: N802
@@ -66,7 +69,9 @@ class SessionsService(sessions_pb2_grpc.SessionsServicer):
         """See the contract."""
         self._check(request.server_instance)
         ids = await given(request.session_ids)
-        return await self._open(sessions_pb2.AttachSessionsResponse(), request.model, ids, OpenMode.RESUME, "")
+        directory, clock = self._catalogue.directory(request.model), self._door.engine.clock
+        opening = Opening(directory, ANONYMOUS, OpenMode.RESUME, "", clock)
+        return await self._open(sessions_pb2.AttachSessionsResponse(), opening, ids)
 
     @unary
     async def CloseSessions(  # noqa: N802
@@ -157,7 +162,7 @@ class SessionsService(sessions_pb2_grpc.SessionsServicer):
         self._door.check_open()
         marks, names = self._calls(request.model).marks, list(request.marks)
         owner = Owner(ANONYMOUS, request.session_id)
-        await self._after(lambda tell: marks.drop(owner, names, tell))
+        _: int = await self._after(lambda tell: marks.drop(owner, names, tell))
         return sessions_pb2.DropMarksResponse()
 
     @unary
@@ -222,17 +227,7 @@ class SessionsService(sessions_pb2_grpc.SessionsServicer):
         self._door.check_open()
         self._door.check_instance(instance)
 
-    async def _open(
-        self,
-        response: Attached,
-        model: str,
-        ids: Iterable[Sequence[str]],
-        mode: OpenMode,
-        version: str,
-        initial: Initial = NOTHING_GIVEN,
-    ) -> Attached:
-        directory, clock = self._catalogue.directory(model), self._door.engine.clock
-        opening = Opening(directory, ANONYMOUS, mode, version, clock, initial)
+    async def _open(self, response: Attached, opening: Opening, ids: Iterable[Sequence[str]]) -> Attached:
         for some in ids:
             write_opened(response, await self._slices.call(len(some), partial(opening.open, some)))
         self._write_terms(response)
