@@ -8,6 +8,7 @@ import grpc
 import numpy as np
 import pytest
 import pytest_asyncio
+from cutting_proxy import CuttingProxy
 from engine_gate import EngineGate
 from frames_on_wire import Stepper
 from refusals import Refusal
@@ -58,14 +59,15 @@ async def test_a_stream_that_ends_ends_the_sessions_that_it_drove_and_no_others(
     mine = await served.open("gru", "a", "b", end_on_disconnect=True)
     kept = await served.open("gru", "unstepped", end_on_disconnect=True)
     other = await served.open("gru", "other")
-    channel = grpc.aio.insecure_channel(served.server.address, OPTIONS)
+    proxy = await CuttingProxy(served.server.address, 1 << 40, seed=1).__aenter__()
+    channel = grpc.aio.insecure_channel(proxy.address, OPTIONS)
     stub: Any = inference_pb2_grpc.InferenceStub(channel)
     stepper = await Stepper.begin(stub)
     frames = [mine.handles] if together else [[handle] for handle in mine.handles]
     for handles in (*frames, other.handles):
         await stepper.ask(handles, [x()] * len(handles))
     if how == "the connection":
-        await channel.close()
+        await proxy.__aexit__(None, None, None)
     elif how == "cancelled":
         stepper.call.cancel()
     else:
@@ -84,6 +86,8 @@ async def test_a_stream_that_ends_ends_the_sessions_that_it_drove_and_no_others(
     await served.sessions.CloseSessions(sessions_pb2.CloseSessionsRequest(model="gru", session_ids=["other"]))
     assert await served.on_engine(lambda: served.runtime("gru").sessions.num_ending) == 0
     await channel.close()
+    if how != "the connection":
+        await proxy.__aexit__(None, None, None)
 
 
 async def test_what_has_begun_runs_to_its_end_and_what_has_not_is_dropped(served: Served) -> None:
