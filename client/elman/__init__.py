@@ -41,6 +41,7 @@ from elman._shared.errors import (
     UnknownSessionError,
     UnsupportedError,
 )
+from elman._shared.hand_off import StateFrom
 from elman._shared.info import Cell, EmbeddingInfo, HeadInfo, ModelInfo, SessionInfo, TensorInfo
 from elman._shared.results import State, StepResult
 from elman._shared.retry import Retry
@@ -83,6 +84,7 @@ __all__ = [
     "SessionPool",
     "StaleHandleError",
     "State",
+    "StateFrom",
     "StepResult",
     "TensorInfo",
     "UnavailableError",

@@ -11,6 +11,7 @@ from elman._async_session import AsyncSession
 from elman._inference import Beginning, InferOutput
 from elman._model_core import ModelCore
 from elman._shared.arrays import ArrayLike
+from elman._shared.hand_off import StateFrom
 from elman._shared.info import ModelInfo, SessionInfo
 from elman._shared.results import State
 from elman._shared.session_ids import OpenMode
@@ -40,6 +41,8 @@ class AsyncModel:
         context: Mapping[str, ArrayLike] | None = None,
         initial_state: Mapping[str, ArrayLike] | None = None,
         end_on_disconnect: bool | None = None,
+        from_: AsyncSession | State | None = None,
+        map: Mapping[str, str | StateFrom] | None = None,
     ) -> AwaitableContext[AsyncSession]:
         """Opens a session: `async with model.session() as session`, or `await` it and close it by hand.
 
@@ -55,6 +58,12 @@ class AsyncModel:
         its connection is cut for so long that the server sees it, or an open client is taken through a fork. None: as
         the server's settings say. One that was never stepped expires as any other.
 
+        With `from_` it begins at position 0 with the state of another session, of this model or another one, as it is
+        after all steps begun before, without leaving the server; or with a State that a model gave (a bidirectional
+        encoder's `infer`). `map` says how each state is made, by name: of which state, which layers, what becomes of
+        two directions (StateFrom); those that it does not name begin as the model begins. Without one each is that of
+        the same name. Names, layers and sizes that disagree raise InvalidInputError.
+
         Tried again after a cut, a session at position 0 is taken for the one that the lost try began. Where "new" gives
         up (UnavailableError, DeadlineError) the session may have begun: go on with another mode.
 
@@ -65,7 +74,9 @@ class AsyncModel:
         """
 
         async def opened() -> AsyncSession:
-            return AsyncSession(await self._core.session(id, mode, context, initial_state, end_on_disconnect))
+            return AsyncSession(
+                await self._core.session(id, mode, context, initial_state, end_on_disconnect, from_, map)
+            )
 
         return AwaitableContext(opened)
 
@@ -78,6 +89,8 @@ class AsyncModel:
         context: Mapping[str, ArrayLike] | None = None,
         initial_state: Mapping[str, ArrayLike] | None = None,
         end_on_disconnect: bool | None = None,
+        from_: AsyncSession | State | None = None,
+        map: Mapping[str, str | StateFrom] | None = None,
     ) -> AwaitableContext[AsyncSessionPool]:
         """Opens `n` new sessions, or those called `ids`, to be stepped together; `context` is [n, *features] of each.
         Otherwise as `session`.
@@ -86,7 +99,9 @@ class AsyncModel:
         """
 
         async def opened() -> AsyncSessionPool:
-            return AsyncSessionPool(await self._core.sessions(n, ids, mode, context, initial_state, end_on_disconnect))
+            return AsyncSessionPool(
+                await self._core.sessions(n, ids, mode, context, initial_state, end_on_disconnect, from_, map)
+            )
 
         return AwaitableContext(opened)
 

@@ -10,6 +10,7 @@ from elman._model_core import ModelCore
 from elman._pool import SessionPool
 from elman._session import Session
 from elman._shared.arrays import ArrayLike
+from elman._shared.hand_off import StateFrom
 from elman._shared.info import ModelInfo, SessionInfo
 from elman._shared.loop_thread import LoopThread
 from elman._shared.results import State
@@ -41,6 +42,8 @@ class Model:
         context: Mapping[str, ArrayLike] | None = None,
         initial_state: Mapping[str, ArrayLike] | None = None,
         end_on_disconnect: bool | None = None,
+        from_: Session | State | None = None,
+        map: Mapping[str, str | StateFrom] | None = None,
     ) -> Session:
         """Opens a session, to be used in a `with`, or closed by hand.
 
@@ -56,6 +59,12 @@ class Model:
         its connection is cut for so long that the server sees it, or an open client is taken through a fork. None: as
         the server's settings say. One that was never stepped expires as any other.
 
+        With `from_` it begins at position 0 with the state of another session, of this model or another one, as it is
+        after all steps begun before, without leaving the server; or with a State that a model gave (a bidirectional
+        encoder's `infer`). `map` says how each state is made, by name: of which state, which layers, what becomes of
+        two directions (StateFrom); those that it does not name begin as the model begins. Without one each is that of
+        the same name. Names, layers and sizes that disagree raise InvalidInputError.
+
         Tried again after a cut, a session at position 0 is taken for the one that the lost try began. Where "new" gives
         up (UnavailableError, DeadlineError) the session may have begun: go on with another mode.
 
@@ -65,7 +74,8 @@ class Model:
         what cannot be an id: 1 to 128 characters, no control characters.
         """
         return Session(
-            self._thread.run(self._core.session(id, mode, context, initial_state, end_on_disconnect)), self._thread
+            self._thread.run(self._core.session(id, mode, context, initial_state, end_on_disconnect, from_, map)),
+            self._thread,
         )
 
     def sessions(
@@ -77,13 +87,15 @@ class Model:
         context: Mapping[str, ArrayLike] | None = None,
         initial_state: Mapping[str, ArrayLike] | None = None,
         end_on_disconnect: bool | None = None,
+        from_: Session | State | None = None,
+        map: Mapping[str, str | StateFrom] | None = None,
     ) -> SessionPool:
         """Opens `n` new sessions, or those called `ids`, to be stepped together; `context` is [n, *features] of each.
         Otherwise as `session`.
 
         Raises RowErrors where some ids cannot be opened; then none is, and none was begun.
         """
-        opening = self._core.sessions(n, ids, mode, context, initial_state, end_on_disconnect)
+        opening = self._core.sessions(n, ids, mode, context, initial_state, end_on_disconnect, from_, map)
         return SessionPool(self._thread.run(opening), self._thread)
 
     def import_session(self, exported: bytes, id: str | None = None) -> Session:

@@ -15,6 +15,7 @@ from elman._session_opener import Begun, OpenedSessions
 from elman._shared.arrays import ArrayLike, to_context, to_states
 from elman._shared.checks import check_count, check_switch, check_text
 from elman._shared.errors import ElmanError, InvalidInputError, RowErrors
+from elman._shared.hand_off import of_session, of_state
 from elman._shared.info import ModelInfo, SessionInfo, TensorInfo, model_label
 from elman._shared.records import Arrays
 from elman._shared.results import State
@@ -63,12 +64,15 @@ class ModelCore:
         context: object,
         initial_state: object = None,
         end_on_disconnect: object = None,
+        from_: object = None,
+        state_map: object = None,
     ) -> SessionCore:
         """Opens one session. Raises TypeError, ElmanError."""
         ids = None if session_id is None else [check_id("id", session_id)]
         states = self._states(initial_state, mode, 1, is_new=ids is None)
-        ends = _check_ends(end_on_disconnect)
-        opened = await self._open(1, ids, mode, Begun(self._context(context, mode, None), states, ends))
+        hand_off = await self._hand_off(from_, state_map, mode, initial_state, is_new=ids is None)
+        begun = Begun(self._context(context, mode, None), states, _check_ends(end_on_disconnect), hand_off)
+        opened = await self._open(1, ids, mode, begun)
         return SessionCore(self.client, await self._info_of(opened), opened)
 
     async def sessions(
@@ -79,6 +83,8 @@ class ModelCore:
         context: object,
         initial_state: object = None,
         end_on_disconnect: object = None,
+        from_: object = None,
+        state_map: object = None,
     ) -> PoolCore:
         """Opens `count` new sessions, or those of `ids`. Raises TypeError, ElmanError."""
         if (count is None) == (ids is None):
@@ -86,8 +92,9 @@ class ModelCore:
         checked = None if ids is None else check_ids(ids)
         number = check_count("n", count) if checked is None else len(checked)
         states = self._states(initial_state, mode, number, is_new=checked is None)
-        ends = _check_ends(end_on_disconnect)
-        opened = await self._open(number, checked, mode, Begun(self._context(context, mode, number), states, ends))
+        hand_off = await self._hand_off(from_, state_map, mode, initial_state, is_new=checked is None)
+        begun = Begun(self._context(context, mode, number), states, _check_ends(end_on_disconnect), hand_off)
+        opened = await self._open(number, checked, mode, begun)
         return PoolCore(self.client, await self._info_of(opened), opened)
 
     async def import_session(self, exported: object, session_id: str | None) -> SessionCore:
@@ -133,6 +140,26 @@ class ModelCore:
         if not is_new and mode != "new":
             raise InvalidInputError('initial_state: a session that exists has its own; expected mode="new", or no id')
         return to_states(state, self.info, num_rows, "initial_state")
+
+    async def _hand_off(
+        self, from_: object, state_map: object, mode: OpenMode, initial_state: object, *, is_new: bool
+    ) -> sessions_pb2.HandOff | None:
+        if from_ is None:
+            if state_map is not None:
+                raise InvalidInputError("map: says how the states of from_ are taken, and there is no from_")
+            return None
+        if initial_state is not None:
+            raise InvalidInputError("expected from_ or initial_state, got both")
+        if not is_new and mode != "new":
+            raise InvalidInputError('from_: a session that exists has its own state; expected mode="new", or no id')
+        if isinstance(from_, State):
+            return of_state(from_, state_map)
+        core = getattr(from_, "_core", None)
+        if not isinstance(core, SessionCore):
+            raise TypeError(f"from_: expected a session or a State, got {from_!r:.100}")
+        if core.client is not self.client:
+            raise InvalidInputError("from_: expected a session of the same client")
+        return of_session(core.info.name, await core.settled_id(), state_map)
 
     async def _open(self, count: int, ids: list[str] | None, mode: OpenMode, begun: Begun) -> OpenedSessions:
         opener, code = self.client.opener, mode_code(mode)

@@ -132,6 +132,12 @@ class SessionCore(_SessionsCore):
         await self.client.driver.settled(self.rows, deadline)
         await self.client.opener.set_state(self.info, self.id, states, deadline)
 
+    async def settled_id(self) -> str:
+        """Its id, once nothing is under way. Raises ElmanError."""
+        self.check_open()
+        await self.client.driver.settled(self.rows, self.client.transport.deadline())
+        return self.id
+
     async def mark(self, name: object) -> None:
         """Keeps its state and position under a name, after all steps submitted before. Raises TypeError, ElmanError."""
         mark, deadline = await self._settled_for(name)

@@ -44,10 +44,13 @@ class Begun:
     context: Arrays  # [count, *features] by name
     states: Sequence[Array] | None = None  # [layers or 1, count, *features] each
     end_on_disconnect: bool | None = None  # with the stream that drives them; None: as the server says
+    hand_off: sessions_pb2.HandOff | None = None  # instead of states; of at most 1024 sessions
 
     def part(self, first: int, info: ModelInfo) -> dict[str, Any]:
         """The fields of one of several calls."""
         fields = {"context": _part_of(self.context, first, info), **_states_part(self.states, first, info)}
+        if self.hand_off is not None:
+            fields["hand_off"] = self.hand_off
         return fields if self.end_on_disconnect is None else fields | {"end_on_disconnect": self.end_on_disconnect}
 
 

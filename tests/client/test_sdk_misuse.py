@@ -113,6 +113,11 @@ def of_model() -> Iterator[Misuse]:
     for value in (1, "yes", []):
         call = lambda model, v=value: model.session(end_on_disconnect=v)  # noqa: E731
         yield f"end_on_disconnect {value!r}", call, TYPE, "end_on_disconnect: expected True or False"
+    for value in ("abc", 5, {"h": 1}):
+        yield f"from_ {value!r}", lambda model, v=value: model.session(from_=v), TYPE, "from_: expected a session or a"
+    yield "a map of nothing", lambda model: model.session(map={"h": "h"}), INVALID, "map: .* there is no from_"
+    state = elman.State({"h": np.zeros((1, 1, 2), np.float32)}, 0, is_stack=True)
+    yield "a state by hand", lambda model: model.session(from_=state), INVALID, "from_: expected a session, or a State"
     for value in (None, "abc", 5, [1]):
         yield f"import of {value!r}", lambda model, v=value: model.import_session(v), TYPE, "exported: expected bytes"
     yield "an odd id to import", lambda model: model.import_session(b"", "\n"), INVALID, "id: expected"

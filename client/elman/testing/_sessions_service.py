@@ -13,6 +13,7 @@ import numpy as np
 from elman.testing._exported import read_exported, state_of, write_exported
 from elman.testing._handling import answer
 from elman.testing._many_ids import check_mark_name, given, to_open
+from elman.testing._model import FakeModel, Values
 from elman.testing._names import check_context, context_names
 from elman.testing._refusal import Refusal
 from elman.testing._server_state import ServerState
@@ -121,10 +122,14 @@ class FakeSessionsService(sessions_pb2_grpc.SessionsServicer):
         if may_begin:
             check_context(context)
 
+        handed = self._handed(request, model) if request.HasField("hand_off") else None
+
         def open_one(session_id: str) -> FakeSession:
             if context and self._server_state.sessions.has(model.name, session_id):
                 raise _other_context(session_id)
             session = self._server_state.sessions.open(model, session_id, may_exist, may_begin)
+            if handed is not None:
+                session.state = handed
             if request.HasField("end_on_disconnect"):
                 session.ends_with_stream = request.end_on_disconnect
             return session
@@ -134,6 +139,23 @@ class FakeSessionsService(sessions_pb2_grpc.SessionsServicer):
         failed = {error.index for error in response.errors}
         response.resumed.extend(one and index not in failed for index, one in enumerate(resumed))
         return response
+
+    def _handed(self, request: sessions_pb2.OpenSessionsRequest, model: FakeModel) -> Values:
+        """The state that a hand-off gives: that of the same size."""
+        source = request.hand_off
+        name = source.model or request.model
+        self._server_state.model(name, "")
+        if source.session_id:
+            state = self._server_state.sessions.get(name, source.session_id).state
+        else:
+            state = from_tensor(source.states[0].tensor, name="h")[0, 0].copy()
+        if len(state) != model.state_size:
+            raise Refusal(
+                "INVALID_INPUT",
+                f"hand_off: state 'h': expected torch.float32 {[1, model.state_size]} (layers, then features), and 'h' "
+                f"of model {name!r} gives torch.float32 {[1, len(state)]}",
+            )
+        return state
 
     def _attach(self, request: sessions_pb2.AttachSessionsRequest) -> sessions_pb2.AttachSessionsResponse:
         def attach_one(session_id: str) -> FakeSession:

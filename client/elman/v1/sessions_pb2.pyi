@@ -54,6 +54,29 @@ OPEN_MODE_RESUME_OR_NEW: OpenMode.ValueType  # 3
 as the server remembers it.
 """
 
+class _Directions:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DirectionsEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_Directions.ValueType], builtins.type):
+    DESCRIPTOR: descriptor.EnumDescriptor
+    DIRECTIONS_UNSPECIFIED: _Directions.ValueType  # 0
+    """As they are: layers of their own."""
+    DIRECTIONS_CONCATENATE: _Directions.ValueType  # 1
+    """One behind the other along the last axis: half as many layers, twice as wide."""
+    DIRECTIONS_SUM: _Directions.ValueType  # 2
+    """Added: half as many layers."""
+
+class Directions(_Directions, metaclass=_DirectionsEnumTypeWrapper):
+    """The two directions of a bidirectional stack, whose layers are layer 0 forward, layer 0 backward, layer 1 forward and so on."""
+
+DIRECTIONS_UNSPECIFIED: Directions.ValueType  # 0
+"""As they are: layers of their own."""
+DIRECTIONS_CONCATENATE: Directions.ValueType  # 1
+"""One behind the other along the last axis: half as many layers, twice as wide."""
+DIRECTIONS_SUM: Directions.ValueType  # 2
+"""Added: half as many layers."""
+
 @typing.final
 class SessionError(message.Message):
     """One id's failure; the others are unharmed."""
@@ -93,6 +116,7 @@ class OpenSessionsRequest(message.Message):
     C_0_FIELD_NUMBER: builtins.int
     INITIAL_STATES_FIELD_NUMBER: builtins.int
     END_ON_DISCONNECT_FIELD_NUMBER: builtins.int
+    HAND_OFF_FIELD_NUMBER: builtins.int
     model: builtins.str
     version: builtins.str
     """Empty: the highest version loaded as the call begins, or, if that is unloaded meanwhile, the highest that stays; for
@@ -138,6 +162,12 @@ class OpenSessionsRequest(message.Message):
     def initial_states(self) -> containers.RepeatedCompositeFieldContainer[tensor_pb2.NamedTensor]:
         """In place of h_0 and c_0 where the state is not one stack's: [n, *features], or [layers, n, *features] of a stack; each."""
 
+    @builtins.property
+    def hand_off(self) -> HandOff:
+        """What the sessions begin with is made of another state: of a session on this server, which need not leave the device, or of
+        one that is given. The mode is NEW then, the position 0, and there are at most 1024 ids.
+        """
+
     def __init__(
         self,
         *,
@@ -152,14 +182,91 @@ class OpenSessionsRequest(message.Message):
         c_0: tensor_pb2.Tensor | None = ...,
         initial_states: abc.Iterable[tensor_pb2.NamedTensor] | None = ...,
         end_on_disconnect: builtins.bool | None = ...,
+        hand_off: HandOff | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["_end_on_disconnect", b"_end_on_disconnect", "c_0", b"c_0", "end_on_disconnect", b"end_on_disconnect", "h_0", b"h_0"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["_end_on_disconnect", b"_end_on_disconnect", "c_0", b"c_0", "end_on_disconnect", b"end_on_disconnect", "h_0", b"h_0", "hand_off", b"hand_off"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["_end_on_disconnect", b"_end_on_disconnect", "c_0", b"c_0", "context", b"context", "count", b"count", "end_on_disconnect", b"end_on_disconnect", "h_0", b"h_0", "initial_states", b"initial_states", "mode", b"mode", "model", b"model", "server_instance", b"server_instance", "session_ids", b"session_ids", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["_end_on_disconnect", b"_end_on_disconnect", "c_0", b"c_0", "context", b"context", "count", b"count", "end_on_disconnect", b"end_on_disconnect", "h_0", b"h_0", "hand_off", b"hand_off", "initial_states", b"initial_states", "mode", b"mode", "model", b"model", "server_instance", b"server_instance", "session_ids", b"session_ids", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__end_on_disconnect: _TypeAlias = typing.Literal["end_on_disconnect"]  # noqa: Y015
     _WhichOneofArgType__end_on_disconnect: _TypeAlias = typing.Literal["_end_on_disconnect", b"_end_on_disconnect"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__end_on_disconnect) -> _WhichOneofReturnType__end_on_disconnect | None: ...
+
+@typing.final
+class HandOff(message.Message):
+    """A decoder's state from an encoder's."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: builtins.int
+    VERSION_FIELD_NUMBER: builtins.int
+    SESSION_ID_FIELD_NUMBER: builtins.int
+    STATES_FIELD_NUMBER: builtins.int
+    MAPS_FIELD_NUMBER: builtins.int
+    model: builtins.str
+    """Whose state it is; empty: the model that is opened."""
+    version: builtins.str
+    """Of `model`, where `states` come; empty: the highest loaded. A session runs on its own."""
+    session_id: builtins.str
+    """The session whose state is taken, behind the steps that are queued for it; it goes on."""
+    @builtins.property
+    def states(self) -> containers.RepeatedCompositeFieldContainer[tensor_pb2.NamedTensor]:
+        """Instead of a session: all states of `model` by name, as Infer gave them ("h" and, LSTM only, "c" of one stack), each [rows,
+        *features], or [layers, rows, *features] of a stack; 1 row for all new sessions, or one for each.
+        """
+
+    @builtins.property
+    def maps(self) -> containers.RepeatedCompositeFieldContainer[StateMap]:
+        """How each state of the new sessions is made; those that none names begin with what the model begins with. Empty: each state is
+        the one of the same name.
+        """
+
+    def __init__(
+        self,
+        *,
+        model: builtins.str = ...,
+        version: builtins.str = ...,
+        session_id: builtins.str = ...,
+        states: abc.Iterable[tensor_pb2.NamedTensor] | None = ...,
+        maps: abc.Iterable[StateMap] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["maps", b"maps", "model", b"model", "session_id", b"session_id", "states", b"states", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class StateMap(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    TARGET_FIELD_NUMBER: builtins.int
+    SOURCE_FIELD_NUMBER: builtins.int
+    DIRECTIONS_FIELD_NUMBER: builtins.int
+    LAYERS_FIELD_NUMBER: builtins.int
+    target: builtins.str
+    """A state of the model that is opened."""
+    source: builtins.str
+    """The other model's state; empty: of the same name."""
+    directions: Directions.ValueType
+    """First its directions are joined,"""
+    @builtins.property
+    def layers(self) -> containers.RepeatedScalarFieldContainer[builtins.int]:
+        """then these layers are picked, in this order; empty: all."""
+
+    def __init__(
+        self,
+        *,
+        target: builtins.str = ...,
+        source: builtins.str = ...,
+        directions: Directions.ValueType = ...,
+        layers: abc.Iterable[builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["directions", b"directions", "layers", b"layers", "source", b"source", "target", b"target"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 @typing.final
 class OpenSessionsResponse(message.Message):

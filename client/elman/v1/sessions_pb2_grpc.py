@@ -129,7 +129,8 @@ class SessionsServicer(object):
         Errors of the call: NOT_FOUND (unknown model or version; the message names those that exist);
         FAILED_PRECONDITION (a bidirectional model keeps no sessions: use Inference.Infer);
         INVALID_ARGUMENT (no ids and no count, both, a count with another mode than NEW, a bad or repeated id, too
-        many, an unknown mode, a context that is missing, unknown or of another shape: mend the request);
+        many, an unknown mode, a context that is missing, unknown or of another shape, a hand-off whose names, layers or sizes
+        disagree: mend the request); NOT_FOUND (the session of a hand-off; also with reason SESSION_EXPIRED);
         ABORTED, reason RE_ATTACH (server_instance is not this server's: call again without it);
         UNAVAILABLE (draining: reconnect; or the version that is asked for is being unloaded; reason LOADING: the server has
         just begun, try again after RetryInfo).

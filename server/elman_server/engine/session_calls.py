@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from elman_server.engine.hand_off_calls import HandOffCalls
 from elman_server.engine.mark_calls import MarkCalls
 from elman_server.engine.worker import Worker
 from elman_server.errors import InvalidInput, ServiceError
@@ -58,6 +59,7 @@ class SessionCalls:
 
     def __init__(self, directory: SessionDirectory, clock: Clock, worker_of: Callable[[Runtime], Worker]) -> None:
         self.marks = MarkCalls(directory, worker_of)
+        self.hand_off = HandOffCalls(directory, clock)
         self._directory = directory
         self._clock = clock
 

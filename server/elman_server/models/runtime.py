@@ -1,6 +1,6 @@
 """A runtime: one model version as the engine runs it, with everything that it alone owns."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -112,6 +112,15 @@ class Runtime:
         self.pool.replace(slots, self.pool.read(np.array([slot])).repeated(len(slots)))
         self.sessions.position[slots] = self.sessions.position[slot]
         self.sessions.admitted[slots] = self.sessions.position[slot]
+
+    def take_over(self, slots: NDArray[np.int64], made: Mapping[int, torch.Tensor]) -> None:
+        """Gives `slots` [K] some of their states, by place, [layers or 1, K, *features]; the others stay."""
+        there = self.pool.read(slots).tensors
+        count = len(self.view.states)
+        states = seam_tensors(self.view.states, there[:count])
+        context = {one.name: tensor for one, tensor in zip(self.view.context, there[count:], strict=False)}
+        states = [made.get(place, state) for place, state in enumerate(states)]
+        self.pool.replace(slots, self.model.initial(states, context))
 
     def mark(self, slot: int, name: str) -> int:
         """Keeps the state and position of `slot` as a mark; the position.

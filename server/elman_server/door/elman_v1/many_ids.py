@@ -84,8 +84,19 @@ async def to_fork(request: sessions_pb2.ForkSessionRequest) -> list[str]:
         raise InvalidInput("expected session_ids or count, got both")
     if not 1 <= asked <= MAX_FORKS:
         raise InvalidInput(f"expected 1 to {MAX_FORKS} new sessions, got {asked}")
-    made = _made(asked) if request.count else await given(request.session_ids)
-    return [session_id for some in made for session_id in some]
+    return all_of(_made(asked) if request.count else await given(request.session_ids))
+
+
+def all_of(ids: Iterable[Sequence[str]]) -> list[str]:
+    """Ids by slices, all together.
+
+    Raises:
+        InvalidInput: more than MAX_FORKS.
+    """
+    together = [session_id for some in ids for session_id in some]
+    if len(together) > MAX_FORKS:
+        raise InvalidInput(f"expected 1 to {MAX_FORKS} new sessions, got {len(together)}")
+    return together
 
 
 def to_import(request: sessions_pb2.ImportSessionRequest) -> str:

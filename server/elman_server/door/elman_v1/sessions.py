@@ -11,9 +11,11 @@ from elman.v1 import sessions_pb2, sessions_pb2_grpc
 from elman_server.door.context import Context
 from elman_server.door.door import ANONYMOUS, Door, unary
 from elman_server.door.elman_v1.exported import read_exported, write_exported
+from elman_server.door.elman_v1.hand_off import check_hand_off, read_hand_off, read_handed_states
 from elman_server.door.elman_v1.many_ids import (
     MODES,
     Attached,
+    all_of,
     given,
     to_fork,
     to_import,
@@ -29,6 +31,7 @@ from elman_server.engine.session_calls import Closed, SessionCalls, SessionView
 from elman_server.engine.slices import Slices, first_slice
 from elman_server.errors import InvalidInput, ServiceError
 from elman_server.exchange.exported import Exported
+from elman_server.exchange.hand_off import Wish
 from elman_server.exchange.initial import Initial
 from elman_server.exchange.tell import Tell
 from elman_server.models.catalogue import Catalogue
@@ -56,6 +59,8 @@ class SessionsService(sessions_pb2_grpc.SessionsServicer):
         if mode is None:
             raise InvalidInput(f"mode: expected one of 0 to 3, got {request.mode}")
         ids = await to_open(request)
+        if request.HasField("hand_off"):
+            return await self._hand_off(request, all_of(ids))
         initial = self._initial(request, mode)
         ends = request.end_on_disconnect if request.HasField("end_on_disconnect") else None
         directory, clock = self._catalogue.directory(request.model), self._door.engine.clock
@@ -230,6 +235,27 @@ class SessionsService(sessions_pb2_grpc.SessionsServicer):
     async def _open(self, response: Attached, opening: Opening, ids: Iterable[Sequence[str]]) -> Attached:
         for some in ids:
             write_opened(response, await self._slices.call(len(some), partial(opening.open, some)))
+        self._write_terms(response)
+        return response
+
+    async def _hand_off(
+        self, request: sessions_pb2.OpenSessionsRequest, ids: Sequence[str]
+    ) -> sessions_pb2.OpenSessionsResponse:
+        check_hand_off(request)
+        ends = request.end_on_disconnect if request.HasField("end_on_disconnect") else None
+        wish = Wish(ANONYMOUS, ids, request.version, Initial(context=read_context(request.context)), ends)
+        calls, message = self._calls(request.model).hand_off, request.hand_off
+        source = self._catalogue.directory(message.model or request.model)
+        hand_off = read_hand_off(message, source.name)
+        if message.session_id:
+            owner = Owner(ANONYMOUS, message.session_id)
+            opened: OpenResult = await self._after(lambda tell: calls.from_session(wish, source, owner, hand_off, tell))
+        else:
+            view = source.version(message.version).view
+            states = read_handed_states(message, view)
+            opened = await self._door.engine.call(lambda: calls.from_states(wish, view.states, states, hand_off))
+        response = sessions_pb2.OpenSessionsResponse()
+        write_opened(response, opened)
         self._write_terms(response)
         return response
 
