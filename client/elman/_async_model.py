@@ -120,6 +120,17 @@ class AsyncModel:
 
         return AwaitableContext(opened)
 
+    async def move(self, session: AsyncSession, version: str = "") -> None:
+        """Moves a session to another version of the model, with its state and position: retrained weights go on.
+
+        After all steps begun before. `session` goes on as it was, at the same position. Empty: the highest version.
+
+        Raises TypeError, InvalidInputError, UnsupportedError (names or shapes of the states disagree; it stays where it
+        is), UnknownModelError (no such version), UnknownSessionError, SessionExpiredError, LimitReachedError,
+        DeadlineError, UnavailableError, ClosedError.
+        """
+        await self._core.move(session, version)
+
     async def end_sessions(self, ids: Sequence[str]) -> None:
         """Ends the sessions called `ids`, on whatever version of the model they run, and frees their slots.
 

@@ -109,6 +109,17 @@ class Model:
         """
         return Session(self._thread.run(self._core.import_session(exported, id)), self._thread)
 
+    def move(self, session: Session, version: str = "") -> None:
+        """Moves a session to another version of the model, with its state and position: retrained weights go on.
+
+        After all steps begun before. `session` goes on as it was, at the same position. Empty: the highest version.
+
+        Raises TypeError, InvalidInputError, UnsupportedError (names or shapes of the states disagree; it stays where it
+        is), UnknownModelError (no such version), UnknownSessionError, SessionExpiredError, LimitReachedError,
+        DeadlineError, UnavailableError, ClosedError.
+        """
+        self._thread.run(self._core.move(session, version))
+
     def end_sessions(self, ids: Sequence[str]) -> None:
         """Ends the sessions called `ids`, on whatever version of the model they run, and frees their slots.
 

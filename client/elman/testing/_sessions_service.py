@@ -27,6 +27,7 @@ OpenedT = TypeVar(
     sessions_pb2.AttachSessionsResponse,
     sessions_pb2.ForkSessionResponse,
     sessions_pb2.ImportSessionResponse,
+    sessions_pb2.MoveSessionResponse,
 )
 _DEFAULT_PAGE = 100
 _MAX_PAGE = 1000
@@ -104,6 +105,12 @@ class FakeSessionsService(sessions_pb2_grpc.SessionsServicer):
     ) -> sessions_pb2.ImportSessionResponse:
         """A session where an exported one was."""
         return answer(self._server_state, context, self._import, request)
+
+    def MoveSession(
+        self, request: sessions_pb2.MoveSessionRequest, context: grpc.ServicerContext
+    ) -> sessions_pb2.MoveSessionResponse:
+        """A session on another version."""
+        return answer(self._server_state, context, self._move, request)
 
     def ListSessions(
         self, request: sessions_pb2.ListSessionsRequest, context: grpc.ServicerContext
@@ -275,6 +282,25 @@ class FakeSessionsService(sessions_pb2_grpc.SessionsServicer):
             return session
 
         return self._each(sessions_pb2.ImportSessionResponse(), [session_id], import_one)
+
+    def _move(self, request: sessions_pb2.MoveSessionRequest) -> sessions_pb2.MoveSessionResponse:
+        session = self._server_state.sessions.get(request.model, request.session_id)
+        target = self._server_state.model(request.model, request.version)
+        shapes = [f"state 'h' float32 {[1, 1, one.state_size]}" for one in (session.model, target)]
+        if shapes[0] != shapes[1]:
+            raise Refusal(
+                "OTHER_STATE",
+                f"version {target.version!r} of model {target.name!r} keeps {shapes[1]}, and the session on version "
+                f"{session.model.version!r} has {shapes[0]}: its state cannot go on there",
+                model=target.name,
+            )
+        session.model = target
+        session.held.clear()
+
+        def attach_one(session_id: str) -> FakeSession:
+            return self._server_state.sessions.attach(request.model, session_id)
+
+        return self._each(sessions_pb2.MoveSessionResponse(), [session.id], attach_one)
 
     def _list(self, request: sessions_pb2.ListSessionsRequest) -> sessions_pb2.ListSessionsResponse:
         self._server_state.model(request.model, "")

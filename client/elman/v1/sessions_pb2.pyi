@@ -986,6 +986,76 @@ class ImportSessionResponse(message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 @typing.final
+class MoveSessionRequest(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: builtins.int
+    SESSION_ID_FIELD_NUMBER: builtins.int
+    VERSION_FIELD_NUMBER: builtins.int
+    model: builtins.str
+    session_id: builtins.str
+    version: builtins.str
+    """Empty: the highest version loaded."""
+    def __init__(
+        self,
+        *,
+        model: builtins.str = ...,
+        session_id: builtins.str = ...,
+        version: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["model", b"model", "session_id", b"session_id", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class MoveSessionResponse(message.Message):
+    """As OpenSessionsResponse, of one session."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    SERVER_INSTANCE_FIELD_NUMBER: builtins.int
+    SESSION_IDS_FIELD_NUMBER: builtins.int
+    HANDLES_FIELD_NUMBER: builtins.int
+    POSITIONS_FIELD_NUMBER: builtins.int
+    ERRORS_FIELD_NUMBER: builtins.int
+    REPLAY_CHUNKS_FIELD_NUMBER: builtins.int
+    IDLE_TIMEOUT_FIELD_NUMBER: builtins.int
+    VERSIONS_FIELD_NUMBER: builtins.int
+    server_instance: builtins.str
+    replay_chunks: builtins.int
+    @builtins.property
+    def session_ids(self) -> containers.RepeatedScalarFieldContainer[builtins.str]: ...
+    @builtins.property
+    def handles(self) -> containers.RepeatedScalarFieldContainer[builtins.int]: ...
+    @builtins.property
+    def positions(self) -> containers.RepeatedScalarFieldContainer[builtins.int]: ...
+    @builtins.property
+    def errors(self) -> containers.RepeatedCompositeFieldContainer[SessionError]: ...
+    @builtins.property
+    def idle_timeout(self) -> duration_pb2.Duration: ...
+    @builtins.property
+    def versions(self) -> containers.RepeatedScalarFieldContainer[builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        server_instance: builtins.str = ...,
+        session_ids: abc.Iterable[builtins.str] | None = ...,
+        handles: abc.Iterable[builtins.int] | None = ...,
+        positions: abc.Iterable[builtins.int] | None = ...,
+        errors: abc.Iterable[SessionError] | None = ...,
+        replay_chunks: builtins.int = ...,
+        idle_timeout: duration_pb2.Duration | None = ...,
+        versions: abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["idle_timeout", b"idle_timeout"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["errors", b"errors", "handles", b"handles", "idle_timeout", b"idle_timeout", "positions", b"positions", "replay_chunks", b"replay_chunks", "server_instance", b"server_instance", "session_ids", b"session_ids", "versions", b"versions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
 class ListSessionsRequest(message.Message):
     DESCRIPTOR: descriptor.Descriptor
 

@@ -101,6 +101,11 @@ class SessionsStub(object):
                 request_serializer=elman_dot_v1_dot_sessions__pb2.ImportSessionRequest.SerializeToString,
                 response_deserializer=elman_dot_v1_dot_sessions__pb2.ImportSessionResponse.FromString,
                 _registered_method=True)
+        self.MoveSession = channel.unary_unary(
+                '/elman.v1.Sessions/MoveSession',
+                request_serializer=elman_dot_v1_dot_sessions__pb2.MoveSessionRequest.SerializeToString,
+                response_deserializer=elman_dot_v1_dot_sessions__pb2.MoveSessionResponse.FromString,
+                _registered_method=True)
         self.ListSessions = channel.unary_unary(
                 '/elman.v1.Sessions/ListSessions',
                 request_serializer=elman_dot_v1_dot_sessions__pb2.ListSessionsRequest.SerializeToString,
@@ -263,6 +268,23 @@ class SessionsServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def MoveSession(self, request, context):
+        """Moves a session to another version of its model, with its state, context, position and marks, and attaches it: retrained
+        weights go on where the old ones were. It takes its place in the queue: the steps admitted before it run first, on the old
+        version. What was sent behind it, and under older handles, is not applied: STALE_HANDLE, with
+        moved_to, to be attached and sent again; answers held for repeats are
+        forgotten. One that is on that version already is attached, so it may be sent again after a lost answer.
+
+        Errors of the call: NOT_FOUND (unknown model, version or session); NOT_FOUND, reason SESSION_EXPIRED; FAILED_PRECONDITION,
+        reason OTHER_STATE (the names or shapes of the versions' states or contexts disagree; the message names both; the session
+        stays where it is); FAILED_PRECONDITION (the version is bidirectional: it keeps no sessions); UNAVAILABLE (draining; or
+        the version is being unloaded).
+        Errors of the id: RESOURCE_EXHAUSTED (session limit of that version, with RetryInfo).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListSessions(self, request, context):
         """The caller's sessions. A session open for as long as the paging lasts is listed exactly once.
 
@@ -330,6 +352,11 @@ def add_SessionsServicer_to_server(servicer, server):
                     servicer.ImportSession,
                     request_deserializer=elman_dot_v1_dot_sessions__pb2.ImportSessionRequest.FromString,
                     response_serializer=elman_dot_v1_dot_sessions__pb2.ImportSessionResponse.SerializeToString,
+            ),
+            'MoveSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.MoveSession,
+                    request_deserializer=elman_dot_v1_dot_sessions__pb2.MoveSessionRequest.FromString,
+                    response_serializer=elman_dot_v1_dot_sessions__pb2.MoveSessionResponse.SerializeToString,
             ),
             'ListSessions': grpc.unary_unary_rpc_method_handler(
                     servicer.ListSessions,
@@ -646,6 +673,33 @@ class Sessions(object):
             '/elman.v1.Sessions/ImportSession',
             elman_dot_v1_dot_sessions__pb2.ImportSessionRequest.SerializeToString,
             elman_dot_v1_dot_sessions__pb2.ImportSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MoveSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/elman.v1.Sessions/MoveSession',
+            elman_dot_v1_dot_sessions__pb2.MoveSessionRequest.SerializeToString,
+            elman_dot_v1_dot_sessions__pb2.MoveSessionResponse.FromString,
             options,
             channel_credentials,
             insecure,

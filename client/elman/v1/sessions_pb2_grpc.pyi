@@ -141,6 +141,19 @@ class SessionsStub:
     (draining; or the version is being unloaded).
     Errors of the id: ALREADY_EXISTS (choose another one); RESOURCE_EXHAUSTED (session limit, with RetryInfo).
     """
+    MoveSession: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.MoveSessionRequest, _sessions_pb2.MoveSessionResponse]
+    """Moves a session to another version of its model, with its state, context, position and marks, and attaches it: retrained
+    weights go on where the old ones were. It takes its place in the queue: the steps admitted before it run first, on the old
+    version. What was sent behind it, and under older handles, is not applied: STALE_HANDLE, with
+    moved_to, to be attached and sent again; answers held for repeats are
+    forgotten. One that is on that version already is attached, so it may be sent again after a lost answer.
+
+    Errors of the call: NOT_FOUND (unknown model, version or session); NOT_FOUND, reason SESSION_EXPIRED; FAILED_PRECONDITION,
+    reason OTHER_STATE (the names or shapes of the versions' states or contexts disagree; the message names both; the session
+    stays where it is); FAILED_PRECONDITION (the version is bidirectional: it keeps no sessions); UNAVAILABLE (draining; or
+    the version is being unloaded).
+    Errors of the id: RESOURCE_EXHAUSTED (session limit of that version, with RetryInfo).
+    """
     ListSessions: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.ListSessionsRequest, _sessions_pb2.ListSessionsResponse]
     """The caller's sessions. A session open for as long as the paging lasts is listed exactly once.
 
@@ -260,6 +273,19 @@ class SessionsAsyncStub(SessionsStub):
     of the model has the fingerprint: it is another model's, or of other weights; the message names both); UNAVAILABLE
     (draining; or the version is being unloaded).
     Errors of the id: ALREADY_EXISTS (choose another one); RESOURCE_EXHAUSTED (session limit, with RetryInfo).
+    """
+    MoveSession: _aio.UnaryUnaryMultiCallable[_sessions_pb2.MoveSessionRequest, _sessions_pb2.MoveSessionResponse]  # type: ignore[assignment]
+    """Moves a session to another version of its model, with its state, context, position and marks, and attaches it: retrained
+    weights go on where the old ones were. It takes its place in the queue: the steps admitted before it run first, on the old
+    version. What was sent behind it, and under older handles, is not applied: STALE_HANDLE, with
+    moved_to, to be attached and sent again; answers held for repeats are
+    forgotten. One that is on that version already is attached, so it may be sent again after a lost answer.
+
+    Errors of the call: NOT_FOUND (unknown model, version or session); NOT_FOUND, reason SESSION_EXPIRED; FAILED_PRECONDITION,
+    reason OTHER_STATE (the names or shapes of the versions' states or contexts disagree; the message names both; the session
+    stays where it is); FAILED_PRECONDITION (the version is bidirectional: it keeps no sessions); UNAVAILABLE (draining; or
+    the version is being unloaded).
+    Errors of the id: RESOURCE_EXHAUSTED (session limit of that version, with RetryInfo).
     """
     ListSessions: _aio.UnaryUnaryMultiCallable[_sessions_pb2.ListSessionsRequest, _sessions_pb2.ListSessionsResponse]  # type: ignore[assignment]
     """The caller's sessions. A session open for as long as the paging lasts is listed exactly once.
@@ -443,6 +469,25 @@ class SessionsServicer(metaclass=_abc_1.ABCMeta):
         of the model has the fingerprint: it is another model's, or of other weights; the message names both); UNAVAILABLE
         (draining; or the version is being unloaded).
         Errors of the id: ALREADY_EXISTS (choose another one); RESOURCE_EXHAUSTED (session limit, with RetryInfo).
+        """
+
+    @_abc_1.abstractmethod
+    def MoveSession(
+        self,
+        request: _sessions_pb2.MoveSessionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sessions_pb2.MoveSessionResponse, _abc.Awaitable[_sessions_pb2.MoveSessionResponse]]:
+        """Moves a session to another version of its model, with its state, context, position and marks, and attaches it: retrained
+        weights go on where the old ones were. It takes its place in the queue: the steps admitted before it run first, on the old
+        version. What was sent behind it, and under older handles, is not applied: STALE_HANDLE, with
+        moved_to, to be attached and sent again; answers held for repeats are
+        forgotten. One that is on that version already is attached, so it may be sent again after a lost answer.
+
+        Errors of the call: NOT_FOUND (unknown model, version or session); NOT_FOUND, reason SESSION_EXPIRED; FAILED_PRECONDITION,
+        reason OTHER_STATE (the names or shapes of the versions' states or contexts disagree; the message names both; the session
+        stays where it is); FAILED_PRECONDITION (the version is bidirectional: it keeps no sessions); UNAVAILABLE (draining; or
+        the version is being unloaded).
+        Errors of the id: RESOURCE_EXHAUSTED (session limit of that version, with RetryInfo).
         """
 
     @_abc_1.abstractmethod

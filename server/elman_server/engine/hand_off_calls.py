@@ -32,14 +32,15 @@ class HandOffCalls:
         Raises:
             SessionExpired, UnknownSession: it does not exist.
         """
-        runtime, slot = source.find(owner)
+        place = source.find(owner)
 
         def open_them() -> OpenResult:
+            runtime, slot = source.there(owner)
             runtime.sessions.used[slot] = self._clock.now()  # so it is not evicted for those that begin from it
             tensors = seam_tensors(runtime.view.states, runtime.pool.read(np.array([slot])).tensors)
             return self._open(wish, hand_off, runtime.view.states, tensors[: len(runtime.view.states)])
 
-        runtime.after_queued(slot, lambda: tell(open_them))
+        place.runtime.after_queued(place.slot, lambda: tell(open_them))
 
     def from_states(
         self, wish: Wish, fields: Sequence[TensorField], states: Sequence[NDArray[Any]], hand_off: HandOff

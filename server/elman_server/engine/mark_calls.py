@@ -6,7 +6,7 @@ from elman_server.engine.worker import Worker
 from elman_server.errors import PredecessorFailed
 from elman_server.exchange.tell import Tell
 from elman_server.models.runtime import Runtime
-from elman_server.sessions.directory import SessionDirectory, SessionLocation
+from elman_server.sessions.directory import SessionDirectory
 from elman_server.sessions.table import Owner
 
 
@@ -24,7 +24,7 @@ class MarkCalls:
             SessionExpired, UnknownSession: it does not exist.
         """
         runtime, slot = self._directory.find(owner)
-        runtime.after_queued(slot, lambda: tell(lambda: runtime.mark(slot, name)))
+        runtime.after_queued(slot, lambda: tell(lambda: self._mark(owner, name)))
 
     def rewind(self, owner: Owner, name: str, tell: Tell[int]) -> None:
         """Returns a session to a mark, whose position is told. Chunks that came behind this call fail.
@@ -33,10 +33,14 @@ class MarkCalls:
             SessionExpired, UnknownSession: it does not exist.
         """
         place = self._directory.find(owner)
-        place.runtime.after_queued(place.slot, lambda: tell(lambda: self._rewind(owner, place, name)))
+        place.runtime.after_queued(place.slot, lambda: tell(lambda: self._rewind(owner, name)))
 
-    def _rewind(self, owner: Owner, place: SessionLocation, name: str) -> int:
-        runtime, slot = place
+    def _mark(self, owner: Owner, name: str) -> int:
+        runtime, slot = self._directory.there(owner)
+        return runtime.mark(slot, name)
+
+    def _rewind(self, owner: Owner, name: str) -> int:
+        runtime, slot = self._directory.there(owner)
         mark = runtime.marks.get(owner, slot, name)
         runtime.rewind(slot, mark)
         queued = runtime.scheduler.queues.of(slot)
@@ -55,13 +59,14 @@ class MarkCalls:
         Raises:
             SessionExpired, UnknownSession: it does not exist.
         """
-        runtime, slot = self._directory.find(owner)
+        place = self._directory.find(owner)
 
         def drop() -> int:
+            runtime, slot = self._directory.there(owner)
             for name in names:
                 runtime.marks.get(owner, slot, name)
             dropped = list(dict.fromkeys(names)) or list(runtime.marks.positions(slot))
             runtime.marks.drop(slot, dropped)
             return len(dropped)
 
-        runtime.after_queued(slot, lambda: tell(drop))
+        place.runtime.after_queued(place.slot, lambda: tell(drop))

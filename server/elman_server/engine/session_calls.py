@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from elman_server.engine.hand_off_calls import HandOffCalls
 from elman_server.engine.mark_calls import MarkCalls
+from elman_server.engine.move_calls import MoveCalls
 from elman_server.engine.worker import Worker
 from elman_server.errors import InvalidInput, ServiceError
 from elman_server.exchange.clock import Clock
@@ -60,6 +61,7 @@ class SessionCalls:
     def __init__(self, directory: SessionDirectory, clock: Clock, worker_of: Callable[[Runtime], Worker]) -> None:
         self.marks = MarkCalls(directory, worker_of)
         self.hand_off = HandOffCalls(directory, clock)
+        self.moves = MoveCalls(directory, clock, worker_of)
         self._directory = directory
         self._clock = clock
 
@@ -122,7 +124,9 @@ class SessionCalls:
         """
         place = self._directory.find(owner)
         if with_state:
-            place.runtime.after_queued(place.slot, lambda: done(self._view(place, with_state=True)))
+            place.runtime.after_queued(
+                place.slot, lambda: done(self._view(self._directory.there(owner), with_state=True))
+            )
         else:
             done(self._view(place))
 
@@ -134,10 +138,10 @@ class SessionCalls:
             InvalidInput: what `read` gives is not the model's, or it raises that.
         """
         place = self._directory.find(owner)
-        runtime, slot = place
-        initial = read(runtime.view)
+        initial = read(place.runtime.view)
 
         def put() -> int:
+            runtime, slot = self._directory.there(owner)
             runtime.set_states(slot, initial.states)
             return int(runtime.sessions.position[slot])
 
@@ -150,9 +154,10 @@ class SessionCalls:
             SessionExpired, UnknownSession: it does not exist.
         """
         place = self._directory.find(owner)
-        place.runtime.after_queued(
-            place.slot, lambda: tell(lambda: self._directory.fork(place, owner.principal, ids, self._clock.now()))
-        )
+        place.runtime.after_queued(place.slot, lambda: tell(lambda: self._fork(owner, ids)))
+
+    def _fork(self, owner: Owner, ids: Sequence[str]) -> OpenResult:
+        return self._directory.fork(self._directory.there(owner), owner.principal, ids, self._clock.now())
 
     def export(self, owner: Owner, tell: Tell[Exported]) -> None:
         """What a session is after its queued chunks, to go on elsewhere.
@@ -160,9 +165,10 @@ class SessionCalls:
         Raises:
             SessionExpired, UnknownSession: it does not exist.
         """
-        runtime, slot = self._directory.find(owner)
+        place = self._directory.find(owner)
 
         def export() -> Exported:
+            runtime, slot = self._directory.there(owner)
             slots, spec = np.array([slot]), runtime.spec
             pairs = zip(runtime.view.states, runtime.states_of(slots), strict=True)
             return Exported(
@@ -175,7 +181,7 @@ class SessionCalls:
                 context=runtime.context_of(slots),
             )
 
-        runtime.after_queued(slot, lambda: tell(export))
+        place.runtime.after_queued(place.slot, lambda: tell(export))
 
     def import_session(self, owner: Owner, exported: Exported) -> OpenResult:
         """Begins a session where an exported one was.

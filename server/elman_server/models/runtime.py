@@ -122,6 +122,22 @@ class Runtime:
         states = [made.get(place, state) for place, state in enumerate(states)]
         self.pool.replace(slots, self.model.initial(states, context))
 
+    def adopt(self, source: "Runtime", old: int, slot: int) -> None:
+        """Has `slot` be what a slot of another version is, whose states agree: state, context, position and marks."""
+        mine, its = self.sessions, source.sessions
+        self.pool.replace(np.array([slot]), self._own_state(source.pool.read(np.array([old]))))
+        mine.position[slot] = mine.admitted[slot] = its.position[old]
+        mine.created[slot], mine.broken[slot] = its.created[old], its.broken[old]
+        mine.set_ending(np.array([slot]), bool(its.ends_with_stream[old]))
+        for name, mark in source.marks.of(old).items():
+            self.marks.put(slot, name, Mark(mark.position, self._own_state(mark.state)))
+
+    def _own_state(self, state: RowsState) -> RowsState:
+        # What this model calls the state of another one, that agrees with it.
+        count = len(self.view.states)
+        context = dict(zip([one.name for one in self.view.context], state.tensors[count:], strict=True))
+        return self.model.initial(seam_tensors(self.view.states, state.tensors[:count]), context)
+
     def mark(self, slot: int, name: str) -> int:
         """Keeps the state and position of `slot` as a mark; the position.
 

@@ -131,6 +131,14 @@ class SessionDirectory:
             metadata={"model": self.name, "session_id": owner.session_id},
         )
 
+    def there(self, owner: Owner) -> SessionLocation:
+        """Where a session runs that was found before and may have moved since; one that is about to end counts.
+
+        Raises:
+            SessionExpired, UnknownSession: it has ended.
+        """
+        return self.place(owner) or self.find(owner)
+
     def place(self, owner: Owner) -> SessionLocation | None:
         """Where a session runs, or is about to end; None: nowhere."""
         place = self._places.get(owner.principal, {}).get(owner.session_id)
@@ -171,7 +179,7 @@ class SessionDirectory:
             Draining: the version is being unloaded.
         """
         runtime = runtime or self.version(version)
-        _check_takes_sessions(runtime)
+        check_takes_sessions(runtime)
         if mode is not OpenMode.RESUME:
             check_context(runtime.view, initial.context, len(ids))
         check_states(runtime.view, initial.states, len(ids))
@@ -210,7 +218,7 @@ class SessionDirectory:
             Draining: the version is being unloaded.
         """
         runtime, slot = place
-        _check_takes_sessions(runtime)
+        check_takes_sessions(runtime)
         opened = OpenResult.empty(ids)
         begin = []
         for index, session_id in enumerate(ids):
@@ -227,6 +235,25 @@ class SessionDirectory:
             runtime.fork(slot, slots)
             runtime.sessions.set_ending(slots, bool(runtime.sessions.ends_with_stream[slot]))
             self._attach(opened, runtime, [i for i in begin if i not in opened.errors], slots, now)
+        return opened
+
+    def take_over(self, place: SessionLocation, owner: Owner, target: Runtime, now: float) -> OpenResult:
+        """Has a session, which nothing is queued for, go on on another version whose states agree, and attaches it."""
+        opened = OpenResult.empty([owner.session_id])
+        runtime, old = place
+        slots = np.array([old])
+        if runtime is not target:
+            self._make_room(target, 1, now, now)
+            slots = self._take(opened, target, owner.principal, [0], now)
+            if not slots.size:
+                return opened
+            target.adopt(runtime, old, int(slots[0]))
+            self.tombstones.note_moved(runtime.sessions.handle(old), target.spec.version)
+            runtime.metrics.end("moved", 1)
+            runtime.held.forget(place_slots := np.array([old]))
+            runtime.marks.forget(place_slots)
+            runtime.sessions.free(place_slots)
+        self._attach(opened, target, [0], slots, now)
         return opened
 
     def end(self, runtime: Runtime, slots: I64, cause: str, now: float) -> None:
@@ -351,7 +378,8 @@ class SessionDirectory:
             self.end(runtime, sessions.least_recent(missing, kept), "evicted", now)
 
 
-def _check_takes_sessions(runtime: Runtime) -> None:
+def check_takes_sessions(runtime: Runtime) -> None:
+    """Raises Draining or NoSessions where no session is to begin."""
     if runtime.unloading:
         raise _leaving(runtime)
     if runtime.view.needs_whole_sequences:

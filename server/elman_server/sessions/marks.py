@@ -72,6 +72,10 @@ class Marks(Generic[StateT]):
             )
         return there[name]
 
+    def of(self, slot: int) -> dict[str, Mark[StateT]]:
+        """A session's marks by name."""
+        return dict(self._by_slot.get(slot, {}))
+
     def positions(self, slot: int) -> dict[str, int]:
         """Of a session's marks, in the order in which they were first made."""
         return {name: mark.position for name, mark in self._by_slot.get(slot, {}).items()}

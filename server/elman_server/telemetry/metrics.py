@@ -72,7 +72,7 @@ REJECTED = (
     "SUPERSEDED",
     "ENGINE_FAILED",
 )
-ENDED = ("closed", "expired", "evicted", "disconnected", "drained")
+ENDED = ("closed", "expired", "evicted", "disconnected", "moved", "drained")
 
 
 class Series(dict[K, V]):

@@ -18,6 +18,7 @@ Attached = TypeVar(
     sessions_pb2.AttachSessionsResponse,
     sessions_pb2.ForkSessionResponse,
     sessions_pb2.ImportSessionResponse,
+    sessions_pb2.MoveSessionResponse,
 )
 """What gives handles."""
 

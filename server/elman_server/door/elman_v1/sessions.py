@@ -193,6 +193,19 @@ class SessionsService(sessions_pb2_grpc.SessionsServicer):
         self._write_terms(response)
         return response
 
+    @unary
+    async def MoveSession(  # noqa: N802
+        self, request: sessions_pb2.MoveSessionRequest, context: Context
+    ) -> sessions_pb2.MoveSessionResponse:
+        """See the contract."""
+        self._door.check_open()
+        moves, owner = self._calls(request.model).moves, Owner(ANONYMOUS, request.session_id)
+        moved: OpenResult = await self._after(lambda tell: moves.move(owner, request.version, tell))
+        response = sessions_pb2.MoveSessionResponse()
+        write_opened(response, moved)
+        self._write_terms(response)
+        return response
+
     def _calls(self, model: str) -> SessionCalls:
         return SessionCalls(self._catalogue.directory(model), self._door.engine.clock, self._catalogue.worker_of)
 
