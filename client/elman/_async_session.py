@@ -227,6 +227,44 @@ class AsyncSession:
         score = await score_session(self._core, x, targets, output, timeout)
         return score if steps else score.total
 
+    async def mark(self, name: str) -> None:
+        """Keeps a copy of the state and position beside the session, under a name, after all steps begun before.
+
+        `rewind` returns to it. One of that name is replaced. Marks are kept on the server and end with the session; it
+        has at most `max_marks` (16 by default).
+
+        Raises TypeError, InvalidInputError, LimitReachedError, SessionExpiredError, UnknownSessionError, DeadlineError,
+        UnavailableError, ClosedError.
+        """
+        await self._core.mark(name)
+
+    async def rewind(self, name: str) -> None:
+        """Returns to a mark, to its state and its position, after all steps begun before. The marks stay.
+
+        Steps that are begun before this returns are undone by it, or fail. Raises UnknownMarkError (there is no such
+        mark; the session stays where it is), otherwise as `mark`.
+        """
+        await self._core.rewind(name)
+
+    async def marks(self) -> dict[str, int]:
+        """The marks that there are after all steps begun before: their positions by name, as they were made.
+
+        Raises as `state`.
+        """
+        return await self._core.marks()
+
+    async def drop_mark(self, name: str) -> None:
+        """Forgets a mark. Raises as `rewind`."""
+        await self._core.drop_mark(name)
+
+    async def export(self) -> bytes:
+        """The session as bytes, after all steps begun before: state, context and position, without marks. It goes on.
+
+        `Model.import_session` begins one there, on this server or another that has the same model. The format is the
+        contract's `ExportedSession`. Raises as `state`.
+        """
+        return await self._core.export()
+
     @overload
     async def fork(self) -> AsyncSession: ...
     @overload

@@ -16,6 +16,7 @@ from elman._shared.errors import ClosedError, InvalidInputError
 from elman._shared.info import ModelInfo, model_label
 from elman._shared.packed_layout import Index
 from elman._shared.results import State
+from elman._shared.session_ids import check_id
 from elman._stepping.answers import FutureT
 from elman._stepping.options import StepOptions
 from elman._stepping.pool_step import PendingPoolStep, begin_pool_step, check_pool_input
@@ -184,6 +185,49 @@ class SessionCore(_SessionsCore):
         deadline = self.client.transport.deadline()
         await self.client.driver.settled(self.rows, deadline)
         await self.client.opener.set_state(self.info, self.id, states, deadline)
+
+    async def settled_id(self) -> str:
+        """Its id, once nothing is under way. Raises ElmanError."""
+        self.check_open()
+        await self.client.driver.settled(self.rows, self.client.transport.deadline())
+        return self.id
+
+    async def mark(self, name: object) -> None:
+        """Keeps its state and position under a name, after all steps submitted before. Raises TypeError, ElmanError."""
+        mark, deadline = await self._settled_for(name)
+        await self.client.opener.mark(self.info, self.id, mark, deadline)
+
+    async def rewind(self, name: object) -> None:
+        """Returns to a mark, after all steps submitted before. Raises TypeError, ElmanError."""
+        mark, deadline = await self._settled_for(name)
+        position = await self.client.opener.rewind(self.info, self.id, mark, deadline)
+        self.client.driver.table.rewind(self.rows, position)
+
+    async def marks(self) -> dict[str, int]:
+        """Positions of its marks by name. Raises ElmanError."""
+        self.check_open()
+        deadline = self.client.transport.deadline()
+        await self.client.driver.settled(self.rows, deadline)
+        return await self.client.opener.marks(self.info, self.id, deadline)
+
+    async def drop_mark(self, name: object) -> None:
+        """Forgets a mark. Raises TypeError, ElmanError."""
+        mark, deadline = await self._settled_for(name)
+        await self.client.opener.drop_mark(self.info, self.id, mark, deadline)
+
+    async def _settled_for(self, name: object) -> tuple[str, Deadline]:
+        # A mark's name, once nothing is under way.
+        self.check_open()
+        mark, deadline = check_id("mark", name), self.client.transport.deadline()
+        await self.client.driver.settled(self.rows, deadline)
+        return mark, deadline
+
+    async def export(self) -> bytes:
+        """It as bytes, after all steps submitted before. Raises ElmanError."""
+        self.check_open()
+        deadline = self.client.transport.deadline()
+        await self.client.driver.settled(self.rows, deadline)
+        return await self.client.opener.export(self.info, self.id, deadline)
 
     async def fork(self, count: int) -> OpenedSessions:
         """Sessions that begin where it is after all steps submitted before. Raises TypeError, ElmanError."""

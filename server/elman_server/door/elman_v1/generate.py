@@ -27,7 +27,7 @@ class GenerateCalls:
         self._door = door
         self._num_calls = 0
         catalogue = door.catalogue
-        self.generators = Generators(door.engine, lambda place: catalogue.worker_of(place.runtime))
+        self.generators = Generators(door.engine, catalogue.worker_of)
 
     async def serve(
         self, request: inference_pb2.GenerateRequest, peer: str
