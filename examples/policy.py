@@ -11,7 +11,7 @@ import elman
 from models.bundles.cartpole.episodes import HELD_OUT_SEED, NUM_HELD_OUT, Floats, returns
 
 
-def main(address: str = "localhost:8470", num: int = NUM_HELD_OUT) -> float:
+def main(address: str = "localhost:8470", *, num: int = NUM_HELD_OUT) -> float:
     """Plays an episode in each of `num` environments, one frame a step; the mean return."""
     with elman.Client(address) as client:
         model = client.model("cartpole")

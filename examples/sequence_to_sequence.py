@@ -15,8 +15,7 @@ def translate(client: elman.Client, texts: list[str]) -> list[str]:
     """Each text's date as ISO 8601 has it."""
     encoder, decoder = client.model("dates-encoder"), client.model("dates-decoder")
     with encoder.sessions(len(texts)) as reading:
-        reading.step([to_ids(text) for text in texts], returning="none")
-        state = reading.state()  # handed over
+        state = reading.step([to_ids(text) for text in texts], returning="none", state=True).state
     tokens, written = np.full(len(texts), START), []
     with decoder.sessions(len(texts), initial_state=state) as writing:
         for _ in range(ISO_LENGTH):
@@ -25,7 +24,7 @@ def translate(client: elman.Client, texts: list[str]) -> list[str]:
     return ["".join(ISO_CHARACTERS[token] for token in row) for row in np.stack(written, 1)]
 
 
-def main(address: str = "localhost:8470", num: int = 500) -> float:
+def main(address: str = "localhost:8470", *, num: int = 500) -> float:
     """Translates dates that the model has not learned from; the share that is exactly right."""
     pairs = held_out(num)
     with elman.Client(address) as client:

@@ -1,6 +1,6 @@
 """What the bundles' training scripts share: a run of a fixed number of steps, its progress line and its checkpoint.
 
-A step depends on the seed, its number and the weights alone, so that a resumed run ends where an uninterrupted one does.
+A step depends on the seed, its number and what was learned alone: a resumed run ends where one in one piece does.
 """
 
 import argparse
@@ -38,7 +38,9 @@ def options_of(folder: Path, steps: int) -> Options:
     parser = argparse.ArgumentParser(description=f"Train the {folder.name} bundle.")
     parser.add_argument("--resume", action="store_true", help="continue from checkpoint.pt")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=folder, help="the folder of bundle and checkpoint; default: this one")
+    parser.add_argument(
+        "--out", type=Path, default=folder, help="the folder of bundle and checkpoint; default: this one"
+    )
     parser.add_argument("--steps", type=int, default=steps, help=f"of the whole run; default: {steps}")
     given = parser.parse_args()
     torch.set_num_threads(1)

@@ -30,8 +30,8 @@ class Event(NamedTuple):
 
 
 def normal(seed: int, num_series: int, hours: int) -> Floats:
-    """[num_series, hours] without anomalies: two harmonics of a day, from another hour and of another size in each, on a
-    level that wanders, with noise."""
+    """[num_series, hours] without anomalies: two harmonics of a day, from another hour and of another size in each, on
+    a level that wanders, with noise."""
     random = np.random.default_rng([seed, 1])
     clock = np.arange(hours) + random.integers(24, size=(num_series, 1))
     size = random.uniform(8, 12, (num_series, 1))

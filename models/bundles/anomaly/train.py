@@ -10,7 +10,15 @@ import numpy as np
 import torch
 
 import elman_models
-from models.bundles.anomaly.data import HELD_OUT_SEEDS, SETTLING, Floats, alarms_of, normal, planted, precision_and_recall
+from models.bundles.anomaly.data import (
+    HELD_OUT_SEEDS,
+    SETTLING,
+    Floats,
+    alarms_of,
+    normal,
+    planted,
+    precision_and_recall,
+)
 from models.bundles.anomaly.network import Forecaster
 from models.bundles.training import Run, options_of, publish
 
@@ -20,7 +28,7 @@ BATCH = 32
 WINDOW = 168
 THRESHOLD_SEED = 500
 QUANTILE = 0.9995
-"""Of the errors on series without anomalies: the threshold is there, so that one hour in two thousand is a false alarm."""
+"""Of the errors on series without anomalies, where the threshold is: one hour in two thousand is a false alarm."""
 
 
 def loss_of(network: Forecaster, run: Run, seed: int) -> torch.Tensor:
@@ -54,9 +62,7 @@ def main() -> None:
     threshold = round(threshold_of(network), 3)
     made = [planted(seed) for seed in HELD_OUT_SEEDS]
     forecasts = forecast(network, np.stack([series for series, _ in made]))
-    found = [
-        (alarms_of(series, forecasts[row], threshold), events) for row, (series, events) in enumerate(made)
-    ]
+    found = [(alarms_of(series, forecasts[row], threshold), events) for row, (series, events) in enumerate(made)]
     precision, recall = precision_and_recall(found)
     figures = {"threshold": f"{threshold:.3f}", "precision": f"{precision:.3f}", "recall": f"{recall:.3f}"}
     print("held out:", figures)

@@ -75,7 +75,7 @@ def play(policy: Policy, seed: int) -> Played:
 
 
 def advantages_of(values: Tensor, lives: Tensor, falls: Tensor) -> Tensor:
-    """By generalized advantage estimation; one point a step. What the time limit cuts off is worth what the critic says."""
+    """By generalized advantage estimation; one point a step. What the limit cuts off is worth what the critic says."""
     advantages, following = torch.zeros_like(values), torch.zeros(len(values))
     for step in reversed(range(values.shape[1])):
         after = values[:, step + 1] if step + 1 < values.shape[1] else values[:, step]
@@ -87,7 +87,7 @@ def advantages_of(values: Tensor, lives: Tensor, falls: Tensor) -> Tensor:
 
 
 def loss_of(policy: Policy, played: Played) -> Tensor:
-    """The clipped objective, the squared errors of critic and speedometer and the entropy, over all steps that count."""
+    """The clipped objective, the squared errors of critic and speedometer, the entropy, over all steps that count."""
     output, _ = policy.remember(played.positions)
     said = policy.heads(output)
     ratio = (said["action"].gather(2, played.actions[..., None])[..., 0] - played.log_probabilities).exp()

@@ -16,7 +16,7 @@ AHEAD = 24
 
 
 def monthly() -> Floats:
-    """[3120] all months. The file is text for people: of its lines those that count are a year and its twelve months."""
+    """[3120] all months. The file is text for people: of its lines those count that are a year and its months."""
     file = Path(sunspots.__file__).parent / "src" / "sunspots_monthly.dat"
     lines = [line.split() for line in file.read_text().splitlines() if line[:4].isdigit()]
     return np.array([month for line in lines if len(line) == 13 for month in line[1:]], np.float32)

@@ -25,7 +25,7 @@ NOISE = 5.0
 
 
 def loss_of(network: Sunspots, run: Run, months: NDArray[np.float32]) -> torch.Tensor:
-    """The scaled squared error of random windows: one step ahead from the third year on, and running free behind them."""
+    """The scaled squared error of random windows: one step ahead from the third year on, and running free behind."""
     random = run.random()
     begins = random.integers(len(months) - WINDOW - AHEAD, size=BATCH)
     windows = torch.from_numpy(months[begins[:, None] + np.arange(WINDOW + AHEAD)])[..., None]
