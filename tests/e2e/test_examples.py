@@ -69,9 +69,10 @@ def test_sunspots_are_forecast_as_the_card_says_and_free_running_as_torch_does(a
     error = rmse(forecasts, months[month_of(HELD_OUT_YEAR) :])
     assert error == pytest.approx(float(card("sunspots", "one_step_rmse")), abs=0.006)
     network = trained(Sunspots(), "sunspots")
-    known = torch.from_numpy(months[None, : month_of(2007), None])
-    with torch.no_grad():
-        np.testing.assert_allclose(free, network.run_free(known, 24)[0, -24:, 0], rtol=1e-4, atol=1e-3)
+    for number, start in list(enumerate(many_to_many.STARTS))[::10]:
+        with torch.no_grad():
+            expected = network.run_free(torch.from_numpy(months[None, :start, None]), 24)[0, -24:, 0]
+        np.testing.assert_allclose(free[number], expected, rtol=1e-4, atol=1e-3)
 
 
 def trained(network: Any, bundle: str) -> Any:
