@@ -191,7 +191,7 @@ class Screen:
 
 
 def print_metrics(url: str) -> None:
-    """A few of the server's metrics."""
+    """A few of the server's metrics of char-lm."""
     wanted = (
         "elman_session_steps_total",
         "elman_padded_steps_total",
@@ -202,7 +202,7 @@ def print_metrics(url: str) -> None:
     )
     with urllib.request.urlopen(url) as response:
         for line in response.read().decode().splitlines():
-            if line.startswith(wanted):
+            if line.startswith(wanted) and 'model="char-lm"' in line:
                 print(f"  {line}")
 
 
