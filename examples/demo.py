@@ -35,6 +35,7 @@ TEMPERATURE = 0.6
 
 SCENES = {
     "one_to_one": "one to one: which character follows one character",
+    "one_to_many": "one to many: a character model writes Python, on the server",
     "many_to_one": "many to one: digits, row by row",
     "many_to_many": "many to many: sunspots, a month ahead at every month, then running free",
     "sequence_to_sequence": "sequence to sequence: dates, from an encoder's session to a decoder's",

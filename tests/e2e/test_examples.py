@@ -36,6 +36,15 @@ def test_one_character_alone_is_followed_as_the_model_has_it(address: str) -> No
     assert following[0] == "u"  # after a q
 
 
+def test_what_is_generated_goes_on_from_the_prompt_and_is_the_same_again(address: str) -> None:
+    from examples import one_to_many
+
+    text = one_to_many.main(address)
+    assert len(text) == 150
+    assert "(" in text.split("\n")[0]  # it defines a function
+    assert one_to_many.main(address) == text
+
+
 def test_digits_are_read_right_as_often_as_the_card_says(address: str, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("sklearn")
     from examples import many_to_one
