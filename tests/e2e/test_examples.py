@@ -137,10 +137,11 @@ def test_anomalies_are_found_as_the_card_says(address: str) -> None:
     assert (f"{precision:.3f}", f"{recall:.3f}") == (card("anomaly", "precision"), card("anomaly", "recall"))
 
 
-def test_every_example_of_a_form_is_short_and_tried_here() -> None:
-    here = Path(__file__).read_text()
+def test_every_example_of_a_form_is_short_is_tried_here_and_stands_in_the_readme() -> None:
+    here, readme = Path(__file__).read_text(), (ROOT / "README.md").read_text()
     others = {"demo", "pictures", "triton_sequence_client", "__init__"}
     for path in (ROOT / "examples").glob("*.py"):
         if path.stem not in others:
             assert f"from examples import {path.stem}\n" in here
+            assert f"(examples/{path.name})" in readme
             assert len(path.read_text().splitlines()) <= 60
