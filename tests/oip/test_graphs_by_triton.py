@@ -101,8 +101,10 @@ def sequences_of(rng: np.random.Generator, case: Case) -> Arrays:
 
 
 def batches_of(case: Case) -> Arrays:
-    inputs = [one.name for one in case.packed.spec.inputs]
-    batches = [{name: run.inputs[name].transpose(0, 1).numpy() for name in inputs} for run in case.runs]
+    spec, batches = case.packed.spec, []
+    for run in case.runs:
+        steps = {one.name: run.inputs[one.name].transpose(0, 1).numpy() for one in spec.inputs}
+        batches.append(steps | {one.name: run.inputs[one.name].numpy() for one in spec.context})
     return called(batches, outputs_of(case))
 
 
