@@ -5,12 +5,12 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 
 @contextmanager
-def regular_file(path: Path, most: int) -> Iterator[BinaryIO]:
+def regular_file(path: Path, most: int) -> Iterator[BufferedReader]:
     """The file, opened for reading.
 
     Args:

@@ -11,6 +11,7 @@ import torch
 from broken_bundles import assert_lstm_is_served, listed
 from keras_files import altered
 from onnx import TensorProto
+from onnx.helper import make_tensor_value_info
 from onnx_files import graph, node, save, weights
 from served import Serve, Served
 from toys import write_toys
@@ -74,7 +75,15 @@ FILES: dict[str, tuple[Callable[[Path], Path], str]] = {
     ),
     "onnx: a name used twice": (
         onnx_file(lambda m: m.graph.node[1].output.__setitem__(0, "y")),
-        "y",
+        "node the_squeeze (Squeeze): its output y is there already",
+    ),
+    "onnx: a tensor's name used twice": (
+        onnx_file(lambda m: m.graph.initializer.append(m.graph.initializer[0])),
+        "tensor W: a name used twice",
+    ),
+    "onnx: an input that nobody uses": (
+        onnx_file(lambda m: m.graph.input.append(make_tensor_value_info("more", TensorProto.FLOAT, ["T", "B", 2]))),
+        "more: nobody uses it",
     ),
     "onnx: a tensor that is missing": (
         onnx_file(lambda m: m.graph.initializer.pop(0)),
@@ -82,7 +91,7 @@ FILES: dict[str, tuple[Callable[[Path], Path], str]] = {
     ),
     "onnx: shapes that do not agree": (
         onnx_file(lambda m: m.graph.input[0].type.tensor_type.shape.dim[2].__setattr__("dim_value", 3)),
-        "the_lstm",
+        "node the_lstm (LSTM): input_size: expected 4, got 3",
     ),
     "onnx: an operation outside the vocabulary": (
         onnx_file(lambda m: m.graph.node[1].__setattr__("op_type", "Eval")),
@@ -103,11 +112,17 @@ FILES: dict[str, tuple[Callable[[Path], Path], str]] = {
         keras_file(lambda p: p.update({"model.weights.h5": pickle.dumps(Payload())})),
         "cannot be read as HDF5",
     ),
-    "keras: a pickle": (pickled("given.keras"), "given.keras"),
-    "h5: a pickle": (pickled("given.h5"), "given.h5"),
-    "torch: a pickle that calls": (pickled("given.pt"), "given.pt"),
-    "torch: a state_dict that calls": (torch_saved("given.pth", {"rnn.weight_ih_l0": Payload()}), "given.pth"),
-    "torch: a checkpoint of another name": (torch_saved("given.safetensors", {"w": Payload()}), "given.safetensors"),
+    "keras: a pickle": (pickled("given.keras"), "is neither a zip archive"),
+    "h5: a pickle": (pickled("given.h5"), "nor an HDF5 file"),
+    "torch: a pickle that calls": (pickled("given.pt"), "refused, and not run: it is not a pickle of tensors alone"),
+    "torch: a state_dict that calls": (
+        torch_saved("given.pth", {"rnn.weight_ih_l0": Payload()}),
+        "refused, and not run",
+    ),
+    "torch: a checkpoint of another name": (
+        torch_saved("given.safetensors", {"w": Payload()}),
+        "cannot be read as safetensors",
+    ),
 }
 
 
