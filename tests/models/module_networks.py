@@ -533,8 +533,8 @@ SEQUENCES: dict[str, Case] = {
     "lstm conditioned": Case(lambda: Conditioned(nn.LSTM), lambda: (torch.randn(3, 6, 3), torch.randn(3, 5)), "whole"),
     "deep speech": Case(DeepSpeech, floats(3, 6, 7), "whole"),
     "keyword crnn": Case(KeywordCrnn, floats(3, 7, 6), "whole"),
-    "text reader": Case(lambda: TextReader(False), floats(3, 8, 7), "whole"),
-    "text reader that pools": Case(lambda: TextReader(True), floats(3, 8, 7), "whole"),
+    "text reader": Case(lambda: TextReader(False), floats(7, 8, 9), "whole"),
+    "text reader that pools": Case(lambda: TextReader(True), floats(7, 8, 9), "whole"),
     "human activity": Case(Activity, floats(3, 9, 4), "whole"),
 }
 
