@@ -16,7 +16,8 @@ def take_state_dict(loaded: object, key: str | None, where: str) -> dict[str, to
 
     Args:
         loaded: what the file holds.
-        key: of the state_dict (`ema`, `generator.state_dict`), where there are several; None: there is one.
+        key: of the state_dict (`ema`, `generator.state_dict`), where there are several, or of a part of the one that
+            there is (`ema_model`); None: there is one.
         where: names the file in errors.
 
     Raises:
@@ -33,7 +34,8 @@ def _state_dicts(
     mapping: Mapping[object, object], path: tuple[str, ...], seen: set[int]
 ) -> Iterator[tuple[str, Mapping[object, torch.Tensor]]]:
     if mapping and all(_is_named_tensor(name, value) for name, value in mapping.items()):
-        yield ".".join(path), mapping  # type: ignore[misc]  # all its values are tensors
+        if any(tensor.ndim for tensor in mapping.values()):  # type: ignore[attr-defined]  # else scores and counts
+            yield ".".join(path), mapping  # type: ignore[misc]  # all its values are tensors
         return
     if id(mapping) in seen or len(path) > _MAX_DEPTH:
         return
@@ -45,6 +47,11 @@ def _state_dicts(
 
 def _by_key(found: Mapping[str, Mapping[object, torch.Tensor]], key: str, where: str) -> Mapping[object, torch.Tensor]:
     meant = [path for path in found if path == key or path.startswith(f"{key}.")]
+    if not meant and len(found) == 1:
+        (alone,) = found.values()
+        within = {str(name).removeprefix(f"{key}."): t for name, t in alone.items() if str(name).startswith(f"{key}.")}
+        if within:
+            return within  # type: ignore[return-value]
     if len(meant) != 1:
         what = f"holds {_listed(meant)}; say which" if meant else f"is no state_dict; there are: {_listed(found)}"
         raise WeightsError(f"{where}: key (--key): {key!r} {what}")
@@ -58,6 +65,7 @@ def _alone(
         raise WeightsError(f"{where}: expected a state_dict, got an empty mapping")
     if not found:
         others = [f"{key} ({_type(value)})" for key, value in loaded.items() if not _is_named_tensor(key, value)]
+        others = others or [f"{key} (one number)" for key in loaded]
         raise WeightsError(
             f"{where}: expected a state_dict, names with tensors only, got also {', '.join(others[:_MAX_LISTED])}"
         )
