@@ -17,7 +17,7 @@ class _Namespace:
 
 def _path(*parts: object) -> str:
     """What stands for a path: its text."""
-    return "/".join(str(part) for part in parts)
+    return "/".join(str(part) for part in parts).replace("//", "/")
 
 
 STAND_INS: list[Callable[..., object] | tuple[Callable[..., object], str]] = [

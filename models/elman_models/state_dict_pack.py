@@ -1,23 +1,23 @@
 """A spec, and weights by its names, from a state_dict alone: what `elman-server pack` does."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
 
-from elman_models.check import assumptions
+from elman_models.assumed import assumed
 from elman_models.checkpoint import read_state_dict
 from elman_models.dense import Dense
 from elman_models.errors import SpecError, WeightsError
 from elman_models.graph.spec import GraphSpec
 from elman_models.hyper_parameters import HyperParameters, said
-from elman_models.listed import comes_before, distances, without_weights
+from elman_models.listed import comes_before, distances
 from elman_models.part_errors import PACK_MODULE, attributes
 from elman_models.parts import Keys, Parts, find_parts
 from elman_models.recurrent import Recurrent, find_stacks
-from elman_models.spec import Cell, EmbeddingSpec, HeadSpec, ModelSpec
+from elman_models.spec import Cell, ModelSpec
 from elman_models.spec_file import make_spec
-from elman_models.stack_choice import choose_stacks, in_words
+from elman_models.stack_choice import choose_stacks
 from elman_models.state_dict_graph import ACTIVATIONS, NO_ACTIVATION, Row, graph_of_row
 
 __all__ = ["Inferred", "PackOptions", "infer_model", "infer_spec", "read_state_dict"]
@@ -146,7 +146,9 @@ def infer_model(state_dict: Mapping[str, torch.Tensor], options: PackOptions) ->
     spec, names = _stack_of(row, words) if len(stacks) == 1 and len(parts.after) < 2 else graph_of_row(row, words)
     weights = {canonical: kept[names[canonical]] for canonical in spec.parameter_shapes()}
     left_out = tuple(given for given in state_dict if given not in kept)
-    return Inferred(spec, weights, _attributes(row), left_out, tuple(_assumed(row, options)))
+    return Inferred(
+        spec, weights, _attributes(row), left_out, tuple(assumed(row, options.asked_cell, options.hyper_parameters))
+    )
 
 
 def _bare(stack: Recurrent, words: Mapping[str, str], options: PackOptions) -> ModelSpec:
@@ -184,11 +186,12 @@ def _check_activation(activation: str | None, parts: Parts) -> None:
             f"activation: stands between several linear layers after the stack, of which there is {what}; what it does "
             f"elsewhere is not packed from weights alone: {PACK_MODULE}"
         )
-    gaps = distances(layer.prefix for layer in parts.after)
+    layers = [layer.prefix for layer in parts.after]
+    gaps = distances(layers)
     if activation not in (None, NO_ACTIVATION) and 1 in gaps and max(gaps) > 1:
         raise WeightsError(
-            f"activation: by their numbers ({', '.join(layer.prefix for layer in parts.after)}) something stands between "
-            f"some of the layers and nothing between others; {PACK_MODULE}"
+            f"activation: by their numbers something stands between some of {', '.join(layers)} and nothing between "
+            f"others; {PACK_MODULE}"
         )
 
 
@@ -202,40 +205,6 @@ def _stack_of(row: Row, words: Mapping[str, str]) -> tuple[ModelSpec, dict[str, 
     if head:
         fields["head"] = {"out_features": head.shape[0], "bias": head.bias_shape is not None}
     return make_spec(fields, "the state_dict"), stack.names | _names("embedding", row.table) | _names("head", head)
-
-
-def _assumed(row: Row, options: PackOptions) -> Iterator[str]:
-    """What weights do not tell."""
-    *_, last = [bare for _, bare in row.stacks]
-    table = EmbeddingSpec(num_embeddings=row.table.shape[0], embedding_dim=row.table.shape[1]) if row.table else None
-    head = HeadSpec(out_features=row.layers[-1].shape[0]) if row.layers else None
-    fields = {"embedding": table, "head": head, "input_size": row.stacks[0][1].input_size}
-    yield from assumptions(last.model_copy(update=fields))
-    if in_row := in_words([stack for stack, _ in row.stacks]):
-        yield in_row
-    if len(row.layers) > 1:
-        what = "nothing" if row.activation == NO_ACTIVATION else f"{row.activation} and nothing else"
-        order = ", ".join(layer.prefix for layer in row.layers)
-        yield f"{order} run in that order, {what} between them (--activation); the head is all of them"
-        beside = [layer.prefix for layer in row.layers[1:] if layer.shape[1] == row.layers[0].shape[1]]
-        if beside:
-            yield f"{', '.join(beside)} could by size read the stack's output, too, and do not"
-    layers = [layer.prefix for layer in row.layers]
-    table_prefix = [row.table.prefix] if row.table else []
-    stack_prefixes = [given.rpartition(".")[0] for stack, _ in row.stacks for given in stack.names.values()]
-    unseen = list(without_weights([*table_prefix, *stack_prefixes, *layers], layers))
-    if unseen:
-        yield f"{', '.join(unseen)}: without weights, so taken for what changes no numbers (dropout, picking the output)"
-    yield from _about_nonlinearity(last, options)
-
-
-def _about_nonlinearity(spec: ModelSpec, options: PackOptions) -> Iterator[str]:
-    if spec.cell in (Cell.RNN_TANH, Cell.RNN_RELU):
-        own, told = spec.cell.removeprefix("rnn_"), said(options.hyper_parameters, "nonlinearity")
-        if options.asked_cell is None:
-            yield f"the nonlinearity is {own}, as the checkpoint's hyper_parameters say"
-        elif told is not None and told != own:
-            yield f"the nonlinearity is {own}, as asked for, though the checkpoint's hyper_parameters say {told!r}"
 
 
 def _without(state_dict: Mapping[str, torch.Tensor], leave_out: Sequence[str]) -> dict[str, torch.Tensor]:
