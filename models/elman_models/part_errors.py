@@ -64,7 +64,9 @@ def open_choice(chains: Sequence[Chain]) -> str:
             roles.setdefault(dense, []).append(role)
     unclear = {dense: list(dict.fromkeys(could)) for dense, could in roles.items() if len(set(could)) > 1}
     if not unclear:
-        return f"in which order {', '.join(d.describe() for d in chains[0].after)} run is open. {_UNORDERED}{_OR_PACK}"
+        order = f"in which order {', '.join(dense.describe() for dense in chains[0].after)} run is open"
+        last = "Of two, say the last: head_key (--head-key)." if len(chains[0].after) == 2 else ""
+        return f"{order}. {_UNORDERED}{last} {_OR_PACK}"
     listed = "; ".join(f"{dense.describe()} could be {' or '.join(could)}" for dense, could in unclear.items())
     unordered = any(dense.comes_first is None for dense in unclear)
     return f"{listed}. {_UNORDERED if unordered else ''}Say which it is: {', or '.join(_options(unclear))}"

@@ -81,6 +81,22 @@ class Perceptron(nn.Module):
         return value
 
 
+class LanguageModel(nn.Module):
+    """An embedding, a stack, a projection to the embedding's size, and a head tied to the embedding."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.Embedding(9, 4)
+        self.rnn = nn.LSTM(4, 8)
+        self.proj = nn.Linear(8, 4)
+        self.decoder = nn.Linear(4, 9)
+        self.decoder.weight = self.encoder.weight
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """[T, B] to [T, B, 9]."""
+        return self.decoder(self.proj(self.rnn(self.encoder(input))[0]))
+
+
 def lightning(network: nn.Module, **hyper_parameters: Any) -> dict[str, Any]:
     """A checkpoint as Lightning's trainer writes it, of a module whose attribute `model` is the network."""
     score = torch.tensor(0.25)

@@ -1,15 +1,16 @@
 """Weights that more than one network could have are refused with what to do, whatever file they came in."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from checkpoint_kinds import Forecast, Output, Perceptron, StackedCells, averaged, both, refused
+from checkpoint_kinds import Forecast, Output, Perceptron, StackedCells, averaged, both, lightning, refused
 from state_dicts import module
 from torch import nn
 
-from elman_models import ModelSpec, PackOptions, infer_model
+from elman_models import ModelSpec, PackOptions, WeightsError, infer_model, read_state_dict, write_bundle
 
 PACK = r"elman_models\.pack\(module, \.\.\.\)"
 
@@ -76,10 +77,28 @@ def test_a_layer_before_the_stack_is_refused_whatever_stands_between() -> None:
 
 
 def test_where_names_are_sorted_layers_of_one_size_are_not_put_in_order() -> None:
-    network = Perceptron((8, 8, 8), nn.ReLU())
-    refused(dict(sorted(network.state_dict().items())), r"(?s)could be|in which order .*is open", activation="relu")
+    network = Perceptron((7, 7, 7), nn.ReLU())
+    refused(dict(sorted(network.state_dict().items())), r"in which order .*is open.*\(--head-key\)", activation="relu")
 
 
-def test_a_counter_of_averages_beside_anything_else_is_not_dropped() -> None:
-    network = averaged(Forecast()).state_dict()
-    refused(network | {"scale": torch.ones(3)}, r"n_averaged \[\]")
+def test_a_counter_of_averages_beside_anything_else_is_not_dropped(tmp_path: Path) -> None:
+    torch.save(averaged(Forecast()).state_dict() | {"scale": torch.ones(3)}, tmp_path / "w.pt")
+    refused(read_state_dict(tmp_path / "w.pt"), r"n_averaged \[\]")
+
+
+def test_tensors_that_lightning_s_hooks_put_beside_the_state_dict_are_not_dropped(tmp_path: Path) -> None:
+    torch.save(lightning(Forecast()) | {"mean": torch.ones(4)}, tmp_path / "w.ckpt")
+    with pytest.raises(WeightsError, match=r"beside the state_dict state_dict stand the tensors mean; .*--key"):
+        read_state_dict(tmp_path / "w.ckpt")
+    torch.save(lightning(Forecast()) | {"current_model_state": Forecast().state_dict()}, tmp_path / "w.ckpt")
+    with pytest.raises(WeightsError, match=r"several state_dicts, state_dict, current_model_state; .*--key"):
+        read_state_dict(tmp_path / "w.ckpt")
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_weights_that_overflowed_are_refused(dtype: torch.dtype, tmp_path: Path) -> None:
+    state_dict = Forecast().to(dtype).state_dict()
+    state_dict["fc.weight"][0, 0] = torch.inf
+    found = infer_model(state_dict, PackOptions(name="m"))
+    with pytest.raises(WeightsError, match=r"head\.weight: .*finite"):
+        write_bundle(tmp_path / "m", found.spec, found.weights)
