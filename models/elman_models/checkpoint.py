@@ -31,6 +31,10 @@ class Checkpoint:
     state_dict: dict[str, torch.Tensor]
     hyper_parameters: HyperParameters = field(default_factory=dict)
     """Of a checkpoint of Lightning: what it was trained with, as far as that is numbers and texts."""
+    key: str = ""
+    """Where the state_dict was; empty: it is the file."""
+    beside: tuple[str, ...] = ()
+    """The file's other keys."""
 
 
 def read_state_dict(path: str | os.PathLike[str], key: str | None = None) -> dict[str, torch.Tensor]:
@@ -62,15 +66,31 @@ def read_checkpoint(path: str | os.PathLike[str], key: str | None = None) -> Che
     """
     file = Path(path)
     if file.suffix == ".safetensors":
-        if key is not None:
-            raise WeightsError(f"{file}: key (--key): a .safetensors file holds one state_dict, without a key")
-        return Checkpoint(strip_prefixes(read_safetensors(file), str(file)))
+        return _only_state_dict(read_safetensors(file), key, str(file))
     if file.suffix not in _PICKLES:
         raise WeightsError(f"{file}: expected a .safetensors, {', '.join(_PICKLES)} file, as of {_SAVE}")
     _check_kind(file)
     loaded = read_torchscript(file) if is_torchscript(file) else _load_pickle(file)
-    state_dict = strip_prefixes(take_state_dict(loaded, key, str(file)), str(file))
-    return Checkpoint(state_dict, read_hyper_parameters(loaded))
+    taken_from, taken = take_state_dict(loaded, key, str(file))
+    state_dict = strip_prefixes(taken, str(file))
+    return Checkpoint(state_dict, read_hyper_parameters(loaded), taken_from, _beside(loaded, taken_from))
+
+
+def _beside(loaded: object, key: str) -> tuple[str, ...]:
+    if not key or not isinstance(loaded, Mapping):
+        return ()
+    others = (name for name in loaded if isinstance(name, str) and name != key)
+    return tuple(name for name in others if not name.startswith(f"{key}.") and not key.startswith(f"{name}."))
+
+
+def _only_state_dict(tensors: dict[str, torch.Tensor], key: str | None, where: str) -> Checkpoint:
+    """Of a file that holds one: all of it, or the part of that key."""
+    if key is None:
+        return Checkpoint(strip_prefixes(tensors, where))
+    if not any(name.startswith(f"{key}.") for name in tensors):
+        raise WeightsError(f"{where}: key (--key): a .safetensors file holds one state_dict, without a key")
+    taken_from, taken = take_state_dict(tensors, key, where)
+    return Checkpoint(strip_prefixes(taken, where), key=taken_from, beside=_beside(tensors, taken_from))
 
 
 def strip_prefixes(tensors: Mapping[str, torch.Tensor], where: str) -> dict[str, torch.Tensor]:

@@ -26,6 +26,7 @@ from checkpoint_kinds import (
     trained,
 )
 from recurrent_cases import CPU, assert_near
+from safetensors.torch import save_file
 from torch import nn
 
 from elman_models import (
@@ -172,6 +173,14 @@ def test_where_names_are_sorted_the_numbers_of_a_sequential_are_the_order(tmp_pa
     inferred = packed(kind, tmp_path)
     assert [node.name for node in inferred.spec.nodes if node.op == "linear"] == ["9", "11", "13"]
     assert_near(computed(tmp_path, inferred, input, [2, 3]), network(input))
+
+
+def test_a_part_of_a_safetensors_file_is_had_by_key(tmp_path: Path) -> None:
+    network = Forecast()
+    save_file(both(network), tmp_path / "w.safetensors")
+    read = read_checkpoint(tmp_path / "w.safetensors", "ema_model")
+    assert all(torch.equal(read.state_dict[name], tensor) for name, tensor in network.state_dict().items())
+    assert read.key == "ema_model"
 
 
 def test_where_names_are_sorted_the_last_of_two_layers_may_be_said(tmp_path: Path) -> None:

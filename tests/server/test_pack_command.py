@@ -180,4 +180,6 @@ def test_hyper_parameters_of_lightning_are_told_and_go_with_a_refusal(tmp_path: 
     assert main(packed) == 1
     assert "The checkpoint's hyper_parameters: hidden_size=5, activation='relu'\n" in capsys.readouterr().err
     assert main([*packed, "--activation", "relu"]) == 0
-    assert "trained as:  hidden_size=5, activation='relu' (the checkpoint's" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "trained as:  hidden_size=5, activation='relu' (the checkpoint's" in said
+    assert "read from:   state_dict, beside hyper_parameters\n" in said

@@ -109,6 +109,9 @@ def _told(inferred: "Inferred", checkpoint: "Checkpoint") -> "Iterator[str]":
         told = assumptions(spec)
     yield from (f"assumed:     {line}" for line in inferred.assumed if line not in told)
     yield f"found as:    {', '.join(f'{part} {name}' for part, name in inferred.attributes.items())}"
+    if checkpoint.key:
+        beside = ", ".join(key for key in checkpoint.beside[:16] if key.isprintable())
+        yield f"read from:   {checkpoint.key}{f', beside {beside}' if beside else ''}"
     if checkpoint.hyper_parameters:
         yield f"trained as:  {in_words(checkpoint.hyper_parameters)} (the checkpoint's hyper_parameters)"
     if inferred.left_out:
