@@ -3,8 +3,9 @@
     python -m bench.graphs [--short]
 
 A GRU (2 x 256) with LayerNorm and two heads, and a convolution with an LSTM (256) and a sigmoid, of one step of 1, 32
-and 256 rows, states carried on; then a model of format 1 as a graph against its `Stack`. One thread. A ratio above 1
-means that the graph is faster.
+and 256 rows, states carried on: as the tables have it, which may be all nodes together in onnxruntime (`ort-graph`),
+and node after node. Then a model of format 1 as a graph against its `Stack`. One thread. A ratio above 1 means that the
+graph is faster.
 """
 
 import argparse
@@ -149,13 +150,19 @@ def stack_run(stack: Stack, rows: int) -> Run:
 
 
 def against_modules(effort: Effort) -> Iterator[Bar]:
-    """Each graph at each number of rows."""
+    """Each graph at each number of rows: as its tables have it, and node after node."""
     for name, (module, begin, spec) in graphs().items():
         stack = GraphStack(spec, module.state_dict(), CPU)
         stack.warm_up(cache=PlanCache.of_user())
+        nodes = stack.with_plans(stack.plans)
         for rows in ROWS:
-            ratio = compared({"graph": graph_run(stack, rows), "other": module_run(module, begin(rows), rows)}, effort)
-            yield Bar(f"{name}, {rows} rows: graph / bare module", ratio, 1.0 if rows == 1 else 0.9, at_most=False)
+            runs = {"graph": graph_run(stack, rows), "nodes": graph_run(nodes, rows)}
+            seconds = measured(runs | {"other": module_run(module, begin(rows), rows)}, effort)
+            limit, by = 1.0 if rows == 1 else 0.9, f"{name}, {rows} rows (by {stack.plan_name})"
+            yield Bar(f"{by}: graph / bare module", seconds["other"] / seconds["graph"], limit, at_most=False)
+            yield Bar(f"{by}: graph / node after node", seconds["nodes"] / seconds["graph"], 0.97, at_most=False)
+            ratio = seconds["other"] / seconds["nodes"]
+            yield Bar(f"{name}, {rows} rows: node after node / bare module", ratio, limit, at_most=False)
 
 
 def against_stack(effort: Effort) -> Iterator[Bar]:
@@ -167,14 +174,14 @@ def against_stack(effort: Effort) -> Iterator[Bar]:
     stack.warm_up(cache=PlanCache.of_user())
     graph.take(dict.fromkeys(graph.plans, stack.plans))  # the same tables, and the same packed weights
     for rows in ROWS:
-        ratio = compared({"graph": graph_run(graph, rows), "other": stack_run(stack, rows)}, effort)
+        seconds = measured({"graph": graph_run(graph, rows), "other": stack_run(stack, rows)}, effort)
+        ratio = seconds["other"] / seconds["graph"]
         yield Bar(f"LSTM of format 1, {rows} rows: as a graph / as a stack", ratio, 0.97, at_most=False)
 
 
-def compared(runs: Mapping[str, Run], effort: Effort) -> float:
-    """How many times faster the graph is."""
-    seconds = interleaved(runs, stopwatch(CPU), effort)
-    return seconds["other"] / seconds["graph"]
+def measured(runs: Mapping[str, Run], effort: Effort) -> dict[str, float]:
+    """Seconds of one run of each, interleaved."""
+    return interleaved(runs, stopwatch(CPU), effort)
 
 
 @torch.inference_mode()  # as the server runs them, and as users should run torch.nn

@@ -12,6 +12,7 @@ ServiceError
 ├── StaleHandle         attached elsewhere since, or ended
 ├── Superseded          the same chunk was asked for again elsewhere
 ├── ReAttach            meant for another server process
+├── CannotGenerate      a model that cannot be fed what it gives
 ├── NoSessions          a bidirectional model keeps none
 ├── BrokenBundle        a bundle that cannot be loaded
 ├── ModelChanged        a load of a version that is loaded from other files
@@ -115,6 +116,12 @@ class NoSessions(ServiceError):
     """A bidirectional model keeps no sessions: its backward direction needs the end of the sequence."""
 
     reason = "NO_SESSIONS"
+
+
+class CannotGenerate(ServiceError):
+    """The model cannot be fed what it gives, or what is meant is open."""
+
+    reason = "CANNOT_GENERATE"
 
 
 class BrokenBundle(ServiceError):

@@ -32,9 +32,12 @@ def run_in_rounds(
     return [{name: torch.cat(parts) for name, parts in rows.items()} for rows in outputs]
 
 
-def check_random_rounds(kind: type[Network], data: st.DataObject) -> None:
+def check_random_rounds(kind: type[Network], data: st.DataObject, plans: str = "") -> None:
+    """`plans`: the plan that is to run whatever it can; empty: as an unmeasured graph runs."""
     torch.manual_seed(data.draw(st.integers(0, 1000)))
     network, stack = make_network(kind)
+    if plans:
+        stack.warm_up(budget_seconds=0.0, overrides=plans)
     lengths = data.draw(st.lists(st.integers(1, 7), min_size=1, max_size=5))
     sequences = [random_inputs(stack.spec, length) for length in lengths]
     contexts = [random_context(stack.spec) for _ in sequences]

@@ -257,7 +257,7 @@ def test_the_users_cache_lies_where_the_environment_says(monkeypatch: pytest.Mon
 
 
 def test_without_onnxruntime_its_plan_is_no_candidate(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("elman_models.plans.candidates._has_ort", lambda: False)
+    monkeypatch.setattr("elman_models.plans.candidates.has_ort", lambda: False)
     _, stack = make_model(make_spec("lstm"))
     assert "ort" not in make_workshop(stack).candidates
 

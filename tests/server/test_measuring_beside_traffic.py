@@ -25,7 +25,7 @@ from elman_models.plans import apart
 from elman_models.plans.apart import ApartError, Request, measure_apart
 from elman_models.plans.cache import PlanCache
 from elman_models.plans.prepare import Measuring
-from elman_models.plans.table import Entry, PlanTable, PlanTables, Shape
+from elman_models.plans.table import ORT_GRAPH, PROGRAM, WHOLE_GRAPH, Entry, PlanTable, PlanTables, Shape
 from elman_models.stack import Stack
 from elman_server.config.server_config import ServerConfig
 from elman_server.models import loading
@@ -64,28 +64,33 @@ def test_a_graphs_recurrence_is_measured_in_a_process_of_its_own_too(tmp_path: P
         measure_apart(request_of(bundle, node="nothing"))
 
 
-def test_each_of_a_graphs_recurrences_is_measured_apart_kept_and_marked(
+def test_each_of_a_graphs_tables_is_measured_apart_kept_and_marked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    pytest.importorskip("onnxruntime")
+    of_whole = {Shape(1, 1): Entry(ORT_GRAPH, {ORT_GRAPH: 0.5}), Shape(1, 1, True): Entry(PROGRAM)}
     asked: list[Request] = []
     traffic = Traffic(Metrics())
     traffic.is_served = True
 
     def measured(request: Request, _: object) -> dict[Shape, Entry]:
         asked.append(request)
-        return ENTRIES
+        return of_whole if request.node == WHOLE_GRAPH else ENTRIES
 
     monkeypatch.setattr(loading, "measure_apart", measured)
     bundle = write_graph(tmp_path / "models")
-    prepare = Preparation(ServerConfig(models=tmp_path, cache=tmp_path, warm_up_seconds=6), CPU, traffic)
+    prepare = Preparation(ServerConfig(models=tmp_path, cache=tmp_path, warm_up_seconds=7), CPU, traffic)
     stack = prepare(bundle)
-    assert [(request.node, request.budget_seconds) for request in asked] == [("vad", 2), ("noise", 2), ("denoise", 2)]
+    budgets = {"vad": 2, "noise": 2, "denoise": 2, WHOLE_GRAPH: 1}
+    assert {request.node: request.budget_seconds for request in asked} == budgets
     assert {request.fingerprint for request in asked} == {fingerprint(bundle)}
     assert isinstance(stack.plans, PlanTables)
-    assert {name: table.entries for name, table in stack.plans.items()} == dict.fromkeys(stack.plans, ENTRIES)
+    assert {name: table.entries for name, table in stack.plans.items()} == {
+        name: of_whole if name == WHOLE_GRAPH else ENTRIES for name in budgets
+    }
     assert not stack.plans.is_provisional
     prepare(bundle)
-    assert len(asked) == 3
+    assert len(asked) == len(budgets)
     traffic.since = lambda _: lambda: False  # type: ignore[method-assign,assignment]
     assert Preparation(ServerConfig(models=tmp_path, cache=None), CPU, traffic)(bundle).plans.is_provisional
 

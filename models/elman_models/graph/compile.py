@@ -1,7 +1,8 @@
 """From a spec and its weights to programs: which nodes run for the outputs that are wanted, and in which parts."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -11,6 +12,7 @@ from elman_models.graph.program import SIZES, Instruction, Loop, execute
 from elman_models.graph.recurrent import BoundRecurrence, recurrence_spec
 from elman_models.graph.spec import GraphSpec, Kind
 from elman_models.graph.value import Per
+from elman_models.plans.table import PlanTable
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +68,9 @@ class Compiler:
         self.spec = spec
         self._found = spec.inferred()
         self.recurrences: dict[str, BoundRecurrence] = {}
+        self.weights: dict[str, Mapping[str, torch.Tensor]] = {}
+        """Of all other nodes, as they are bound."""
+        self.weights_bytes = sum(tensor.nbytes for tensor in weights.values())
         self._registers = {"": SIZES}  # by reference; of a state, before a step
         self._after: dict[str, int] = {}  # of a state, after a step
         self._num_registers = 1
@@ -92,6 +97,8 @@ class Compiler:
         node, operation = self.spec.nodes[index], self._found.operations[index]
         inputs = [self._found.values[reference] for reference in node.inputs]
         own = {name: weights[tensor] for name, tensor in node.weights.items()}
+        if not isinstance(operation, Recurrence):  # which copies them
+            self.weights[node.name] = own
         carries = [node.states[name] for name in operation.states(inputs)] if node.states else []
         if isinstance(operation, Recurrence):
             run = self._recurrence(node.name, operation, inputs[0].features[0], own, device)
@@ -125,6 +132,18 @@ class Compiler:
         folded = [node.instruction for node, constant in zip(self.nodes, is_constant, strict=True) if constant]
         execute(folded, self._constants)
         self.nodes = [node for node, constant in zip(self.nodes, is_constant, strict=True) if not constant]
+
+    def constant(self, reference: str) -> torch.Tensor:
+        """A value of which there is one for the model: given, or computed of such."""
+        return self._constants[self._registers[reference]]
+
+    def with_plans(self, plans: Mapping[str, PlanTable]) -> "Compiler":
+        """The same of a streaming graph, but with other tables for its recurrences; nothing is copied."""
+        twin = copy(self)
+        twin.recurrences = {name: one.with_plans(plans[name]) for name, one in self.recurrences.items()}
+        runs: dict[Run, Run] = {one.run: twin.recurrences[name].run for name, one in self.recurrences.items()}
+        twin.nodes = [replace(node, instruction=_swapped(node.instruction, runs)) for node in self.nodes]
+        return twin
 
     def program(self, outputs: Sequence[str], *, one_step: bool, last_only: bool) -> Program:
         """For these outputs.
@@ -216,6 +235,10 @@ class Compiler:
             tuple(after),
             tuple(wanted),
         )
+
+
+def _swapped(instruction: Instruction, runs: Mapping[Run, Run]) -> Instruction:
+    return instruction._replace(run=runs.get(instruction.run, instruction.run))
 
 
 def _needed(nodes: Sequence[BoundNode], wanted: Iterable[int]) -> list[BoundNode]:

@@ -1,6 +1,7 @@
 """A recurrence of a graph: its module on one device, and the table of plans that run it."""
 
 from collections.abc import Mapping
+from copy import copy
 
 import numpy as np
 import torch
@@ -49,6 +50,12 @@ class BoundRecurrence:
             ValueError: an override that names no shape, or no plan that could run it.
         """
         return prepare(self.spec, self.rnn, budget_seconds=budget_seconds, overrides=overrides, **vars(how))
+
+    def with_plans(self, plans: PlanTable) -> "BoundRecurrence":
+        """The same weights by another table."""
+        twin = copy(self)
+        twin.plans = plans
+        return twin
 
     def run(
         self, sizes: Sizes, x: torch.Tensor, h: torch.Tensor, c: torch.Tensor | None = None

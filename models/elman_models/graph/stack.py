@@ -1,8 +1,7 @@
 """A graph ready to run; one signature, `step(inputs, state) -> (outputs, state)`."""
 
-import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from copy import copy
 from typing import cast
 
 import torch
@@ -10,21 +9,27 @@ import torch
 from elman_models.graph.compile import Compiler, Program
 from elman_models.graph.groups import groups
 from elman_models.graph.inputs import PackedInputs
-from elman_models.graph.left_out import left_out_of_graph
 from elman_models.graph.program import execute
 from elman_models.graph.recurrent import BoundRecurrence
 from elman_models.graph.spec import GraphSpec
 from elman_models.graph.state import GraphPool, GraphState, StateLayout
 from elman_models.graph.value import Per
 from elman_models.graph.weights import as_tensors
+from elman_models.graph.whole import WholePlan, measured_tables, reason_against, split_overrides
 from elman_models.packed import Packed
 from elman_models.plans.cache import PlanCache
 from elman_models.plans.overrides import Overrides
 from elman_models.plans.prepare import Measuring
-from elman_models.plans.table import NO_PLAN, SEVERAL_PLANS, PlanTable, PlanTables
+from elman_models.plans.table import (
+    NO_PLAN,
+    ORT_GRAPH,
+    PROGRAM,
+    SEVERAL_PLANS,
+    WHOLE_GRAPH,
+    PlanTable,
+    PlanTables,
+)
 from elman_models.plans.warm_up import Progress
-
-log = logging.getLogger(__name__)
 
 MAX_PROGRAMS = 64
 """Kept for sets of wanted outputs; callers choose those."""
@@ -58,6 +63,8 @@ class GraphStack:
         self._initial = {s.name: own[s.initial] for s in spec.states if s.initial}
         with torch.inference_mode():
             self._compiler = Compiler(spec, own, device)
+        self._whole: PlanTable | None = None
+        self._ran_whole = False  # the latest step, by another plan than the program
         self._programs: dict[tuple[tuple[str, ...] | None, bool, bool], Program] = {}
         self._output_names = tuple(output.name for output in spec.outputs)
         self._per_step = self._outputs_per_step()
@@ -70,8 +77,16 @@ class GraphStack:
 
     @property
     def plans(self) -> PlanTables:
-        """Which plan runs a batch, by the recurrence's node."""
-        return PlanTables({name: one.plans for name, one in self._compiler.recurrences.items()})
+        """Which plan runs a batch, by the recurrence's node; and under WHOLE_GRAPH how the whole graph runs."""
+        tables = PlanTables({name: one.plans for name, one in self._compiler.recurrences.items()})
+        if self._whole:
+            tables[WHOLE_GRAPH] = self._whole
+        return tables
+
+    @property
+    def ort_graph_left_out(self) -> str:
+        """Why onnxruntime does not run the whole graph, in words; empty: it may."""
+        return reason_against(self._compiler, self.device)
 
     def recurrence(self, node: str) -> BoundRecurrence:
         """That of a node.
@@ -83,13 +98,18 @@ class GraphStack:
 
     @property
     def plan_name(self) -> str:
-        """The plan of the latest step, if all recurrences that it needed ran by one."""
+        """The plan of the latest step: of all of it, or of the recurrences that it needed, if these ran by one."""
+        if self._ran_whole:
+            return ORT_GRAPH
         names = set(self.plan_names.values()) - {""}
         return names.pop() if len(names) == 1 else SEVERAL_PLANS if names else NO_PLAN
 
     @property
     def plan_names(self) -> dict[str, str]:
-        """The plan of the latest step, by the recurrence's node; empty of one that the step did not need."""
+        """The plan of the latest step, by the recurrence's node, empty of one that it did not need; or by WHOLE_GRAPH,
+        where one ran all of it."""
+        if self._ran_whole:
+            return {WHOLE_GRAPH: ORT_GRAPH}
         return {name: one.plan_name for name, one in self._compiler.recurrences.items()}
 
     def initial_state(self, batch: int, context: Mapping[str, torch.Tensor] | None = None) -> GraphState:
@@ -129,10 +149,10 @@ class GraphStack:
         budget_seconds: float = 12.0,
         overrides: Overrides | None = None,
     ) -> None:
-        """Fills the tables of all recurrences by measuring, on the calling thread.
+        """Fills all tables by measuring, on the calling thread.
 
         Args:
-            progress: called before each shape: shapes done, shapes in all, the shape's name; over all recurrences.
+            progress: called before each shape: shapes done, shapes in all, the shape's name; over all tables.
             cache: where tables are kept; None: measure anew, keep nothing.
             budget_seconds: of all together; 0: nothing is measured.
             overrides: one plan's name for everything, or names by shape.
@@ -149,20 +169,35 @@ class GraphStack:
         Raises:
             ValueError: as `warm_up`.
         """
-        recurrences = self._compiler.recurrences
-        if not recurrences:
-            for sentence in left_out_of_graph(self.spec):
-                log.warning("model %s: %s", self.spec.name, sentence)
-        share, plans = budget_seconds / max(1, len(recurrences)), PlanTables()
-        for name, one in recurrences.items():
-            part = replace(how, progress=_part(how.progress, len(plans), len(recurrences)))
-            plans[name] = one.measured(part, budget_seconds=share, overrides=overrides)
-        return plans
+        return measured_tables(self, self._compiler, how, budget_seconds, overrides)
+
+    def measured_at(
+        self, name: str, how: Measuring, *, budget_seconds: float, overrides: Overrides | None = None
+    ) -> PlanTable:
+        """One of the tables of `measured`, with all the budget: a recurrence's, by its node, or WHOLE_GRAPH's.
+
+        Raises:
+            ValueError: as `warm_up`.
+            KeyError: there is no such table.
+        """
+        if name == WHOLE_GRAPH:  # which depends on the others
+            return self.measured(how, budget_seconds=budget_seconds, overrides=overrides)[name]
+        of_nodes, _ = split_overrides(overrides)
+        return self.recurrence(name).measured(how, budget_seconds=budget_seconds, overrides=of_nodes)
 
     def take(self, plans: Mapping[str, PlanTable]) -> None:
-        """Takes tables that were measured, between two steps."""
+        """Takes tables that were measured, between two steps; without one of WHOLE_GRAPH nodes run by themselves."""
         for name, table in plans.items():
-            self._compiler.recurrences[name].plans = table
+            if name != WHOLE_GRAPH:
+                self._compiler.recurrences[name].plans = table
+        self._whole = plans.get(WHOLE_GRAPH)
+
+    def with_plans(self, plans: Mapping[str, PlanTable]) -> "GraphStack":
+        """The same streaming graph by other tables of its recurrences, node after node; nothing is copied."""
+        twin = copy(self)
+        twin._compiler = self._compiler.with_plans(plans)
+        twin._programs, twin._whole = {}, None
+        return twin
 
     @torch.inference_mode()
     def step(
@@ -197,10 +232,14 @@ class GraphStack:
         if self._is_whole:  # where no states are carried, outputs may need some recurrences alone
             for one in self._compiler.recurrences.values():
                 one.plan_name = ""
-        program = self._program(outputs, len(inputs.batch_sizes) == 1, last_only)
         given = (*inputs.data, *state.tensors)
         if len(given) != self._num_given:
             raise ValueError(f"expected {self._num_given} tensors of inputs, states and context, got {len(given)}")
+        whole = self._whole_plan(inputs, outputs, last_only) if self._whole else None
+        self._ran_whole = whole is not None
+        if whole:
+            return whole.run(inputs, state)
+        program = self._program(outputs, len(inputs.batch_sizes) == 1, last_only)
         registers = cast(list[torch.Tensor], [inputs.batch_sizes, *given, *program.constants])  # all but the first are
         execute(program.instructions, registers)
         if program.selected:
@@ -210,6 +249,15 @@ class GraphStack:
         execute(program.tail, registers)
         results = {name: registers[register] for name, register in program.outputs}
         return results, GraphState(self.layout, tuple([registers[register] for register in program.states]))
+
+    def _whole_plan(self, inputs: PackedInputs, outputs: tuple[str, ...] | None, last_only: bool) -> WholePlan | None:
+        """What runs all nodes together, if it is to: it computes every output, of every step."""
+        steps = len(inputs.batch_sizes)
+        wants_all = outputs is None or outputs == self._output_names
+        if self._whole is None or not wants_all or (last_only and steps > 1):
+            return None
+        plan = self._whole.choose(int(inputs.batch_sizes[0]), steps, inputs.is_ragged)
+        return None if plan.name == PROGRAM else cast(WholePlan, plan)
 
     def _program(self, outputs: tuple[str, ...] | None, one_step: bool, last_only: bool) -> Program:
         key = (outputs, one_step, last_only)
@@ -241,10 +289,3 @@ class GraphStack:
                 order = torch.cat([group.index for group in together]).to(self.device)
                 given[name] = torch.empty_like(given[name]).index_copy_(0, order, given[name])
         return given, GraphState(self.layout, ())
-
-
-def _part(progress: Progress | None, index: int, of: int) -> Progress | None:
-    # That of one of several, as a part of the whole.
-    if progress is None:
-        return None
-    return lambda done, num, shape: progress(index * num + done, of * num, shape)

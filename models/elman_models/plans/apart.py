@@ -19,9 +19,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from elman_models.bundle import load_any
 from elman_models.errors import BundleError
 from elman_models.fingerprint import fingerprint
+from elman_models.graph.stack import GraphStack
 from elman_models.plans.cache import TableRow, entries_of, rows_of
 from elman_models.plans.prepare import Measuring
-from elman_models.plans.table import Entry, Shape
+from elman_models.plans.table import Entry, PlanTable, Shape
 from elman_models.plans.warm_up import Progress
 from elman_models.stack import Stack
 
@@ -44,7 +45,7 @@ class Request(BaseModel):
     """torch's."""
     budget_seconds: float
     node: str | None = None
-    """Of a graph, which recurrence's plans."""
+    """Of a graph, which recurrence's plans, or WHOLE_GRAPH's."""
     only: str | None = None
     """One plan's name for everything."""
 
@@ -122,11 +123,17 @@ def main() -> int:
     if fingerprint(request.bundle) != request.fingerprint:
         raise BundleError(f"{request.bundle}: was changed since it was loaded")
     loaded = load_any(request.bundle, torch.device("cpu"))
-    stack = loaded if isinstance(loaded, Stack) else loaded.recurrence(request.node or "")
     how = Measuring(progress=lambda done, of, shape: _tell(_Told(done=done, of=of, shape=shape)))
-    table = stack.measured(how, budget_seconds=request.budget_seconds, overrides=request.only)
+    table = _measured(loaded, request, how)
     _tell(_Told(entries=rows_of(table.entries)))
     return 0
+
+
+def _measured(loaded: Stack | GraphStack, request: Request, how: Measuring) -> PlanTable:
+    budget, only = request.budget_seconds, request.only
+    if isinstance(loaded, Stack):
+        return loaded.measured(how, budget_seconds=budget, overrides=only)
+    return loaded.measured_at(request.node or "", how, budget_seconds=budget, overrides=only)
 
 
 def _tell(told: _Told) -> None:

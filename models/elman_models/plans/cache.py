@@ -97,15 +97,22 @@ def entries_of(rows: Iterable[TableRow]) -> dict[Shape, Entry]:
 
 def cache_key(spec: ModelSpec, device: torch.device) -> dict[str, str]:
     """What measured times depend on, in words; a model's weights count by their shapes, its name does not."""
-    shapes = json.dumps(spec.parameter_shapes(), sort_keys=True)
-    return {
-        "format": str(FORMAT),
-        "machine": machine(device),
-        "threads": str(torch.get_num_threads()),
+    return surroundings(device) | {
         "cell": f"{spec.cell}, {spec.num_layers} layers, bidirectional {spec.bidirectional}, {spec.precision}",
-        "weights": hashlib.sha256(shapes.encode()).hexdigest()[:16],
-        **{package: _version(package) for package in _PACKAGES},
+        "weights": digest(spec.parameter_shapes()),
     }
+
+
+def surroundings(device: torch.device) -> dict[str, str]:
+    """The part of a key that is the same for all models."""
+    packages = {package: _version(package) for package in _PACKAGES}
+    threads = str(torch.get_num_threads())
+    return {"format": str(FORMAT), "machine": machine(device), "threads": threads, **packages}
+
+
+def digest(what: object) -> str:
+    """Of something that JSON has, in a few letters."""
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def machine(device: torch.device) -> str:

@@ -58,7 +58,7 @@ def _on_cpu(spec: ModelSpec, rnn: nn.RNNBase) -> list[Candidate]:
             found.append(Candidate("onednn", lambda: ModulePlan("onednn", rnn, onednn=True), takes_ragged=False))
         if not spec.bidirectional:
             found += _on_onednn(spec, rnn, is_plain_lstm)
-    if not spec.bidirectional and not spec.proj_size and _has_ort() and _weights_bytes(rnn) <= MAX_ORT_BYTES:
+    if not spec.bidirectional and not spec.proj_size and has_ort() and _weights_bytes(rnn) <= MAX_ORT_BYTES:
         found.append(Candidate("ort", partial(_build_ort, spec, rnn), takes_ragged=False))
     return sorted(found, key=lambda candidate: candidate.precision is not Precision.FLOAT32)  # stable
 
@@ -110,7 +110,7 @@ def _build_ort(spec: ModelSpec, rnn: nn.RNNBase) -> Plan:
     return OrtPlan("ort", spec, rnn)
 
 
-def _has_ort() -> bool:
+def has_ort() -> bool:
     return find_spec("onnxruntime") is not None and find_spec("onnx") is not None
 
 

@@ -18,7 +18,7 @@ class OrtPlan:
         """Copies the weights of `rnn`, on the CPU, into an onnxruntime session; as many threads as torch has now."""
         self.name = name
         self._session = onnxruntime.InferenceSession(
-            build_graph(spec, rnn).SerializeToString(), _options(), providers=["CPUExecutionProvider"]
+            build_graph(spec, rnn).SerializeToString(), session_options(), providers=["CPUExecutionProvider"]
         )
 
     def run(self, input: Packed, state: State) -> tuple[torch.Tensor, State]:
@@ -32,7 +32,8 @@ class OrtPlan:
         return y.view(len(input.data), -1), State(h_c[0], h_c[1] if len(h_c) > 1 else None)
 
 
-def _options() -> onnxruntime.SessionOptions:
+def session_options() -> onnxruntime.SessionOptions:
+    """Of every session: as many threads as torch has now, which wait without spinning."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.inter_op_num_threads = 1

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from elman_models.plans.cache import PlanCache, cache_key
+from elman_models.plans.cache import PlanCache
 from elman_models.plans.candidates import candidates
 from elman_models.plans.left_out import left_out
 from elman_models.plans.overrides import Overrides, by_shape, forced, put_over
@@ -58,22 +58,41 @@ def prepare(
         for sentence in left_out(spec):
             log.warning("model %s: %s", spec.name, sentence)
     workshop = Workshop(spec, candidates(spec, rnn))
-    only = forced(workshop, overrides) if isinstance(overrides, str) else None
+    device, only = next(rnn.parameters()).device, only_of(workshop, overrides)
+    warm_up = WarmUp(spec, device, workshop, budget_seconds, progress, only)
+    return filled(warm_up, Measuring(progress, cache, measure, is_quiet), overrides)
+
+
+def only_of(workshop: Workshop, overrides: Overrides | None) -> dict[bool, str] | None:
+    """`WarmUp.only`, where one plan is to run everything.
+
+    Raises:
+        ValueError: no such plan.
+    """
+    return forced(workshop, overrides) if isinstance(overrides, str) else None
+
+
+def filled(warm_up: WarmUp, how: Measuring, overrides: Overrides | None) -> PlanTable:
+    """The table that `warm_up` is to find, or the cache has, with the plans chosen by hand put over it.
+
+    Raises:
+        ValueError: an override that names no shape, or no plan that could run it.
+    """
+    workshop, cache = warm_up.workshop, how.cache
     by_hand = by_shape(workshop, overrides) if isinstance(overrides, Mapping) else {}
-    warm_up = WarmUp(spec, next(rnn.parameters()).device, workshop, budget_seconds, progress, only)
     key, entries = _known(warm_up, cache)
     is_provisional = False
     if entries is None:
-        entries = measure(warm_up)
-        is_provisional = not is_quiet()
+        entries = how.measure(warm_up)
+        is_provisional = not how.is_quiet()
         if cache and not is_provisional:
-            _keep(cache, key, entries, spec.name)
+            _keep(cache, key, entries, warm_up.spec.name)
     return workshop.table(put_over(workshop, by_hand, entries), is_provisional=is_provisional)
 
 
 def _known(warm_up: WarmUp, cache: PlanCache | None) -> tuple[Mapping[str, str], Mapping[Shape, Entry] | None]:
     # The cache's key, and the entries where nothing is to be measured.
-    key = cache_key(warm_up.spec, warm_up.device)
+    key = warm_up.key()
     if warm_up.only:
         key["only"] = f"{warm_up.only[False]}, ragged {warm_up.only[True]}"
     kept = cache.read(key) if cache else None

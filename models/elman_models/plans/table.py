@@ -111,8 +111,20 @@ def _line(shape: Shape, entry: Entry) -> str:
     return f"{shape!s:<16}{entry.plan:<22}{time:>13}{rate:>12}  {others}".rstrip()
 
 
+NO_PLAN = "graph"
+"""What a graph without a recurrence runs by."""
+SEVERAL_PLANS = "mixed"
+"""What a graph runs by whose recurrences run by several."""
+WHOLE_GRAPH = "(whole graph)"
+"""In a graph's tables the one that says how all of it runs; no node can be called so."""
+PROGRAM = "program"
+"""Of that table: node after node, the recurrences by their own tables."""
+ORT_GRAPH = "ort-graph"
+"""Of that table: all nodes together, by onnxruntime."""
+
+
 class PlanTables(dict[str, PlanTable]):
-    """The tables of a graph, by the recurrence's node."""
+    """The tables of a graph, by the recurrence's node; and, where there is a choice, that of WHOLE_GRAPH."""
 
     @property
     def is_provisional(self) -> bool:
@@ -122,15 +134,14 @@ class PlanTables(dict[str, PlanTable]):
     @property
     def names(self) -> list[str]:
         """The plans that a step may be said to have run by, in order; see `GraphStack.plan_name`."""
-        names = {name for table in self.values() for name in table.names} or {NO_PLAN}
-        return sorted(names | {SEVERAL_PLANS} if len(self) > 1 else names)
+        of_nodes = [table.names for node, table in self.items() if node != WHOLE_GRAPH]
+        names = {name for own in of_nodes for name in own} or {NO_PLAN}
+        if len(of_nodes) > 1:
+            names.add(SEVERAL_PLANS)
+        if WHOLE_GRAPH in self:
+            names |= set(self[WHOLE_GRAPH].names) - {PROGRAM}
+        return sorted(names)
 
     def describe(self) -> str:
         """Each table, under its node's name."""
         return "\n".join(f"{node}:\n{table.describe()}" for node, table in self.items()) or "no recurrence, so no plans"
-
-
-NO_PLAN = "graph"
-"""What a graph without a recurrence runs by."""
-SEVERAL_PLANS = "mixed"
-"""What a graph runs by whose recurrences run by several."""

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from elman_models.packed import Packed, batch_sizes
+from elman_models.plans.cache import cache_key
 from elman_models.plans.measure import Effort, Run, interleaved, stopwatch
 from elman_models.plans.plan import Plan
 from elman_models.plans.table import Entry, Shape
@@ -76,6 +77,17 @@ class WarmUp:
             ragged = self._looked_again(ragged_plans, ragged, began + self.budget_seconds)
         return entries | ragged
 
+    def key(self) -> dict[str, str]:
+        """What the times depend on, for the cache."""
+        return cache_key(self.spec, self.device)
+
+    def _sample(self, shape: Shape) -> tuple[Packed, State]:
+        return sample(self.spec, shape, self.device)
+
+    def _error(self, got: tuple[torch.Tensor, State], want: tuple[torch.Tensor, State]) -> float:
+        pairs = [(got[0], want[0]), (got[1].h, want[1].h), (got[1].c, want[1].c)]
+        return largest_error([(g, w) for g, w in pairs if g is not None and w is not None])
+
     def _names(self, *, is_ragged: bool) -> list[str]:
         return [self.only[is_ragged]] if self.only else self.workshop.names(is_ragged=is_ragged)
 
@@ -112,12 +124,12 @@ class WarmUp:
         return looked
 
     def _time(self, plans: Mapping[str, Plan], shape: Shape) -> dict[str, float]:
-        batch = sample(self.spec, shape, self.device)
+        batch = self._sample(shape)
         runs: dict[str, Run] = {name: partial(plan.run, *batch) for name, plan in plans.items()}
         return interleaved(runs, stopwatch(self.device), self.effort)
 
     def _drop_broken(self) -> None:
-        batch = sample(self.spec, Shape(3, 2), self.device)
+        batch = self._sample(Shape(3, 2))
         want = self.workshop.plan(self.workshop.default).run(*batch)
         wanted = {*self._names(is_ragged=False), *self._names(is_ragged=True)} - {self.workshop.default}
         for name in [name for name in self.workshop.candidates if name in wanted]:
@@ -131,7 +143,7 @@ class WarmUp:
 
     def _reason_against(self, name: str, batch: tuple[Packed, State], want: tuple[torch.Tensor, State]) -> str:
         try:
-            error = _error(self.workshop.plan(name).run(*batch), want)
+            error = self._error(self.workshop.plan(name).run(*batch), want)
         except Exception as reason:  # noqa: BLE001 - backends raise what they like; the default plan is left
             return str(reason)
         is_near = error <= TOLERANCES[self.workshop.candidates[name].precision]  # what is not a number is not near
@@ -163,7 +175,6 @@ def _hopeful(plans: Mapping[str, Plan], shape: Shape, entries: Mapping[Shape, En
     }
 
 
-def _error(got: tuple[torch.Tensor, State], want: tuple[torch.Tensor, State]) -> float:
-    """The largest difference x max(1, |want|), of output and state."""
-    pairs = [(got[0], want[0]), (got[1].h, want[1].h), (got[1].c, want[1].c)]
-    return max(float(((g - w).abs() / w.abs().clamp(min=1)).max()) for g, w in pairs if g is not None and w is not None)
+def largest_error(pairs: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> float:
+    """The largest difference x max(1, |want|), of pairs got and want."""
+    return max(float(((got - want).abs() / want.abs().clamp(min=1)).max()) for got, want in pairs)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from elman_models.graph.spec import GraphSpec
 from elman_models.plans.candidates import Candidate
 from elman_models.plans.plan import Plan
 from elman_models.plans.segments import SegmentsPlan
@@ -16,13 +17,14 @@ Entries = Mapping[Shape, Entry]
 class Workshop:
     """Builds one model's plans. Those that no table takes are freed with it."""
 
-    def __init__(self, spec: ModelSpec, candidates: Sequence[Candidate]) -> None:
-        """`candidates`: the default one first."""
+    def __init__(self, spec: ModelSpec | GraphSpec, candidates: Sequence[Candidate]) -> None:
+        """`spec`: of a stack, or of a graph that runs whole. `candidates`: the default one first."""
         self.default = candidates[0].name
         self.candidates = {candidate.name: candidate for candidate in candidates}
         self.model = spec.name
         """Of a graph's recurrence MODEL.NODE."""
-        self._has_segments = spec.keeps_sessions  # a bidirectional stack wants its rows whole
+        # A bidirectional stack wants its rows whole, and of a graph's plans the program takes ragged ones.
+        self._has_segments = isinstance(spec, ModelSpec) and spec.keeps_sessions
         self._built: dict[str, Plan] = {}
 
     def plan(self, name: str) -> Plan:

@@ -54,7 +54,7 @@ class SessionCalls:
     """What owners do to sessions besides opening and stepping them."""
 
     def __init__(self, directory: SessionDirectory, clock: Clock) -> None:
-        self._directory = directory
+        self.directory = directory
         self._clock = clock
 
     def close(self, principal: str, ids: Sequence[str], done: Callable[[Closed], None]) -> None:
@@ -64,7 +64,7 @@ class SessionCalls:
         left: set[int] = set()  # indices that end later
         for index, session_id in enumerate(ids):
             try:
-                place = self._directory.find(Owner(principal, session_id))
+                place = self.directory.find(Owner(principal, session_id))
             except ServiceError as error:
                 closed.errors[index] = error
                 continue
@@ -96,11 +96,11 @@ class SessionCalls:
         slots = np.array([slot for _, slot in pairs])
         for (index, _), position in zip(pairs, runtime.sessions.position[slots].tolist(), strict=True):
             closed.positions[index] = position
-        self._directory.end(runtime, slots, "closed", self._clock.now())
+        self.directory.end(runtime, slots, "closed", self._clock.now())
 
     def end_after_queue(self, owner: Owner, done: Callable[[], None]) -> None:
         """Ends a session that lives, after its queued chunks; `done` is called when there is none of that id."""
-        place = self._directory.place(owner)
+        place = self.directory.place(owner)
         if place is None:
             done()
         elif place.runtime.sessions.closing[place.slot]:
@@ -114,7 +114,7 @@ class SessionCalls:
         Raises:
             SessionExpired, UnknownSession: it does not exist.
         """
-        place = self._directory.find(owner)
+        place = self.directory.find(owner)
         if with_state:
             self._after_queued(place, lambda: done(self._view(place, with_state=True)))
         else:
@@ -127,7 +127,7 @@ class SessionCalls:
             SessionExpired, UnknownSession: it does not exist.
             InvalidInput: what `read` gives is not the model's, or it raises that.
         """
-        place = self._directory.find(owner)
+        place = self.directory.find(owner)
         runtime, slot = place
         initial = read(runtime.view)
 
@@ -143,10 +143,28 @@ class SessionCalls:
         Raises:
             SessionExpired, UnknownSession: it does not exist.
         """
-        place = self._directory.find(owner)
+        place = self.directory.find(owner)
         self._after_queued(
-            place, lambda: tell(lambda: self._directory.fork(place, owner.principal, ids, self._clock.now()))
+            place, lambda: tell(lambda: self.directory.fork(place, owner.principal, ids, self._clock.now()))
         )
+
+    def place(self, owner: Owner) -> SessionLocation:
+        """Where a session runs.
+
+        Raises:
+            SessionExpired, UnknownSession: it does not.
+        """
+        return self.directory.find(owner)
+
+    def after_queued(self, owner: Owner, function: Callable[[SessionLocation], None]) -> None:
+        """Calls `function` with where a session runs, once the chunks that it has queued now have ended; in a batch's
+        commit, perhaps, where nothing may be admitted.
+
+        Raises:
+            SessionExpired, UnknownSession: it does not exist.
+        """
+        place = self.directory.find(owner)
+        self._after_queued(place, lambda: function(place))
 
     def page(self, principal: str, count: int, token: str) -> tuple[list[SessionView], str]:
         """At most `count` sessions and the next page's token, empty on the last; fewer where many others' lie between.
@@ -167,7 +185,7 @@ class SessionCalls:
         return views, ""
 
     def _runtimes(self) -> list[Runtime]:
-        return sorted(self._directory.versions.values(), key=lambda r: (r.number, version_key(r.spec.version)))
+        return sorted(self.directory.versions.values(), key=lambda r: (r.number, version_key(r.spec.version)))
 
     def _after_queued(self, place: SessionLocation, function: Callable[[], None]) -> None:
         queue = place.runtime.scheduler.queues.of(place.slot)

@@ -111,6 +111,13 @@ class BatchNorm(Operation):
 
     def bind(self, inputs: Sequence[Value], weights: Mapping[str, torch.Tensor]) -> Run:
         """See `Operation.bind`."""
+        scale, shift = self.scale_and_shift(inputs, weights)
+        return lambda x: torch.addcmul(shift, x, scale)
+
+    def scale_and_shift(
+        self, inputs: Sequence[Value], weights: Mapping[str, torch.Tensor]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Of each channel, broadcasting to the features: what it comes to."""
         # One scale and shift of each channel: two passes less. As double, so that it is rounded once.
         scale = (weights["running_var"].double() + self.eps).rsqrt()
         if "weight" in weights:
@@ -119,8 +126,7 @@ class BatchNorm(Operation):
         if "bias" in weights:
             shift = shift + weights["bias"].double()
         axes = (-1, *(1,) * (len(inputs[0].features) - 1))
-        scale, shift = scale.float().view(axes), shift.float().view(axes)
-        return lambda x: torch.addcmul(shift, x, scale)
+        return scale.float().view(axes), shift.float().view(axes)
 
 
 class Affine(Operation):

@@ -93,13 +93,17 @@ class Matmul(Operation):
         features = (*broadcast([left[:-2], right[:-2]]), *rows, *columns)
         return (Value(features, DType.FLOAT32, joined(inputs)),)
 
+    def matrices(self, inputs: Sequence[Value]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Both inputs' features as matrices with as many axes; the right ones' not transposed yet."""
+        left, right = self._shapes(inputs)
+        rank = max(len(left), len(right))
+        left, right = ((1,) * (rank - len(shape)) + shape for shape in (left, right))
+        return left, (*right[:-2], right[-1], right[-2]) if self.transpose else right
+
     def bind(self, inputs: Sequence[Value], weights: Mapping[str, torch.Tensor]) -> Run:
         """See `Operation.bind`."""
-        left, right = self._shapes(inputs)
-        rank, (out,) = max(len(left), len(right)), self.infer(inputs)
-        left_shape, right_shape = ((1,) * (rank - len(shape)) + shape for shape in (left, right))
-        if self.transpose:
-            right_shape = (*right_shape[:-2], right_shape[-1], right_shape[-2])
+        left_shape, right_shape = self.matrices(inputs)
+        (out,) = self.infer(inputs)
         batches = [(-1,) if value.has_batch else () for value in inputs]
         shape_l, shape_r = (*batches[0], *left_shape), (*batches[1], *right_shape)
         shape_out = (-1, *out.features) if out.has_batch else out.features

@@ -123,12 +123,13 @@ class Slice(Operation):
     stop: Index | None = None
     step: Dimension = 1
 
-    def _range(self, value: Value) -> range:
+    def taken(self, value: Value) -> range:
+        """Places of the axis."""
         return range(*slice(self.start, self.stop, self.step).indices(value.features[axis_of(self.axis, value)]))
 
     def infer(self, inputs: Sequence[Value]) -> tuple[Value, ...]:
         """The axis as long as what is taken of it."""
-        features, taken = list(inputs[0].features), self._range(inputs[0])
+        features, taken = list(inputs[0].features), self.taken(inputs[0])
         if not taken:
             raise ValueError(f"nothing is left of axis {self.axis} of {features} from {self.start} to {self.stop}")
         features[axis_of(self.axis, inputs[0])] = len(taken)
@@ -136,7 +137,7 @@ class Slice(Operation):
 
     def bind(self, inputs: Sequence[Value], weights: Mapping[str, torch.Tensor]) -> Run:
         """See `Operation.bind`."""
-        axis, taken = axis_of(self.axis, inputs[0]), self._range(inputs[0])
+        axis, taken = axis_of(self.axis, inputs[0]), self.taken(inputs[0])
         if self.step == 1:
             return lambda x: x.narrow(axis, taken.start, len(taken))
         index = (..., slice(taken.start, taken.stop, taken.step), *(slice(None),) * (-axis - 1))
