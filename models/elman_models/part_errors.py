@@ -46,7 +46,7 @@ def unservable(chain: Chain, input_size: int, output_size: int) -> str:
 
 _BETWEEN = (
     "If the layers run one after another, say what is between them: activation (--activation relu, or none), which "
-    "packs them all."
+    "packs them all; --golden FILE proves it."
 )
 
 

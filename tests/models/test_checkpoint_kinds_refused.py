@@ -17,7 +17,10 @@ PACK = r"elman_models\.pack\(module, \.\.\.\)"
 
 def test_cells_that_could_run_beside_each_other_are_refused_with_what_settles_it() -> None:
     network = StackedCells(nn.LSTMCell, (4, 4, 4))
-    refused(network, rf"cells\.0, cells\.1; .*beside each other.*\(--rnn-key cells\); else .*{PACK}")
+    refused(
+        network,
+        rf"cells\.0, cells\.1; .*beside each other.*\(--rnn-key cells\), which --golden FILE proves; else .*{PACK}",
+    )
     refused(nn.ModuleList([nn.GRUCell(4, 4), nn.GRUCell(4, 4)]), r"\(--rnn-key \.\)")
     assert infer_model(
         nn.ModuleList([nn.GRUCell(4, 4), nn.GRUCell(4, 4)]).state_dict(), PackOptions(name="m", rnn_key=".")
