@@ -41,8 +41,8 @@ def choose_stacks(stacks: Mapping[str, Recurrent], key: str | None, kept: Iterab
     if chosen is None and not _is_sure(row):
         raise WeightsError(
             f"several recurrent stacks: {known}; by their sizes they could run one after another or beside each other. "
-            f"If each reads the one before, say so: rnn_key (--rnn-key {parent or '.'}), which --golden FILE proves; else "
-            f"{PACK_MODULE}"
+            f"If each reads the one before, say so: rnn_key (--rnn-key {parent or '.'}), which --golden FILE proves; "
+            f"else {PACK_MODULE}"
         )
     return _merged(parent, row)
 

@@ -56,12 +56,12 @@ def _add_parts(parser: argparse.ArgumentParser) -> None:
     parts.add_argument(
         "--head-key", metavar="NAME", help="the (last) linear layer after the stack; none: there is none"
     )
-    text = "a part that the bundle does without; may be given several times, and nothing else is left out"
     text = (
         "what stands between several linear layers after the stack, which then run one after another as the file has "
         "them: relu, tanh, gelu and so on, or none"
     )
     parts.add_argument("--activation", metavar="FUNCTION", help=text)
+    text = "a part that the bundle does without; may be given several times, and nothing else is left out"
     parts.add_argument("--leave-out", action="append", default=[], metavar="NAME", help=text)
 
 
