@@ -183,3 +183,11 @@ def test_hyper_parameters_of_lightning_are_told_and_go_with_a_refusal(tmp_path: 
     said = capsys.readouterr().out
     assert "trained as:  hidden_size=5, activation='relu' (the checkpoint's" in said
     assert "read from:   state_dict, beside hyper_parameters\n" in said
+
+
+def test_help_says_of_each_option_what_it_is(capsys: Captured) -> None:
+    with pytest.raises(SystemExit):
+        main(["pack", "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "--activation FUNCTION what stands between several linear layers after the stack" in said
+    assert "--leave-out NAME a part that the bundle does without" in said
