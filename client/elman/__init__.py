@@ -13,8 +13,12 @@ from elman._async_model import AsyncModel
 from elman._async_pool import AsyncSessionPool
 from elman._async_session import AsyncSession
 from elman._client import Client
+from elman._generation import Beam
+from elman._generation_request import Feedback, GenerateOptions, Mixture, Normal, Tokens
+from elman._generations import AsyncGeneration, Generation
 from elman._model import Model
 from elman._pool import SessionPool
+from elman._scoring import Score
 from elman._session import Session
 from elman._shared.errors import (
     AuthenticationError,
@@ -50,10 +54,12 @@ from elman._stepping.options import Returning
 
 __all__ = [
     "AsyncClient",
+    "AsyncGeneration",
     "AsyncModel",
     "AsyncSession",
     "AsyncSessionPool",
     "AuthenticationError",
+    "Beam",
     "Cell",
     "Client",
     "ClosedError",
@@ -61,14 +67,19 @@ __all__ = [
     "ElmanError",
     "EmbeddingInfo",
     "ErrorDetails",
+    "Feedback",
     "ForkError",
+    "GenerateOptions",
+    "Generation",
     "HeadInfo",
     "InvalidInputError",
     "LimitReachedError",
     "LoopError",
     "MissingExtraError",
+    "Mixture",
     "Model",
     "ModelInfo",
+    "Normal",
     "NotFoundError",
     "OpenMode",
     "PositionError",
@@ -76,6 +87,7 @@ __all__ = [
     "Retry",
     "Returning",
     "RowErrors",
+    "Score",
     "ServerError",
     "Session",
     "SessionExistsError",
@@ -87,6 +99,7 @@ __all__ = [
     "StateFrom",
     "StepResult",
     "TensorInfo",
+    "Tokens",
     "UnavailableError",
     "UnknownMarkError",
     "UnknownModelError",

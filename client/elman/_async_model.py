@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping, Sequence
+from functools import partial
 from types import TracebackType
-from typing import Any, Generic, Literal, Protocol, Self, TypeVar, overload
+from typing import Any, Generic, Literal, Protocol, Self, TypeVar, Unpack, overload
 
 from elman._async_pool import AsyncSessionPool
 from elman._async_session import AsyncSession
+from elman._generation import GenerationCore
+from elman._generation_request import GenerateOptions
+from elman._generations import AsyncGeneration
 from elman._inference import Beginning, InferOutput
 from elman._model_core import ModelCore
+from elman._scoring import score_sequences
 from elman._shared.arrays import ArrayLike
 from elman._shared.hand_off import StateFrom
 from elman._shared.info import ModelInfo, SessionInfo
@@ -130,6 +135,31 @@ class AsyncModel:
         DeadlineError, UnavailableError, ClosedError.
         """
         await self._core.move(session, version)
+
+    def generate(
+        self, max_steps: int, *, context: Mapping[str, ArrayLike] | None = None, **options: Unpack[GenerateOptions]
+    ) -> AsyncGeneration:
+        """As `Session.generate`, of a new session that ends with it; a prompt is needed. `context` as `session`."""
+        client = self._core.client
+        opened = partial(self._core.session, None, "new", context)
+        core = GenerationCore(self.info, client.transport, opened, options, max_steps, ends_session=True)
+        return AsyncGeneration(core)
+
+    async def score(
+        self,
+        x: ArrayLike | Sequence[ArrayLike],
+        targets: ArrayLike | Sequence[ArrayLike],
+        *,
+        output: str | None = None,
+        context: Mapping[str, ArrayLike] | None = None,
+        timeout: float | None = None,
+    ) -> Any:
+        """[K] how well what came next fits what the model gives, for each of K sequences; see `Session.score`.
+
+        `x` is a list of K sequences of any lengths, or one, or an array [T, K, ...], as `infer` takes them, and
+        `targets` likewise; of one sequence the score is a number. `context` [K, *features] by name. Raises as `infer`.
+        """
+        return await score_sequences(self._core, x, targets, output, context, timeout)
 
     async def end_sessions(self, ids: Sequence[str]) -> None:
         """Ends the sessions called `ids`, on whatever version of the model they run, and frees their slots.

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Literal, Self, overload
+from typing import Literal, Self, Unpack, overload
 
 from elman._async_pool import AsyncSessionPool
+from elman._generation import GenerationCore
+from elman._generation_request import GenerateOptions
+from elman._generations import AsyncGeneration
 from elman._progress import await_with_bar
+from elman._scoring import Score, score_session
 from elman._session_cores import PoolCore, SessionCore
 from elman._shared.arrays import ArrayLike
 from elman._shared.errors import ElmanError
@@ -113,6 +117,7 @@ class AsyncSession:
         ServerError, ClosedError, MissingExtraError; TypeError for options of the wrong type.
         """
         options = self._core.client.options(returning, outputs, state, timeout, progress)
+        await self._core.end_left_generation()
         pending = self._core.prepare(x, options, loop_future)
         if progress:
             await await_with_bar(pending, self._submit)
@@ -199,6 +204,62 @@ class AsyncSession:
         contract's `ExportedSession`. Raises as `state`.
         """
         return await self._core.export()
+
+    def generate(self, max_steps: int, **options: Unpack[GenerateOptions]) -> AsyncGeneration:
+        """Feeds the session what it gave, on the server, up to `max_steps`; iterate over the steps as they come.
+
+        The prompt, if there is one, is stepped first, [n, *features] as `step` takes it; without one it goes on from
+        the output that the session gave last. Then each step is made of what the step before it gave: of a token model
+        a token drawn from the logits, of others the output itself, where it has the input's shape; `feedback` says
+        otherwise. Items are ids of tokens, else arrays [*features], or dicts of what is fed back. Each step is applied
+        once, also over cuts, and the session is past all that is told. Leaving the loop ends it within a step.
+
+        `options` are those of `GenerateOptions`: prompt, temperature, top_k, top_p, seed, repetition_penalty,
+        logit_bias, stop, beams, length_penalty, given, feedback, timeout.
+
+        Raises TypeError and InvalidInputError, and as it is read also UnsupportedError (the model cannot be fed what it
+        gives), SessionExpiredError, UnknownSessionError, StaleHandleError (somebody else attached the session),
+        PositionError, LimitReachedError, DeadlineError, UnavailableError, ServerError, ClosedError.
+        """
+        self._core.check_open()
+        client, info = self._core.client, self._core.info
+        core = GenerationCore(info, client.transport, self._core.itself, options, max_steps)
+        return AsyncGeneration(core)
+
+    @overload
+    async def score(
+        self, x: ArrayLike, targets: ArrayLike, *, output: str | None = None, timeout: float | None = None
+    ) -> float: ...
+    @overload
+    async def score(
+        self,
+        x: ArrayLike,
+        targets: ArrayLike,
+        *,
+        output: str | None = None,
+        steps: Literal[True],
+        timeout: float | None = None,
+    ) -> Score: ...
+    async def score(
+        self,
+        x: ArrayLike,
+        targets: ArrayLike,
+        *,
+        output: str | None = None,
+        steps: bool = False,
+        timeout: float | None = None,
+    ) -> float | Score:
+        """Steps through `x` as `step` does, and says how well `targets` fit what the model gives, without sending it.
+
+        `targets` [T] are the tokens that came next, of an output of logits: the score is their log-likelihood, summed,
+        in natural logarithms. Or they are values, as the output: the score is the squared error, averaged over steps
+        and features. `output` names the one that is compared, where there are several. With `steps` the score of each
+        step [T] as well.
+
+        Raises as `step`.
+        """
+        score = await score_session(self._core, x, targets, output, timeout)
+        return score if steps else score.total
 
     @overload
     async def fork(self) -> AsyncSession: ...

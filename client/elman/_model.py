@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal, overload
+from functools import partial
+from typing import Any, Literal, Unpack, overload
 
+from elman._generation import GenerationCore
+from elman._generation_request import GenerateOptions
+from elman._generations import Generation
 from elman._inference import Beginning, InferOutput
 from elman._model_core import ModelCore
 from elman._pool import SessionPool
+from elman._scoring import score_sequences
 from elman._session import Session
 from elman._shared.arrays import ArrayLike
 from elman._shared.hand_off import StateFrom
@@ -119,6 +124,31 @@ class Model:
         DeadlineError, UnavailableError, ClosedError.
         """
         self._thread.run(self._core.move(session, version))
+
+    def generate(
+        self, max_steps: int, *, context: Mapping[str, ArrayLike] | None = None, **options: Unpack[GenerateOptions]
+    ) -> Generation:
+        """As `Session.generate`, of a new session that ends with it; a prompt is needed. `context` as `session`."""
+        client = self._core.client
+        opened = partial(self._core.session, None, "new", context)
+        core = GenerationCore(self.info, client.transport, opened, options, max_steps, ends_session=True)
+        return Generation(core, self._thread)
+
+    def score(
+        self,
+        x: ArrayLike | Sequence[ArrayLike],
+        targets: ArrayLike | Sequence[ArrayLike],
+        *,
+        output: str | None = None,
+        context: Mapping[str, ArrayLike] | None = None,
+        timeout: float | None = None,
+    ) -> Any:
+        """[K] how well what came next fits what the model gives, for each of K sequences; see `Session.score`.
+
+        `x` is a list of K sequences of any lengths, or one, or an array [T, K, ...], as `infer` takes them, and
+        `targets` likewise; of one sequence the score is a number. `context` [K, *features] by name. Raises as `infer`.
+        """
+        return self._thread.run(score_sequences(self._core, x, targets, output, context, timeout))
 
     def end_sessions(self, ids: Sequence[str]) -> None:
         """Ends the sessions called `ids`, on whatever version of the model they run, and frees their slots.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 
@@ -73,14 +74,35 @@ class _SessionsCore:
     def _state(self) -> str:
         return "closed" if self.is_closed or self.client.transport.is_closed else "open"
 
+    async def end_left_generation(self) -> None:
+        """Ends what feeds them in their caller's place, if it is left."""
+
     async def _leave(self) -> None:
         self.is_closed = True
+        await self.end_left_generation()
         await self.client.driver.settled(self.rows, self.client.transport.deadline())
         self._last_positions = self.positions
 
 
+class Generating(Protocol):
+    """What feeds a session in its caller's place."""
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether somebody waits for it."""
+        ...
+
+    async def close(self) -> None:
+        """Ends it."""
+        ...
+
+
 class SessionCore(_SessionsCore):
     """One session."""
+
+    def __init__(self, client: ClientCore, info: ModelInfo, opened: OpenedSessions) -> None:
+        super().__init__(client, info, opened)
+        self._generating: Generating | None = None
 
     @property
     def id(self) -> str:
@@ -101,6 +123,34 @@ class SessionCore(_SessionsCore):
         """Such as <elman.Session 'user-42' on model 'char-lm' version '1' at localhost:8470, position 17, open>."""
         return f"<elman.{kind} {self.id!r} {self._where()}, position {self.position}, {self._state()}>"
 
+    async def itself(self) -> SessionCore:
+        """As whatever opens one would give it."""
+        self.check_open()
+        return self
+
+    async def begin_generation(self, generation: Generating, deadline: Deadline) -> None:
+        """It is fed by the server from now on, after all steps submitted before. Raises ElmanError."""
+        self.check_open()
+        await self.end_left_generation()
+        self._generating = generation
+        await self.client.driver.settled(self.rows, deadline)
+
+    def end_generation(self, generation: Generating) -> None:
+        """It is fed by its caller again."""
+        if self._generating is generation:
+            self._generating = None
+
+    async def end_left_generation(self) -> None:
+        """Ends one that nobody reads to its end. Raises InvalidInputError where somebody does."""
+        generation = self._generating
+        if generation is not None:
+            self._check_rests()
+            await generation.close()
+
+    def _check_rests(self) -> None:
+        if self._generating is not None and self._generating.is_busy:
+            raise InvalidInputError(f"{self} generates: read that to its end, or close it")
+
     def window(self, max_in_flight: int | None) -> int:
         """Chunks in flight at a time. Raises TypeError, InvalidInputError."""
         if max_in_flight is not None:
@@ -111,12 +161,15 @@ class SessionCore(_SessionsCore):
     def prepare(self, x: ArrayLike, options: StepOptions, make_future: Callable[[], FutureT]) -> PendingStep[FutureT]:
         """A step to submit; in any thread. Raises InvalidInputError, ClosedError."""
         self.check_open()
+        if self._generating is not None:
+            raise InvalidInputError(f"{self} generates: read that to its end, or close it")
         row = self.rows.item()
         return begin_step(x, self.info, row, options.of(self.info), self.client.max_data_bytes, make_future)
 
     async def state(self) -> State:
         """The state after all steps submitted before. Raises ElmanError."""
         self.check_open()
+        await self.end_left_generation()
         deadline = self.client.transport.deadline()
         await self.client.driver.settled(self.rows, deadline)
         return await self.client.opener.state(self.info, self.id, deadline)
@@ -128,6 +181,7 @@ class SessionCore(_SessionsCore):
         """
         self.check_open()
         states = None if state is None else to_states(state, self.info, 1, "state")
+        await self.end_left_generation()
         deadline = self.client.transport.deadline()
         await self.client.driver.settled(self.rows, deadline)
         await self.client.opener.set_state(self.info, self.id, states, deadline)
@@ -179,6 +233,7 @@ class SessionCore(_SessionsCore):
         """Sessions that begin where it is after all steps submitted before. Raises TypeError, ElmanError."""
         self.check_open()
         count = check_count("n", count)
+        await self.end_left_generation()
         deadline = self.client.transport.deadline()
         await self.client.driver.settled(self.rows, deadline)
         return await self.client.opener.fork(self.info, self.id, count, deadline)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from elman_models.export.stepping import pack_step
     from elman_models.from_keras.packing import pack_keras
     from elman_models.from_onnx.packing import pack_onnx
+    from elman_models.from_pt2.packing import pack_pt2
     from elman_models.golden import Golden, read_golden
     from elman_models.graph.description import describe_graph
     from elman_models.graph.drawing import dot, draw, mermaid
@@ -64,6 +65,7 @@ _MODULES = {
     "export.stepping": ("pack_step",),
     "from_keras.packing": ("pack_keras",),
     "from_onnx.packing": ("pack_onnx",),
+    "from_pt2.packing": ("pack_pt2",),
     "golden": ("Golden", "read_golden"),
     "graph.description": ("describe_graph",),
     "graph.drawing": ("dot", "draw", "mermaid"),
@@ -129,6 +131,7 @@ __all__ = [
     "pack",
     "pack_keras",
     "pack_onnx",
+    "pack_pt2",
     "pack_step",
     "read_any_spec",
     "read_golden",

@@ -100,6 +100,8 @@ def _other_archive(path: Path) -> str | None:
             names = archive.namelist()
     except (OSError, ValueError, zipfile.BadZipFile):
         return "is damaged: a zip archive that cannot be read to its end; copy or save it again"
+    if any(re.fullmatch(r"[^/]+/models/[^/]+\.json", name) for name in names):
+        return "is a program of torch.export.save, not weights; name it .pt2"
     if not any(name.endswith("/data.pkl") for name in names):
         return f"is a zip archive, but not what torch.save writes; save the weights so: {_SAVE}"
     return None

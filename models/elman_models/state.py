@@ -1,5 +1,6 @@
 """Room 6, state: all sessions' h and c in one preallocated pool, read and written by slots."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -32,6 +33,11 @@ class State(NamedTuple):
         """That of one row, for so many."""
         h, c = self.h.expand(-1, count, -1), None if self.c is None else self.c.expand(-1, count, -1)
         return State(h.contiguous(), None if c is None else c.contiguous())
+
+    def rows(self, indices: Sequence[int]) -> "State":
+        """Those of some rows, one or several times each."""
+        index = torch.tensor(indices, device=self.h.device)
+        return State(self.h.index_select(1, index), None if self.c is None else self.c.index_select(1, index))
 
     def row(self, index: int) -> "State":
         """A copy of one row's state, [state_layers, 1, ...]."""

@@ -13,6 +13,7 @@ ServiceError
 ├── StaleHandle         attached elsewhere since, or ended
 ├── Superseded          the same chunk was asked for again elsewhere
 ├── ReAttach            meant for another server process
+├── CannotGenerate      a model that cannot be fed what it gives
 ├── NoSessions          a bidirectional model keeps none
 ├── OtherState          a state that is not this model's
 ├── BrokenBundle        a bundle that cannot be loaded
@@ -129,6 +130,12 @@ class OtherState(ServiceError):
     """A state of another model, or of other names or shapes than the model's."""
 
     reason = "OTHER_STATE"
+
+
+class CannotGenerate(ServiceError):
+    """The model cannot be fed what it gives, or what is meant is open."""
+
+    reason = "CANNOT_GENERATE"
 
 
 class BrokenBundle(ServiceError):

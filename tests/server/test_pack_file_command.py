@@ -1,13 +1,17 @@
-"""`elman-server pack` of a file of ONNX or Keras: what it says, its exit codes."""
+"""`elman-server pack` of a file of ONNX, Keras or torch.export: what it says, its exit codes."""
 
 import gzip
+import warnings
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
+from torch.nn import functional as F  # noqa: N812 - as people write it
 
-from elman_models import load_graph
+from elman_models import PackedInputs, load_graph
 from elman_server.cli.main import main
 
 Captured = pytest.CaptureFixture[str]
@@ -98,3 +102,58 @@ def test_a_folder_whose_name_cannot_be_the_models_is_refused(tmp_path: Path, cap
     assert pack(FIXTURES / "onnx" / "lstm.old.onnx", tmp_path / "a b") == 1
     assert "name" in capsys.readouterr().err
     assert not (tmp_path / "a b").exists()
+
+
+class Counter(nn.Module):
+    """A stack and a head of ids."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.rnn, self.head = nn.Embedding(11, 6), nn.GRU(6, 8, batch_first=True), nn.Linear(8, 3)
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        return self.head(F.layer_norm(self.rnn(self.embedding(ids))[0], (8,)))
+
+
+def exported(folder: Path) -> tuple[nn.Module, Path]:
+    torch.manual_seed(1)
+    module, path = Counter().eval(), folder / "made.pt2"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's own, of the stack's weights
+        torch.export.save(torch.export.export(module, (torch.randint(11, (3, 7)),)), path)
+    return module, path
+
+
+def test_a_file_of_torch_export_gives_what_its_module_gives_for_other_lengths(tmp_path: Path, capsys: Captured) -> None:
+    module, path = exported(tmp_path)
+    ids = torch.randint(11, (4, 12))
+    with torch.no_grad():
+        wanted = module(ids)
+    np.savez(tmp_path / "golden.npz", input=ids.numpy(), output=wanted.numpy())
+    assert pack(path, tmp_path / "m", "--name", "mine", "--golden", str(tmp_path / "golden.npz")) == 0
+    said = capsys.readouterr().out
+    assert "mine, version 1: streaming" in said
+    assert "golden   agrees: largest difference " in said
+    stack = load_graph(tmp_path / "m", torch.device("cpu"))
+    inputs = PackedInputs((ids.T.reshape(-1),), np.full(12, 4, np.int64))  # time first, as a batch of equal lengths is
+    given, _ = stack.step(inputs, stack.initial_state(4))
+    torch.testing.assert_close(given["output"].view(12, 4, 3).transpose(0, 1), wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_a_file_of_torch_export_that_holds_a_pickle_is_refused_in_a_line(tmp_path: Path, capsys: Captured) -> None:
+    path = tmp_path / "old.PT2"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("serialized_state_dict.pt", b"")
+    assert pack(path, tmp_path / "m") == 1
+    said = capsys.readouterr().err
+    assert said.startswith(
+        f"elman-server: {path}: serialized_state_dict.pt: of an older torch, whose weights are a pic"
+    )
+    assert said.count("\n") == 1
+    assert not (tmp_path / "m").exists()
+
+
+def test_a_file_of_torch_export_by_another_name_is_told_apart_from_weights(tmp_path: Path, capsys: Captured) -> None:
+    _, path = exported(tmp_path)
+    assert pack(path.rename(tmp_path / "made.pt"), tmp_path / "m") == 1
+    assert "made.pt: is a program of torch.export.save, not weights; name it .pt2" in capsys.readouterr().err

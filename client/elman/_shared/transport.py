@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, Final, Protocol, TypeVar, cast
 
 import grpc
@@ -130,6 +130,17 @@ class Transport:
                 on_cut(answer)
             await self._pause(delay)
 
+    @contextlib.asynccontextmanager
+    async def under_way(self) -> AsyncIterator[None]:
+        """While something of a call is awaited: a fork waits for it, and it for a fork."""
+        await self._resumed.wait()
+        self._num_calls += 1
+        try:
+            yield
+        finally:
+            self._num_calls -= 1
+            self._quiet.set()
+
     async def suspend(self) -> None:
         """Lets go of the channel until `resume`, and returns when gRPC has nothing left of calls: they are cut."""
         self._resumed.clear()
@@ -157,19 +168,15 @@ class Transport:
         self, method: Method[RequestT, ResponseT], request: RequestT, deadline: Deadline
     ) -> ResponseT | ElmanError:
         """The answer, or what went wrong: an exception raised here would keep the call alive in its traceback."""
-        await self._resumed.wait()
-        self._num_calls += 1
-        try:
-            return await method(request, timeout=deadline.left_seconds(), metadata=self.metadata)
-        except grpc.aio.AioRpcError as failure:
-            return error_of_call(failure)
-        except asyncio.CancelledError:
-            if (error := self.why_cancelled()) is None:
-                raise
-            return error
-        finally:
-            self._num_calls -= 1
-            self._quiet.set()
+        async with self.under_way():
+            try:
+                return await method(request, timeout=deadline.left_seconds(), metadata=self.metadata)
+            except grpc.aio.AioRpcError as failure:
+                return error_of_call(failure)
+            except asyncio.CancelledError:
+                if (error := self.why_cancelled()) is None:
+                    raise
+                return error
 
     def why_cancelled(self) -> ElmanError | None:
         """What a call that ended as cancelled is to raise; None: its own caller cancelled it."""
@@ -223,6 +230,10 @@ class LazyChannel:
     def unary_unary(self, *arguments: Any, **options: Any) -> Callable[..., Any]:
         """As that of a channel."""
         return lambda *request, **call: self._opened().unary_unary(*arguments, **options)(*request, **call)
+
+    def unary_stream(self, *arguments: Any, **options: Any) -> Callable[..., Any]:
+        """As that of a channel."""
+        return lambda *request, **call: self._opened().unary_stream(*arguments, **options)(*request, **call)
 
     def stream_stream(self, *arguments: Any, **options: Any) -> Callable[..., Any]:
         """As that of a channel."""

@@ -8,6 +8,7 @@ none twice. What it refuses for now waits until everything else under way has en
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Iterable
 
 from elman._shared.deadline import NEVER, Deadline
@@ -81,6 +82,20 @@ class Driver:
                     await self._ended.wait()
         except TimeoutError:
             raise DeadlineError("steps under way did not end in time; they may still be applied") from None
+
+    def move_to(self, session: int, position: int) -> None:
+        """The session is at that position now: its next chunk begins there."""
+        self._send_queue.move_to(session, position)
+
+    async def find_position(self, session: int) -> None:
+        """Attaches the session again, which ends whatever else drives it, and has it go on from where it is then.
+
+        What goes wrong with that is told with its next step, which attaches it once more.
+        """
+        self.table.servers[session] = NO_SERVER
+        self.table.position_unknown[session] = True
+        with contextlib.suppress(ElmanError):
+            await self._attacher.attach({session}, self.connection)
 
     async def suspend(self) -> None:
         """Ends the stream; what has no answer waits for `resume`, and is sent again as after a cut."""

@@ -46,6 +46,16 @@ class FakeInference(inference_pb2_grpc.InferenceServicer):
                 self._cut_perhaps(context)
                 yield result
 
+    def Generate(
+        self, request: inference_pb2.GenerateRequest, context: grpc.ServicerContext
+    ) -> Iterator[inference_pb2.GenerateResponse]:
+        """Not here."""
+        context.abort(grpc.StatusCode.UNIMPLEMENTED, "the fake server generates nothing")
+
+    def Score(self, request: inference_pb2.ScoreRequest, context: grpc.ServicerContext) -> inference_pb2.ScoreResponse:
+        """Not here."""
+        context.abort(grpc.StatusCode.UNIMPLEMENTED, "the fake server scores nothing")
+
     def _begin(self, context: grpc.ServicerContext) -> str:
         self._server_state.num_streams += 1
         self._server_state.streams.add(context)

@@ -9,6 +9,7 @@ from google.protobuf import descriptor as descriptor
 from google.protobuf import duration_pb2 as duration_pb2
 from google.protobuf import message as message
 from google.protobuf.internal import containers as containers
+from google.protobuf.internal import enum_type_wrapper as enum_type_wrapper
 from google.rpc import status_pb2 as status_pb2
 import builtins as builtins
 import sys
@@ -335,6 +336,458 @@ class StepResponse(message.Message):
     _HasFieldArgType: _TypeAlias = typing.Literal["c_n", b"c_n", "frame_error", b"frame_error", "h_n", b"h_n", "output", b"output"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = typing.Literal["c_n", b"c_n", "errors", b"errors", "finished", b"finished", "frame_error", b"frame_error", "frame_id", b"frame_id", "h_n", b"h_n", "lengths", b"lengths", "output", b"output", "outputs", b"outputs", "positions", b"positions", "rows", b"rows", "server_instance", b"server_instance", "starts", b"starts", "states", b"states"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class GenerateRequest(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: builtins.int
+    VERSION_FIELD_NUMBER: builtins.int
+    SESSION_ID_FIELD_NUMBER: builtins.int
+    POSITION_FIELD_NUMBER: builtins.int
+    TOLD_FIELD_NUMBER: builtins.int
+    MAX_STEPS_FIELD_NUMBER: builtins.int
+    INPUT_FIELD_NUMBER: builtins.int
+    INPUTS_FIELD_NUMBER: builtins.int
+    GIVEN_FIELD_NUMBER: builtins.int
+    FEEDBACK_FIELD_NUMBER: builtins.int
+    SAMPLING_FIELD_NUMBER: builtins.int
+    STOP_FIELD_NUMBER: builtins.int
+    STOP_SEQUENCES_FIELD_NUMBER: builtins.int
+    BEAMS_FIELD_NUMBER: builtins.int
+    LENGTH_PENALTY_FIELD_NUMBER: builtins.int
+    CONTEXT_FIELD_NUMBER: builtins.int
+    model: builtins.str
+    version: builtins.str
+    """Empty: the version that the session runs on, or, without one, the highest loaded."""
+    session_id: builtins.str
+    """Empty: a session of its own, which ends with the call."""
+    position: builtins.int
+    """Where it begins, in time steps of the session, before the prompt; it may be sent again then. Absent: where the session is."""
+    told: builtins.int
+    """Steps told before, of the same request: go on after them."""
+    max_steps: builtins.int
+    """Steps to generate at most, 1 to max_generate_steps."""
+    beams: builtins.int
+    """Keeps so many sequences, 2 to 64, and gives the likeliest instead of drawing: all at once, when they have ended. 0: no beams."""
+    length_penalty: builtins.float
+    """A sequence's log-probability is divided by its length to this power; with beams."""
+    @builtins.property
+    def input(self) -> tensor_pb2.Tensor:
+        """The prompt, [n, *features], n >= 1; each input of a model of several by name."""
+
+    @builtins.property
+    def inputs(self) -> containers.RepeatedCompositeFieldContainer[tensor_pb2.NamedTensor]: ...
+    @builtins.property
+    def given(self) -> containers.RepeatedCompositeFieldContainer[tensor_pb2.NamedTensor]:
+        """What the steps take of the inputs that are not fed back, [max_steps, *features] each."""
+
+    @builtins.property
+    def feedback(self) -> containers.RepeatedCompositeFieldContainer[Feedback]:
+        """What is fed back. Empty: what can be meant, of a model with one input and one output: a token, where the input is ids and
+        the output a logit for each, or the output itself, where it has the input's shape.
+        """
+
+    @builtins.property
+    def sampling(self) -> Sampling:
+        """How tokens are drawn."""
+
+    @builtins.property
+    def stop(self) -> containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Ends with a step of one of these tokens; that step is told and applied."""
+
+    @builtins.property
+    def stop_sequences(self) -> containers.RepeatedCompositeFieldContainer[TokenSequence]:
+        """Likewise with the last token of one of these sequences."""
+
+    @builtins.property
+    def context(self) -> containers.RepeatedCompositeFieldContainer[tensor_pb2.NamedTensor]:
+        """[1, *features]: each context of the model; without a session id."""
+
+    def __init__(
+        self,
+        *,
+        model: builtins.str = ...,
+        version: builtins.str = ...,
+        session_id: builtins.str = ...,
+        position: builtins.int | None = ...,
+        told: builtins.int = ...,
+        max_steps: builtins.int = ...,
+        input: tensor_pb2.Tensor | None = ...,
+        inputs: abc.Iterable[tensor_pb2.NamedTensor] | None = ...,
+        given: abc.Iterable[tensor_pb2.NamedTensor] | None = ...,
+        feedback: abc.Iterable[Feedback] | None = ...,
+        sampling: Sampling | None = ...,
+        stop: abc.Iterable[builtins.int] | None = ...,
+        stop_sequences: abc.Iterable[TokenSequence] | None = ...,
+        beams: builtins.int = ...,
+        length_penalty: builtins.float = ...,
+        context: abc.Iterable[tensor_pb2.NamedTensor] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["_position", b"_position", "input", b"input", "position", b"position", "sampling", b"sampling"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["_position", b"_position", "beams", b"beams", "context", b"context", "feedback", b"feedback", "given", b"given", "input", b"input", "inputs", b"inputs", "length_penalty", b"length_penalty", "max_steps", b"max_steps", "model", b"model", "position", b"position", "sampling", b"sampling", "session_id", b"session_id", "stop", b"stop", "stop_sequences", b"stop_sequences", "told", b"told", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__position: _TypeAlias = typing.Literal["position"]  # noqa: Y015
+    _WhichOneofArgType__position: _TypeAlias = typing.Literal["_position", b"_position"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__position) -> _WhichOneofReturnType__position | None: ...
+
+@typing.final
+class Feedback(message.Message):
+    """From an output, or several, to an input."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    class _Kind:
+        ValueType = typing.NewType("ValueType", builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _KindEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[Feedback._Kind.ValueType], builtins.type):
+        DESCRIPTOR: descriptor.EnumDescriptor
+        KIND_UNSPECIFIED: Feedback._Kind.ValueType  # 0
+        """TOKENS where the input is ids, else VALUES."""
+        KIND_TOKENS: Feedback._Kind.ValueType  # 1
+        """The output has logits, or log-probabilities [V]; a token is drawn and fed as an id, or, to an input [V], as one 1 among 0."""
+        KIND_VALUES: Feedback._Kind.ValueType  # 2
+        """The output itself."""
+        KIND_NORMAL: Feedback._Kind.ValueType  # 3
+        """A draw from the normal distribution with mean `output` and standard deviation `scale`, each value by itself."""
+        KIND_MIXTURE: Feedback._Kind.ValueType  # 4
+        """A draw from a mixture of K normal distributions: the means `output` [K * f], the deviations `scale` [K * f] or [K], and
+        the logits `weights` [K].
+        """
+
+    class Kind(_Kind, metaclass=_KindEnumTypeWrapper): ...
+    KIND_UNSPECIFIED: Feedback.Kind.ValueType  # 0
+    """TOKENS where the input is ids, else VALUES."""
+    KIND_TOKENS: Feedback.Kind.ValueType  # 1
+    """The output has logits, or log-probabilities [V]; a token is drawn and fed as an id, or, to an input [V], as one 1 among 0."""
+    KIND_VALUES: Feedback.Kind.ValueType  # 2
+    """The output itself."""
+    KIND_NORMAL: Feedback.Kind.ValueType  # 3
+    """A draw from the normal distribution with mean `output` and standard deviation `scale`, each value by itself."""
+    KIND_MIXTURE: Feedback.Kind.ValueType  # 4
+    """A draw from a mixture of K normal distributions: the means `output` [K * f], the deviations `scale` [K * f] or [K], and
+    the logits `weights` [K].
+    """
+
+    INPUT_FIELD_NUMBER: builtins.int
+    OUTPUT_FIELD_NUMBER: builtins.int
+    KIND_FIELD_NUMBER: builtins.int
+    SCALE_FIELD_NUMBER: builtins.int
+    IS_LOG_SCALE_FIELD_NUMBER: builtins.int
+    WEIGHTS_FIELD_NUMBER: builtins.int
+    input: builtins.str
+    """Empty: the only one."""
+    output: builtins.str
+    """Empty: the only one. Of a distribution: its mean, [f] of an input [f]."""
+    kind: Feedback.Kind.ValueType
+    scale: builtins.str
+    is_log_scale: builtins.bool
+    """Whether `scale` has its logarithm."""
+    weights: builtins.str
+    def __init__(
+        self,
+        *,
+        input: builtins.str = ...,
+        output: builtins.str = ...,
+        kind: Feedback.Kind.ValueType = ...,
+        scale: builtins.str = ...,
+        is_log_scale: builtins.bool = ...,
+        weights: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["input", b"input", "is_log_scale", b"is_log_scale", "kind", b"kind", "output", b"output", "scale", b"scale", "weights", b"weights"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class Sampling(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    @typing.final
+    class LogitBiasEntry(message.Message):
+        DESCRIPTOR: descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.int
+        value: builtins.float
+        def __init__(
+            self,
+            *,
+            key: builtins.int = ...,
+            value: builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    SEED_FIELD_NUMBER: builtins.int
+    TEMPERATURE_FIELD_NUMBER: builtins.int
+    TOP_K_FIELD_NUMBER: builtins.int
+    TOP_P_FIELD_NUMBER: builtins.int
+    REPETITION_PENALTY_FIELD_NUMBER: builtins.int
+    LOGIT_BIAS_FIELD_NUMBER: builtins.int
+    seed: builtins.int
+    """A draw is a function of it, of how many steps were generated before it, and of what the model gave."""
+    temperature: builtins.float
+    """Absent: 1. 0: the likeliest token, or a distribution's mean."""
+    top_k: builtins.int
+    """0: all."""
+    top_p: builtins.float
+    """In (0, 1]; absent: 1."""
+    repetition_penalty: builtins.float
+    """Above 0; absent: 1. Of the tokens of the prompt and those generated."""
+    @builtins.property
+    def logit_bias(self) -> containers.ScalarMap[builtins.int, builtins.float]:
+        """Added to logits; minus infinity bars a token."""
+
+    def __init__(
+        self,
+        *,
+        seed: builtins.int = ...,
+        temperature: builtins.float | None = ...,
+        top_k: builtins.int = ...,
+        top_p: builtins.float | None = ...,
+        repetition_penalty: builtins.float | None = ...,
+        logit_bias: abc.Mapping[builtins.int, builtins.float] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["_repetition_penalty", b"_repetition_penalty", "_temperature", b"_temperature", "_top_p", b"_top_p", "repetition_penalty", b"repetition_penalty", "temperature", b"temperature", "top_p", b"top_p"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["_repetition_penalty", b"_repetition_penalty", "_temperature", b"_temperature", "_top_p", b"_top_p", "logit_bias", b"logit_bias", "repetition_penalty", b"repetition_penalty", "seed", b"seed", "temperature", b"temperature", "top_k", b"top_k", "top_p", b"top_p"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__repetition_penalty: _TypeAlias = typing.Literal["repetition_penalty"]  # noqa: Y015
+    _WhichOneofArgType__repetition_penalty: _TypeAlias = typing.Literal["_repetition_penalty", b"_repetition_penalty"]  # noqa: Y015
+    _WhichOneofReturnType__temperature: _TypeAlias = typing.Literal["temperature"]  # noqa: Y015
+    _WhichOneofArgType__temperature: _TypeAlias = typing.Literal["_temperature", b"_temperature"]  # noqa: Y015
+    _WhichOneofReturnType__top_p: _TypeAlias = typing.Literal["top_p"]  # noqa: Y015
+    _WhichOneofArgType__top_p: _TypeAlias = typing.Literal["_top_p", b"_top_p"]  # noqa: Y015
+    @typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__repetition_penalty) -> _WhichOneofReturnType__repetition_penalty | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__temperature) -> _WhichOneofReturnType__temperature | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__top_p) -> _WhichOneofReturnType__top_p | None: ...
+
+@typing.final
+class TokenSequence(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    TOKENS_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def tokens(self) -> containers.RepeatedScalarFieldContainer[builtins.int]:
+        """At least one."""
+
+    def __init__(
+        self,
+        *,
+        tokens: abc.Iterable[builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["tokens", b"tokens"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class GenerateResponse(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    class _Finish:
+        ValueType = typing.NewType("ValueType", builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _FinishEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[GenerateResponse._Finish.ValueType], builtins.type):
+        DESCRIPTOR: descriptor.EnumDescriptor
+        FINISH_UNSPECIFIED: GenerateResponse._Finish.ValueType  # 0
+        """It goes on."""
+        FINISH_STOP: GenerateResponse._Finish.ValueType  # 1
+        """A stop token or sequence."""
+        FINISH_LENGTH: GenerateResponse._Finish.ValueType  # 2
+        """max_steps."""
+
+    class Finish(_Finish, metaclass=_FinishEnumTypeWrapper): ...
+    FINISH_UNSPECIFIED: GenerateResponse.Finish.ValueType  # 0
+    """It goes on."""
+    FINISH_STOP: GenerateResponse.Finish.ValueType  # 1
+    """A stop token or sequence."""
+    FINISH_LENGTH: GenerateResponse.Finish.ValueType  # 2
+    """max_steps."""
+
+    SESSION_ID_FIELD_NUMBER: builtins.int
+    STEPS_FIELD_NUMBER: builtins.int
+    NAMED_STEPS_FIELD_NUMBER: builtins.int
+    LOG_PROBS_FIELD_NUMBER: builtins.int
+    POSITION_FIELD_NUMBER: builtins.int
+    FINISH_FIELD_NUMBER: builtins.int
+    BEAMS_FIELD_NUMBER: builtins.int
+    session_id: builtins.str
+    """On the first message."""
+    position: builtins.int
+    """Of the session, after these steps."""
+    finish: GenerateResponse.Finish.ValueType
+    """On the last message."""
+    @builtins.property
+    def steps(self) -> tensor_pb2.Tensor:
+        """The steps since the message before, in order, [n, *features]: what was fed, of a model of one input."""
+
+    @builtins.property
+    def named_steps(self) -> containers.RepeatedCompositeFieldContainer[tensor_pb2.NamedTensor]:
+        """Of a model of several inputs, those that are fed back, in place of `steps`."""
+
+    @builtins.property
+    def log_probs(self) -> containers.RepeatedScalarFieldContainer[builtins.float]:
+        """[n] of the tokens, as the model gave them, before any rule; where tokens are drawn."""
+
+    @builtins.property
+    def beams(self) -> containers.RepeatedCompositeFieldContainer[Beam]:
+        """With beams, on the last message: all that were kept, the best first; `steps` are those of the first."""
+
+    def __init__(
+        self,
+        *,
+        session_id: builtins.str = ...,
+        steps: tensor_pb2.Tensor | None = ...,
+        named_steps: abc.Iterable[tensor_pb2.NamedTensor] | None = ...,
+        log_probs: abc.Iterable[builtins.float] | None = ...,
+        position: builtins.int = ...,
+        finish: GenerateResponse.Finish.ValueType = ...,
+        beams: abc.Iterable[Beam] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["steps", b"steps"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["beams", b"beams", "finish", b"finish", "log_probs", b"log_probs", "named_steps", b"named_steps", "position", b"position", "session_id", b"session_id", "steps", b"steps"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class Beam(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    TOKENS_FIELD_NUMBER: builtins.int
+    SCORE_FIELD_NUMBER: builtins.int
+    score: builtins.float
+    """Their log-probability, divided by their number to the power of length_penalty."""
+    @builtins.property
+    def tokens(self) -> containers.RepeatedScalarFieldContainer[builtins.int]: ...
+    def __init__(
+        self,
+        *,
+        tokens: abc.Iterable[builtins.int] | None = ...,
+        score: builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["score", b"score", "tokens", b"tokens"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ScoreRequest(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: builtins.int
+    VERSION_FIELD_NUMBER: builtins.int
+    SESSION_ID_FIELD_NUMBER: builtins.int
+    POSITION_FIELD_NUMBER: builtins.int
+    LENGTHS_FIELD_NUMBER: builtins.int
+    INPUT_FIELD_NUMBER: builtins.int
+    INPUTS_FIELD_NUMBER: builtins.int
+    TARGETS_FIELD_NUMBER: builtins.int
+    OUTPUT_FIELD_NUMBER: builtins.int
+    CONTEXT_FIELD_NUMBER: builtins.int
+    RETURN_STEPS_FIELD_NUMBER: builtins.int
+    model: builtins.str
+    version: builtins.str
+    session_id: builtins.str
+    """Of a session, which steps through the inputs, one row; empty: whole sequences, from what the model begins with."""
+    position: builtins.int
+    """Where the row begins, as in Step; with a session."""
+    output: builtins.str
+    """Which output is compared; empty: the only one."""
+    return_steps: builtins.bool
+    """Whether each step's score travels back, too."""
+    @builtins.property
+    def lengths(self) -> containers.RepeatedScalarFieldContainer[builtins.int]:
+        """[K], as in Infer."""
+
+    @builtins.property
+    def input(self) -> tensor_pb2.Tensor:
+        """The packed layout."""
+
+    @builtins.property
+    def inputs(self) -> containers.RepeatedCompositeFieldContainer[tensor_pb2.NamedTensor]: ...
+    @builtins.property
+    def targets(self) -> tensor_pb2.Tensor:
+        """The packed layout: for each step the token that came next, [sum(lengths)] int64, where the output is logits, or the values,
+        [sum(lengths), *features].
+        """
+
+    @builtins.property
+    def context(self) -> containers.RepeatedCompositeFieldContainer[tensor_pb2.NamedTensor]:
+        """[K, *features]: each context of the model; without a session."""
+
+    def __init__(
+        self,
+        *,
+        model: builtins.str = ...,
+        version: builtins.str = ...,
+        session_id: builtins.str = ...,
+        position: builtins.int | None = ...,
+        lengths: abc.Iterable[builtins.int] | None = ...,
+        input: tensor_pb2.Tensor | None = ...,
+        inputs: abc.Iterable[tensor_pb2.NamedTensor] | None = ...,
+        targets: tensor_pb2.Tensor | None = ...,
+        output: builtins.str = ...,
+        context: abc.Iterable[tensor_pb2.NamedTensor] | None = ...,
+        return_steps: builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["_position", b"_position", "input", b"input", "position", b"position", "targets", b"targets"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["_position", b"_position", "context", b"context", "input", b"input", "inputs", b"inputs", "lengths", b"lengths", "model", b"model", "output", b"output", "position", b"position", "return_steps", b"return_steps", "session_id", b"session_id", "targets", b"targets", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__position: _TypeAlias = typing.Literal["position"]  # noqa: Y015
+    _WhichOneofArgType__position: _TypeAlias = typing.Literal["_position", b"_position"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__position) -> _WhichOneofReturnType__position | None: ...
+
+@typing.final
+class ScoreResponse(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: builtins.int
+    SCORES_FIELD_NUMBER: builtins.int
+    STEP_SCORES_FIELD_NUMBER: builtins.int
+    POSITION_FIELD_NUMBER: builtins.int
+    version: builtins.str
+    position: builtins.int
+    """With a session: its position after them."""
+    @builtins.property
+    def scores(self) -> containers.RepeatedScalarFieldContainer[builtins.float]:
+        """[K]: log-likelihood of the targets, natural logarithm, summed over the steps; or the squared error, averaged over steps
+        and features.
+        """
+
+    @builtins.property
+    def step_scores(self) -> containers.RepeatedScalarFieldContainer[builtins.float]:
+        """[sum(lengths)] the packed layout, of each step, if asked for."""
+
+    def __init__(
+        self,
+        *,
+        version: builtins.str = ...,
+        scores: abc.Iterable[builtins.float] | None = ...,
+        step_scores: abc.Iterable[builtins.float] | None = ...,
+        position: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["position", b"position", "scores", b"scores", "step_scores", b"step_scores", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -55,6 +55,16 @@ class InferenceStub(object):
                 request_serializer=elman_dot_v1_dot_inference__pb2.StepRequest.SerializeToString,
                 response_deserializer=elman_dot_v1_dot_inference__pb2.StepResponse.FromString,
                 _registered_method=True)
+        self.Generate = channel.unary_stream(
+                '/elman.v1.Inference/Generate',
+                request_serializer=elman_dot_v1_dot_inference__pb2.GenerateRequest.SerializeToString,
+                response_deserializer=elman_dot_v1_dot_inference__pb2.GenerateResponse.FromString,
+                _registered_method=True)
+        self.Score = channel.unary_unary(
+                '/elman.v1.Inference/Score',
+                request_serializer=elman_dot_v1_dot_inference__pb2.ScoreRequest.SerializeToString,
+                response_deserializer=elman_dot_v1_dot_inference__pb2.ScoreResponse.FromString,
+                _registered_method=True)
 
 
 class InferenceServicer(object):
@@ -115,6 +125,48 @@ class InferenceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Generate(self, request, context):
+        """Feeds a model what it gave: the session runs the prompt, if there is one, and from then on one step after the other, each
+        of which is made of what the step before it gave: a token that is sampled from the logits, a value, a draw from a
+        distribution. Its steps run in the batches of everybody's. They are told as they are applied, several in a message where
+        they come faster than messages go. What is told is applied: at each message the session is at `position`.
+
+        Without a prompt it goes on from the last output that the session gave, which the server has for as long as it holds that
+        answer for a repeat.
+
+        It takes its place in the session's queue: steps admitted before it run first. A session that is attached or stepped by
+        somebody else meanwhile ends it. A caller that goes away ends it within a step; with `position` it may ask again, with the
+        same request but for `told`, and goes on after those that it has: they are the same, and none is lost or made twice. The
+        server has them until the session is stepped otherwise, or too many were generated since.
+
+        The same seed gives the same steps whatever else runs, as far as the model's outputs are the same to the last bit. They
+        differ by rounding between plans and sizes of batches, and a draw that falls into that gap, about one in a million, comes
+        out otherwise.
+
+        Errors: NOT_FOUND (unknown model, version or session); NOT_FOUND, reason SESSION_EXPIRED; INVALID_ARGUMENT (max_steps, a
+        name, a shape, a dtype, a token id or a rule is out of range; no prompt, and the last output is not held);
+        FAILED_PRECONDITION (the model cannot be fed what it gives: the message says what it gives and takes; or it keeps no
+        sessions); ABORTED, reason STALE_HANDLE (the session was attached elsewhere meanwhile), SUPERSEDED (the same was asked for
+        again, and goes on there) or ANSWER_GONE (the session is past `position`, and not by this); OUT_OF_RANGE (`position` is
+        ahead of the session's); RESOURCE_EXHAUSTED (a limit, with RetryInfo); DEADLINE_EXCEEDED (of the call; what was told is
+        applied); UNAVAILABLE (draining: reconnect; or the model is being unloaded); INTERNAL (the engine failed).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Score(self, request, context):
+        """Says how well steps that are given fit what the model gives, without sending it: the log-likelihood of the tokens that
+        came next, or the mean squared error of the values that did. Of a session, which steps through the inputs, or of whole
+        sequences without one. Rows end as in Infer and Step.
+
+        Errors: as Infer without a session; with one as Step's errors of a row, and NOT_FOUND (unknown session); INVALID_ARGUMENT
+        (targets that are no tokens of the model's, or of another number or shape than its outputs).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_InferenceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -127,6 +179,16 @@ def add_InferenceServicer_to_server(servicer, server):
                     servicer.Step,
                     request_deserializer=elman_dot_v1_dot_inference__pb2.StepRequest.FromString,
                     response_serializer=elman_dot_v1_dot_inference__pb2.StepResponse.SerializeToString,
+            ),
+            'Generate': grpc.unary_stream_rpc_method_handler(
+                    servicer.Generate,
+                    request_deserializer=elman_dot_v1_dot_inference__pb2.GenerateRequest.FromString,
+                    response_serializer=elman_dot_v1_dot_inference__pb2.GenerateResponse.SerializeToString,
+            ),
+            'Score': grpc.unary_unary_rpc_method_handler(
+                    servicer.Score,
+                    request_deserializer=elman_dot_v1_dot_inference__pb2.ScoreRequest.FromString,
+                    response_serializer=elman_dot_v1_dot_inference__pb2.ScoreResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -194,6 +256,60 @@ class Inference(object):
             '/elman.v1.Inference/Step',
             elman_dot_v1_dot_inference__pb2.StepRequest.SerializeToString,
             elman_dot_v1_dot_inference__pb2.StepResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Generate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/elman.v1.Inference/Generate',
+            elman_dot_v1_dot_inference__pb2.GenerateRequest.SerializeToString,
+            elman_dot_v1_dot_inference__pb2.GenerateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Score(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/elman.v1.Inference/Score',
+            elman_dot_v1_dot_inference__pb2.ScoreRequest.SerializeToString,
+            elman_dot_v1_dot_inference__pb2.ScoreResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -80,6 +80,40 @@ class InferenceStub:
     without RetryInfo; bytes that don't parse: INTERNAL), for UNAVAILABLE (draining: reconnect and attach) and when the
     connection breaks.
     """
+    Generate: _grpc.UnaryStreamMultiCallable[_inference_pb2.GenerateRequest, _inference_pb2.GenerateResponse]
+    """Feeds a model what it gave: the session runs the prompt, if there is one, and from then on one step after the other, each
+    of which is made of what the step before it gave: a token that is sampled from the logits, a value, a draw from a
+    distribution. Its steps run in the batches of everybody's. They are told as they are applied, several in a message where
+    they come faster than messages go. What is told is applied: at each message the session is at `position`.
+
+    Without a prompt it goes on from the last output that the session gave, which the server has for as long as it holds that
+    answer for a repeat.
+
+    It takes its place in the session's queue: steps admitted before it run first. A session that is attached or stepped by
+    somebody else meanwhile ends it. A caller that goes away ends it within a step; with `position` it may ask again, with the
+    same request but for `told`, and goes on after those that it has: they are the same, and none is lost or made twice. The
+    server has them until the session is stepped otherwise, or too many were generated since.
+
+    The same seed gives the same steps whatever else runs, as far as the model's outputs are the same to the last bit. They
+    differ by rounding between plans and sizes of batches, and a draw that falls into that gap, about one in a million, comes
+    out otherwise.
+
+    Errors: NOT_FOUND (unknown model, version or session); NOT_FOUND, reason SESSION_EXPIRED; INVALID_ARGUMENT (max_steps, a
+    name, a shape, a dtype, a token id or a rule is out of range; no prompt, and the last output is not held);
+    FAILED_PRECONDITION (the model cannot be fed what it gives: the message says what it gives and takes; or it keeps no
+    sessions); ABORTED, reason STALE_HANDLE (the session was attached elsewhere meanwhile), SUPERSEDED (the same was asked for
+    again, and goes on there) or ANSWER_GONE (the session is past `position`, and not by this); OUT_OF_RANGE (`position` is
+    ahead of the session's); RESOURCE_EXHAUSTED (a limit, with RetryInfo); DEADLINE_EXCEEDED (of the call; what was told is
+    applied); UNAVAILABLE (draining: reconnect; or the model is being unloaded); INTERNAL (the engine failed).
+    """
+    Score: _grpc.UnaryUnaryMultiCallable[_inference_pb2.ScoreRequest, _inference_pb2.ScoreResponse]
+    """Says how well steps that are given fit what the model gives, without sending it: the log-likelihood of the tokens that
+    came next, or the mean squared error of the values that did. Of a session, which steps through the inputs, or of whole
+    sequences without one. Rows end as in Infer and Step.
+
+    Errors: as Infer without a session; with one as Step's errors of a row, and NOT_FOUND (unknown session); INVALID_ARGUMENT
+    (targets that are no tokens of the model's, or of another number or shape than its outputs).
+    """
 
 @_typing.type_check_only
 class InferenceAsyncStub(InferenceStub):
@@ -132,6 +166,40 @@ class InferenceAsyncStub(InferenceStub):
     The stream itself ends with a bare status only for what gRPC itself refuses (a message over 64 MiB: RESOURCE_EXHAUSTED
     without RetryInfo; bytes that don't parse: INTERNAL), for UNAVAILABLE (draining: reconnect and attach) and when the
     connection breaks.
+    """
+    Generate: _aio.UnaryStreamMultiCallable[_inference_pb2.GenerateRequest, _inference_pb2.GenerateResponse]  # type: ignore[assignment]
+    """Feeds a model what it gave: the session runs the prompt, if there is one, and from then on one step after the other, each
+    of which is made of what the step before it gave: a token that is sampled from the logits, a value, a draw from a
+    distribution. Its steps run in the batches of everybody's. They are told as they are applied, several in a message where
+    they come faster than messages go. What is told is applied: at each message the session is at `position`.
+
+    Without a prompt it goes on from the last output that the session gave, which the server has for as long as it holds that
+    answer for a repeat.
+
+    It takes its place in the session's queue: steps admitted before it run first. A session that is attached or stepped by
+    somebody else meanwhile ends it. A caller that goes away ends it within a step; with `position` it may ask again, with the
+    same request but for `told`, and goes on after those that it has: they are the same, and none is lost or made twice. The
+    server has them until the session is stepped otherwise, or too many were generated since.
+
+    The same seed gives the same steps whatever else runs, as far as the model's outputs are the same to the last bit. They
+    differ by rounding between plans and sizes of batches, and a draw that falls into that gap, about one in a million, comes
+    out otherwise.
+
+    Errors: NOT_FOUND (unknown model, version or session); NOT_FOUND, reason SESSION_EXPIRED; INVALID_ARGUMENT (max_steps, a
+    name, a shape, a dtype, a token id or a rule is out of range; no prompt, and the last output is not held);
+    FAILED_PRECONDITION (the model cannot be fed what it gives: the message says what it gives and takes; or it keeps no
+    sessions); ABORTED, reason STALE_HANDLE (the session was attached elsewhere meanwhile), SUPERSEDED (the same was asked for
+    again, and goes on there) or ANSWER_GONE (the session is past `position`, and not by this); OUT_OF_RANGE (`position` is
+    ahead of the session's); RESOURCE_EXHAUSTED (a limit, with RetryInfo); DEADLINE_EXCEEDED (of the call; what was told is
+    applied); UNAVAILABLE (draining: reconnect; or the model is being unloaded); INTERNAL (the engine failed).
+    """
+    Score: _aio.UnaryUnaryMultiCallable[_inference_pb2.ScoreRequest, _inference_pb2.ScoreResponse]  # type: ignore[assignment]
+    """Says how well steps that are given fit what the model gives, without sending it: the log-likelihood of the tokens that
+    came next, or the mean squared error of the values that did. Of a session, which steps through the inputs, or of whole
+    sequences without one. Rows end as in Infer and Step.
+
+    Errors: as Infer without a session; with one as Step's errors of a row, and NOT_FOUND (unknown session); INVALID_ARGUMENT
+    (targets that are no tokens of the model's, or of another number or shape than its outputs).
     """
 
 class InferenceServicer(metaclass=_abc_1.ABCMeta):
@@ -194,6 +262,52 @@ class InferenceServicer(metaclass=_abc_1.ABCMeta):
         The stream itself ends with a bare status only for what gRPC itself refuses (a message over 64 MiB: RESOURCE_EXHAUSTED
         without RetryInfo; bytes that don't parse: INTERNAL), for UNAVAILABLE (draining: reconnect and attach) and when the
         connection breaks.
+        """
+
+    @_abc_1.abstractmethod
+    def Generate(
+        self,
+        request: _inference_pb2.GenerateRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_inference_pb2.GenerateResponse], _abc.AsyncIterator[_inference_pb2.GenerateResponse]]:
+        """Feeds a model what it gave: the session runs the prompt, if there is one, and from then on one step after the other, each
+        of which is made of what the step before it gave: a token that is sampled from the logits, a value, a draw from a
+        distribution. Its steps run in the batches of everybody's. They are told as they are applied, several in a message where
+        they come faster than messages go. What is told is applied: at each message the session is at `position`.
+
+        Without a prompt it goes on from the last output that the session gave, which the server has for as long as it holds that
+        answer for a repeat.
+
+        It takes its place in the session's queue: steps admitted before it run first. A session that is attached or stepped by
+        somebody else meanwhile ends it. A caller that goes away ends it within a step; with `position` it may ask again, with the
+        same request but for `told`, and goes on after those that it has: they are the same, and none is lost or made twice. The
+        server has them until the session is stepped otherwise, or too many were generated since.
+
+        The same seed gives the same steps whatever else runs, as far as the model's outputs are the same to the last bit. They
+        differ by rounding between plans and sizes of batches, and a draw that falls into that gap, about one in a million, comes
+        out otherwise.
+
+        Errors: NOT_FOUND (unknown model, version or session); NOT_FOUND, reason SESSION_EXPIRED; INVALID_ARGUMENT (max_steps, a
+        name, a shape, a dtype, a token id or a rule is out of range; no prompt, and the last output is not held);
+        FAILED_PRECONDITION (the model cannot be fed what it gives: the message says what it gives and takes; or it keeps no
+        sessions); ABORTED, reason STALE_HANDLE (the session was attached elsewhere meanwhile), SUPERSEDED (the same was asked for
+        again, and goes on there) or ANSWER_GONE (the session is past `position`, and not by this); OUT_OF_RANGE (`position` is
+        ahead of the session's); RESOURCE_EXHAUSTED (a limit, with RetryInfo); DEADLINE_EXCEEDED (of the call; what was told is
+        applied); UNAVAILABLE (draining: reconnect; or the model is being unloaded); INTERNAL (the engine failed).
+        """
+
+    @_abc_1.abstractmethod
+    def Score(
+        self,
+        request: _inference_pb2.ScoreRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_inference_pb2.ScoreResponse, _abc.Awaitable[_inference_pb2.ScoreResponse]]:
+        """Says how well steps that are given fit what the model gives, without sending it: the log-likelihood of the tokens that
+        came next, or the mean squared error of the values that did. Of a session, which steps through the inputs, or of whole
+        sequences without one. Rows end as in Infer and Step.
+
+        Errors: as Infer without a session; with one as Step's errors of a row, and NOT_FOUND (unknown session); INVALID_ARGUMENT
+        (targets that are no tokens of the model's, or of another number or shape than its outputs).
         """
 
 def add_InferenceServicer_to_server(servicer: InferenceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

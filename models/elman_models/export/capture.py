@@ -2,8 +2,6 @@
 
 import copy
 import linecache
-import logging
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,6 +14,7 @@ from torch.export.graph_signature import InputKind
 from torch.fx import Node
 
 from elman_models.export.opaque import MaskInside, PackedSequenceInside, opaque_stacks
+from elman_models.export.quiet import quiet
 from elman_models.export.refusals import ExportError, Place, is_authors, place_of, refusal
 from elman_models.export.sequences import Sequences, find_sequences, inputs_of
 from elman_models.export.tensors import Argument
@@ -158,10 +157,8 @@ def _export(module: nn.Module, arguments: Sequence[Argument], closed: Closed | N
     """With every axis open but those of `closed`, by the leaf's name."""
     shapes = tuple(_open(argument, closed or {}) for argument in arguments)
     values = tuple(argument.value for argument in arguments)
-    logging.disable(logging.WARNING)  # or what is refused below is told twice, at length
     try:
-        with warnings.catch_warnings(), torch.no_grad(), opaque_stacks():
-            warnings.simplefilter("ignore")
+        with quiet(), torch.no_grad(), opaque_stacks():
             return torch.export.export(module, values, dynamic_shapes=shapes, strict=False)
     except PackedSequenceInside as error:
         raise refusal(
@@ -179,8 +176,6 @@ def _export(module: nn.Module, arguments: Sequence[Argument], closed: Closed | N
         raise  # a module that was read from a file says itself which part of it is wrong
     except Exception as error:  # torch.export raises nearly anything, above all what the module itself raises
         raise _cannot_export(error) from error
-    finally:
-        logging.disable(logging.NOTSET)
 
 
 def _open(argument: Argument, closed: Closed) -> object:

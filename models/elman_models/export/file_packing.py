@@ -43,6 +43,8 @@ class FileModule:
     """What the reference is, in words."""
     notes: tuple[str, ...] = field(default=())
     """What is assumed, a line each."""
+    shapes: tuple[tuple[int, int], ...] = ()
+    """Batches and lengths to be held at besides those that every module is."""
 
 
 def pack_file_module(
@@ -69,8 +71,8 @@ def pack_file_module(
         leaves = list(flatten(run([argument.value for argument in captured.arguments]), "output"))
         names = named_leaves([name for name, _ in leaves], [leaf for _, leaf in leaves], None)
         assembled, reason = assembled_of(captured, names, words)
-        shapes = SHAPES if captured.sequences.batch is not None else [(1, length) for _, length in SHAPES]
-        differences = prove(assembled, runner(given.reference or run, captured, assembled), shapes)
+        shapes = [(1, length) if captured.sequences.batch is None else (batch, length) for batch, length in SHAPES]
+        differences = prove(assembled, runner(given.reference or run, captured, assembled), [*given.shapes, *shapes])
     check_difference(differences.largest, str(differences), tolerance, given.proved_against or "the module")
     told = "" if golden is None else _met(assembled, golden, tolerance)
     path = write_bundle(out, assembled.spec, assembled.weights, overwrite=overwrite)

@@ -91,6 +91,12 @@ class GraphState(Mapping[str, torch.Tensor]):
         pairs = zip(self.layout.columns, self.tensors, strict=False)
         return GraphState(self.layout, tuple(t.repeat_interleave(count, dim=column.axis) for column, t in pairs))
 
+    def rows(self, indices: Sequence[int]) -> "GraphState":
+        """Those of some rows, one or several times each."""
+        index = torch.tensor(indices)
+        pairs = zip(self.layout.columns, self.tensors, strict=False)
+        return GraphState(self.layout, tuple(t.index_select(column.axis, index.to(t.device)) for column, t in pairs))
+
     def row(self, index: int) -> "GraphState":
         """A copy of one row's state."""
         pairs = zip(self.layout.columns, self.tensors, strict=False)

@@ -18,11 +18,11 @@ def add(commands: "Commands") -> None:
     """Adds the command with its options."""
     parser = commands.add_parser(
         "pack",
-        help="make a bundle from a state_dict, or from a file of ONNX or Keras",
+        help="make a bundle from a state_dict, or from a file of ONNX, Keras or torch.export",
         description="Makes a bundle from a state_dict, where that can be one model alone; else says what is open.",
     )
     files = ".pt, .pth, .bin, .ckpt (no code in it is run) or .safetensors"
-    models = f"{', '.join(pack_file.SUFFIXES)} (of ONNX and Keras; what is in it is not run)"
+    models = f"{', '.join(pack_file.SUFFIXES)} (of ONNX, Keras, torch.export.save; what is in it is not run)"
     text = f"a state_dict: {files}; or a model: {models}"
     parser.add_argument("weights", type=Path, nargs="?", metavar="WEIGHTS", help=text)
     pack_random.add_options(parser)

@@ -1,4 +1,4 @@
-"""`elman-server pack` of another framework's file: .onnx, .keras, .h5."""
+"""`elman-server pack` of a file that is a whole model: .onnx, .keras, .h5, .pt2."""
 
 import argparse
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from elman_server.cli.command import fail, say
 if TYPE_CHECKING:
     from elman_models import PackedModule
 
-SUFFIXES = (".onnx", ".keras", ".h5", ".hdf5")
+SUFFIXES = (".onnx", ".keras", ".h5", ".hdf5", ".pt2")
 """Of files that are whole models."""
 OF_WEIGHTS = ("key", "nonlinearity", "rnn_key", "embedding_key", "head_key", "leave_out")
 """Options that say what a state_dict does not."""
@@ -60,6 +60,7 @@ def model_name(given: argparse.Namespace) -> str:
 
 
 def _pack(given: argparse.Namespace) -> "Callable[..., PackedModule]":
-    from elman_models import pack_keras, pack_onnx
+    from elman_models import pack_keras, pack_onnx, pack_pt2
 
-    return pack_onnx if given.weights.suffix.lower() == ".onnx" else pack_keras
+    ways: dict[str, Callable[..., PackedModule]] = {".onnx": pack_onnx, ".pt2": pack_pt2}
+    return ways.get(given.weights.suffix.lower(), pack_keras)

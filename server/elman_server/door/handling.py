@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 import logging
+from contextlib import aclosing
 from typing import Any
 
 import grpc
@@ -41,8 +42,9 @@ async def _serve(handler: Any, call: Call) -> None:
         return
     method = _method(handler)
     if inspect.isasyncgenfunction(method):
-        async for response in method(request, context):
-            await context.write(response)
+        async with aclosing(method(request, context)) as responses:
+            async for response in responses:
+                await context.write(response)
         call.finish(OK)
         return
     response = await method(request, context)

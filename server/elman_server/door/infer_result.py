@@ -24,6 +24,8 @@ class InferResult:
         self._offsets = step_offsets(batch_sizes(frame.lengths))  # [max(lengths)]
         self._record = frame.view.output.part(frame.outputs)
         count = {Want.ALL: int(frame.lengths.sum()), Want.LAST: rows, Want.NONE: 0}[frame.want]
+        self.positions = np.zeros(rows, np.int64)
+        """[K] of the sessions, where it is of some, after their rows."""
         self.output: Array | None = None
         """[sum(lengths), *features] packed, the record of the outputs that are wanted; for LAST [K, *features]; for
         NONE None."""
@@ -39,6 +41,7 @@ class InferResult:
         rows = np.arange(num_rows) if answer.rows is None else answer.rows
         if self.output is not None and answer.output is not None:
             self.output[self._where(answer, rows)] = answer.output
+        self.positions[answer.finished] = answer.positions
         for mine, part in zip(self.states, answer.states, strict=False):
             mine[:, answer.finished] = part
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from elman_models.layout import batch_sizes, step_offsets, steps_and_rows
 from elman_server.exchange.answers import Answer
 from elman_server.exchange.frames import Frame, Want
+from elman_server.exchange.model_view import ModelView
 
 I64 = NDArray[np.int64]
 Array = NDArray[Any]
@@ -84,6 +85,17 @@ class BatchResult:
             return row
         index = int(np.searchsorted(self.rows, row))
         return index if index < len(self.rows) and self.rows[index] == row else None
+
+    def last_output(self, row: int, outputs: int, view: ModelView) -> Array | None:
+        """[*features] what row `row` gave at its last step here, the record of `outputs`; None unless all of them are
+        here."""
+        only = np.array([row])
+        output = self._output(only, only, Want.LAST)
+        if output is None or outputs & ~self.outputs:
+            return None
+        chosen = output if outputs == self.outputs else view.output.part(outputs).chosen(output)
+        last: Array = chosen[0].copy()
+        return last
 
     def with_tensors(self, output: Array | None, states: tuple[Array, ...]) -> "BatchResult":
         """The same page with other tensors."""

@@ -72,6 +72,10 @@ class LoopCalls:
         """One more, called in its order once they are handed over."""
         self._waiting.append(function)
 
+    def put_later(self, seconds: float, function: Callable[[], object]) -> None:
+        """One more, called so long after they are handed over."""
+        self.put(lambda: self._call_later(seconds, function))
+
     def settle(self, future: "asyncio.Future[T]", result: T | None = None, *, error: Exception | None = None) -> None:
         """A result or an error for whoever awaits the future still."""
 
@@ -84,6 +88,9 @@ class LoopCalls:
                 future.set_result(result)  # type: ignore[arg-type]
 
         self.put(settle)
+
+    def _call_later(self, seconds: float, function: Callable[[], object]) -> None:
+        self._loop.call_later(seconds, function)
 
     def flush(self) -> None:
         """Hands over what there is."""

@@ -34,6 +34,8 @@ class TensorField:
     """An output of which the author's module gives the last step alone."""
     per_row: bool = False
     """An output of a whole sequence: it has no steps."""
+    is_probability: bool = False
+    """An output that a softmax gives."""
 
     @property
     def num_bytes(self) -> int:

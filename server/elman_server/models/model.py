@@ -35,6 +35,10 @@ class RowsState(Protocol):
         """That of one row, for so many."""
         ...
 
+    def rows(self, indices: Sequence[int]) -> Self:
+        """Those of some, one or several times each."""
+        ...
+
     def row(self, index: int) -> Self:
         """A copy of one row's."""
         ...

@@ -112,6 +112,12 @@ class Runtime:
         self.pool.replace(slots, self.pool.read(np.array([slot])).repeated(len(slots)))
         self.sessions.position[slots] = self.sessions.position[slot]
         self.sessions.admitted[slots] = self.sessions.position[slot]
+        self.held.share(slot, slots)
+
+    def last_output(self, slot: int, outputs: int) -> NDArray[Any] | None:
+        """[*features] what a slot's session gave last, the record of `outputs`, if that is held."""
+        piece = self.held.last(slot, int(self.sessions.position[slot]))
+        return piece and piece.page.last_output(piece.row, outputs, self.view)
 
     def take_over(self, slots: NDArray[np.int64], made: Mapping[int, torch.Tensor]) -> None:
         """Gives `slots` [K] some of their states, by place, [layers or 1, K, *features]; the others stay."""

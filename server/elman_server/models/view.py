@@ -37,11 +37,19 @@ def _of_stack(spec: ModelSpec) -> ModelView:
 def _of_graph(spec: GraphSpec) -> ModelView:
     values = spec.inferred().values
     outputs = []
+    operations = {node.name: node.op for node in spec.nodes}
     for output in spec.outputs:
         value, per_row = values[output.value], values[output.value].per is not Per.STEP
         dtype = _dtype(value.dtype)
         outputs.append(
-            TensorField(output.name, dtype, value.features, last_only=output.last_only or per_row, per_row=per_row)
+            TensorField(
+                output.name,
+                dtype,
+                value.features,
+                last_only=output.last_only or per_row,
+                per_row=per_row,
+                is_probability=operations.get(output.value) == "softmax",
+            )
         )
     return ModelView(
         input=StepRecord([_input(one) for one in spec.inputs]),

@@ -62,6 +62,20 @@ class ReplayBuffer:
                 return self.pieces(int(one["page"]), int(one["row"]))
         return None
 
+    def last(self, slot: int, position: int) -> ReplayPiece | None:
+        """The last slice of the chunk that brought its session to `position`, if it is held."""
+        if not (self.table.shape[1] and self.count[slot]):
+            return None
+        one = self.table[slot, int(self.count[slot] - 1) % self.table.shape[1]]
+        if int(one["begin"]) + int(one["length"]) != position:
+            return None
+        return self._piece(int(one["page"]), int(one["row"]))
+
+    def share(self, slot: int, slots: I64) -> None:
+        """Has `slots`, which go on from where `slot` is, point to what it points to."""
+        self.table[slots] = self.table[slot]
+        self.count[slots] = self.count[slot]
+
     def pieces(self, number: int, row: int) -> list[ReplayPiece] | None:
         """The slices of a chunk up to that row of page `number`, in order, or None if one is gone."""
         pieces: list[ReplayPiece] = []

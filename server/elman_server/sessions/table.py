@@ -147,6 +147,10 @@ class Sessions:
         self.used[slots] = now
         return self._handle[slots]
 
+    def slots(self, handles: U64) -> I64:
+        """[n] the slots of handles that are good, or -1."""
+        return find(handles, self.key.rounds, self.table)
+
     def handle(self, slot: int) -> int:
         """The slot's newest handle."""
         return int(self._handle[slot])

@@ -28,8 +28,12 @@ METHODS = (
     "CloseSessions",
     "DescribeSession",
     "ListSessions",
+    "SetSessionState",
+    "ForkSession",
     "Infer",
     "Step",
+    "Generate",
+    "Score",
     # The Open Inference Protocol's; for ModelStreamInfer a request is one message.
     "ServerLive",
     "ServerReady",

@@ -2,6 +2,8 @@
 
 import asyncio
 import math
+from collections.abc import AsyncIterator
+from contextlib import aclosing
 from functools import partial
 
 import numpy as np
@@ -12,6 +14,7 @@ from elman_server.door.call import StreamCall, StreamPort
 from elman_server.door.caller_limits import Caller
 from elman_server.door.context import Context
 from elman_server.door.door import Door, abort, unary
+from elman_server.door.elman_v1.generate import GenerateCalls
 from elman_server.door.elman_v1.read import (
     check_answer,
     check_size,
@@ -22,6 +25,8 @@ from elman_server.door.elman_v1.read import (
     read_timeout,
     read_want,
 )
+from elman_server.door.elman_v1.score import ScoreCalls
+from elman_server.door.elman_v1.status import code_of
 from elman_server.door.elman_v1.step_stream import StepStream
 from elman_server.door.elman_v1.write import add_named, write_states
 from elman_server.door.infer_result import InferCall, InferResult
@@ -46,6 +51,8 @@ class InferenceService(inference_pb2_grpc.InferenceServicer):
         self._port = port
         self._door = door
         self._engine: Engine = door.engine
+        self._generate = GenerateCalls(door)
+        self._score = ScoreCalls(door)
         self._catalogue: Catalogue = door.catalogue
         self._streams: Streams[StepStream] = Streams(port, door.engine.loop_calls, door.callers)
 
@@ -96,6 +103,35 @@ class InferenceService(inference_pb2_grpc.InferenceServicer):
         except Draining as error:
             await abort(context, error)
 
+    async def Generate(  # type: ignore[override]  # noqa: N802
+        self, request: inference_pb2.GenerateRequest, context: Context
+    ) -> AsyncIterator[inference_pb2.GenerateResponse]:
+        """See the contract."""
+        door = self._door
+        began, code = door.engine.clock.now(), "CANCELLED"
+        try:
+            door.check_open()
+            async with aclosing(self._generate.serve(request, context.peer())) as responses:
+                async for response in responses:
+                    yield response
+            code = "OK"
+        except ServiceError as error:
+            code = code_of(error).name
+            await abort(context, error)
+        except Exception:
+            code = "INTERNAL"
+            raise
+        finally:
+            door.metrics.request("Generate", code, door.engine.clock.now() - began)
+
+    @unary
+    async def Score(  # noqa: N802
+        self, request: inference_pb2.ScoreRequest, context: Context
+    ) -> inference_pb2.ScoreResponse:
+        """See the contract."""
+        self._door.check_open()
+        return await self._score.serve(request, context)
+
     def _stream(self, call: StreamCall, caller: Caller) -> StepStream:
         door = self._door
         return StepStream(call, self._engine, self._catalogue, caller, door.instance, door.metrics, self._single_rows)
@@ -104,12 +140,14 @@ class InferenceService(inference_pb2_grpc.InferenceServicer):
         """Has each stream refuse new frames and end once everything admitted is answered. On the engine's thread."""
         if self._single_rows:
             self._single_rows.draining = True
+        self._generate.generators.drain()
         self._streams.end()
 
     def fail_streams(self, error: EngineFailed) -> None:
         """Has each stream end what is open with that error. On the engine's thread."""
         if self._single_rows:
             self._single_rows.fail(error)
+        self._generate.generators.fail(error)
         self._streams.fail(error)
 
     def _frame(self, request: inference_pb2.InferRequest, worker: Worker, call: InferCall, context: Context) -> Frame:

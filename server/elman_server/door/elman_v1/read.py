@@ -27,6 +27,9 @@ _WANTS = {
 }
 
 
+HasInputs = (
+    inference_pb2.StepRequest | inference_pb2.InferRequest | inference_pb2.GenerateRequest | inference_pb2.ScoreRequest
+)
 MAX_POSITION = 1 << 62
 """Positions are below it: what is computed from them stays within 64 bits."""
 MAX_ANSWER_BYTES = 63 << 20
@@ -120,9 +123,7 @@ def read_lengths(field: Sequence[int], *, expected: int | None = None) -> I64:
     return lengths
 
 
-def read_inputs(
-    request: inference_pb2.StepRequest | inference_pb2.InferRequest, view: ModelView, lengths: I64
-) -> NDArray[Any]:
+def read_inputs(request: HasInputs, view: ModelView, lengths: I64) -> NDArray[Any]:
     """[sum(lengths), *features] the packed input record: of `input`, or of `inputs`.
 
     Raises:
@@ -161,12 +162,17 @@ def read_context(named: Iterable[tensor_pb2.NamedTensor]) -> dict[str, NDArray[A
     Raises:
         InvalidInput: a name stands twice, or a byte count is wrong.
     """
-    context: dict[str, NDArray[Any]] = {}
+    return read_named(named, "context")
+
+
+def read_named(named: Iterable[tensor_pb2.NamedTensor], kind: str) -> dict[str, NDArray[Any]]:
+    """Tensors as they came, by name. Raises as `read_context`."""
+    tensors: dict[str, NDArray[Any]] = {}
     for one in named:
-        if one.name in context:
-            raise InvalidInput(f"context: each name may stand once, and {one.name!r} is repeated")
-        context[one.name] = _decode(one.tensor, f"context {one.name!r}").copy()
-    return context
+        if one.name in tensors:
+            raise InvalidInput(f"{kind}: each name may stand once, and {one.name!r} is repeated")
+        tensors[one.name] = _decode(one.tensor, f"{kind} {one.name!r}").copy()
+    return tensors
 
 
 def read_initial(request: inference_pb2.InferRequest, view: ModelView, rows: int) -> Initial:
@@ -330,6 +336,11 @@ def _check_names(names: Sequence[str], kind: str, known: Sequence[str]) -> None:
 
 def _names(names: Sequence[str]) -> str:
     return ", ".join(map(repr, names))
+
+
+def read_tensor(tensor: tensor_pb2.Tensor, name: str) -> NDArray[Any]:
+    """A tensor as it came. Raises InvalidInput: its byte count is not that of its shape, or it has no dtype."""
+    return _decode(tensor, name)
 
 
 def _decode(tensor: tensor_pb2.Tensor, name: str) -> NDArray[Any]:

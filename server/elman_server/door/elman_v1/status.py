@@ -24,6 +24,7 @@ _CODES: dict[type[e.ServiceError], grpc.StatusCode] = {
     e.StaleHandle: grpc.StatusCode.ABORTED,
     e.Superseded: grpc.StatusCode.ABORTED,
     e.ReAttach: grpc.StatusCode.ABORTED,
+    e.CannotGenerate: grpc.StatusCode.FAILED_PRECONDITION,
     e.NoSessions: grpc.StatusCode.FAILED_PRECONDITION,
     e.OtherState: grpc.StatusCode.FAILED_PRECONDITION,
     e.BrokenBundle: grpc.StatusCode.FAILED_PRECONDITION,

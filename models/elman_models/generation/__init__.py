@@ -1,0 +1,1 @@
+"""Generation: from what a model gave to what it is fed next. NumPy alone, no state: whoever generates keeps that."""

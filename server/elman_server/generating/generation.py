@@ -1,0 +1,120 @@
+"""A generation: what was asked of a session, and what came of it so far."""
+
+from collections.abc import Sequence
+from enum import IntEnum
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elman_models.generation.beams import Hypothesis
+from elman_server.errors import ServiceError
+from elman_server.generating.spec import GenerateSpec
+
+Array = NDArray[Any]
+
+
+class Finish(IntEnum):
+    """Why it has ended."""
+
+    STOP = 1
+    LENGTH = 2
+
+
+class Listening(Protocol):
+    """Who is told of a generation."""
+
+    def notify(self) -> None:
+        """There is more. On the loop."""
+        ...
+
+    def fail(self, error: ServiceError) -> None:
+        """It is told no more. On the engine's thread."""
+        ...
+
+
+class Generation:
+    """Written on the engine's thread. Others read `steps`, which only grows, and what is set once."""
+
+    def __init__(self, spec: GenerateSpec, key: bytes, slot: int, created: float, position: int) -> None:
+        """`key`: what was asked, as bytes; `created`: when its session was, which tells it from the slot's next one;
+        `position`: of the session before the prompt."""
+        self.spec = spec
+        self.key = key
+        self.slot = slot
+        self.created = created
+        self.begin = position
+        self.prompt_length = 0 if spec.prompt is None else len(spec.prompt)
+        self.handle = 0
+        """Under which its steps are taken in."""
+        self.steps: list[Any] = []
+        """The steps that were applied, each a row of the input record, or of ids the id."""
+        self.log_probs: list[float] = []
+        """Of the tokens drawn, one for each step."""
+        self.tokens: list[int] = spec.prompt_tokens() if self.looks_back else []
+        """Those that the sequence has had, the prompt's first; where tokens are drawn and looked back at."""
+        self.output: Array | None = None
+        """[*features] what it gave last, the record of the outputs that it needs."""
+        self.has_run_prompt = spec.prompt is None
+        self.under_way = 0
+        """Steps of it that are queued or run."""
+        self.beams: list[Hypothesis] = []
+        """Of a beam search, once it is over: all that were kept, the best first."""
+        self.finish: Finish | None = None
+        self.error: ServiceError | None = None
+        self.listener: Listening | None = None
+        """Who is told when there is more; None: nobody, and it rests."""
+
+    @property
+    def count(self) -> int:
+        """Steps generated."""
+        return len(self.steps)
+
+    @property
+    def position(self) -> int:
+        """Of its session, once what is queued of it has run."""
+        return self.begin + (self.prompt_length if self.has_run_prompt else 0) + len(self.steps)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a step of it is queued or runs."""
+        return self.under_way > 0
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more comes, unless it is asked for again."""
+        return self.finish is not None or self.error is not None
+
+    @property
+    def looks_back(self) -> bool:
+        """Whether the tokens that the sequence has had matter."""
+        return bool(self.spec.stop_sequences) or self.spec.rules.repetition_penalty != 1
+
+    def add(self, step: Any, token: int | None = None, log_prob: float | None = None) -> None:
+        """A step that was applied."""
+        if log_prob is not None:
+            self.log_probs.append(log_prob)
+        if token is not None and self.looks_back:
+            self.tokens.append(token)
+        self.steps.append(step)  # last: who reads sees it with all else
+        self.finish = self._finish(token)
+
+    def add_all(self, steps: Sequence[Any], beams: list[Hypothesis]) -> None:
+        """The steps of the best of a beam search, which have been applied."""
+        self.beams = beams
+        self.log_probs = list(beams[0].log_probs)
+        self.steps = list(steps)
+        self.finish = Finish.LENGTH if len(steps) == self.spec.max_steps else Finish.STOP
+
+    def _finish(self, token: int | None) -> Finish | None:
+        if token is not None and token in self.spec.stop:
+            return Finish.STOP
+        for sequence in self.spec.stop_sequences:
+            if len(sequence) <= self.count and tuple(self.tokens[-len(sequence) :]) == sequence:
+                return Finish.STOP
+        return Finish.LENGTH if self.count == self.spec.max_steps else None
+
+
+def as_array(generation: Generation, first: int, end: int) -> Array:
+    """[end - first, *features] steps of it, as the input record."""
+    return np.array(generation.steps[first:end])

@@ -1,0 +1,241 @@
+"""The generator of a model version: what its sessions gave becomes their next frame, that of all of them together."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elman_server.engine.engine import Engine
+from elman_server.engine.worker import Worker
+from elman_server.errors import AnswerGone, Draining, EngineFailed, LimitReached, ServiceError, StaleHandle
+from elman_server.exchange.answers import Answer
+from elman_server.exchange.frames import Frame
+from elman_server.generating.beams import Beams
+from elman_server.generating.feeding import Fed, feed
+from elman_server.generating.frames import frame_of
+from elman_server.generating.generation import Generation, Listening
+from elman_server.generating.records import Records
+from elman_server.generating.spec import Feedback
+from elman_server.sessions.directory import SessionDirectory
+
+Array = NDArray[Any]
+I64 = NDArray[np.int64]
+
+
+class Generator:
+    """On the engine's thread. A step is made of an answer once that turn's answers are told, and is one row of a frame
+    like any other; whoever generates at the same time shares it."""
+
+    def __init__(self, worker: Worker, engine: Engine, directory: SessionDirectory) -> None:
+        self._worker = worker
+        self._engine = engine
+        self._directory = directory
+        self._ready: list[Generation] = []
+        self._is_due = False
+        self._told: list[Generation] = []
+        self.records = Records(worker.runtime.sessions)
+        self.draining = False
+
+    @property
+    def worker(self) -> Worker:
+        """Of which model version."""
+        return self._worker
+
+    @property
+    def engine(self) -> Engine:
+        """Which runs it."""
+        return self._engine
+
+    def start(self, generation: Generation) -> None:
+        """Begins with the prompt, or with the last output, which it has then."""
+        self.records.trim()
+        self.records.put(generation)
+        self._attach(generation)
+        if generation.has_run_prompt:
+            self.make_ready(generation)
+        else:
+            self._run_prompt(generation)
+
+    def resume(self, generation: Generation) -> None:
+        """Goes on with one that rests, or has met an error; somebody listens again."""
+        generation.error = None
+        self._attach(generation)
+        if generation.is_running or generation.is_over:
+            return
+        if not generation.has_run_prompt:
+            self._run_prompt(generation)
+        elif generation not in self._ready:
+            self.make_ready(generation)
+
+    def _attach(self, generation: Generation) -> None:
+        generation.handle = self._worker.runtime.sessions.handle(generation.slot)
+
+    def make_ready(self, generation: Generation) -> None:
+        """Has it go on from its last output."""
+        self._ready.append(generation)
+        if not self._is_due:
+            self._is_due = True
+            self._engine.post(self._go_on)
+
+    def _run_prompt(self, generation: Generation) -> None:
+        prompt = generation.spec.prompt
+        assert prompt is not None
+        if self.is_at_home(generation):
+            self._submit(_Turn(self, [generation]), prompt)
+
+    def _go_on(self) -> None:
+        self._is_due = False
+        ready, self._ready = self._ready, []
+        groups: dict[tuple[Feedback, ...], list[Generation]] = {}
+        for one in ready:
+            if not (one.listener and not one.is_over and not one.is_running and self.is_at_home(one)):
+                continue
+            if one.spec.beams:
+                self._search(one)
+            else:
+                groups.setdefault(one.spec.feedback, []).append(one)
+        for group in groups.values():
+            self._step(group)
+
+    def _search(self, one: Generation) -> None:
+        try:
+            Beams(self, self._directory, one).begin()
+        except ServiceError as error:
+            self.fail(one, error)
+
+    def _step(self, group: Sequence[Generation]) -> None:
+        view, spec = self._worker.runtime.view, group[0].spec
+        counts = np.array([one.count for one in group], np.int64)
+        outputs = np.stack([one.output for one in group if one.output is not None])
+        rules, histories = [one.spec.rules for one in group], [one.tokens for one in group]
+        fed = feed(spec.feedback, view.output.part(spec.outputs), outputs, rules, counts, histories)
+        fields = [fed.tensors[f.name] if f.name in fed.tensors else _given(f.name, group) for f in view.input.fields]
+        data = view.input.joined(fields)
+        self._submit(_Turn(self, group, data, fed), data)
+
+    def _submit(self, turn: "_Turn", data: Array) -> None:
+        # `data` is packed, of one row for each of the turn's generations, all of one length.
+        group, view = turn.generations, self._worker.runtime.view
+        handles = np.array([one.handle for one in group], np.uint64)
+        positions = np.array([one.position for one in group], np.int64)
+        for one in group:
+            one.under_way = len(data) // len(group)
+        frame = frame_of(view, group[0].spec.outputs, handles, positions, data, self._engine.clock.now(), turn)
+        self._worker.admission.admit([frame])
+
+    def is_at_home(self, one: Generation) -> bool:
+        """Whether its session is where it left it; else it fails. Whoever has stepped it meanwhile is not to have the
+        answer taken for ours."""
+        sessions = self._worker.runtime.sessions
+        error: ServiceError | None = None
+        if self.draining:
+            error = Draining("the server is stopping; reconnect")
+        elif sessions.handle(one.slot) != one.handle or sessions.closing[one.slot]:
+            error = StaleHandle("the session was attached elsewhere since, or ended; attach again")
+        elif int(sessions.admitted[one.slot]) != one.position:
+            admitted = int(sessions.admitted[one.slot])
+            error = AnswerGone(
+                f"somebody else has stepped the session, to position {admitted}", metadata={"position": admitted}
+            )
+        if error:
+            self.fail(one, error)
+        return error is None
+
+    # ---- what becomes of steps
+
+    def land(self, one: Generation, output: Array) -> None:
+        """A step of it was applied, or its prompt, and gave that."""
+        one.output = output
+        one.under_way = 0
+        self._tell_later(one)
+        if one.listener and not one.is_over:
+            self.make_ready(one)
+
+    def fail(self, one: Generation, error: ServiceError) -> None:
+        """What comes next of it was refused, or failed. A full queue is no failure once it has begun."""
+        one.under_way = 0
+        if isinstance(error, LimitReached) and error.retry_seconds is not None and one.has_run_prompt:
+            loop_calls, seconds = self._engine.loop_calls, error.retry_seconds
+            loop_calls.put_later(seconds, lambda: self._engine.post(lambda: self.make_ready(one)))
+            return
+        one.error = error
+        self._tell_later(one)
+
+    def end_all(self, error: EngineFailed | Draining) -> None:
+        """Ends what runs: the engine has failed, or the server stops, which lets the steps that are queued run."""
+        self.draining = True
+        for one in self.records.all():
+            if not one.is_over and not (one.is_running and isinstance(error, Draining)):
+                self.fail(one, error)
+        self._tell()
+
+    def _tell_later(self, one: Generation) -> None:
+        if one.listener:
+            self._told.append(one)
+            if len(self._told) == 1:
+                self._engine.post(self._tell)
+
+    def _tell(self) -> None:
+        told, self._told = self._told, []
+        listeners = [one.listener for one in told if one.listener]
+        if listeners:
+            self._engine.loop_calls.put(lambda: _notify(listeners))
+
+
+class _Turn:
+    """One frame's generations: who waits for it."""
+
+    def __init__(
+        self,
+        generator: Generator,
+        generations: Sequence[Generation],
+        data: Array | None = None,
+        fed: Fed | None = None,
+    ) -> None:
+        """`data`: [K, *features] the step of each, made of `fed`; without them it is a prompt."""
+        self.generations = generations
+        self._generator = generator
+        self._fed = fed
+        self._steps: Sequence[Any] = ()
+        if data is not None:
+            self._steps = data.tolist() if generations[0].spec.takes_ids_alone else list(data)
+
+    def on_result(self, frame: Frame, answer: Answer) -> None:
+        """Takes a part."""
+        if answer.frame_error:
+            for one in self.generations:
+                self._generator.fail(one, answer.frame_error)
+            return
+        for row, error in answer.errors:
+            self._generator.fail(self.generations[row], error)
+        if answer.output is None or not len(answer.finished):
+            return
+        outputs = answer.output.copy()  # what a page holds is overwritten one day
+        for i, row in enumerate(answer.finished.tolist()):
+            one = self.generations[row]
+            self._apply(one, row)
+            self._generator.land(one, outputs[i])
+
+    def on_bug(self, frame: Frame, error: Exception) -> None:
+        """Ends them: nobody knows what was applied."""
+        for one in self.generations:
+            self._generator.fail(one, EngineFailed(f"an answer met a bug in the server: {type(error).__name__}"))
+
+    def _apply(self, one: Generation, row: int) -> None:
+        fed = self._fed
+        if fed is None:
+            one.has_run_prompt = True
+        elif fed.tokens is None or fed.log_probs is None:
+            one.add(self._steps[row])
+        else:
+            one.add(self._steps[row], fed.tokens[row], fed.log_probs[row])
+
+
+def _given(name: str, group: Sequence[Generation]) -> Array:
+    return np.stack([one.spec.given[name][one.count] for one in group])
+
+
+def _notify(listeners: Sequence[Listening]) -> None:
+    for listener in listeners:
+        listener.notify()

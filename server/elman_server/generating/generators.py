@@ -1,0 +1,183 @@
+"""Asking for generations, and listening to them: the door's way in."""
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+from weakref import WeakKeyDictionary
+
+from elman_server.engine.engine import Engine
+from elman_server.engine.session_calls import SessionCalls
+from elman_server.engine.worker import Worker
+from elman_server.errors import (
+    AnswerGone,
+    Draining,
+    EngineFailed,
+    InvalidInput,
+    PositionAhead,
+    ServiceError,
+    Superseded,
+)
+from elman_server.exchange.mailbox import LoopCalls
+from elman_server.exchange.model_view import ModelView
+from elman_server.generating.generation import Generation
+from elman_server.generating.generator import Generator
+from elman_server.generating.spec import GenerateSpec
+from elman_server.sessions.directory import SessionDirectory, SessionLocation
+from elman_server.sessions.table import Owner
+
+
+class Listener:
+    """Who waits for a generation, on the loop."""
+
+    def __init__(self, loop_calls: LoopCalls) -> None:
+        self._loop_calls = loop_calls
+        self._has_more = asyncio.Event()
+        self.generation: Generation | None = None
+        """Once it has begun."""
+        self.error: ServiceError | None = None
+        """Why it is not told of it any more, or it has not begun."""
+
+    async def wait(self) -> None:
+        """Until there is more to tell, or an error."""
+        await self._has_more.wait()
+        self._has_more.clear()
+
+    def notify(self) -> None:
+        """There is more. On the loop."""
+        self._has_more.set()
+
+    def begin(self, generation: Generation) -> None:
+        """It has begun, or goes on. On the engine's thread."""
+        if generation.listener is not None:
+            generation.listener.fail(Superseded("the same was asked for again, and goes on there"))
+        self.generation = generation
+        generation.listener = self
+        self._loop_calls.put(self.notify)
+
+    def fail(self, error: ServiceError) -> None:
+        """It is over for this one. On the engine's thread."""
+        self.error = error
+        self._loop_calls.put(self.notify)
+
+
+class Asked(NamedTuple):
+    """What a call asks for."""
+
+    principal: str
+    session_id: str
+    """Empty: one of its own."""
+    read: Callable[[ModelView], GenerateSpec]
+    """Reads what is asked of a model; raises ServiceError."""
+    key: bytes
+    """The same for the same request."""
+    position: int | None
+    """Where it begins; None: where the session is."""
+    told: int
+    """Steps that the caller has."""
+
+    @property
+    def owner(self) -> Owner:
+        """Of the session."""
+        return Owner(self.principal, self.session_id)
+
+
+class Generators:
+    """One for each model version. On the engine's thread."""
+
+    def __init__(self, engine: Engine, worker_of: Callable[[SessionLocation], Worker]) -> None:
+        self._engine = engine
+        self._worker_of = worker_of
+        self._generators: WeakKeyDictionary[Worker, Generator] = WeakKeyDictionary()
+        self._draining = False
+
+    def ask(self, session_calls: SessionCalls, asked: Asked, listener: Listener) -> None:
+        """Has a session generate after its queued chunks, or go on where it was cut. What is wrong with it is told to
+        the listener."""
+
+        def begin(place: SessionLocation) -> None:
+            if place.runtime.scheduler.queues.is_empty(place.slot):
+                self._isolate(listener, lambda: self._begin(place, session_calls.directory, asked, listener))
+            else:
+                self.ask(session_calls, asked, listener)  # more was queued meanwhile, before its turn came
+
+        def find() -> None:
+            place = session_calls.place(asked.owner)
+            found = self._of(place, session_calls.directory).records.find(place.slot)
+            if found and found.key == asked.key and found.begin == asked.position:
+                self._resume(self._of(place, session_calls.directory), found, asked, listener)
+            else:
+                # A batch's commit is no place to admit steps in.
+                session_calls.after_queued(asked.owner, lambda place: self._engine.post(partial(begin, place)))
+
+        self._isolate(listener, find)
+
+    def leave(self, listener: Listener) -> None:
+        """Nobody listens any more: it ends within a step, and rests."""
+        generation = listener.generation
+        if generation and generation.listener is listener:
+            generation.listener = None
+
+    def drain(self) -> None:
+        """The server stops: what runs ends within a step."""
+        self._end(Draining("the server is stopping; reconnect"))
+
+    def fail(self, error: EngineFailed) -> None:
+        """Ends all: the engine answers no more."""
+        self._end(error)
+
+    def _end(self, error: Draining | EngineFailed) -> None:
+        self._draining = True
+        for generator in list(self._generators.values()):
+            generator.end_all(error)
+
+    def _isolate(self, listener: Listener, function: Callable[[], None]) -> None:
+        try:
+            function()
+        except ServiceError as error:
+            listener.fail(error)
+            self._engine.loop_calls.flush()
+
+    def _of(self, place: SessionLocation, directory: SessionDirectory) -> Generator:
+        worker = self._worker_of(place)
+        if worker not in self._generators:
+            self._generators[worker] = Generator(worker, self._engine, directory)
+        return self._generators[worker]
+
+    def _begin(self, place: SessionLocation, directory: SessionDirectory, asked: Asked, listener: Listener) -> None:
+        runtime, slot = place
+        if self._draining:
+            raise Draining("the server is stopping; reconnect")
+        admitted = int(runtime.sessions.admitted[slot])
+        _check_position(asked, admitted)
+        if asked.told:
+            raise InvalidInput(f"told: nothing was generated from position {admitted} yet, got {asked.told}")
+        spec = asked.read(runtime.view)
+        generation = Generation(spec, asked.key, slot, float(runtime.sessions.created[slot]), admitted)
+        if spec.prompt is None:
+            generation.output = runtime.last_output(slot, spec.outputs)
+            if generation.output is None:
+                raise InvalidInput(
+                    "expected a prompt: the output that the session gave last is not held; it has not stepped yet, "
+                    "returned none then, or too much ran since"
+                )
+        listener.begin(generation)
+        self._of(place, directory).start(generation)
+
+    def _resume(self, generator: Generator, found: Generation, asked: Asked, listener: Listener) -> None:
+        if asked.told > found.count:
+            raise InvalidInput(f"told: {found.count} steps were generated, got {asked.told}")
+        listener.begin(found)
+        generator.resume(found)
+
+
+def _check_position(asked: Asked, admitted: int) -> None:
+    if asked.position is None or asked.position == admitted:
+        return
+    known = {"position": admitted, "given": asked.position}
+    if asked.position > admitted:
+        raise PositionAhead(f"position {asked.position} is ahead of the session's, {admitted}", metadata=known)
+    raise AnswerGone(
+        f"position {asked.position} is behind the session's, {admitted}, and what was generated there is not held",
+        metadata=known,
+    )

@@ -1,0 +1,32 @@
+"""What a call runs on: a model version, or a session on one."""
+
+from typing import NamedTuple
+
+from elman_server.engine.worker import Worker
+from elman_server.errors import InvalidInput
+from elman_server.models.catalogue import Catalogue
+from elman_server.sessions.table import Owner
+
+
+class Target(NamedTuple):
+    """Where it runs."""
+
+    worker: Worker
+    handle: int | None
+    """Of the session; None: there is none."""
+
+
+def find_target(catalogue: Catalogue, model: str, version: str, principal: str, session_id: str) -> Target:
+    """The model version, or where the session runs, if one is named. On the engine's thread.
+
+    Raises:
+        UnknownModel, UnknownSession, SessionExpired: there is none.
+        InvalidInput: the session runs on another version.
+    """
+    directory = catalogue.directory(model)
+    if not session_id:
+        return Target(catalogue.worker_of(directory.version(version)), None)
+    runtime, slot = directory.find(Owner(principal, session_id))
+    if version and version != runtime.spec.version:
+        raise InvalidInput(f"session {session_id!r} runs on version {runtime.spec.version!r}, not {version!r}")
+    return Target(catalogue.worker_of(runtime), runtime.sessions.handle(slot))
