@@ -3,6 +3,7 @@
 ServiceError
 ├── UnknownModel        no such model or version
 ├── UnknownSession      no such session of this principal
+├── UnknownMark         no such mark of the session
 ├── SessionExists       NEW on an id that exists
 ├── SessionExpired      it ended by idleness or eviction
 ├── InvalidInput        a shape, dtype, size, length, id or value is wrong
@@ -14,6 +15,7 @@ ServiceError
 ├── ReAttach            meant for another server process
 ├── CannotGenerate      a model that cannot be fed what it gives
 ├── NoSessions          a bidirectional model keeps none
+├── OtherState          a state that is not this model's
 ├── BrokenBundle        a bundle that cannot be loaded
 ├── ModelChanged        a load of a version that is loaded from other files
 ├── LimitReached        a queue, session or byte limit
@@ -65,6 +67,12 @@ class UnknownSession(ServiceError):
     """No such session of this principal."""
 
     reason = "UNKNOWN_SESSION"
+
+
+class UnknownMark(ServiceError):
+    """The session has no mark of that name."""
+
+    reason = "UNKNOWN_MARK"
 
 
 class SessionExists(ServiceError):
@@ -131,6 +139,12 @@ class CannotGenerate(ServiceError):
     """The model cannot be fed what it gives, or what is meant is open."""
 
     reason = "CANNOT_GENERATE"
+
+
+class OtherState(ServiceError):
+    """A state of another model, or of other names or shapes than the model's."""
+
+    reason = "OTHER_STATE"
 
 
 class BrokenBundle(ServiceError):

@@ -13,6 +13,7 @@ from elman.testing._model import FakeModel, Values
 from elman.testing._refusal import Refusal
 
 REPLAY_CHUNKS = 8
+MAX_MARKS = 16
 IDLE_TIMEOUT = timedelta(hours=1)
 
 
@@ -39,8 +40,10 @@ class FakeSession:
     use_time: datetime = field(default_factory=lambda: datetime.now(UTC))
     handle: int = 0
     position: int = 0
+    ends_with_stream: bool = False
     failed_end: int = 0  # where the chunks end that failed since the last good one
     held: OrderedDict[int, HeldAnswer] = field(default_factory=OrderedDict)
+    marks: dict[str, tuple[int, Values]] = field(default_factory=dict)  # position and state, by name
 
     def step(self, begin: int, values: Values, asked: tuple[int, int, bool]) -> HeldAnswer:
         """Applies a chunk, or answers it again."""
@@ -58,6 +61,27 @@ class FakeSession:
         if len(self.held) > REPLAY_CHUNKS:
             self.held.popitem(last=False)
         return self.held[begin]
+
+    def mark(self, name: str) -> None:
+        """Keeps its state and position."""
+        if name not in self.marks and len(self.marks) >= MAX_MARKS:
+            text = f"max_marks is {MAX_MARKS}, and the session has {len(self.marks)}; drop some"
+            raise Refusal("LIMIT_REACHED", text, limit="max_marks", value=MAX_MARKS)
+        self.marks[name] = self.position, self.state
+
+    def rewind(self, name: str) -> None:
+        """Returns to a mark."""
+        self.check_mark(name)
+        self.position, self.state = self.marks[name]
+        self.failed_end = self.position
+        self.held.clear()
+
+    def check_mark(self, name: str) -> None:
+        """Raises Refusal if there is none."""
+        if name not in self.marks:
+            known = ", ".join(map(repr, self.marks)) or "none"
+            text = f"session {self.id!r} has no mark {name!r}; there are: {known}"
+            raise Refusal("UNKNOWN_MARK", text, session_id=self.id, mark=name)
 
     def _again(self, begin: int, asked: tuple[int, int, bool]) -> HeldAnswer:
         held = self.held.get(begin)
@@ -146,6 +170,15 @@ class FakeSessions:
     def expire(self, model: str, session_id: str) -> None:
         """Ends a session as if it had idled for too long; it is remembered."""
         self._bury(self.end(model, session_id), "expired", "was expired")
+
+    def disconnect(self, handles: set[int]) -> None:
+        """A stream has ended that has sent steps under these handles: sessions that end with it end."""
+        for handle in handles:
+            session = self._by_handle.get(handle)
+            if isinstance(session, FakeSession) and session.ends_with_stream:
+                self._bury(
+                    self.end(session.model.name, session.id), "disconnected", "ended with the stream that drove it,"
+                )
 
     def drain(self, model: FakeModel) -> None:
         """Ends the sessions of a model that is unloaded; they are remembered."""
