@@ -151,8 +151,7 @@ class Sequences:
         return admitted
 
     def _session_calls(self, inference: Inference) -> SessionCalls:
-        target = inference.target
-        return SessionCalls(target.directory, self._engine.clock, lambda _: target.worker)
+        return SessionCalls(inference.target.directory, self._engine.clock)
 
     def _find(self, inference: Inference) -> SessionLocation:
         directory, owner = inference.target.directory, inference.owner
