@@ -171,12 +171,26 @@ def test_a_search_is_over_when_nothing_that_lives_can_be_better() -> None:
     assert ([one.tokens for one in kept], steps) == ([(0, 2), (1, 2)], 2)
 
 
+def test_a_search_goes_on_while_the_next_step_of_what_lives_can_be_better() -> None:
+    # (0, 0) has log 0.5 = -0.69, thrice that at the next step; (0, 2), twice log 0.1 = -2.30, is worse.
+    language = after({(): [0.6, 0.0, 0.4], (0,): [5 / 6, 0.0, 1 / 6], (0, 0): [0.0, 0.0, 1.0]})
+    kept, _ = search(language, Rules(100, stop=[2], penalty=-1.0), 2)
+    assert [one.tokens for one in kept] == [(2,), (0, 0, 2)]
+
+
+def test_a_search_goes_on_while_what_lives_can_be_better_when_it_is_longest() -> None:
+    # log 0.7 = -0.36 has ended; log 0.3 = -1.20 is less by half of itself, and more by a tenth.
+    language = after({(): [0.3, 0.0, 0.7], **{(0,) * n: [1.0, 0.0, 0.0] for n in range(1, 10)}})
+    kept, _ = search(language, Rules(10, stop=[2], penalty=1.0), 1)
+    assert [one.tokens for one in kept] == [(0,) * 10]
+
+
 def test_what_is_not_among_the_likeliest_does_not_end() -> None:
-    # The stop at 0.2 is the third: with two beams it would never have been kept.
-    language = after({(): [0.41, 0.39, 0.2], **{(t,): [0.5, 0.5, 0.0] for t in (0, 1)}})
-    kept, _ = search(language, Rules(2, stop=[2]), 2)
-    assert (2,) not in [one.tokens for one in kept]
-    assert (2,) in [one.tokens for one in search(language, Rules(2, stop=[2]), 3)[0]]
+    # The stop at 0.2 is the third: two beams would not have kept it.
+    language = after({(): [0.41, 0.39, 0.2], (0,): [0.4, 0.3, 0.3]})
+    two, three = (search(language, Rules(2, stop=[1, 2]), width)[0] for width in (2, 3))
+    assert [one.tokens for one in two] == [(1,), (0, 0)]
+    assert [one.tokens for one in three] == [(1,), (2,), (0, 0)]
 
 
 def test_sequences_that_cannot_be_do_not_come() -> None:
