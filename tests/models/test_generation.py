@@ -117,6 +117,11 @@ def test_a_repetition_penalty_divides_positive_logits_and_multiplies_negative_on
     assert np.isclose(log_probs[0], log_softmax(np.array([logits]))[0, token])  # before the rule
 
 
+def test_tokens_that_the_model_takes_and_never_gives_are_not_penalised() -> None:
+    rules = SamplingRules(temperature=0.0, repetition_penalty=2.0)
+    assert sample(np.array([[4.0, 3.0, -1.0]]), [rules], [0], [[3, 9, 0]])[0].tolist() == [1]
+
+
 def test_a_bias_is_added_after_the_penalty_and_what_it_bars_never_comes() -> None:
     rules = SamplingRules(temperature=0.0, repetition_penalty=2.0, logit_bias={0: 1.5, 2: -math.inf})
     assert sample(np.array([[4.0, 3.0, 9.0]]), [rules], [0], [[0]])[0].tolist() == [0]  # 4 / 2 + 1.5
