@@ -18,6 +18,7 @@ _CODES = {
     "SUPERSEDED": code_pb2.ABORTED,
     "RE_ATTACH": code_pb2.ABORTED,
     "NO_SESSIONS": code_pb2.FAILED_PRECONDITION,
+    "CANNOT_GENERATE": code_pb2.FAILED_PRECONDITION,
     "BROKEN_BUNDLE": code_pb2.FAILED_PRECONDITION,
     "MODEL_CHANGED": code_pb2.FAILED_PRECONDITION,
     "LIMIT_REACHED": code_pb2.RESOURCE_EXHAUSTED,
@@ -27,6 +28,10 @@ _CODES = {
     "ENGINE_FAILED": code_pb2.INTERNAL,
     "CANCELLED": code_pb2.CANCELLED,
 }
+
+
+class NotFaked(Exception):
+    """The server does it, and the fake does not."""
 
 
 class Refusal(Exception):
