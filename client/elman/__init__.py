@@ -40,10 +40,12 @@ from elman._shared.errors import (
     SessionExpiredError,
     StaleHandleError,
     UnavailableError,
+    UnknownMarkError,
     UnknownModelError,
     UnknownSessionError,
     UnsupportedError,
 )
+from elman._shared.hand_off import StateFrom
 from elman._shared.info import Cell, EmbeddingInfo, HeadInfo, ModelInfo, SessionInfo, TensorInfo
 from elman._shared.results import State, StepResult
 from elman._shared.retry import Retry
@@ -94,10 +96,12 @@ __all__ = [
     "SessionPool",
     "StaleHandleError",
     "State",
+    "StateFrom",
     "StepResult",
     "TensorInfo",
     "Tokens",
     "UnavailableError",
+    "UnknownMarkError",
     "UnknownModelError",
     "UnknownSessionError",
     "UnsupportedError",

@@ -16,6 +16,7 @@ from elman._inference import Beginning, InferOutput
 from elman._model_core import ModelCore
 from elman._scoring import score_sequences
 from elman._shared.arrays import ArrayLike
+from elman._shared.hand_off import StateFrom
 from elman._shared.info import ModelInfo, SessionInfo
 from elman._shared.results import State
 from elman._shared.session_ids import OpenMode
@@ -44,6 +45,9 @@ class AsyncModel:
         mode: OpenMode = "resume_or_new",
         context: Mapping[str, ArrayLike] | None = None,
         initial_state: Mapping[str, ArrayLike] | None = None,
+        end_on_disconnect: bool | None = None,
+        from_: AsyncSession | State | None = None,
+        map: Mapping[str, str | StateFrom] | None = None,
     ) -> AwaitableContext[AsyncSession]:
         """Opens a session: `async with model.session() as session`, or `await` it and close it by hand.
 
@@ -55,6 +59,16 @@ class AsyncModel:
         needed where the session may begin; one that goes on has its own, and another is an error. `initial_state`, a
         State or a dict by name, is what a new session begins with.
 
+        With `end_on_disconnect` it ends on the server with the stream that carries its steps: when this process dies,
+        its connection is cut for so long that the server sees it, or an open client is taken through a fork. None: as
+        the server's settings say. One that was never stepped expires as any other.
+
+        With `from_` it begins at position 0 with the state of another session, of this model or another one, as it is
+        after all steps begun before, without leaving the server; or with a State that a model gave (a bidirectional
+        encoder's `infer`). `map` says how each state is made, by name: of which state, which layers, what becomes of
+        two directions (StateFrom); those that it does not name begin as the model begins. Without one each is that of
+        the same name. Names, layers and sizes that disagree raise InvalidInputError.
+
         Tried again after a cut, a session at position 0 is taken for the one that the lost try began. Where "new" gives
         up (UnavailableError, DeadlineError) the session may have begun: go on with another mode.
 
@@ -65,7 +79,9 @@ class AsyncModel:
         """
 
         async def opened() -> AsyncSession:
-            return AsyncSession(await self._core.session(id, mode, context, initial_state))
+            return AsyncSession(
+                await self._core.session(id, mode, context, initial_state, end_on_disconnect, from_, map)
+            )
 
         return AwaitableContext(opened)
 
@@ -77,6 +93,9 @@ class AsyncModel:
         mode: OpenMode = "resume_or_new",
         context: Mapping[str, ArrayLike] | None = None,
         initial_state: Mapping[str, ArrayLike] | None = None,
+        end_on_disconnect: bool | None = None,
+        from_: AsyncSession | State | None = None,
+        map: Mapping[str, str | StateFrom] | None = None,
     ) -> AwaitableContext[AsyncSessionPool]:
         """Opens `n` new sessions, or those called `ids`, to be stepped together; `context` is [n, *features] of each.
         Otherwise as `session`.
@@ -85,7 +104,9 @@ class AsyncModel:
         """
 
         async def opened() -> AsyncSessionPool:
-            return AsyncSessionPool(await self._core.sessions(n, ids, mode, context, initial_state))
+            return AsyncSessionPool(
+                await self._core.sessions(n, ids, mode, context, initial_state, end_on_disconnect, from_, map)
+            )
 
         return AwaitableContext(opened)
 
@@ -113,6 +134,32 @@ class AsyncModel:
         `targets` likewise; of one sequence the score is a number. `context` [K, *features] by name. Raises as `infer`.
         """
         return await score_sequences(self._core, x, targets, output, context, timeout)
+
+    def import_session(self, exported: bytes, id: str | None = None) -> AwaitableContext[AsyncSession]:
+        """Begins a session where an exported one was: at its position, with its state and context.
+
+        `exported` is what `Session.export` gave, of this model, by its weights; `id` as in `session`, mode "new".
+
+        Raises TypeError, InvalidInputError (what is cut short, damaged, or of a newer server), UnsupportedError
+        (another model's, or of other weights), SessionExistsError, LimitReachedError, DeadlineError, UnavailableError,
+        AuthenticationError.
+        """
+
+        async def opened() -> AsyncSession:
+            return AsyncSession(await self._core.import_session(exported, id))
+
+        return AwaitableContext(opened)
+
+    async def move(self, session: AsyncSession, version: str = "") -> None:
+        """Moves a session to another version of the model, with its state and position: retrained weights go on.
+
+        After all steps begun before. `session` goes on as it was, at the same position. Empty: the highest version.
+
+        Raises TypeError, InvalidInputError, UnsupportedError (names or shapes of the states disagree; it stays where it
+        is), UnknownModelError (no such version), UnknownSessionError, SessionExpiredError, LimitReachedError,
+        DeadlineError, UnavailableError, ClosedError.
+        """
+        await self._core.move(session, version)
 
     async def end_sessions(self, ids: Sequence[str]) -> None:
         """Ends the sessions called `ids`, on whatever version of the model they run, and frees their slots.

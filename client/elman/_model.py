@@ -15,6 +15,7 @@ from elman._pool import SessionPool
 from elman._scoring import score_sequences
 from elman._session import Session
 from elman._shared.arrays import ArrayLike
+from elman._shared.hand_off import StateFrom
 from elman._shared.info import ModelInfo, SessionInfo
 from elman._shared.loop_thread import LoopThread
 from elman._shared.results import State
@@ -45,6 +46,9 @@ class Model:
         mode: OpenMode = "resume_or_new",
         context: Mapping[str, ArrayLike] | None = None,
         initial_state: Mapping[str, ArrayLike] | None = None,
+        end_on_disconnect: bool | None = None,
+        from_: Session | State | None = None,
+        map: Mapping[str, str | StateFrom] | None = None,
     ) -> Session:
         """Opens a session, to be used in a `with`, or closed by hand.
 
@@ -56,6 +60,16 @@ class Model:
         needed where the session may begin; one that goes on has its own, and another is an error. `initial_state`, a
         State or a dict by name, is what a new session begins with.
 
+        With `end_on_disconnect` it ends on the server with the stream that carries its steps: when this process dies,
+        its connection is cut for so long that the server sees it, or an open client is taken through a fork. None: as
+        the server's settings say. One that was never stepped expires as any other.
+
+        With `from_` it begins at position 0 with the state of another session, of this model or another one, as it is
+        after all steps begun before, without leaving the server; or with a State that a model gave (a bidirectional
+        encoder's `infer`). `map` says how each state is made, by name: of which state, which layers, what becomes of
+        two directions (StateFrom); those that it does not name begin as the model begins. Without one each is that of
+        the same name. Names, layers and sizes that disagree raise InvalidInputError.
+
         Tried again after a cut, a session at position 0 is taken for the one that the lost try began. Where "new" gives
         up (UnavailableError, DeadlineError) the session may have begun: go on with another mode.
 
@@ -64,7 +78,10 @@ class Model:
         bidirectional model), DeadlineError, UnavailableError, AuthenticationError; InvalidInputError and TypeError for
         what cannot be an id: 1 to 128 characters, no control characters.
         """
-        return Session(self._thread.run(self._core.session(id, mode, context, initial_state)), self._thread)
+        return Session(
+            self._thread.run(self._core.session(id, mode, context, initial_state, end_on_disconnect, from_, map)),
+            self._thread,
+        )
 
     def sessions(
         self,
@@ -74,13 +91,39 @@ class Model:
         mode: OpenMode = "resume_or_new",
         context: Mapping[str, ArrayLike] | None = None,
         initial_state: Mapping[str, ArrayLike] | None = None,
+        end_on_disconnect: bool | None = None,
+        from_: Session | State | None = None,
+        map: Mapping[str, str | StateFrom] | None = None,
     ) -> SessionPool:
         """Opens `n` new sessions, or those called `ids`, to be stepped together; `context` is [n, *features] of each.
         Otherwise as `session`.
 
         Raises RowErrors where some ids cannot be opened; then none is, and none was begun.
         """
-        return SessionPool(self._thread.run(self._core.sessions(n, ids, mode, context, initial_state)), self._thread)
+        opening = self._core.sessions(n, ids, mode, context, initial_state, end_on_disconnect, from_, map)
+        return SessionPool(self._thread.run(opening), self._thread)
+
+    def import_session(self, exported: bytes, id: str | None = None) -> Session:
+        """Begins a session where an exported one was: at its position, with its state and context.
+
+        `exported` is what `Session.export` gave, of this model, by its weights; `id` as in `session`, mode "new".
+
+        Raises TypeError, InvalidInputError (what is cut short, damaged, or of a newer server), UnsupportedError
+        (another model's, or of other weights), SessionExistsError, LimitReachedError, DeadlineError, UnavailableError,
+        AuthenticationError.
+        """
+        return Session(self._thread.run(self._core.import_session(exported, id)), self._thread)
+
+    def move(self, session: Session, version: str = "") -> None:
+        """Moves a session to another version of the model, with its state and position: retrained weights go on.
+
+        After all steps begun before. `session` goes on as it was, at the same position. Empty: the highest version.
+
+        Raises TypeError, InvalidInputError, UnsupportedError (names or shapes of the states disagree; it stays where it
+        is), UnknownModelError (no such version), UnknownSessionError, SessionExpiredError, LimitReachedError,
+        DeadlineError, UnavailableError, ClosedError.
+        """
+        self._thread.run(self._core.move(session, version))
 
     def generate(
         self, max_steps: int, *, context: Mapping[str, ArrayLike] | None = None, **options: Unpack[GenerateOptions]

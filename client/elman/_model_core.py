@@ -11,10 +11,11 @@ from elman._infer_parts import InferLimits
 from elman._inference import Beginning, Inference, InferOutput
 from elman._progress import progress_bar
 from elman._session_cores import PoolCore, SessionCore
-from elman._session_opener import OpenedSessions
+from elman._session_opener import Begun, OpenedSessions
 from elman._shared.arrays import ArrayLike, to_context, to_states
-from elman._shared.checks import check_count, check_text
+from elman._shared.checks import check_count, check_switch, check_text
 from elman._shared.errors import ElmanError, InvalidInputError, RowErrors
+from elman._shared.hand_off import of_session, of_state
 from elman._shared.info import ModelInfo, SessionInfo, TensorInfo, model_label
 from elman._shared.records import Arrays
 from elman._shared.results import State
@@ -57,12 +58,21 @@ class ModelCore:
         return f"{info.cell}, {layers}{', bidirectional' * info.bidirectional}"
 
     async def session(
-        self, session_id: str | None, mode: OpenMode, context: object, initial_state: object = None
+        self,
+        session_id: str | None,
+        mode: OpenMode,
+        context: object,
+        initial_state: object = None,
+        end_on_disconnect: object = None,
+        from_: object = None,
+        state_map: object = None,
     ) -> SessionCore:
         """Opens one session. Raises TypeError, ElmanError."""
         ids = None if session_id is None else [check_id("id", session_id)]
         states = self._states(initial_state, mode, 1, is_new=ids is None)
-        opened = await self._open(1, ids, mode, self._context(context, mode, None), states)
+        hand_off = await self._hand_off(from_, state_map, mode, initial_state, is_new=ids is None)
+        begun = Begun(self._context(context, mode, None), states, _check_ends(end_on_disconnect), hand_off)
+        opened = await self._open(1, ids, mode, begun)
         return SessionCore(self.client, await self._info_of(opened), opened)
 
     async def sessions(
@@ -72,6 +82,9 @@ class ModelCore:
         mode: OpenMode,
         context: object,
         initial_state: object = None,
+        end_on_disconnect: object = None,
+        from_: object = None,
+        state_map: object = None,
     ) -> PoolCore:
         """Opens `count` new sessions, or those of `ids`. Raises TypeError, ElmanError."""
         if (count is None) == (ids is None):
@@ -79,8 +92,37 @@ class ModelCore:
         checked = None if ids is None else check_ids(ids)
         number = check_count("n", count) if checked is None else len(checked)
         states = self._states(initial_state, mode, number, is_new=checked is None)
-        opened = await self._open(number, checked, mode, self._context(context, mode, number), states)
+        hand_off = await self._hand_off(from_, state_map, mode, initial_state, is_new=checked is None)
+        begun = Begun(self._context(context, mode, number), states, _check_ends(end_on_disconnect), hand_off)
+        opened = await self._open(number, checked, mode, begun)
         return PoolCore(self.client, await self._info_of(opened), opened)
+
+    async def import_session(self, exported: object, session_id: str | None) -> SessionCore:
+        """Begins a session where an exported one was. Raises TypeError, ElmanError."""
+        if not isinstance(exported, bytes | bytearray | memoryview):
+            raise TypeError(f"exported: expected bytes, as Session.export gives them, got {type(exported).__name__}")
+        checked = None if session_id is None else check_id("id", session_id)
+        opened = await self.client.opener.import_session(self.info, bytes(exported), checked)
+        return SessionCore(self.client, await self._info_of(opened), opened)
+
+    async def move(self, session: object, version: object) -> None:
+        """Moves a session to another version of the model. Raises TypeError, ElmanError."""
+        core = self._core_of(session, "session", "a session")
+        check_text("version", version)
+        if core.info.name != self.info.name:
+            raise InvalidInputError(f"session: expected one of model {self.info.name!r}, got one of {core.info.name!r}")
+        await core.settled_id()
+        deadline = self.client.transport.deadline()
+        moved = await self.client.opener.move(self.info, core.opened, str(version), deadline)
+        core.info = (await ModelCore.describe(self.client, self.info.name, moved)).info
+
+    def _core_of(self, session: object, name: str, expected: str) -> SessionCore:
+        core = getattr(session, "_core", None)
+        if not isinstance(core, SessionCore):
+            raise TypeError(f"{name}: expected {expected}, got {session!r:.100}")
+        if core.client is not self.client:
+            raise InvalidInputError(f"{name}: expected a session of the same client")
+        return core
 
     async def end_sessions(self, ids: Sequence[str]) -> None:
         """Ends sessions by id. Raises TypeError, RowErrors, ElmanError."""
@@ -118,15 +160,29 @@ class ModelCore:
             raise InvalidInputError('initial_state: a session that exists has its own; expected mode="new", or no id')
         return to_states(state, self.info, num_rows, "initial_state")
 
-    async def _open(
-        self, count: int, ids: list[str] | None, mode: OpenMode, context: Arrays, states: list[Array] | None
-    ) -> OpenedSessions:
+    async def _hand_off(
+        self, from_: object, state_map: object, mode: OpenMode, initial_state: object, *, is_new: bool
+    ) -> sessions_pb2.HandOff | None:
+        if from_ is None:
+            if state_map is not None:
+                raise InvalidInputError("map: says how the states of from_ are taken, and there is no from_")
+            return None
+        if initial_state is not None:
+            raise InvalidInputError("expected from_ or initial_state, got both")
+        if not is_new and mode != "new":
+            raise InvalidInputError('from_: a session that exists has its own state; expected mode="new", or no id')
+        if isinstance(from_, State):
+            return of_state(from_, state_map)
+        core = self._core_of(from_, "from_", "a session or a State")
+        return of_session(core.info.name, await core.settled_id(), state_map)
+
+    async def _open(self, count: int, ids: list[str] | None, mode: OpenMode, begun: Begun) -> OpenedSessions:
         opener, code = self.client.opener, mode_code(mode)
         if ids is not None:
-            return await opener.open_named(self.info, self._version, ids, code, context, states)
+            return await opener.open_named(self.info, self._version, ids, code, begun)
         if mode == "resume":
             raise InvalidInputError("mode: expected an id to resume; without one a session is new")
-        return await opener.open_new(self.info, count, context, states)
+        return await opener.open_new(self.info, count, begun)
 
     async def _info_of(self, opened: OpenedSessions) -> ModelInfo:
         """A resumed session may run on another version than the one described."""
@@ -137,6 +193,13 @@ class ModelCore:
         except (ElmanError, asyncio.CancelledError):
             self.client.opener.abandon(self.info.name, opened)
             raise
+
+
+def _check_ends(value: object) -> bool | None:
+    if value is None:
+        return None
+    check_switch("end_on_disconnect", value)
+    return bool(value)
 
 
 def _listed(tensors: Sequence[TensorInfo]) -> str:

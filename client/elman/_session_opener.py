@@ -18,6 +18,7 @@ from elman._shared.errors import (
     RowErrors,
     SessionExistsError,
     UnavailableError,
+    UnknownMarkError,
     UnknownModelError,
     UnsupportedError,
 )
@@ -34,6 +35,23 @@ from elman.wire import Array, fill_tensor, to_tensor
 
 ColumnT = TypeVar("ColumnT")
 _MAX_ROUNDS = 4
+
+
+@dataclass(frozen=True)
+class Begun:
+    """What sessions begin with."""
+
+    context: Arrays  # [count, *features] by name
+    states: Sequence[Array] | None = None  # [layers or 1, count, *features] each
+    end_on_disconnect: bool | None = None  # with the stream that drives them; None: as the server says
+    hand_off: sessions_pb2.HandOff | None = None  # instead of states; of at most 1024 sessions
+
+    def part(self, first: int, info: ModelInfo) -> dict[str, Any]:
+        """The fields of one of several calls."""
+        fields = {"context": _part_of(self.context, first, info), **_states_part(self.states, first, info)}
+        if self.hand_off is not None:
+            fields["hand_off"] = self.hand_off
+        return fields if self.end_on_disconnect is None else fields | {"end_on_disconnect": self.end_on_disconnect}
 
 
 @dataclass(frozen=True)
@@ -90,11 +108,8 @@ class SessionOpener:
         self._transport = transport
         self._driver = driver
 
-    async def open_new(
-        self, info: ModelInfo, count: int, context: Arrays, states: Sequence[Array] | None = None
-    ) -> OpenedSessions:
-        """Begins sessions under ids that the server makes; `context` [count, *features] by name, `states` [layers or 1,
-        count, *features] each."""
+    async def open_new(self, info: ModelInfo, count: int, begun: Begun) -> OpenedSessions:
+        """Begins sessions under ids that the server makes; `begun` of so many."""
         return await self._open(
             [
                 sessions_pb2.OpenSessionsRequest(
@@ -102,8 +117,7 @@ class SessionOpener:
                     version=info.version,
                     count=min(IDS_PER_CALL, count - first),
                     mode=sessions_pb2.OPEN_MODE_NEW,
-                    context=_part_of(context, first, info),
-                    **_states_part(states, first, info),
+                    **begun.part(first, info),
                 )
                 for first in range(0, count, IDS_PER_CALL)
             ],
@@ -116,11 +130,9 @@ class SessionOpener:
         version: str,
         ids: Sequence[str],
         mode: sessions_pb2.OpenMode.ValueType,
-        context: Arrays,
-        states: Sequence[Array] | None = None,
+        begun: Begun,
     ) -> OpenedSessions:
-        """Resumes or begins the caller's own sessions, on that version if it is not empty; `context` [len(ids),
-        *features] by name."""
+        """Resumes or begins the caller's own sessions, on that version if it is not empty; `begun` of as many."""
         return await self._open(
             [
                 sessions_pb2.OpenSessionsRequest(
@@ -128,8 +140,7 @@ class SessionOpener:
                     version=version,
                     session_ids=ids[first : first + IDS_PER_CALL],
                     mode=mode,
-                    context=_part_of(context, first, info),
-                    **_states_part(states, first, info),
+                    **begun.part(first, info),
                 )
                 for first in range(0, len(ids), IDS_PER_CALL)
             ],
@@ -154,6 +165,34 @@ class SessionOpener:
             request.states.extend(name_states(info, states))
         await self._transport.call(self._transport.sessions.SetSessionState, request, deadline=deadline)
 
+    async def mark(self, info: ModelInfo, session_id: str, name: str, deadline: Deadline) -> None:
+        """Keeps a session's state and position under a name."""
+        request = sessions_pb2.MarkSessionRequest(model=info.name, session_id=session_id, mark=name)
+        await self._transport.call(self._transport.sessions.MarkSession, request, deadline=deadline)
+
+    async def rewind(self, info: ModelInfo, session_id: str, name: str, deadline: Deadline) -> int:
+        """Returns a session to a mark; its position."""
+        request = sessions_pb2.RewindSessionRequest(model=info.name, session_id=session_id, mark=name)
+        response = await self._transport.call(self._transport.sessions.RewindSession, request, deadline=deadline)
+        return response.position
+
+    async def marks(self, info: ModelInfo, session_id: str, deadline: Deadline) -> dict[str, int]:
+        """Positions of a session's marks, by name."""
+        request = sessions_pb2.DescribeSessionRequest(model=info.name, session_id=session_id)
+        response = await self._transport.call(self._transport.sessions.DescribeSession, request, deadline=deadline)
+        return {mark.name: mark.position for mark in response.marks}
+
+    async def drop_mark(self, info: ModelInfo, session_id: str, name: str, deadline: Deadline) -> None:
+        """Forgets a mark. One that a try whose answer was lost has dropped is as good."""
+        cuts: list[ElmanError] = []
+        request = sessions_pb2.DropMarksRequest(model=info.name, session_id=session_id, marks=[name])
+        method = self._transport.sessions.DropMarks
+        try:
+            await self._transport.call(method, request, deadline=deadline, on_cut=cuts.append)
+        except UnknownMarkError:
+            if not cuts:
+                raise
+
     async def fork(self, info: ModelInfo, session_id: str, count: int, deadline: Deadline) -> OpenedSessions:
         """Begins sessions where another one is, under ids that the server makes."""
         request = sessions_pb2.ForkSessionRequest(model=info.name, session_id=session_id, count=count)
@@ -165,6 +204,33 @@ class SessionOpener:
             raise _failure(failed, set())
         rows = self._noted(info.name, response, self._driver.connection)
         return OpenedSessions(rows, ids, info.version, [False] * count, is_named=False, begun=ids)
+
+    async def export(self, info: ModelInfo, session_id: str, deadline: Deadline) -> bytes:
+        """A session as bytes."""
+        request = sessions_pb2.ExportSessionRequest(model=info.name, session_id=session_id)
+        response = await self._transport.call(self._transport.sessions.ExportSession, request, deadline=deadline)
+        return response.exported
+
+    async def import_session(self, info: ModelInfo, exported: bytes, session_id: str | None) -> OpenedSessions:
+        """Begins a session where an exported one was, under that id or one that the server makes."""
+        request = sessions_pb2.ImportSessionRequest(model=info.name, session_id=session_id or "", exported=exported)
+        response = await self._transport.call(self._transport.sessions.ImportSession, request)
+        for failed in response.errors:
+            raise error_of_status(failed.status)
+        rows, ids = self._noted(info.name, response, self._driver.connection), list(response.session_ids)
+        named = session_id is not None
+        return OpenedSessions(rows, ids, response.versions[0], [False], is_named=named, begun=ids)
+
+    async def move(self, info: ModelInfo, opened: OpenedSessions, version: str, deadline: Deadline) -> str:
+        """Moves a session to another version, under a new handle; the version."""
+        request = sessions_pb2.MoveSessionRequest(model=info.name, session_id=opened.ids[0], version=version)
+        response = await self._transport.call(self._transport.sessions.MoveSession, request, deadline=deadline)
+        for failed in response.errors:
+            raise error_of_status(failed.status)
+        table = self._driver.table
+        server = table.server_number(response.server_instance)
+        table.attach(opened.rows, np.array(response.handles, np.uint64), server, self._driver.connection)
+        return response.versions[0]
 
     async def close(self, model: str, opened: OpenedSessions) -> None:
         """Ends sessions whose ids the server made; lets go of the caller's own."""
@@ -280,7 +346,9 @@ class SessionOpener:
     def _noted(
         self,
         model: str,
-        response: sessions_pb2.OpenSessionsResponse | sessions_pb2.ForkSessionResponse,
+        response: sessions_pb2.OpenSessionsResponse
+        | sessions_pb2.ForkSessionResponse
+        | sessions_pb2.ImportSessionResponse,
         connection: int,
     ) -> Index:
         """Numbers in the table for the sessions of an answer that went well; `connection`: which handles are for."""

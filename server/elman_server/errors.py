@@ -3,6 +3,7 @@
 ServiceError
 ├── UnknownModel        no such model or version
 ├── UnknownSession      no such session of this principal
+├── UnknownMark         no such mark of the session
 ├── SessionExists       NEW on an id that exists
 ├── SessionExpired      it ended by idleness or eviction
 ├── InvalidInput        a shape, dtype, size, length, id or value is wrong
@@ -14,6 +15,7 @@ ServiceError
 ├── ReAttach            meant for another server process
 ├── CannotGenerate      a model that cannot be fed what it gives
 ├── NoSessions          a bidirectional model keeps none
+├── OtherState          a state that is not this model's
 ├── BrokenBundle        a bundle that cannot be loaded
 ├── ModelChanged        a load of a version that is loaded from other files
 ├── LimitReached        a queue, session or byte limit
@@ -26,6 +28,8 @@ ServiceError
 
 from collections.abc import Mapping
 
+MESSAGE_BYTES = 2000
+"""Of an error's message, at most: it travels in trailers, twice, and gRPC ends a call whose trailers pass 8 KiB."""
 RETRY_SECONDS = 0.05
 """What a caller refused for a full queue is told to wait: some dozens of batches."""
 
@@ -41,9 +45,16 @@ class ServiceError(Exception):
     ) -> None:
         """`metadata` becomes `ErrorInfo.metadata`; `retry_seconds`, where a retry helps, `RetryInfo`."""
         super().__init__(message)
-        self.message = message
+        self.message = _as_told(message)
         self.metadata = {key: str(value) for key, value in (metadata or {}).items()}
         self.retry_seconds = retry_seconds
+
+
+def _as_told(message: str) -> str:
+    encoded = message.encode()
+    if len(encoded) <= MESSAGE_BYTES:
+        return message
+    return f"{encoded[:MESSAGE_BYTES].decode(errors='ignore')} ... ({len(encoded) - MESSAGE_BYTES} bytes more)"
 
 
 class UnknownModel(ServiceError):
@@ -56,6 +67,12 @@ class UnknownSession(ServiceError):
     """No such session of this principal."""
 
     reason = "UNKNOWN_SESSION"
+
+
+class UnknownMark(ServiceError):
+    """The session has no mark of that name."""
+
+    reason = "UNKNOWN_MARK"
 
 
 class SessionExists(ServiceError):
@@ -122,6 +139,12 @@ class CannotGenerate(ServiceError):
     """The model cannot be fed what it gives, or what is meant is open."""
 
     reason = "CANNOT_GENERATE"
+
+
+class OtherState(ServiceError):
+    """A state of another model, or of other names or shapes than the model's."""
+
+    reason = "OTHER_STATE"
 
 
 class BrokenBundle(ServiceError):

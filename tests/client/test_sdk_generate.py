@@ -104,13 +104,13 @@ async def test_a_stop_is_told_and_ends_it(aclient):
 
 async def test_a_seed_is_told_that_gives_the_same_again(aclient):
     model = await aclient.model("words")
-    generation = model.generate(STEPS, prompt=[1])
-    other = model.generate(STEPS, prompt=[1])
+    generation = model.generate(STEPS, prompt=[1], temperature=8.0)
+    other = model.generate(STEPS, prompt=[1], temperature=8.0)
     assert 0 <= generation.seed < 2**64
     assert generation.seed != other.seed
     tokens = await listed(generation)
     assert await listed(other) != tokens
-    again = model.generate(STEPS, prompt=[1], seed=generation.seed)
+    again = model.generate(STEPS, prompt=[1], temperature=8.0, seed=generation.seed)
     assert await listed(again) == tokens
     assert again.seed == generation.seed
     assert again.log_probs == generation.log_probs
@@ -136,10 +136,11 @@ async def test_a_model_generates_in_a_session_of_its_own_which_ends_with_it(acli
 @pytest.mark.parametrize("seed", range(3))
 async def test_cuts_lose_no_step_and_repeat_none(aclient, server, seed):
     model = await aclient.model("words")
-    expected = await listed(model.generate(200, prompt=[1, 2], seed=seed))
+    expected = await listed(model.generate(200, prompt=[1, 2], seed=seed, temperature=8.0))
+    assert len(set(expected)) == 6
     server.cut_at_random(0.2, times=40, seed=seed)
     async with model.session() as session:
-        generation = session.generate(200, prompt=[1, 2], seed=seed)
+        generation = session.generate(200, prompt=[1, 2], seed=seed, temperature=8.0)
         assert await listed(generation) == expected
         assert len(generation.log_probs) == 200
         assert session.position == server.position(session.id) == 202

@@ -110,6 +110,19 @@ def of_model() -> Iterator[Misuse]:
         yield f"pool's context {context!r}", lambda model, v=context: model.sessions(2, context=v), error, "context: "
     yield "resuming nothing", lambda model: model.session(mode="resume"), INVALID, "mode: expected an id"
     yield "resuming some", lambda model: model.sessions(2, mode="resume"), INVALID, "mode: expected an id"
+    for value in (1, "yes", []):
+        call = lambda model, v=value: model.session(end_on_disconnect=v)  # noqa: E731
+        yield f"end_on_disconnect {value!r}", call, TYPE, "end_on_disconnect: expected True or False"
+    for value in ("abc", 5, {"h": 1}):
+        yield f"from_ {value!r}", lambda model, v=value: model.session(from_=v), TYPE, "from_: expected a session or a"
+    for value in (None, "abc", 5):
+        yield f"move of {value!r}", lambda model, v=value: model.move(v, "2"), TYPE, "session: expected a session"
+    yield "a map of nothing", lambda model: model.session(map={"h": "h"}), INVALID, "map: .* there is no from_"
+    state = elman.State({"h": np.zeros((1, 1, 2), np.float32)}, 0, is_stack=True)
+    yield "a state by hand", lambda model: model.session(from_=state), INVALID, "from_: expected a session, or a State"
+    for value in (None, "abc", 5, [1]):
+        yield f"import of {value!r}", lambda model, v=value: model.import_session(v), TYPE, "exported: expected bytes"
+    yield "an odd id to import", lambda model: model.import_session(b"", "\n"), INVALID, "id: expected"
     yield "a positional mode", lambda model: model.session("a", "new"), TYPE, ""
     yield from of_infer()
 
@@ -146,6 +159,10 @@ def of_session() -> Iterator[Misuse]:
         yield f"chunks {value!r}", lambda session, v=value: session.stream(v), TYPE, "chunks: expected"
     for value, error in ((0, INVALID), (-1, INVALID), (1.5, TYPE), (True, TYPE), ("2", TYPE)):
         yield f"fork {value!r}", lambda session, v=value: session.fork(v), error, "n: expected"
+    for name in ("mark", "rewind", "drop_mark"):
+        for value, error in ((None, TYPE), (5, TYPE), ("", INVALID), ("a\n", INVALID), ("x" * 129, INVALID)):
+            call = lambda session, n=name, v=value: getattr(session, n)(v)  # noqa: E731
+            yield f"{name} {value!r:.9}", call, error, "mark: expected"
     for value in (None, 5, "h"):
         yield f"set_state {value!r}", lambda session, v=value: session.set_state(v), TYPE, "state: expected a State"
     yield "set_state of {}", lambda session: session.set_state({}), INVALID, "state: model .* expects 'h'"
@@ -193,8 +210,8 @@ def test_every_call_that_takes_arguments_is_in_the_table():
     }
     assert takes == {
         "Client": {"model", "is_ready"},
-        "Model": {"session", "sessions", "infer", "end_sessions"},
-        "Session": {"fork", "set_state", "step", "stream"},
+        "Model": {"session", "sessions", "import_session", "infer", "end_sessions", "move"},
+        "Session": {"drop_mark", "fork", "mark", "rewind", "set_state", "step", "stream"},
         "SessionPool": {"step"},
     }
 

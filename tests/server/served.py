@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,24 @@ class Served:
                 lambda r=runtime: (r.queue_rows, r.queue_bytes, r.borrowed, len(r.frames.items()))
             )
             assert left == (0, 0, 0, 0)
+
+
+@asynccontextmanager
+async def serving(models: Path, **limits: Any) -> AsyncIterator[Served]:
+    """A server of a model folder, for all tests of a module's loop."""
+    config = ServerConfig(
+        models=models,
+        listen=LOOPBACK,
+        door=DOOR,
+        metrics_listen=LOOPBACK,
+        warm_up_seconds=0,
+        limits=Limits(**(LIMITS | limits)),
+    )
+    server = Server(config, torch.device("cpu"))
+    await server.start()
+    async with grpc.aio.insecure_channel(server.address, OPTIONS) as channel:
+        yield Served(server, channel)
+    await server.stop()
 
 
 Serve = Callable[..., Awaitable[Served]]

@@ -116,7 +116,7 @@ class Bench:
         self.engine.periodic_jobs.jobs.clear()  # they are done when a test says so
         self.worker = self.catalogue.worker_of(self.runtime)
         self.directory = self.catalogue.directory(toy.spec.name)
-        self.session_calls = SessionCalls(self.directory, self.clock)
+        self.session_calls = SessionCalls(self.directory, self.clock, self.catalogue.worker_of)
         self.frame = FrameMaker(self.clock, self.runtime.view).frame
         self.submitted: list[Frame] = []
         self._failing = Failing.put_into(self.runtime)

@@ -5,6 +5,7 @@ ElmanError
 ├── NotFoundError
 │   ├── UnknownModelError    no such model or version on the server
 │   ├── UnknownSessionError  no such session
+│   ├── UnknownMarkError     no such mark of the session
 │   └── SessionExpiredError  it ended, idle for too long or evicted: .position, .end_time
 ├── SessionExistsError       a new session under an id that exists: .position
 ├── PositionError            a chunk that does not begin where its session is: .position, .given
@@ -73,6 +74,10 @@ class UnknownModelError(NotFoundError):
 
 class UnknownSessionError(NotFoundError):
     """No such session."""
+
+
+class UnknownMarkError(NotFoundError):
+    """The session has no mark of that name; the message names those that there are."""
 
 
 class SessionExpiredError(NotFoundError):

@@ -19,6 +19,8 @@ class State(Mapping[str, Array]):
         """`is_stack`: whether they are one stack's, h and, of an LSTM, c."""
         self._tensors = dict(tensors)
         self._is_stack = is_stack
+        self.model: tuple[str, str] | None = None
+        """Name and version of the model that gave it; None: it was put together by hand."""
         self.position = position
         """Time steps consumed: one number for a session, one per row otherwise."""
 
@@ -27,7 +29,9 @@ class State(Mapping[str, Array]):
         """Of a model's states in their order, with rows as the second axis."""
         pairs = zip(info.states, arrays, strict=False)
         tensors = {one.name: array if one.layers else array[0] for one, array in pairs}
-        return cls(tensors, position, is_stack=info.has_stack_state)
+        state = cls(tensors, position, is_stack=info.has_stack_state)
+        state.model = info.name, info.version
+        return state
 
     @property
     def h_n(self) -> Array:

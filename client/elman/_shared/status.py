@@ -13,6 +13,7 @@ from elman._shared.errors import ElmanError, ErrorDetails
 _BY_REASON: Final[dict[str, type[ElmanError]]] = {
     "UNKNOWN_MODEL": errors.UnknownModelError,
     "UNKNOWN_SESSION": errors.UnknownSessionError,
+    "UNKNOWN_MARK": errors.UnknownMarkError,
     "SESSION_EXISTS": errors.SessionExistsError,
     "SESSION_EXPIRED": errors.SessionExpiredError,
     "INVALID_INPUT": errors.InvalidInputError,
@@ -23,6 +24,7 @@ _BY_REASON: Final[dict[str, type[ElmanError]]] = {
     "SUPERSEDED": errors.StaleHandleError,
     "RE_ATTACH": errors.UnavailableError,
     "NO_SESSIONS": errors.UnsupportedError,
+    "OTHER_STATE": errors.UnsupportedError,
     "BROKEN_BUNDLE": errors.UnsupportedError,
     "MODEL_CHANGED": errors.UnsupportedError,
     "LIMIT_REACHED": errors.LimitReachedError,

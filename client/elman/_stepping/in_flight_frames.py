@@ -114,8 +114,10 @@ class InFlightFrames:
         session = frame.sessions.item(row)
         if is_cut(error) or is_refused_for_now(error):
             self._note_resend(error)
-        elif isinstance(error, StaleHandleError) and self._table.attached_on.item(session) != self.connection:
-            self._note_resend(error)  # a handle of the connection before
+        elif isinstance(error, StaleHandleError) and (
+            self._table.attached_on.item(session) != self.connection or "moved_to" in error.details.metadata
+        ):
+            self._note_resend(error)  # a handle of the connection before, or of the version before
         elif not (error.details.reason in _BEHIND and self._is_behind_refused(session, frame.begins.item(row))):
             self._fail_rows(frame, [row], error)
             return

@@ -64,6 +64,11 @@ class SessionTable:
         self.servers[rows] = NO_SERVER
         self._free.extend(rows.tolist())
 
+    def rewind(self, rows: Index, position: int) -> None:
+        """Sessions went back to a position: the next chunk begins there, and those submitted meanwhile are void."""
+        self.epochs[rows] += 1
+        self.begins[rows] = position
+
     def fail(self, row: int, begin: int, epoch: int, error: ElmanError) -> None:
         """A chunk that began at `begin` failed: later ones are void, and the next begins where the session is."""
         if self.epochs[row] != epoch:

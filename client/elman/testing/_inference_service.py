@@ -38,11 +38,13 @@ class FakeInference(inference_pb2_grpc.InferenceServicer):
         self, request_iterator: Iterator[inference_pb2.StepRequest], context: grpc.ServicerContext
     ) -> Iterator[inference_pb2.StepResponse]:
         """Frames of sessions."""
-        context.add_callback(lambda: self._server_state.streams.discard(context))
+        driven: set[int] = set()  # handles that it has sent steps under
+        context.add_callback(lambda: self._end(context, driven))
         yield inference_pb2.StepResponse(server_instance=answer(self._server_state, context, self._begin, context))
         for request in self._read_ahead(request_iterator):
             self._server_state.running.wait()
             self._cut_perhaps(context)
+            driven.update(request.handles)
             for result in self._run(request):
                 self._cut_perhaps(context)
                 yield result
@@ -61,6 +63,11 @@ class FakeInference(inference_pb2_grpc.InferenceServicer):
         self._server_state.num_streams += 1
         self._server_state.streams.add(context)
         return self._server_state.instance
+
+    def _end(self, context: grpc.ServicerContext, driven: set[int]) -> None:
+        with self._server_state.lock:
+            self._server_state.streams.discard(context)
+            self._server_state.sessions.disconnect(driven)
 
     def _read_ahead(self, requests: Iterator[inference_pb2.StepRequest]) -> Iterator[inference_pb2.StepRequest]:
         """Reads on a thread of its own, so that frames are seen while they are held."""

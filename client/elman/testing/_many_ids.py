@@ -26,6 +26,12 @@ def given(field: Sequence[str]) -> list[str]:
     return list(field)
 
 
+def check_mark_name(name: str) -> None:
+    """Raises Refusal for what can name no mark."""
+    if not is_session_id(name):
+        raise Refusal("INVALID_INPUT", f"mark: expected {_EXPECTED}, got {name[:MAX_ID_LENGTH]!r}")
+
+
 def to_open(request: sessions_pb2.OpenSessionsRequest, new_id: Callable[[], str]) -> list[str]:
     """The ids that a call opens; `new_id` makes those that it does not name. Raises Refusal."""
     if request.mode not in sessions_pb2.OpenMode.values():

@@ -8,6 +8,7 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 _CODES = {
     "UNKNOWN_MODEL": code_pb2.NOT_FOUND,
     "UNKNOWN_SESSION": code_pb2.NOT_FOUND,
+    "UNKNOWN_MARK": code_pb2.NOT_FOUND,
     "SESSION_EXISTS": code_pb2.ALREADY_EXISTS,
     "SESSION_EXPIRED": code_pb2.NOT_FOUND,
     "INVALID_INPUT": code_pb2.INVALID_ARGUMENT,
@@ -19,6 +20,7 @@ _CODES = {
     "RE_ATTACH": code_pb2.ABORTED,
     "NO_SESSIONS": code_pb2.FAILED_PRECONDITION,
     "CANNOT_GENERATE": code_pb2.FAILED_PRECONDITION,
+    "OTHER_STATE": code_pb2.FAILED_PRECONDITION,
     "BROKEN_BUNDLE": code_pb2.FAILED_PRECONDITION,
     "MODEL_CHANGED": code_pb2.FAILED_PRECONDITION,
     "LIMIT_REACHED": code_pb2.RESOURCE_EXHAUSTED,

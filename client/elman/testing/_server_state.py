@@ -8,10 +8,12 @@ from dataclasses import dataclass
 
 import grpc
 
+from elman.testing._exported import fingerprint
 from elman.testing._faults import Faults
 from elman.testing._model import FakeModel
 from elman.testing._refusal import Refusal
 from elman.testing._sessions import FakeSessions
+from elman.v1 import sessions_pb2
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,20 @@ class ServerState:
         if num_bytes > limit:
             text = f"max_frame_bytes is {limit}, and the message has {num_bytes}"
             raise Refusal("LIMIT_REACHED", text, limit="max_frame_bytes", value=limit)
+
+    def of_fingerprint(self, name: str, exported: sessions_pb2.ExportedSession) -> FakeModel:
+        """The model that an exported session is of. Raises Refusal."""
+        versions = [model for (known, _), model in sorted(self.models.items()) if known == name]
+        for model in versions:
+            if fingerprint(model) == exported.fingerprint:
+                return model
+        there = ", ".join(f"{model.version} ({fingerprint(model)[:12]})" for model in versions)
+        raise Refusal(
+            "OTHER_STATE",
+            f"the session was exported from model {exported.model!r} version {exported.version!r} "
+            f"({exported.fingerprint[:12]}); loaded of model {name!r}: {there}",
+            model=name,
+        )
 
     def model(self, name: str, version: str) -> FakeModel:
         """A model; without a version the highest by name."""

@@ -15,6 +15,7 @@ from elman.testing._refusal import Refusal
 from elman.v1 import tensor_pb2
 
 REPLAY_CHUNKS = 8
+MAX_MARKS = 16
 IDLE_TIMEOUT = timedelta(hours=1)
 
 
@@ -42,10 +43,12 @@ class FakeSession:
     handle: int = 0
     position: int = 0
     has_ended: bool = False
+    ends_with_stream: bool = False
     failed_end: int = 0  # where the chunks end that failed since the last good one
     held: OrderedDict[int, HeldAnswer] = field(default_factory=OrderedDict)
     last_output: Values | None = None  # what it gave last, unless none was asked for
     generation: object = None  # the newest, that it may be asked for again
+    marks: dict[str, tuple[int, Values]] = field(default_factory=dict)  # position and state, by name
 
     def step(self, begin: int, values: npt.NDArray[np.generic], asked: tuple[int, int, bool]) -> HeldAnswer:
         """Applies a chunk, or answers it again."""
@@ -77,6 +80,28 @@ class FakeSession:
         if version and version != self.model.version:
             text = f"session {self.id!r} runs on version {self.model.version!r}, not {version!r}"
             raise Refusal("INVALID_INPUT", text)
+
+    def mark(self, name: str) -> None:
+        """Keeps its state and position."""
+        if name not in self.marks and len(self.marks) >= MAX_MARKS:
+            text = f"max_marks is {MAX_MARKS}, and the session has {len(self.marks)}; drop some"
+            raise Refusal("LIMIT_REACHED", text, limit="max_marks", value=MAX_MARKS)
+        self.marks[name] = self.position, self.state
+
+    def rewind(self, name: str) -> None:
+        """Returns to a mark."""
+        self.check_mark(name)
+        self.position, self.state = self.marks[name]
+        self.failed_end = self.position
+        self.held.clear()
+        self.last_output = None
+
+    def check_mark(self, name: str) -> None:
+        """Raises Refusal if there is none."""
+        if name not in self.marks:
+            known = ", ".join(map(repr, self.marks)) or "none"
+            text = f"session {self.id!r} has no mark {name!r}; there are: {known}"
+            raise Refusal("UNKNOWN_MARK", text, session_id=self.id, mark=name)
 
     def _again(self, begin: int, asked: tuple[int, int, bool]) -> HeldAnswer:
         held = self.held.get(begin)
@@ -166,6 +191,15 @@ class FakeSessions:
     def expire(self, model: str, session_id: str) -> None:
         """Ends a session as if it had idled for too long; it is remembered."""
         self._bury(self.end(model, session_id), "expired", "was expired")
+
+    def disconnect(self, handles: set[int]) -> None:
+        """A stream has ended that has sent steps under these handles: sessions that end with it end."""
+        for handle in handles:
+            session = self._by_handle.get(handle)
+            if isinstance(session, FakeSession) and session.ends_with_stream:
+                self._bury(
+                    self.end(session.model.name, session.id), "disconnected", "ended with the stream that drove it,"
+                )
 
     def drain(self, model: FakeModel) -> None:
         """Ends the sessions of a model that is unloaded; they are remembered."""

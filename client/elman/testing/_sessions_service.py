@@ -10,8 +10,10 @@ from typing import TypeVar
 import grpc
 import numpy as np
 
+from elman.testing._exported import read_exported, state_of, write_exported
 from elman.testing._handling import answer
-from elman.testing._many_ids import given, to_open
+from elman.testing._many_ids import check_mark_name, given, to_open
+from elman.testing._model import FakeModel, Values
 from elman.testing._names import check_context, context_names
 from elman.testing._refusal import Refusal
 from elman.testing._server_state import ServerState
@@ -24,6 +26,8 @@ OpenedT = TypeVar(
     sessions_pb2.OpenSessionsResponse,
     sessions_pb2.AttachSessionsResponse,
     sessions_pb2.ForkSessionResponse,
+    sessions_pb2.ImportSessionResponse,
+    sessions_pb2.MoveSessionResponse,
 )
 _DEFAULT_PAGE = 100
 _MAX_PAGE = 1000
@@ -72,6 +76,42 @@ class FakeSessionsService(sessions_pb2_grpc.SessionsServicer):
         """Sessions that begin where another one is."""
         return answer(self._server_state, context, self._fork, request)
 
+    def MarkSession(
+        self, request: sessions_pb2.MarkSessionRequest, context: grpc.ServicerContext
+    ) -> sessions_pb2.MarkSessionResponse:
+        """A mark to return to."""
+        return answer(self._server_state, context, self._mark, request)
+
+    def RewindSession(
+        self, request: sessions_pb2.RewindSessionRequest, context: grpc.ServicerContext
+    ) -> sessions_pb2.RewindSessionResponse:
+        """Back to a mark."""
+        return answer(self._server_state, context, self._rewind, request)
+
+    def DropMarks(
+        self, request: sessions_pb2.DropMarksRequest, context: grpc.ServicerContext
+    ) -> sessions_pb2.DropMarksResponse:
+        """Marks are forgotten."""
+        return answer(self._server_state, context, self._drop_marks, request)
+
+    def ExportSession(
+        self, request: sessions_pb2.ExportSessionRequest, context: grpc.ServicerContext
+    ) -> sessions_pb2.ExportSessionResponse:
+        """A session as bytes."""
+        return answer(self._server_state, context, self._export, request)
+
+    def ImportSession(
+        self, request: sessions_pb2.ImportSessionRequest, context: grpc.ServicerContext
+    ) -> sessions_pb2.ImportSessionResponse:
+        """A session where an exported one was."""
+        return answer(self._server_state, context, self._import, request)
+
+    def MoveSession(
+        self, request: sessions_pb2.MoveSessionRequest, context: grpc.ServicerContext
+    ) -> sessions_pb2.MoveSessionResponse:
+        """A session on another version."""
+        return answer(self._server_state, context, self._move, request)
+
     def ListSessions(
         self, request: sessions_pb2.ListSessionsRequest, context: grpc.ServicerContext
     ) -> sessions_pb2.ListSessionsResponse:
@@ -89,16 +129,40 @@ class FakeSessionsService(sessions_pb2_grpc.SessionsServicer):
         if may_begin:
             check_context(context)
 
+        handed = self._handed(request, model) if request.HasField("hand_off") else None
+
         def open_one(session_id: str) -> FakeSession:
             if context and self._server_state.sessions.has(model.name, session_id):
                 raise _other_context(session_id)
-            return self._server_state.sessions.open(model, session_id, may_exist, may_begin)
+            session = self._server_state.sessions.open(model, session_id, may_exist, may_begin)
+            if handed is not None:
+                session.state = handed
+            if request.HasField("end_on_disconnect"):
+                session.ends_with_stream = request.end_on_disconnect
+            return session
 
         resumed = [self._server_state.sessions.has(model.name, session_id) for session_id in ids]
         response = self._each(sessions_pb2.OpenSessionsResponse(), ids, open_one)
         failed = {error.index for error in response.errors}
         response.resumed.extend(one and index not in failed for index, one in enumerate(resumed))
         return response
+
+    def _handed(self, request: sessions_pb2.OpenSessionsRequest, model: FakeModel) -> Values:
+        """The state that a hand-off gives: that of the same size."""
+        source = request.hand_off
+        name = source.model or request.model
+        self._server_state.model(name, "")
+        if source.session_id:
+            state = self._server_state.sessions.get(name, source.session_id).state
+        else:
+            state = from_tensor(source.states[0].tensor, name="h")[0, 0].copy()
+        if len(state) != model.state_size:
+            raise Refusal(
+                "INVALID_INPUT",
+                f"hand_off: state 'h': expected torch.float32 {[1, model.state_size]} (layers, then features), and 'h' "
+                f"of model {name!r} gives torch.float32 {[1, len(state)]}",
+            )
+        return state
 
     def _attach(self, request: sessions_pb2.AttachSessionsRequest) -> sessions_pb2.AttachSessionsResponse:
         def attach_one(session_id: str) -> FakeSession:
@@ -141,6 +205,8 @@ class FakeSessionsService(sessions_pb2_grpc.SessionsServicer):
         self._server_state.model(request.model, "")
         session = self._server_state.sessions.get(request.model, request.session_id)
         response = sessions_pb2.DescribeSessionResponse(session=_info(session))
+        for name, (position, _) in session.marks.items():
+            response.marks.add(name=name, position=position)
         if request.return_state:
             h_n = session.state.reshape(1, 1, -1)
             response.h_n.CopyFrom(to_tensor(h_n))
@@ -168,9 +234,73 @@ class FakeSessionsService(sessions_pb2_grpc.SessionsServicer):
         def fork_one(session_id: str) -> FakeSession:
             session = sessions.open(parent.model, session_id, False, True)
             session.state, session.position, session.failed_end = parent.state, parent.position, parent.position
+            session.ends_with_stream = parent.ends_with_stream
             return session
 
         return self._each(sessions_pb2.ForkSessionResponse(), ids, fork_one)
+
+    def _mark(self, request: sessions_pb2.MarkSessionRequest) -> sessions_pb2.MarkSessionResponse:
+        session = self._marked(request)
+        session.mark(request.mark)
+        return sessions_pb2.MarkSessionResponse(position=session.position)
+
+    def _rewind(self, request: sessions_pb2.RewindSessionRequest) -> sessions_pb2.RewindSessionResponse:
+        session = self._marked(request)
+        session.rewind(request.mark)
+        return sessions_pb2.RewindSessionResponse(position=session.position)
+
+    def _marked(self, request: sessions_pb2.MarkSessionRequest | sessions_pb2.RewindSessionRequest) -> FakeSession:
+        self._server_state.model(request.model, "")
+        check_mark_name(request.mark)
+        return self._server_state.sessions.get(request.model, request.session_id)
+
+    def _drop_marks(self, request: sessions_pb2.DropMarksRequest) -> sessions_pb2.DropMarksResponse:
+        self._server_state.model(request.model, "")
+        session = self._server_state.sessions.get(request.model, request.session_id)
+        for name in request.marks:
+            session.check_mark(name)
+        for name in list(request.marks) or list(session.marks):
+            session.marks.pop(name, None)
+        return sessions_pb2.DropMarksResponse()
+
+    def _export(self, request: sessions_pb2.ExportSessionRequest) -> sessions_pb2.ExportSessionResponse:
+        self._server_state.model(request.model, "")
+        session = self._server_state.sessions.get(request.model, request.session_id)
+        return sessions_pb2.ExportSessionResponse(exported=write_exported(session))
+
+    def _import(self, request: sessions_pb2.ImportSessionRequest) -> sessions_pb2.ImportSessionResponse:
+        self._server_state.model(request.model, "")
+        sessions = self._server_state.sessions
+        session_id = given([request.session_id])[0] if request.session_id else sessions.new_id()
+        exported = read_exported(request.exported)
+        model = self._server_state.of_fingerprint(request.model, exported)
+
+        def import_one(session_id: str) -> FakeSession:
+            session = sessions.open(model, session_id, may_exist=False, may_begin=True)
+            session.state, session.position = state_of(exported), exported.position
+            session.failed_end = exported.position
+            return session
+
+        return self._each(sessions_pb2.ImportSessionResponse(), [session_id], import_one)
+
+    def _move(self, request: sessions_pb2.MoveSessionRequest) -> sessions_pb2.MoveSessionResponse:
+        session = self._server_state.sessions.get(request.model, request.session_id)
+        target = self._server_state.model(request.model, request.version)
+        shapes = [f"state 'h' float32 {[1, 1, one.state_size]}" for one in (session.model, target)]
+        if shapes[0] != shapes[1]:
+            raise Refusal(
+                "OTHER_STATE",
+                f"version {target.version!r} of model {target.name!r} keeps {shapes[1]}, and the session on version "
+                f"{session.model.version!r} has {shapes[0]}: its state cannot go on there",
+                model=target.name,
+            )
+        session.model = target
+        session.held.clear()
+
+        def attach_one(session_id: str) -> FakeSession:
+            return self._server_state.sessions.attach(request.model, session_id)
+
+        return self._each(sessions_pb2.MoveSessionResponse(), [session.id], attach_one)
 
     def _list(self, request: sessions_pb2.ListSessionsRequest) -> sessions_pb2.ListSessionsResponse:
         self._server_state.model(request.model, "")

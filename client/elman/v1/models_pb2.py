@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from elman.v1 import tensor_pb2 as elman_dot_v1_dot_tensor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x65lman/v1/models.proto\x12\x08\x65lman.v1\x1a\x15\x65lman/v1/tensor.proto\":\n\x11ListModelsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"R\n\x12ListModelsResponse\x12#\n\x06models\x18\x01 \x03(\x0b\x32\x13.elman.v1.ModelInfo\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"6\n\x14\x44\x65scribeModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\";\n\x15\x44\x65scribeModelResponse\x12\"\n\x05model\x18\x01 \x01(\x0b\x32\x13.elman.v1.ModelInfo\"2\n\x10LoadModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"8\n\x11LoadModelResponse\x12#\n\x06models\x18\x01 \x03(\x0b\x32\x13.elman.v1.ModelInfo\"4\n\x12UnloadModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\":\n\x13UnloadModelResponse\x12#\n\x06models\x18\x01 \x03(\x0b\x32\x13.elman.v1.ModelInfo\">\n\rEmbeddingInfo\x12\x16\n\x0enum_embeddings\x18\x01 \x01(\x03\x12\x15\n\rembedding_dim\x18\x02 \x01(\x03\".\n\x08HeadInfo\x12\x14\n\x0cout_features\x18\x01 \x01(\x03\x12\x0c\n\x04\x62ias\x18\x02 \x01(\x08\"\x9b\x01\n\nTensorInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12!\n\x05\x64type\x18\x02 \x01(\x0e\x32\x12.elman.v1.DataType\x12\x10\n\x08\x66\x65\x61tures\x18\x03 \x03(\x03\x12\x16\n\x0enum_embeddings\x18\x04 \x01(\x03\x12\x0e\n\x06layers\x18\x05 \x01(\x03\x12\x11\n\tlast_only\x18\x06 \x01(\x08\x12\x0f\n\x07per_row\x18\x07 \x01(\x08\"\xc3\x06\n\tModelInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x1c\n\x04\x63\x65ll\x18\x04 \x01(\x0e\x32\x0e.elman.v1.Cell\x12\x12\n\ninput_size\x18\x05 \x01(\x03\x12\x13\n\x0bhidden_size\x18\x06 \x01(\x03\x12\x12\n\nnum_layers\x18\x07 \x01(\x03\x12\x0c\n\x04\x62ias\x18\x08 \x01(\x08\x12\x15\n\rbidirectional\x18\t \x01(\x08\x12\x11\n\tproj_size\x18\n \x01(\x03\x12*\n\tembedding\x18\x0b \x01(\x0b\x32\x17.elman.v1.EmbeddingInfo\x12 \n\x04head\x18\x0c \x01(\x0b\x32\x12.elman.v1.HeadInfo\x12\'\n\x0binput_dtype\x18\r \x01(\x0e\x32\x12.elman.v1.DataType\x12\x16\n\x0einput_features\x18\x0e \x03(\x03\x12(\n\x0coutput_dtype\x18\x0f \x01(\x0e\x32\x12.elman.v1.DataType\x12\x13\n\x0boutput_size\x18\x10 \x01(\x03\x12\x14\n\x0cstate_layers\x18\x11 \x01(\x03\x12\x12\n\nstate_size\x18\x12 \x01(\x03\x12\x15\n\rweights_bytes\x18\x13 \x01(\x03\x12\x1b\n\x13session_state_bytes\x18\x14 \x01(\x03\x12\x14\n\x0cmax_sessions\x18\x15 \x01(\x03\x12\x0e\n\x06\x64\x65vice\x18\x16 \x01(\t\x12\x33\n\x08metadata\x18\x17 \x03(\x0b\x32!.elman.v1.ModelInfo.MetadataEntry\x12$\n\x06inputs\x18\x18 \x03(\x0b\x32\x14.elman.v1.TensorInfo\x12%\n\x07\x63ontext\x18\x19 \x03(\x0b\x32\x14.elman.v1.TensorInfo\x12$\n\x06states\x18\x1a \x03(\x0b\x32\x14.elman.v1.TensorInfo\x12%\n\x07outputs\x18\x1b \x03(\x0b\x32\x14.elman.v1.TensorInfo\x12\x1d\n\x15needs_whole_sequences\x18\x1c \x01(\x08\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*_\n\x04\x43\x65ll\x12\x14\n\x10\x43\x45LL_UNSPECIFIED\x10\x00\x12\x11\n\rCELL_RNN_TANH\x10\x01\x12\x11\n\rCELL_RNN_RELU\x10\x02\x12\r\n\tCELL_LSTM\x10\x03\x12\x0c\n\x08\x43\x45LL_GRU\x10\x04\x32\xb5\x02\n\x06Models\x12G\n\nListModels\x12\x1b.elman.v1.ListModelsRequest\x1a\x1c.elman.v1.ListModelsResponse\x12P\n\rDescribeModel\x12\x1e.elman.v1.DescribeModelRequest\x1a\x1f.elman.v1.DescribeModelResponse\x12\x44\n\tLoadModel\x12\x1a.elman.v1.LoadModelRequest\x1a\x1b.elman.v1.LoadModelResponse\x12J\n\x0bUnloadModel\x12\x1c.elman.v1.UnloadModelRequest\x1a\x1d.elman.v1.UnloadModelResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x65lman/v1/models.proto\x12\x08\x65lman.v1\x1a\x15\x65lman/v1/tensor.proto\":\n\x11ListModelsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"R\n\x12ListModelsResponse\x12#\n\x06models\x18\x01 \x03(\x0b\x32\x13.elman.v1.ModelInfo\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"6\n\x14\x44\x65scribeModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\";\n\x15\x44\x65scribeModelResponse\x12\"\n\x05model\x18\x01 \x01(\x0b\x32\x13.elman.v1.ModelInfo\"J\n\x10LoadModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x16\n\x0e\x61\x64opt_sessions\x18\x03 \x01(\x08\"W\n\x11LoadModelResponse\x12#\n\x06models\x18\x01 \x03(\x0b\x32\x13.elman.v1.ModelInfo\x12\x0f\n\x07\x61\x64opted\x18\x02 \x01(\x04\x12\x0c\n\x04left\x18\x03 \x01(\x04\"4\n\x12UnloadModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\":\n\x13UnloadModelResponse\x12#\n\x06models\x18\x01 \x03(\x0b\x32\x13.elman.v1.ModelInfo\">\n\rEmbeddingInfo\x12\x16\n\x0enum_embeddings\x18\x01 \x01(\x03\x12\x15\n\rembedding_dim\x18\x02 \x01(\x03\".\n\x08HeadInfo\x12\x14\n\x0cout_features\x18\x01 \x01(\x03\x12\x0c\n\x04\x62ias\x18\x02 \x01(\x08\"\x9b\x01\n\nTensorInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12!\n\x05\x64type\x18\x02 \x01(\x0e\x32\x12.elman.v1.DataType\x12\x10\n\x08\x66\x65\x61tures\x18\x03 \x03(\x03\x12\x16\n\x0enum_embeddings\x18\x04 \x01(\x03\x12\x0e\n\x06layers\x18\x05 \x01(\x03\x12\x11\n\tlast_only\x18\x06 \x01(\x08\x12\x0f\n\x07per_row\x18\x07 \x01(\x08\"\xc3\x06\n\tModelInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x1c\n\x04\x63\x65ll\x18\x04 \x01(\x0e\x32\x0e.elman.v1.Cell\x12\x12\n\ninput_size\x18\x05 \x01(\x03\x12\x13\n\x0bhidden_size\x18\x06 \x01(\x03\x12\x12\n\nnum_layers\x18\x07 \x01(\x03\x12\x0c\n\x04\x62ias\x18\x08 \x01(\x08\x12\x15\n\rbidirectional\x18\t \x01(\x08\x12\x11\n\tproj_size\x18\n \x01(\x03\x12*\n\tembedding\x18\x0b \x01(\x0b\x32\x17.elman.v1.EmbeddingInfo\x12 \n\x04head\x18\x0c \x01(\x0b\x32\x12.elman.v1.HeadInfo\x12\'\n\x0binput_dtype\x18\r \x01(\x0e\x32\x12.elman.v1.DataType\x12\x16\n\x0einput_features\x18\x0e \x03(\x03\x12(\n\x0coutput_dtype\x18\x0f \x01(\x0e\x32\x12.elman.v1.DataType\x12\x13\n\x0boutput_size\x18\x10 \x01(\x03\x12\x14\n\x0cstate_layers\x18\x11 \x01(\x03\x12\x12\n\nstate_size\x18\x12 \x01(\x03\x12\x15\n\rweights_bytes\x18\x13 \x01(\x03\x12\x1b\n\x13session_state_bytes\x18\x14 \x01(\x03\x12\x14\n\x0cmax_sessions\x18\x15 \x01(\x03\x12\x0e\n\x06\x64\x65vice\x18\x16 \x01(\t\x12\x33\n\x08metadata\x18\x17 \x03(\x0b\x32!.elman.v1.ModelInfo.MetadataEntry\x12$\n\x06inputs\x18\x18 \x03(\x0b\x32\x14.elman.v1.TensorInfo\x12%\n\x07\x63ontext\x18\x19 \x03(\x0b\x32\x14.elman.v1.TensorInfo\x12$\n\x06states\x18\x1a \x03(\x0b\x32\x14.elman.v1.TensorInfo\x12%\n\x07outputs\x18\x1b \x03(\x0b\x32\x14.elman.v1.TensorInfo\x12\x1d\n\x15needs_whole_sequences\x18\x1c \x01(\x08\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*_\n\x04\x43\x65ll\x12\x14\n\x10\x43\x45LL_UNSPECIFIED\x10\x00\x12\x11\n\rCELL_RNN_TANH\x10\x01\x12\x11\n\rCELL_RNN_RELU\x10\x02\x12\r\n\tCELL_LSTM\x10\x03\x12\x0c\n\x08\x43\x45LL_GRU\x10\x04\x32\xb5\x02\n\x06Models\x12G\n\nListModels\x12\x1b.elman.v1.ListModelsRequest\x1a\x1c.elman.v1.ListModelsResponse\x12P\n\rDescribeModel\x12\x1e.elman.v1.DescribeModelRequest\x1a\x1f.elman.v1.DescribeModelResponse\x12\x44\n\tLoadModel\x12\x1a.elman.v1.LoadModelRequest\x1a\x1b.elman.v1.LoadModelResponse\x12J\n\x0bUnloadModel\x12\x1c.elman.v1.UnloadModelRequest\x1a\x1d.elman.v1.UnloadModelResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,8 +34,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_MODELINFO_METADATAENTRY']._loaded_options = None
   _globals['_MODELINFO_METADATAENTRY']._serialized_options = b'8\001'
-  _globals['_CELL']._serialized_start=1651
-  _globals['_CELL']._serialized_end=1746
+  _globals['_CELL']._serialized_start=1706
+  _globals['_CELL']._serialized_end=1801
   _globals['_LISTMODELSREQUEST']._serialized_start=58
   _globals['_LISTMODELSREQUEST']._serialized_end=116
   _globals['_LISTMODELSRESPONSE']._serialized_start=118
@@ -45,23 +45,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DESCRIBEMODELRESPONSE']._serialized_start=258
   _globals['_DESCRIBEMODELRESPONSE']._serialized_end=317
   _globals['_LOADMODELREQUEST']._serialized_start=319
-  _globals['_LOADMODELREQUEST']._serialized_end=369
-  _globals['_LOADMODELRESPONSE']._serialized_start=371
-  _globals['_LOADMODELRESPONSE']._serialized_end=427
-  _globals['_UNLOADMODELREQUEST']._serialized_start=429
-  _globals['_UNLOADMODELREQUEST']._serialized_end=481
-  _globals['_UNLOADMODELRESPONSE']._serialized_start=483
-  _globals['_UNLOADMODELRESPONSE']._serialized_end=541
-  _globals['_EMBEDDINGINFO']._serialized_start=543
-  _globals['_EMBEDDINGINFO']._serialized_end=605
-  _globals['_HEADINFO']._serialized_start=607
-  _globals['_HEADINFO']._serialized_end=653
-  _globals['_TENSORINFO']._serialized_start=656
-  _globals['_TENSORINFO']._serialized_end=811
-  _globals['_MODELINFO']._serialized_start=814
-  _globals['_MODELINFO']._serialized_end=1649
-  _globals['_MODELINFO_METADATAENTRY']._serialized_start=1602
-  _globals['_MODELINFO_METADATAENTRY']._serialized_end=1649
-  _globals['_MODELS']._serialized_start=1749
-  _globals['_MODELS']._serialized_end=2058
+  _globals['_LOADMODELREQUEST']._serialized_end=393
+  _globals['_LOADMODELRESPONSE']._serialized_start=395
+  _globals['_LOADMODELRESPONSE']._serialized_end=482
+  _globals['_UNLOADMODELREQUEST']._serialized_start=484
+  _globals['_UNLOADMODELREQUEST']._serialized_end=536
+  _globals['_UNLOADMODELRESPONSE']._serialized_start=538
+  _globals['_UNLOADMODELRESPONSE']._serialized_end=596
+  _globals['_EMBEDDINGINFO']._serialized_start=598
+  _globals['_EMBEDDINGINFO']._serialized_end=660
+  _globals['_HEADINFO']._serialized_start=662
+  _globals['_HEADINFO']._serialized_end=708
+  _globals['_TENSORINFO']._serialized_start=711
+  _globals['_TENSORINFO']._serialized_end=866
+  _globals['_MODELINFO']._serialized_start=869
+  _globals['_MODELINFO']._serialized_end=1704
+  _globals['_MODELINFO_METADATAENTRY']._serialized_start=1657
+  _globals['_MODELINFO_METADATAENTRY']._serialized_end=1704
+  _globals['_MODELS']._serialized_start=1804
+  _globals['_MODELS']._serialized_end=2113
 # @@protoc_insertion_point(module_scope)

@@ -131,17 +131,23 @@ class LoadModelRequest(message.Message):
 
     MODEL_FIELD_NUMBER: builtins.int
     VERSION_FIELD_NUMBER: builtins.int
+    ADOPT_SESSIONS_FIELD_NUMBER: builtins.int
     model: builtins.str
     version: builtins.str
+    adopt_sessions: builtins.bool
+    """Moves all sessions of the model's other versions to the version loaded, the highest if it is several, each as
+    Sessions.MoveSession would, between two of its steps; steps in flight are told STALE_HANDLE: attach and send them again.
+    """
     def __init__(
         self,
         *,
         model: builtins.str = ...,
         version: builtins.str = ...,
+        adopt_sessions: builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["model", b"model", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["adopt_sessions", b"adopt_sessions", "model", b"model", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -150,16 +156,24 @@ class LoadModelResponse(message.Message):
     DESCRIPTOR: descriptor.Descriptor
 
     MODELS_FIELD_NUMBER: builtins.int
+    ADOPTED_FIELD_NUMBER: builtins.int
+    LEFT_FIELD_NUMBER: builtins.int
+    adopted: builtins.int
+    """With adopt_sessions: how many sessions moved,"""
+    left: builtins.int
+    """and how many stayed on their versions, for which there was no room (max_sessions), or which were ending."""
     @builtins.property
     def models(self) -> containers.RepeatedCompositeFieldContainer[ModelInfo]: ...
     def __init__(
         self,
         *,
         models: abc.Iterable[ModelInfo] | None = ...,
+        adopted: builtins.int = ...,
+        left: builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["models", b"models"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["adopted", b"adopted", "left", b"left", "models", b"models"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

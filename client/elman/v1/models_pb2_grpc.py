@@ -98,7 +98,8 @@ class ModelsServicer(object):
         message names both); FAILED_PRECONDITION, reason MODEL_CHANGED (the version is loaded, and its files are others
         than it was loaded from: unload it first, which ends its sessions, or give what is new a version of its own;
         nothing is loaded); RESOURCE_EXHAUSTED, without RetryInfo (as many models are loaded as there can be: unload one);
-        UNAVAILABLE (draining: reconnect).
+        FAILED_PRECONDITION, reason OTHER_STATE (adopt_sessions, and the states' names or shapes disagree with those of a version that has
+        sessions: the version is loaded, and all sessions stay where they are); UNAVAILABLE (draining: reconnect).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

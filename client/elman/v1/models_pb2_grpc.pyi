@@ -59,7 +59,8 @@ class ModelsStub:
     message names both); FAILED_PRECONDITION, reason MODEL_CHANGED (the version is loaded, and its files are others
     than it was loaded from: unload it first, which ends its sessions, or give what is new a version of its own;
     nothing is loaded); RESOURCE_EXHAUSTED, without RetryInfo (as many models are loaded as there can be: unload one);
-    UNAVAILABLE (draining: reconnect).
+    FAILED_PRECONDITION, reason OTHER_STATE (adopt_sessions, and the states' names or shapes disagree with those of a version that has
+    sessions: the version is loaded, and all sessions stay where they are); UNAVAILABLE (draining: reconnect).
     """
     UnloadModel: _grpc.UnaryUnaryMultiCallable[_models_pb2.UnloadModelRequest, _models_pb2.UnloadModelResponse]
     """Unloads a model. Steps already admitted are answered, then its sessions end: a later step of one
@@ -99,7 +100,8 @@ class ModelsAsyncStub(ModelsStub):
     message names both); FAILED_PRECONDITION, reason MODEL_CHANGED (the version is loaded, and its files are others
     than it was loaded from: unload it first, which ends its sessions, or give what is new a version of its own;
     nothing is loaded); RESOURCE_EXHAUSTED, without RetryInfo (as many models are loaded as there can be: unload one);
-    UNAVAILABLE (draining: reconnect).
+    FAILED_PRECONDITION, reason OTHER_STATE (adopt_sessions, and the states' names or shapes disagree with those of a version that has
+    sessions: the version is loaded, and all sessions stay where they are); UNAVAILABLE (draining: reconnect).
     """
     UnloadModel: _aio.UnaryUnaryMultiCallable[_models_pb2.UnloadModelRequest, _models_pb2.UnloadModelResponse]  # type: ignore[assignment]
     """Unloads a model. Steps already admitted are answered, then its sessions end: a later step of one
@@ -154,7 +156,8 @@ class ModelsServicer(metaclass=_abc_1.ABCMeta):
         message names both); FAILED_PRECONDITION, reason MODEL_CHANGED (the version is loaded, and its files are others
         than it was loaded from: unload it first, which ends its sessions, or give what is new a version of its own;
         nothing is loaded); RESOURCE_EXHAUSTED, without RetryInfo (as many models are loaded as there can be: unload one);
-        UNAVAILABLE (draining: reconnect).
+        FAILED_PRECONDITION, reason OTHER_STATE (adopt_sessions, and the states' names or shapes disagree with those of a version that has
+        sessions: the version is loaded, and all sessions stay where they are); UNAVAILABLE (draining: reconnect).
         """
 
     @_abc_1.abstractmethod

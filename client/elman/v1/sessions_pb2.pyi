@@ -54,6 +54,29 @@ OPEN_MODE_RESUME_OR_NEW: OpenMode.ValueType  # 3
 as the server remembers it.
 """
 
+class _Directions:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DirectionsEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_Directions.ValueType], builtins.type):
+    DESCRIPTOR: descriptor.EnumDescriptor
+    DIRECTIONS_UNSPECIFIED: _Directions.ValueType  # 0
+    """As they are: layers of their own."""
+    DIRECTIONS_CONCATENATE: _Directions.ValueType  # 1
+    """One behind the other along the last axis: half as many layers, twice as wide."""
+    DIRECTIONS_SUM: _Directions.ValueType  # 2
+    """Added: half as many layers."""
+
+class Directions(_Directions, metaclass=_DirectionsEnumTypeWrapper):
+    """The two directions of a bidirectional stack, whose layers are layer 0 forward, layer 0 backward, layer 1 forward and so on."""
+
+DIRECTIONS_UNSPECIFIED: Directions.ValueType  # 0
+"""As they are: layers of their own."""
+DIRECTIONS_CONCATENATE: Directions.ValueType  # 1
+"""One behind the other along the last axis: half as many layers, twice as wide."""
+DIRECTIONS_SUM: Directions.ValueType  # 2
+"""Added: half as many layers."""
+
 @typing.final
 class SessionError(message.Message):
     """One id's failure; the others are unharmed."""
@@ -92,6 +115,8 @@ class OpenSessionsRequest(message.Message):
     H_0_FIELD_NUMBER: builtins.int
     C_0_FIELD_NUMBER: builtins.int
     INITIAL_STATES_FIELD_NUMBER: builtins.int
+    END_ON_DISCONNECT_FIELD_NUMBER: builtins.int
+    HAND_OFF_FIELD_NUMBER: builtins.int
     model: builtins.str
     version: builtins.str
     """Empty: the highest version loaded as the call begins, or, if that is unloaded meanwhile, the highest that stays; for
@@ -104,6 +129,13 @@ class OpenSessionsRequest(message.Message):
     mode: OpenMode.ValueType
     server_instance: builtins.str
     """If set, the server that the caller means; another one refuses."""
+    end_on_disconnect: builtins.bool
+    """Whether the sessions end with the Inference.Step stream that drives them: one that has sent steps of theirs under their newest
+    handle. When such a stream ends, however it ends, what it has queued and not begun is dropped, as ever, and the session
+    ends behind what has begun: whoever comes later is told SESSION_EXPIRED, cause disconnected. A session that has not been
+    stepped since it was last attached belongs to no stream; it expires as any other. Absent: new sessions as the server's
+    setting end_on_disconnect says, sessions that go on as they were. Forks are as the session that they begin from.
+    """
     @builtins.property
     def session_ids(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
         """1 to 128 characters (Unicode code points) each, any but control characters (U+0000 to U+001F, U+007F to U+009F);
@@ -130,6 +162,12 @@ class OpenSessionsRequest(message.Message):
     def initial_states(self) -> containers.RepeatedCompositeFieldContainer[tensor_pb2.NamedTensor]:
         """In place of h_0 and c_0 where the state is not one stack's: [n, *features], or [layers, n, *features] of a stack; each."""
 
+    @builtins.property
+    def hand_off(self) -> HandOff:
+        """What the sessions begin with is made of another state: of a session on this server, which need not leave the device, or of
+        one that is given. The mode is NEW then, the position 0, and there are at most 1024 ids.
+        """
+
     def __init__(
         self,
         *,
@@ -143,10 +181,90 @@ class OpenSessionsRequest(message.Message):
         h_0: tensor_pb2.Tensor | None = ...,
         c_0: tensor_pb2.Tensor | None = ...,
         initial_states: abc.Iterable[tensor_pb2.NamedTensor] | None = ...,
+        end_on_disconnect: builtins.bool | None = ...,
+        hand_off: HandOff | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["c_0", b"c_0", "h_0", b"h_0"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["_end_on_disconnect", b"_end_on_disconnect", "c_0", b"c_0", "end_on_disconnect", b"end_on_disconnect", "h_0", b"h_0", "hand_off", b"hand_off"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["c_0", b"c_0", "context", b"context", "count", b"count", "h_0", b"h_0", "initial_states", b"initial_states", "mode", b"mode", "model", b"model", "server_instance", b"server_instance", "session_ids", b"session_ids", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["_end_on_disconnect", b"_end_on_disconnect", "c_0", b"c_0", "context", b"context", "count", b"count", "end_on_disconnect", b"end_on_disconnect", "h_0", b"h_0", "hand_off", b"hand_off", "initial_states", b"initial_states", "mode", b"mode", "model", b"model", "server_instance", b"server_instance", "session_ids", b"session_ids", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__end_on_disconnect: _TypeAlias = typing.Literal["end_on_disconnect"]  # noqa: Y015
+    _WhichOneofArgType__end_on_disconnect: _TypeAlias = typing.Literal["_end_on_disconnect", b"_end_on_disconnect"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__end_on_disconnect) -> _WhichOneofReturnType__end_on_disconnect | None: ...
+
+@typing.final
+class HandOff(message.Message):
+    """A decoder's state from an encoder's."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: builtins.int
+    VERSION_FIELD_NUMBER: builtins.int
+    SESSION_ID_FIELD_NUMBER: builtins.int
+    STATES_FIELD_NUMBER: builtins.int
+    MAPS_FIELD_NUMBER: builtins.int
+    model: builtins.str
+    """Whose state it is; empty: the model that is opened."""
+    version: builtins.str
+    """Of `model`, where `states` come; empty: the highest loaded. A session runs on its own."""
+    session_id: builtins.str
+    """The session whose state is taken, behind the steps that are queued for it; it goes on."""
+    @builtins.property
+    def states(self) -> containers.RepeatedCompositeFieldContainer[tensor_pb2.NamedTensor]:
+        """Instead of a session: all states of `model` by name, as Infer gave them ("h" and, LSTM only, "c" of one stack), each [rows,
+        *features], or [layers, rows, *features] of a stack; 1 row for all new sessions, or one for each.
+        """
+
+    @builtins.property
+    def maps(self) -> containers.RepeatedCompositeFieldContainer[StateMap]:
+        """How each state of the new sessions is made; those that none names begin with what the model begins with. Empty: each state is
+        the one of the same name.
+        """
+
+    def __init__(
+        self,
+        *,
+        model: builtins.str = ...,
+        version: builtins.str = ...,
+        session_id: builtins.str = ...,
+        states: abc.Iterable[tensor_pb2.NamedTensor] | None = ...,
+        maps: abc.Iterable[StateMap] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["maps", b"maps", "model", b"model", "session_id", b"session_id", "states", b"states", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class StateMap(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    TARGET_FIELD_NUMBER: builtins.int
+    SOURCE_FIELD_NUMBER: builtins.int
+    DIRECTIONS_FIELD_NUMBER: builtins.int
+    LAYERS_FIELD_NUMBER: builtins.int
+    target: builtins.str
+    """A state of the model that is opened."""
+    source: builtins.str
+    """The other model's state; empty: of the same name."""
+    directions: Directions.ValueType
+    """First its directions are joined,"""
+    @builtins.property
+    def layers(self) -> containers.RepeatedScalarFieldContainer[builtins.int]:
+        """then these layers are picked, in this order; empty: all."""
+
+    def __init__(
+        self,
+        *,
+        target: builtins.str = ...,
+        source: builtins.str = ...,
+        directions: Directions.ValueType = ...,
+        layers: abc.Iterable[builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["directions", b"directions", "layers", b"layers", "source", b"source", "target", b"target"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -364,6 +482,7 @@ class DescribeSessionResponse(message.Message):
     C_N_FIELD_NUMBER: builtins.int
     STATES_FIELD_NUMBER: builtins.int
     CONTEXT_FIELD_NUMBER: builtins.int
+    MARKS_FIELD_NUMBER: builtins.int
     @builtins.property
     def session(self) -> SessionInfo: ...
     @builtins.property
@@ -382,6 +501,10 @@ class DescribeSessionResponse(message.Message):
     def context(self) -> containers.RepeatedCompositeFieldContainer[tensor_pb2.NamedTensor]:
         """[1, *features], if the state is asked for."""
 
+    @builtins.property
+    def marks(self) -> containers.RepeatedCompositeFieldContainer[SessionMark]:
+        """Its marks, in the order in which they were first made."""
+
     def __init__(
         self,
         *,
@@ -390,10 +513,34 @@ class DescribeSessionResponse(message.Message):
         c_n: tensor_pb2.Tensor | None = ...,
         states: abc.Iterable[tensor_pb2.NamedTensor] | None = ...,
         context: abc.Iterable[tensor_pb2.NamedTensor] | None = ...,
+        marks: abc.Iterable[SessionMark] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["c_n", b"c_n", "h_n", b"h_n", "session", b"session"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["c_n", b"c_n", "context", b"context", "h_n", b"h_n", "session", b"session", "states", b"states"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["c_n", b"c_n", "context", b"context", "h_n", b"h_n", "marks", b"marks", "session", b"session", "states", b"states"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class SessionMark(message.Message):
+    """A copy of a session's state to return to."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    POSITION_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    position: builtins.int
+    """Time steps applied when it was made."""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        position: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["name", b"name", "position", b"position"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -490,6 +637,381 @@ class ForkSessionRequest(message.Message):
 @typing.final
 class ForkSessionResponse(message.Message):
     """As OpenSessionsResponse; none of them existed."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    SERVER_INSTANCE_FIELD_NUMBER: builtins.int
+    SESSION_IDS_FIELD_NUMBER: builtins.int
+    HANDLES_FIELD_NUMBER: builtins.int
+    POSITIONS_FIELD_NUMBER: builtins.int
+    ERRORS_FIELD_NUMBER: builtins.int
+    REPLAY_CHUNKS_FIELD_NUMBER: builtins.int
+    IDLE_TIMEOUT_FIELD_NUMBER: builtins.int
+    VERSIONS_FIELD_NUMBER: builtins.int
+    server_instance: builtins.str
+    replay_chunks: builtins.int
+    @builtins.property
+    def session_ids(self) -> containers.RepeatedScalarFieldContainer[builtins.str]: ...
+    @builtins.property
+    def handles(self) -> containers.RepeatedScalarFieldContainer[builtins.int]: ...
+    @builtins.property
+    def positions(self) -> containers.RepeatedScalarFieldContainer[builtins.int]: ...
+    @builtins.property
+    def errors(self) -> containers.RepeatedCompositeFieldContainer[SessionError]: ...
+    @builtins.property
+    def idle_timeout(self) -> duration_pb2.Duration: ...
+    @builtins.property
+    def versions(self) -> containers.RepeatedScalarFieldContainer[builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        server_instance: builtins.str = ...,
+        session_ids: abc.Iterable[builtins.str] | None = ...,
+        handles: abc.Iterable[builtins.int] | None = ...,
+        positions: abc.Iterable[builtins.int] | None = ...,
+        errors: abc.Iterable[SessionError] | None = ...,
+        replay_chunks: builtins.int = ...,
+        idle_timeout: duration_pb2.Duration | None = ...,
+        versions: abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["idle_timeout", b"idle_timeout"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["errors", b"errors", "handles", b"handles", "idle_timeout", b"idle_timeout", "positions", b"positions", "replay_chunks", b"replay_chunks", "server_instance", b"server_instance", "session_ids", b"session_ids", "versions", b"versions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class MarkSessionRequest(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: builtins.int
+    SESSION_ID_FIELD_NUMBER: builtins.int
+    MARK_FIELD_NUMBER: builtins.int
+    model: builtins.str
+    session_id: builtins.str
+    mark: builtins.str
+    """1 to 128 characters, as a session id."""
+    def __init__(
+        self,
+        *,
+        model: builtins.str = ...,
+        session_id: builtins.str = ...,
+        mark: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["mark", b"mark", "model", b"model", "session_id", b"session_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class MarkSessionResponse(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: builtins.int
+    position: builtins.int
+    """Time steps applied before it."""
+    def __init__(
+        self,
+        *,
+        position: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["position", b"position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class RewindSessionRequest(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: builtins.int
+    SESSION_ID_FIELD_NUMBER: builtins.int
+    MARK_FIELD_NUMBER: builtins.int
+    model: builtins.str
+    session_id: builtins.str
+    mark: builtins.str
+    def __init__(
+        self,
+        *,
+        model: builtins.str = ...,
+        session_id: builtins.str = ...,
+        mark: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["mark", b"mark", "model", b"model", "session_id", b"session_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class RewindSessionResponse(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: builtins.int
+    position: builtins.int
+    """Where the session is now; the next chunk begins here."""
+    def __init__(
+        self,
+        *,
+        position: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["position", b"position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class DropMarksRequest(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: builtins.int
+    SESSION_ID_FIELD_NUMBER: builtins.int
+    MARKS_FIELD_NUMBER: builtins.int
+    model: builtins.str
+    session_id: builtins.str
+    @builtins.property
+    def marks(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Empty: all of them."""
+
+    def __init__(
+        self,
+        *,
+        model: builtins.str = ...,
+        session_id: builtins.str = ...,
+        marks: abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["marks", b"marks", "model", b"model", "session_id", b"session_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class DropMarksResponse(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ExportSessionRequest(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: builtins.int
+    SESSION_ID_FIELD_NUMBER: builtins.int
+    model: builtins.str
+    session_id: builtins.str
+    def __init__(
+        self,
+        *,
+        model: builtins.str = ...,
+        session_id: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["model", b"model", "session_id", b"session_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ExportSessionResponse(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    EXPORTED_FIELD_NUMBER: builtins.int
+    exported: builtins.bytes
+    """A serialized ExportedSession."""
+    def __init__(
+        self,
+        *,
+        exported: builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["exported", b"exported"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ExportedSession(message.Message):
+    """A session on its way between servers, or kept aside. Written and read by servers; a newer server reads what an older one wrote."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    FORMAT_FIELD_NUMBER: builtins.int
+    MODEL_FIELD_NUMBER: builtins.int
+    VERSION_FIELD_NUMBER: builtins.int
+    FINGERPRINT_FIELD_NUMBER: builtins.int
+    SESSION_ID_FIELD_NUMBER: builtins.int
+    POSITION_FIELD_NUMBER: builtins.int
+    TENSORS_FIELD_NUMBER: builtins.int
+    SHA256_FIELD_NUMBER: builtins.int
+    format: builtins.int
+    """The version of this format: 1. A server refuses a higher one than it knows."""
+    model: builtins.str
+    version: builtins.str
+    fingerprint: builtins.str
+    """SHA-256 of the model's spec and weights, in hexadecimal: the state is good on that model alone."""
+    session_id: builtins.str
+    """The id that it had."""
+    position: builtins.int
+    """Time steps applied."""
+    tensors: builtins.bytes
+    """A safetensors file: "state.NAME" [1, *features], or [layers, 1, *features] of a stack, for each state of the model (of
+    one stack "state.h" and, LSTM only, "state.c"), and "context.NAME" [1, *features] for each context.
+    """
+    sha256: builtins.bytes
+    """SHA-256 of `tensors`, 32 bytes."""
+    def __init__(
+        self,
+        *,
+        format: builtins.int = ...,
+        model: builtins.str = ...,
+        version: builtins.str = ...,
+        fingerprint: builtins.str = ...,
+        session_id: builtins.str = ...,
+        position: builtins.int = ...,
+        tensors: builtins.bytes = ...,
+        sha256: builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["fingerprint", b"fingerprint", "format", b"format", "model", b"model", "position", b"position", "session_id", b"session_id", "sha256", b"sha256", "tensors", b"tensors", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ExportedSessions(message.Message):
+    """A file of them, as `elman-server sessions export` writes it."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    SESSIONS_FIELD_NUMBER: builtins.int
+    COUNT_FIELD_NUMBER: builtins.int
+    count: builtins.int
+    """How many there are; last in the file, so that one cut short is told from a whole one."""
+    @builtins.property
+    def sessions(self) -> containers.RepeatedScalarFieldContainer[builtins.bytes]:
+        """Serialized ExportedSessions."""
+
+    def __init__(
+        self,
+        *,
+        sessions: abc.Iterable[builtins.bytes] | None = ...,
+        count: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["count", b"count", "sessions", b"sessions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ImportSessionRequest(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: builtins.int
+    SESSION_ID_FIELD_NUMBER: builtins.int
+    EXPORTED_FIELD_NUMBER: builtins.int
+    model: builtins.str
+    session_id: builtins.str
+    """The new session's; empty: one that the server makes."""
+    exported: builtins.bytes
+    """A serialized ExportedSession."""
+    def __init__(
+        self,
+        *,
+        model: builtins.str = ...,
+        session_id: builtins.str = ...,
+        exported: builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["exported", b"exported", "model", b"model", "session_id", b"session_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ImportSessionResponse(message.Message):
+    """As OpenSessionsResponse, of one session."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    SERVER_INSTANCE_FIELD_NUMBER: builtins.int
+    SESSION_IDS_FIELD_NUMBER: builtins.int
+    HANDLES_FIELD_NUMBER: builtins.int
+    POSITIONS_FIELD_NUMBER: builtins.int
+    ERRORS_FIELD_NUMBER: builtins.int
+    REPLAY_CHUNKS_FIELD_NUMBER: builtins.int
+    IDLE_TIMEOUT_FIELD_NUMBER: builtins.int
+    VERSIONS_FIELD_NUMBER: builtins.int
+    server_instance: builtins.str
+    replay_chunks: builtins.int
+    @builtins.property
+    def session_ids(self) -> containers.RepeatedScalarFieldContainer[builtins.str]: ...
+    @builtins.property
+    def handles(self) -> containers.RepeatedScalarFieldContainer[builtins.int]: ...
+    @builtins.property
+    def positions(self) -> containers.RepeatedScalarFieldContainer[builtins.int]: ...
+    @builtins.property
+    def errors(self) -> containers.RepeatedCompositeFieldContainer[SessionError]: ...
+    @builtins.property
+    def idle_timeout(self) -> duration_pb2.Duration: ...
+    @builtins.property
+    def versions(self) -> containers.RepeatedScalarFieldContainer[builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        server_instance: builtins.str = ...,
+        session_ids: abc.Iterable[builtins.str] | None = ...,
+        handles: abc.Iterable[builtins.int] | None = ...,
+        positions: abc.Iterable[builtins.int] | None = ...,
+        errors: abc.Iterable[SessionError] | None = ...,
+        replay_chunks: builtins.int = ...,
+        idle_timeout: duration_pb2.Duration | None = ...,
+        versions: abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["idle_timeout", b"idle_timeout"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["errors", b"errors", "handles", b"handles", "idle_timeout", b"idle_timeout", "positions", b"positions", "replay_chunks", b"replay_chunks", "server_instance", b"server_instance", "session_ids", b"session_ids", "versions", b"versions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class MoveSessionRequest(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: builtins.int
+    SESSION_ID_FIELD_NUMBER: builtins.int
+    VERSION_FIELD_NUMBER: builtins.int
+    model: builtins.str
+    session_id: builtins.str
+    version: builtins.str
+    """Empty: the highest version loaded."""
+    def __init__(
+        self,
+        *,
+        model: builtins.str = ...,
+        session_id: builtins.str = ...,
+        version: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["model", b"model", "session_id", b"session_id", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class MoveSessionResponse(message.Message):
+    """As OpenSessionsResponse, of one session."""
 
     DESCRIPTOR: descriptor.Descriptor
 

@@ -76,6 +76,36 @@ class SessionsStub(object):
                 request_serializer=elman_dot_v1_dot_sessions__pb2.ForkSessionRequest.SerializeToString,
                 response_deserializer=elman_dot_v1_dot_sessions__pb2.ForkSessionResponse.FromString,
                 _registered_method=True)
+        self.MarkSession = channel.unary_unary(
+                '/elman.v1.Sessions/MarkSession',
+                request_serializer=elman_dot_v1_dot_sessions__pb2.MarkSessionRequest.SerializeToString,
+                response_deserializer=elman_dot_v1_dot_sessions__pb2.MarkSessionResponse.FromString,
+                _registered_method=True)
+        self.RewindSession = channel.unary_unary(
+                '/elman.v1.Sessions/RewindSession',
+                request_serializer=elman_dot_v1_dot_sessions__pb2.RewindSessionRequest.SerializeToString,
+                response_deserializer=elman_dot_v1_dot_sessions__pb2.RewindSessionResponse.FromString,
+                _registered_method=True)
+        self.DropMarks = channel.unary_unary(
+                '/elman.v1.Sessions/DropMarks',
+                request_serializer=elman_dot_v1_dot_sessions__pb2.DropMarksRequest.SerializeToString,
+                response_deserializer=elman_dot_v1_dot_sessions__pb2.DropMarksResponse.FromString,
+                _registered_method=True)
+        self.ExportSession = channel.unary_unary(
+                '/elman.v1.Sessions/ExportSession',
+                request_serializer=elman_dot_v1_dot_sessions__pb2.ExportSessionRequest.SerializeToString,
+                response_deserializer=elman_dot_v1_dot_sessions__pb2.ExportSessionResponse.FromString,
+                _registered_method=True)
+        self.ImportSession = channel.unary_unary(
+                '/elman.v1.Sessions/ImportSession',
+                request_serializer=elman_dot_v1_dot_sessions__pb2.ImportSessionRequest.SerializeToString,
+                response_deserializer=elman_dot_v1_dot_sessions__pb2.ImportSessionResponse.FromString,
+                _registered_method=True)
+        self.MoveSession = channel.unary_unary(
+                '/elman.v1.Sessions/MoveSession',
+                request_serializer=elman_dot_v1_dot_sessions__pb2.MoveSessionRequest.SerializeToString,
+                response_deserializer=elman_dot_v1_dot_sessions__pb2.MoveSessionResponse.FromString,
+                _registered_method=True)
         self.ListSessions = channel.unary_unary(
                 '/elman.v1.Sessions/ListSessions',
                 request_serializer=elman_dot_v1_dot_sessions__pb2.ListSessionsRequest.SerializeToString,
@@ -104,13 +134,14 @@ class SessionsServicer(object):
         Errors of the call: NOT_FOUND (unknown model or version; the message names those that exist);
         FAILED_PRECONDITION (a bidirectional model keeps no sessions: use Inference.Infer);
         INVALID_ARGUMENT (no ids and no count, both, a count with another mode than NEW, a bad or repeated id, too
-        many, an unknown mode, a context that is missing, unknown or of another shape: mend the request);
+        many, an unknown mode, a context that is missing, unknown or of another shape, a hand-off whose names, layers or sizes
+        disagree: mend the request); NOT_FOUND (the session of a hand-off; also with reason SESSION_EXPIRED);
         ABORTED, reason RE_ATTACH (server_instance is not this server's: call again without it);
         UNAVAILABLE (draining: reconnect; or the version that is asked for is being unloaded; reason LOADING: the server has
         just begun, try again after RetryInfo).
         Errors of an id: ALREADY_EXISTS (NEW on an id that exists: resume it or choose another); NOT_FOUND
         (RESUME on an id that does not exist); NOT_FOUND, reason SESSION_EXPIRED (it ended; `metadata` says at
-        which position, when, and in `cause` why, expired, evicted or drained, its model having been unloaded: open it as
+        which position, when, and in `cause` why, expired, evicted, disconnected or drained, its model having been unloaded: open it as
         NEW and send its sequence again); INVALID_ARGUMENT (it runs on another version than the one named: leave the version
         out; or with another context than the one given); RESOURCE_EXHAUSTED (session limit, with RetryInfo: close some, or wait); UNAVAILABLE (the version that it runs
         on, or was to begin on, is being unloaded); NOT_FOUND (the model was unloaded before the id's turn came).
@@ -176,6 +207,84 @@ class SessionsServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def MarkSession(self, request, context):
+        """Keeps a copy of a session's state and position beside it, under a name, to return to. It takes its place in the queue: the
+        steps admitted before it run first. A mark of that name that is there is replaced, so it may be sent again after a lost
+        answer, as long as no step was sent since. Marks end with their session; forks begin without any.
+
+        Errors: NOT_FOUND (unknown model or session); NOT_FOUND, reason SESSION_EXPIRED; INVALID_ARGUMENT (the name of the mark);
+        RESOURCE_EXHAUSTED, without RetryInfo (max_marks of a session, or max_mark_bytes of the model version's sessions: drop some).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RewindSession(self, request, context):
+        """Returns a session to one of its marks: to its state, and to its position. It takes its place in the queue: the steps admitted
+        before it run first. What was sent behind it and admitted before its turn came is not applied: PREDECESSOR_FAILED, with the
+        position to go on from. Answers that were held for repeats are forgotten, since the positions behind the mark are used again:
+        send again nothing that was sent before. Handles stay good, and marks stay, later ones, too, so it may be sent again after
+        a lost answer, as long as no step was sent since.
+
+        Errors: NOT_FOUND (unknown model or session); NOT_FOUND, reason SESSION_EXPIRED; NOT_FOUND, reason UNKNOWN_MARK (no such
+        mark, or it was dropped; the message names those that there are; the session stays where it is); INVALID_ARGUMENT (the
+        name of the mark).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DropMarks(self, request, context):
+        """Forgets marks of a session. It takes its place in the queue.
+
+        Errors: NOT_FOUND (unknown model or session); NOT_FOUND, reason SESSION_EXPIRED; NOT_FOUND, reason UNKNOWN_MARK (one of
+        them is not there; none is dropped).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportSession(self, request, context):
+        """A session as bytes, to be imported into this server or another one: its state, context and position. It goes on. It takes
+        its place in the queue: the steps admitted before it run first. Marks and held answers are not exported.
+
+        Errors: NOT_FOUND (unknown model or session); NOT_FOUND, reason SESSION_EXPIRED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ImportSession(self, request, context):
+        """Begins a session where an exported one was: at its position, with its state and context, on the version of the model that
+        has its fingerprint, and attaches it. Position and state are as they were, so steps go on exactly where they were exported.
+
+        Errors of the call: NOT_FOUND (unknown model); INVALID_ARGUMENT (a bad id; bytes that are no export, cut short, damaged, or
+        of a newer format than the server's: the message says which); FAILED_PRECONDITION, reason OTHER_STATE (no loaded version
+        of the model has the fingerprint: it is another model's, or of other weights; the message names both); UNAVAILABLE
+        (draining; or the version is being unloaded).
+        Errors of the id: ALREADY_EXISTS (choose another one); RESOURCE_EXHAUSTED (session limit, with RetryInfo).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MoveSession(self, request, context):
+        """Moves a session to another version of its model, with its state, context, position and marks, and attaches it: retrained
+        weights go on where the old ones were. It takes its place in the queue: the steps admitted before it run first, on the old
+        version. What was sent behind it, and under older handles, is not applied: STALE_HANDLE, with
+        moved_to, to be attached and sent again; answers held for repeats are
+        forgotten. One that is on that version already is attached, so it may be sent again after a lost answer.
+
+        Errors of the call: NOT_FOUND (unknown model, version or session); NOT_FOUND, reason SESSION_EXPIRED; FAILED_PRECONDITION,
+        reason OTHER_STATE (the names or shapes of the versions' states or contexts disagree; the message names both; the session
+        stays where it is); FAILED_PRECONDITION (the version is bidirectional: it keeps no sessions); UNAVAILABLE (draining; or
+        the version is being unloaded).
+        Errors of the id: RESOURCE_EXHAUSTED (session limit of that version, with RetryInfo).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListSessions(self, request, context):
         """The caller's sessions. A session open for as long as the paging lasts is listed exactly once.
 
@@ -218,6 +327,36 @@ def add_SessionsServicer_to_server(servicer, server):
                     servicer.ForkSession,
                     request_deserializer=elman_dot_v1_dot_sessions__pb2.ForkSessionRequest.FromString,
                     response_serializer=elman_dot_v1_dot_sessions__pb2.ForkSessionResponse.SerializeToString,
+            ),
+            'MarkSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.MarkSession,
+                    request_deserializer=elman_dot_v1_dot_sessions__pb2.MarkSessionRequest.FromString,
+                    response_serializer=elman_dot_v1_dot_sessions__pb2.MarkSessionResponse.SerializeToString,
+            ),
+            'RewindSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.RewindSession,
+                    request_deserializer=elman_dot_v1_dot_sessions__pb2.RewindSessionRequest.FromString,
+                    response_serializer=elman_dot_v1_dot_sessions__pb2.RewindSessionResponse.SerializeToString,
+            ),
+            'DropMarks': grpc.unary_unary_rpc_method_handler(
+                    servicer.DropMarks,
+                    request_deserializer=elman_dot_v1_dot_sessions__pb2.DropMarksRequest.FromString,
+                    response_serializer=elman_dot_v1_dot_sessions__pb2.DropMarksResponse.SerializeToString,
+            ),
+            'ExportSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExportSession,
+                    request_deserializer=elman_dot_v1_dot_sessions__pb2.ExportSessionRequest.FromString,
+                    response_serializer=elman_dot_v1_dot_sessions__pb2.ExportSessionResponse.SerializeToString,
+            ),
+            'ImportSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.ImportSession,
+                    request_deserializer=elman_dot_v1_dot_sessions__pb2.ImportSessionRequest.FromString,
+                    response_serializer=elman_dot_v1_dot_sessions__pb2.ImportSessionResponse.SerializeToString,
+            ),
+            'MoveSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.MoveSession,
+                    request_deserializer=elman_dot_v1_dot_sessions__pb2.MoveSessionRequest.FromString,
+                    response_serializer=elman_dot_v1_dot_sessions__pb2.MoveSessionResponse.SerializeToString,
             ),
             'ListSessions': grpc.unary_unary_rpc_method_handler(
                     servicer.ListSessions,
@@ -399,6 +538,168 @@ class Sessions(object):
             '/elman.v1.Sessions/ForkSession',
             elman_dot_v1_dot_sessions__pb2.ForkSessionRequest.SerializeToString,
             elman_dot_v1_dot_sessions__pb2.ForkSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MarkSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/elman.v1.Sessions/MarkSession',
+            elman_dot_v1_dot_sessions__pb2.MarkSessionRequest.SerializeToString,
+            elman_dot_v1_dot_sessions__pb2.MarkSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RewindSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/elman.v1.Sessions/RewindSession',
+            elman_dot_v1_dot_sessions__pb2.RewindSessionRequest.SerializeToString,
+            elman_dot_v1_dot_sessions__pb2.RewindSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DropMarks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/elman.v1.Sessions/DropMarks',
+            elman_dot_v1_dot_sessions__pb2.DropMarksRequest.SerializeToString,
+            elman_dot_v1_dot_sessions__pb2.DropMarksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/elman.v1.Sessions/ExportSession',
+            elman_dot_v1_dot_sessions__pb2.ExportSessionRequest.SerializeToString,
+            elman_dot_v1_dot_sessions__pb2.ExportSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImportSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/elman.v1.Sessions/ImportSession',
+            elman_dot_v1_dot_sessions__pb2.ImportSessionRequest.SerializeToString,
+            elman_dot_v1_dot_sessions__pb2.ImportSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MoveSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/elman.v1.Sessions/MoveSession',
+            elman_dot_v1_dot_sessions__pb2.MoveSessionRequest.SerializeToString,
+            elman_dot_v1_dot_sessions__pb2.MoveSessionResponse.FromString,
             options,
             channel_credentials,
             insecure,

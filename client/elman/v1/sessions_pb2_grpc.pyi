@@ -51,13 +51,14 @@ class SessionsStub:
     Errors of the call: NOT_FOUND (unknown model or version; the message names those that exist);
     FAILED_PRECONDITION (a bidirectional model keeps no sessions: use Inference.Infer);
     INVALID_ARGUMENT (no ids and no count, both, a count with another mode than NEW, a bad or repeated id, too
-    many, an unknown mode, a context that is missing, unknown or of another shape: mend the request);
+    many, an unknown mode, a context that is missing, unknown or of another shape, a hand-off whose names, layers or sizes
+    disagree: mend the request); NOT_FOUND (the session of a hand-off; also with reason SESSION_EXPIRED);
     ABORTED, reason RE_ATTACH (server_instance is not this server's: call again without it);
     UNAVAILABLE (draining: reconnect; or the version that is asked for is being unloaded; reason LOADING: the server has
     just begun, try again after RetryInfo).
     Errors of an id: ALREADY_EXISTS (NEW on an id that exists: resume it or choose another); NOT_FOUND
     (RESUME on an id that does not exist); NOT_FOUND, reason SESSION_EXPIRED (it ended; `metadata` says at
-    which position, when, and in `cause` why, expired, evicted or drained, its model having been unloaded: open it as
+    which position, when, and in `cause` why, expired, evicted, disconnected or drained, its model having been unloaded: open it as
     NEW and send its sequence again); INVALID_ARGUMENT (it runs on another version than the one named: leave the version
     out; or with another context than the one given); RESOURCE_EXHAUSTED (session limit, with RetryInfo: close some, or wait); UNAVAILABLE (the version that it runs
     on, or was to begin on, is being unloaded); NOT_FOUND (the model was unloaded before the id's turn came).
@@ -99,6 +100,60 @@ class SessionsStub:
     count, both, a bad or repeated id, more than 1024); UNAVAILABLE (draining; or the version is being unloaded).
     Errors of an id: ALREADY_EXISTS; RESOURCE_EXHAUSTED (session limit, with RetryInfo).
     """
+    MarkSession: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.MarkSessionRequest, _sessions_pb2.MarkSessionResponse]
+    """Keeps a copy of a session's state and position beside it, under a name, to return to. It takes its place in the queue: the
+    steps admitted before it run first. A mark of that name that is there is replaced, so it may be sent again after a lost
+    answer, as long as no step was sent since. Marks end with their session; forks begin without any.
+
+    Errors: NOT_FOUND (unknown model or session); NOT_FOUND, reason SESSION_EXPIRED; INVALID_ARGUMENT (the name of the mark);
+    RESOURCE_EXHAUSTED, without RetryInfo (max_marks of a session, or max_mark_bytes of the model version's sessions: drop some).
+    """
+    RewindSession: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.RewindSessionRequest, _sessions_pb2.RewindSessionResponse]
+    """Returns a session to one of its marks: to its state, and to its position. It takes its place in the queue: the steps admitted
+    before it run first. What was sent behind it and admitted before its turn came is not applied: PREDECESSOR_FAILED, with the
+    position to go on from. Answers that were held for repeats are forgotten, since the positions behind the mark are used again:
+    send again nothing that was sent before. Handles stay good, and marks stay, later ones, too, so it may be sent again after
+    a lost answer, as long as no step was sent since.
+
+    Errors: NOT_FOUND (unknown model or session); NOT_FOUND, reason SESSION_EXPIRED; NOT_FOUND, reason UNKNOWN_MARK (no such
+    mark, or it was dropped; the message names those that there are; the session stays where it is); INVALID_ARGUMENT (the
+    name of the mark).
+    """
+    DropMarks: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.DropMarksRequest, _sessions_pb2.DropMarksResponse]
+    """Forgets marks of a session. It takes its place in the queue.
+
+    Errors: NOT_FOUND (unknown model or session); NOT_FOUND, reason SESSION_EXPIRED; NOT_FOUND, reason UNKNOWN_MARK (one of
+    them is not there; none is dropped).
+    """
+    ExportSession: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.ExportSessionRequest, _sessions_pb2.ExportSessionResponse]
+    """A session as bytes, to be imported into this server or another one: its state, context and position. It goes on. It takes
+    its place in the queue: the steps admitted before it run first. Marks and held answers are not exported.
+
+    Errors: NOT_FOUND (unknown model or session); NOT_FOUND, reason SESSION_EXPIRED.
+    """
+    ImportSession: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.ImportSessionRequest, _sessions_pb2.ImportSessionResponse]
+    """Begins a session where an exported one was: at its position, with its state and context, on the version of the model that
+    has its fingerprint, and attaches it. Position and state are as they were, so steps go on exactly where they were exported.
+
+    Errors of the call: NOT_FOUND (unknown model); INVALID_ARGUMENT (a bad id; bytes that are no export, cut short, damaged, or
+    of a newer format than the server's: the message says which); FAILED_PRECONDITION, reason OTHER_STATE (no loaded version
+    of the model has the fingerprint: it is another model's, or of other weights; the message names both); UNAVAILABLE
+    (draining; or the version is being unloaded).
+    Errors of the id: ALREADY_EXISTS (choose another one); RESOURCE_EXHAUSTED (session limit, with RetryInfo).
+    """
+    MoveSession: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.MoveSessionRequest, _sessions_pb2.MoveSessionResponse]
+    """Moves a session to another version of its model, with its state, context, position and marks, and attaches it: retrained
+    weights go on where the old ones were. It takes its place in the queue: the steps admitted before it run first, on the old
+    version. What was sent behind it, and under older handles, is not applied: STALE_HANDLE, with
+    moved_to, to be attached and sent again; answers held for repeats are
+    forgotten. One that is on that version already is attached, so it may be sent again after a lost answer.
+
+    Errors of the call: NOT_FOUND (unknown model, version or session); NOT_FOUND, reason SESSION_EXPIRED; FAILED_PRECONDITION,
+    reason OTHER_STATE (the names or shapes of the versions' states or contexts disagree; the message names both; the session
+    stays where it is); FAILED_PRECONDITION (the version is bidirectional: it keeps no sessions); UNAVAILABLE (draining; or
+    the version is being unloaded).
+    Errors of the id: RESOURCE_EXHAUSTED (session limit of that version, with RetryInfo).
+    """
     ListSessions: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.ListSessionsRequest, _sessions_pb2.ListSessionsResponse]
     """The caller's sessions. A session open for as long as the paging lasts is listed exactly once.
 
@@ -129,13 +184,14 @@ class SessionsAsyncStub(SessionsStub):
     Errors of the call: NOT_FOUND (unknown model or version; the message names those that exist);
     FAILED_PRECONDITION (a bidirectional model keeps no sessions: use Inference.Infer);
     INVALID_ARGUMENT (no ids and no count, both, a count with another mode than NEW, a bad or repeated id, too
-    many, an unknown mode, a context that is missing, unknown or of another shape: mend the request);
+    many, an unknown mode, a context that is missing, unknown or of another shape, a hand-off whose names, layers or sizes
+    disagree: mend the request); NOT_FOUND (the session of a hand-off; also with reason SESSION_EXPIRED);
     ABORTED, reason RE_ATTACH (server_instance is not this server's: call again without it);
     UNAVAILABLE (draining: reconnect; or the version that is asked for is being unloaded; reason LOADING: the server has
     just begun, try again after RetryInfo).
     Errors of an id: ALREADY_EXISTS (NEW on an id that exists: resume it or choose another); NOT_FOUND
     (RESUME on an id that does not exist); NOT_FOUND, reason SESSION_EXPIRED (it ended; `metadata` says at
-    which position, when, and in `cause` why, expired, evicted or drained, its model having been unloaded: open it as
+    which position, when, and in `cause` why, expired, evicted, disconnected or drained, its model having been unloaded: open it as
     NEW and send its sequence again); INVALID_ARGUMENT (it runs on another version than the one named: leave the version
     out; or with another context than the one given); RESOURCE_EXHAUSTED (session limit, with RetryInfo: close some, or wait); UNAVAILABLE (the version that it runs
     on, or was to begin on, is being unloaded); NOT_FOUND (the model was unloaded before the id's turn came).
@@ -177,6 +233,60 @@ class SessionsAsyncStub(SessionsStub):
     count, both, a bad or repeated id, more than 1024); UNAVAILABLE (draining; or the version is being unloaded).
     Errors of an id: ALREADY_EXISTS; RESOURCE_EXHAUSTED (session limit, with RetryInfo).
     """
+    MarkSession: _aio.UnaryUnaryMultiCallable[_sessions_pb2.MarkSessionRequest, _sessions_pb2.MarkSessionResponse]  # type: ignore[assignment]
+    """Keeps a copy of a session's state and position beside it, under a name, to return to. It takes its place in the queue: the
+    steps admitted before it run first. A mark of that name that is there is replaced, so it may be sent again after a lost
+    answer, as long as no step was sent since. Marks end with their session; forks begin without any.
+
+    Errors: NOT_FOUND (unknown model or session); NOT_FOUND, reason SESSION_EXPIRED; INVALID_ARGUMENT (the name of the mark);
+    RESOURCE_EXHAUSTED, without RetryInfo (max_marks of a session, or max_mark_bytes of the model version's sessions: drop some).
+    """
+    RewindSession: _aio.UnaryUnaryMultiCallable[_sessions_pb2.RewindSessionRequest, _sessions_pb2.RewindSessionResponse]  # type: ignore[assignment]
+    """Returns a session to one of its marks: to its state, and to its position. It takes its place in the queue: the steps admitted
+    before it run first. What was sent behind it and admitted before its turn came is not applied: PREDECESSOR_FAILED, with the
+    position to go on from. Answers that were held for repeats are forgotten, since the positions behind the mark are used again:
+    send again nothing that was sent before. Handles stay good, and marks stay, later ones, too, so it may be sent again after
+    a lost answer, as long as no step was sent since.
+
+    Errors: NOT_FOUND (unknown model or session); NOT_FOUND, reason SESSION_EXPIRED; NOT_FOUND, reason UNKNOWN_MARK (no such
+    mark, or it was dropped; the message names those that there are; the session stays where it is); INVALID_ARGUMENT (the
+    name of the mark).
+    """
+    DropMarks: _aio.UnaryUnaryMultiCallable[_sessions_pb2.DropMarksRequest, _sessions_pb2.DropMarksResponse]  # type: ignore[assignment]
+    """Forgets marks of a session. It takes its place in the queue.
+
+    Errors: NOT_FOUND (unknown model or session); NOT_FOUND, reason SESSION_EXPIRED; NOT_FOUND, reason UNKNOWN_MARK (one of
+    them is not there; none is dropped).
+    """
+    ExportSession: _aio.UnaryUnaryMultiCallable[_sessions_pb2.ExportSessionRequest, _sessions_pb2.ExportSessionResponse]  # type: ignore[assignment]
+    """A session as bytes, to be imported into this server or another one: its state, context and position. It goes on. It takes
+    its place in the queue: the steps admitted before it run first. Marks and held answers are not exported.
+
+    Errors: NOT_FOUND (unknown model or session); NOT_FOUND, reason SESSION_EXPIRED.
+    """
+    ImportSession: _aio.UnaryUnaryMultiCallable[_sessions_pb2.ImportSessionRequest, _sessions_pb2.ImportSessionResponse]  # type: ignore[assignment]
+    """Begins a session where an exported one was: at its position, with its state and context, on the version of the model that
+    has its fingerprint, and attaches it. Position and state are as they were, so steps go on exactly where they were exported.
+
+    Errors of the call: NOT_FOUND (unknown model); INVALID_ARGUMENT (a bad id; bytes that are no export, cut short, damaged, or
+    of a newer format than the server's: the message says which); FAILED_PRECONDITION, reason OTHER_STATE (no loaded version
+    of the model has the fingerprint: it is another model's, or of other weights; the message names both); UNAVAILABLE
+    (draining; or the version is being unloaded).
+    Errors of the id: ALREADY_EXISTS (choose another one); RESOURCE_EXHAUSTED (session limit, with RetryInfo).
+    """
+    MoveSession: _aio.UnaryUnaryMultiCallable[_sessions_pb2.MoveSessionRequest, _sessions_pb2.MoveSessionResponse]  # type: ignore[assignment]
+    """Moves a session to another version of its model, with its state, context, position and marks, and attaches it: retrained
+    weights go on where the old ones were. It takes its place in the queue: the steps admitted before it run first, on the old
+    version. What was sent behind it, and under older handles, is not applied: STALE_HANDLE, with
+    moved_to, to be attached and sent again; answers held for repeats are
+    forgotten. One that is on that version already is attached, so it may be sent again after a lost answer.
+
+    Errors of the call: NOT_FOUND (unknown model, version or session); NOT_FOUND, reason SESSION_EXPIRED; FAILED_PRECONDITION,
+    reason OTHER_STATE (the names or shapes of the versions' states or contexts disagree; the message names both; the session
+    stays where it is); FAILED_PRECONDITION (the version is bidirectional: it keeps no sessions); UNAVAILABLE (draining; or
+    the version is being unloaded).
+    Errors of the id: RESOURCE_EXHAUSTED (session limit of that version, with RetryInfo).
+    """
     ListSessions: _aio.UnaryUnaryMultiCallable[_sessions_pb2.ListSessionsRequest, _sessions_pb2.ListSessionsResponse]  # type: ignore[assignment]
     """The caller's sessions. A session open for as long as the paging lasts is listed exactly once.
 
@@ -210,13 +320,14 @@ class SessionsServicer(metaclass=_abc_1.ABCMeta):
         Errors of the call: NOT_FOUND (unknown model or version; the message names those that exist);
         FAILED_PRECONDITION (a bidirectional model keeps no sessions: use Inference.Infer);
         INVALID_ARGUMENT (no ids and no count, both, a count with another mode than NEW, a bad or repeated id, too
-        many, an unknown mode, a context that is missing, unknown or of another shape: mend the request);
+        many, an unknown mode, a context that is missing, unknown or of another shape, a hand-off whose names, layers or sizes
+        disagree: mend the request); NOT_FOUND (the session of a hand-off; also with reason SESSION_EXPIRED);
         ABORTED, reason RE_ATTACH (server_instance is not this server's: call again without it);
         UNAVAILABLE (draining: reconnect; or the version that is asked for is being unloaded; reason LOADING: the server has
         just begun, try again after RetryInfo).
         Errors of an id: ALREADY_EXISTS (NEW on an id that exists: resume it or choose another); NOT_FOUND
         (RESUME on an id that does not exist); NOT_FOUND, reason SESSION_EXPIRED (it ended; `metadata` says at
-        which position, when, and in `cause` why, expired, evicted or drained, its model having been unloaded: open it as
+        which position, when, and in `cause` why, expired, evicted, disconnected or drained, its model having been unloaded: open it as
         NEW and send its sequence again); INVALID_ARGUMENT (it runs on another version than the one named: leave the version
         out; or with another context than the one given); RESOURCE_EXHAUSTED (session limit, with RetryInfo: close some, or wait); UNAVAILABLE (the version that it runs
         on, or was to begin on, is being unloaded); NOT_FOUND (the model was unloaded before the id's turn came).
@@ -287,6 +398,96 @@ class SessionsServicer(metaclass=_abc_1.ABCMeta):
         Errors of the call: NOT_FOUND (unknown model or session); NOT_FOUND, reason SESSION_EXPIRED; INVALID_ARGUMENT (no ids and no
         count, both, a bad or repeated id, more than 1024); UNAVAILABLE (draining; or the version is being unloaded).
         Errors of an id: ALREADY_EXISTS; RESOURCE_EXHAUSTED (session limit, with RetryInfo).
+        """
+
+    @_abc_1.abstractmethod
+    def MarkSession(
+        self,
+        request: _sessions_pb2.MarkSessionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sessions_pb2.MarkSessionResponse, _abc.Awaitable[_sessions_pb2.MarkSessionResponse]]:
+        """Keeps a copy of a session's state and position beside it, under a name, to return to. It takes its place in the queue: the
+        steps admitted before it run first. A mark of that name that is there is replaced, so it may be sent again after a lost
+        answer, as long as no step was sent since. Marks end with their session; forks begin without any.
+
+        Errors: NOT_FOUND (unknown model or session); NOT_FOUND, reason SESSION_EXPIRED; INVALID_ARGUMENT (the name of the mark);
+        RESOURCE_EXHAUSTED, without RetryInfo (max_marks of a session, or max_mark_bytes of the model version's sessions: drop some).
+        """
+
+    @_abc_1.abstractmethod
+    def RewindSession(
+        self,
+        request: _sessions_pb2.RewindSessionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sessions_pb2.RewindSessionResponse, _abc.Awaitable[_sessions_pb2.RewindSessionResponse]]:
+        """Returns a session to one of its marks: to its state, and to its position. It takes its place in the queue: the steps admitted
+        before it run first. What was sent behind it and admitted before its turn came is not applied: PREDECESSOR_FAILED, with the
+        position to go on from. Answers that were held for repeats are forgotten, since the positions behind the mark are used again:
+        send again nothing that was sent before. Handles stay good, and marks stay, later ones, too, so it may be sent again after
+        a lost answer, as long as no step was sent since.
+
+        Errors: NOT_FOUND (unknown model or session); NOT_FOUND, reason SESSION_EXPIRED; NOT_FOUND, reason UNKNOWN_MARK (no such
+        mark, or it was dropped; the message names those that there are; the session stays where it is); INVALID_ARGUMENT (the
+        name of the mark).
+        """
+
+    @_abc_1.abstractmethod
+    def DropMarks(
+        self,
+        request: _sessions_pb2.DropMarksRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sessions_pb2.DropMarksResponse, _abc.Awaitable[_sessions_pb2.DropMarksResponse]]:
+        """Forgets marks of a session. It takes its place in the queue.
+
+        Errors: NOT_FOUND (unknown model or session); NOT_FOUND, reason SESSION_EXPIRED; NOT_FOUND, reason UNKNOWN_MARK (one of
+        them is not there; none is dropped).
+        """
+
+    @_abc_1.abstractmethod
+    def ExportSession(
+        self,
+        request: _sessions_pb2.ExportSessionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sessions_pb2.ExportSessionResponse, _abc.Awaitable[_sessions_pb2.ExportSessionResponse]]:
+        """A session as bytes, to be imported into this server or another one: its state, context and position. It goes on. It takes
+        its place in the queue: the steps admitted before it run first. Marks and held answers are not exported.
+
+        Errors: NOT_FOUND (unknown model or session); NOT_FOUND, reason SESSION_EXPIRED.
+        """
+
+    @_abc_1.abstractmethod
+    def ImportSession(
+        self,
+        request: _sessions_pb2.ImportSessionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sessions_pb2.ImportSessionResponse, _abc.Awaitable[_sessions_pb2.ImportSessionResponse]]:
+        """Begins a session where an exported one was: at its position, with its state and context, on the version of the model that
+        has its fingerprint, and attaches it. Position and state are as they were, so steps go on exactly where they were exported.
+
+        Errors of the call: NOT_FOUND (unknown model); INVALID_ARGUMENT (a bad id; bytes that are no export, cut short, damaged, or
+        of a newer format than the server's: the message says which); FAILED_PRECONDITION, reason OTHER_STATE (no loaded version
+        of the model has the fingerprint: it is another model's, or of other weights; the message names both); UNAVAILABLE
+        (draining; or the version is being unloaded).
+        Errors of the id: ALREADY_EXISTS (choose another one); RESOURCE_EXHAUSTED (session limit, with RetryInfo).
+        """
+
+    @_abc_1.abstractmethod
+    def MoveSession(
+        self,
+        request: _sessions_pb2.MoveSessionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sessions_pb2.MoveSessionResponse, _abc.Awaitable[_sessions_pb2.MoveSessionResponse]]:
+        """Moves a session to another version of its model, with its state, context, position and marks, and attaches it: retrained
+        weights go on where the old ones were. It takes its place in the queue: the steps admitted before it run first, on the old
+        version. What was sent behind it, and under older handles, is not applied: STALE_HANDLE, with
+        moved_to, to be attached and sent again; answers held for repeats are
+        forgotten. One that is on that version already is attached, so it may be sent again after a lost answer.
+
+        Errors of the call: NOT_FOUND (unknown model, version or session); NOT_FOUND, reason SESSION_EXPIRED; FAILED_PRECONDITION,
+        reason OTHER_STATE (the names or shapes of the versions' states or contexts disagree; the message names both; the session
+        stays where it is); FAILED_PRECONDITION (the version is bidirectional: it keeps no sessions); UNAVAILABLE (draining; or
+        the version is being unloaded).
+        Errors of the id: RESOURCE_EXHAUSTED (session limit of that version, with RetryInfo).
         """
 
     @_abc_1.abstractmethod

@@ -24,14 +24,16 @@ def add(commands: "Commands") -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     _add(actions, "list", "list the loaded models", _list)
     text = "load a model from the server's model folder, all its versions there unless one is named"
-    _add(actions, "load", text, _load, LoadingConfig)
+    loading = _add(actions, "load", text, _load, LoadingConfig)
+    text = "move all sessions of the model's other versions to the one loaded, with their states (default: they stay)"
+    loading.add_argument("--adopt-sessions", action="store_true", help=text)
     text = "unload a model: steps under way are answered, its sessions end"
     _add(actions, "unload", text, _unload, LoadingConfig)
 
 
 def _add(
     actions: "Commands", name: str, text: str, command: Any, config: type[ConnectionConfig] = ConnectionConfig
-) -> None:
+) -> argparse.ArgumentParser:
     parser = actions.add_parser(name, help=text, description=text[:1].upper() + text[1:] + ".")
     if config is LoadingConfig:
         parser.add_argument("model", metavar="MODEL", help="the model's name")
@@ -39,6 +41,7 @@ def _add(
     parser.add_argument("--json", action="store_true", help="one JSON object a line, for scripts (default: text)")
     add_options(parser, config)
     parser.set_defaults(run=lambda given: _run(command, given, config))
+    return parser
 
 
 def _run(command: Any, given: argparse.Namespace, config: type[ConnectionConfig]) -> int:
@@ -62,8 +65,12 @@ def _list(connection: "Connection", given: argparse.Namespace) -> int:
 def _load(connection: "Connection", given: argparse.Namespace) -> int:
     from elman.v1 import models_pb2
 
-    request = models_pb2.LoadModelRequest(model=given.model, version=given.version)
-    return _show(connection.call(_stub(connection).LoadModel, request).models, given.json, "loaded")
+    request = models_pb2.LoadModelRequest(model=given.model, version=given.version, adopt_sessions=given.adopt_sessions)
+    loaded = connection.call(_stub(connection).LoadModel, request)
+    code = _show(loaded.models, given.json, "loaded")
+    if given.adopt_sessions and not given.json:
+        say(f"{loaded.adopted} sessions moved, {loaded.left} stayed where they were")
+    return code
 
 
 def _unload(connection: "Connection", given: argparse.Namespace) -> int:

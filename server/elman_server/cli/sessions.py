@@ -1,4 +1,4 @@
-"""`elman-server sessions`: lists, describes and ends a running server's sessions."""
+"""`elman-server sessions`: lists, describes, exports, imports and ends a running server's sessions."""
 
 import argparse
 import json
@@ -21,11 +21,21 @@ PAGE_SIZE = 1000
 
 def add(commands: "Commands") -> None:
     """Adds the command with its own."""
-    parser = commands.add_parser("sessions", help="list, describe or end a running server's sessions")
+    parser = commands.add_parser("sessions", help="list, describe, export, import or end a running server's sessions")
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     _add(actions, "list", "list a model's sessions", _list)
     described = _add(actions, "describe", "describe one session", _describe)
     described.add_argument("session_id", metavar="ID", help="the session's id")
+    exported = _add(
+        actions, "export", "write sessions to a file, to import them into another server; they go on", _export
+    )
+    exported.add_argument("session_ids", metavar="ID", nargs="*", help="the sessions' ids")
+    exported.add_argument("--all", action="store_true", help="all of the model's sessions (default: those named)")
+    exported.add_argument("--out", metavar="FILE", required=True, help="the file, which must not exist")
+    imported = _add(
+        actions, "import", "begin sessions where those of a file were, under the ids that they had", _import
+    )
+    imported.add_argument("file", metavar="FILE", help="what `sessions export` wrote")
     ended = _add(actions, "end", "end sessions: steps admitted before run first, then their slots are free", _end)
     ended.add_argument("session_ids", metavar="ID", nargs="*", help="the sessions' ids")
     ended.add_argument("--all", action="store_true", help="all of the model's sessions (default: those named)")
@@ -68,6 +78,43 @@ def _describe(connection: "Connection", given: argparse.Namespace) -> int:
         fields = {name: "never" if value is None else value for name, value in _fields(session).items()}
         say("\n".join(f"{name:12}{readable(value)}" for name, value in fields.items()))
     return 0
+
+
+def _export(connection: "Connection", given: argparse.Namespace) -> int:
+    from elman_server.cli.session_files import SessionFileError, write_sessions
+
+    ids = list(dict.fromkeys(given.session_ids))
+    if bool(ids) == given.all:
+        return fail("sessions export: expected the ids of the sessions, or --all", 2)
+    if given.all:
+        ids = [session.session_id for page in _pages(connection, given.model) for session in page]
+    try:
+        errors = write_sessions(connection, given.model, ids, given.out)
+    except SessionFileError as error:
+        return fail(str(error))
+    return _tell(given, ids, errors, f"written to {given.out}")
+
+
+def _import(connection: "Connection", given: argparse.Namespace) -> int:
+    from elman_server.cli.session_files import SessionFileError, import_sessions, read_sessions
+
+    try:
+        exported = read_sessions(given.file)
+    except SessionFileError as error:
+        return fail(str(error))
+    ids, errors = import_sessions(connection, given.model, exported)
+    return _tell(given, ids, errors, "imported")
+
+
+def _tell(given: argparse.Namespace, ids: Sequence[str], errors: dict[str, str], done: str) -> int:
+    for session_id in ids:
+        if session_id in errors:
+            fail(errors[session_id])
+        elif given.json:
+            say(json.dumps({"session_id": session_id}, ensure_ascii=False))
+        else:
+            say(f"{readable(session_id)} {done}")
+    return int(bool(errors))
 
 
 def _end(connection: "Connection", given: argparse.Namespace) -> int:

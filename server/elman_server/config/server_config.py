@@ -28,6 +28,8 @@ class Limits(_Frozen):
     """At max_sessions: refuse new sessions, or evict the idle ones that were unused for the longest."""
     idle_timeout_seconds: Seconds | None = 3600.0
     """A session unused for that long expires; none: never."""
+    end_on_disconnect: bool = False
+    """Whether sessions whose caller did not say end with the stream that drives them."""
     max_tombstones: Annotated[int, Field(ge=0)] = 100_000
     """Expired and evicted sessions remembered per model, so that their callers are told."""
     max_rows: Count = 256
@@ -54,6 +56,10 @@ class Limits(_Frozen):
     """A session's last chunks whose answers are held for a caller that asks again."""
     replay_bytes: Annotated[int, Field(ge=0, le=1 << 40)] = 64 << 20
     """Bytes of all held answers, per model version."""
+    max_marks: Annotated[int, Field(ge=0, le=4096)] = 16
+    """Marks of one session, copies of its state to return to; 0: none."""
+    max_mark_bytes: Annotated[int, Field(ge=0, le=1 << 40)] = 64 << 20
+    """Bytes of the marks of all sessions, per model version."""
     refuse_non_finite: bool = True
     """Whether input that is NaN or infinite is refused."""
 

@@ -51,6 +51,10 @@ class Stream(Protocol):
         """Takes in a message by itself, be it to say what is wrong with it."""
         ...
 
+    def drive(self, handle: int) -> None:
+        """It has sent steps of a session that ends with it."""
+        ...
+
     def meet_bug(self, error: Exception) -> None:
         """Ends the stream: its frames met a bug."""
         ...
@@ -131,7 +135,15 @@ class SingleRows:
             for row in rows[~good].tolist():
                 self._take_alone(batch, row, int(columns["call"][row]))
             if worker is not None and good.any():
+                if worker.runtime.sessions.num_ending:
+                    self._note_driven(columns, rows[good], worker)
                 self._submit(batch, columns, rows[good], kind, worker, now)
+
+    def _note_driven(self, columns: dict[str, NDArray[Any]], rows: I64, worker: Worker) -> None:
+        driven = set(worker.runtime.sessions.driven(columns["handle"][rows]).tolist())
+        for handle, call in zip(columns["handle"][rows].tolist(), columns["call"][rows].tolist(), strict=True):
+            if handle in driven:
+                self._streams[call].drive(handle)
 
     @property
     def _is_open(self) -> bool:

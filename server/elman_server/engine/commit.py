@@ -78,18 +78,19 @@ class Commit:
             outputs=batch.outputs,
         )
 
-    def drop(self, number: int, error: ServiceError) -> None:
-        """A chunk that failed, and with it the later ones of its session, which goes back to where it was."""
+    def drop(self, number: int, error: ServiceError, back_to: int | None = None) -> None:
+        """A chunk that failed, and with it the later ones of its session, which goes back to where it was. With
+        `back_to` the session is at that position already, and all of them fail of the same."""
         runtime, chunks = self._runtime, self._runtime.scheduler.chunks.table
         slot, begin = int(chunks[number]["slot"]), int(chunks[number]["begin"])
-        runtime.sessions.admitted[slot] = begin
+        runtime.sessions.admitted[slot] = begin if back_to is None else back_to
         runtime.sessions.broken[slot] = True
         start = runtime.starting_states.get(number)
         if start is not None:
             runtime.pool.replace(np.array([slot]), start)
         dropped = runtime.scheduler.queues.drop(number)
         self._postpone(dropped, runtime.scheduler.queues.of(slot))
-        follow = _follow(error, begin) if len(dropped) > 1 else error
+        follow = _follow(error, begin) if len(dropped) > 1 and back_to is None else error
         for one in dropped:
             told = error if one == number else follow
             runtime.metrics.reject(told.reason)

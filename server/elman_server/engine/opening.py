@@ -21,6 +21,7 @@ class Opening:
         version: str,
         clock: Clock,
         initial: Initial = NOTHING_GIVEN,
+        ends_with_stream: bool | None = None,
     ) -> None:
         self._directory = directory
         self._principal = principal
@@ -28,6 +29,7 @@ class Opening:
         self._version = version
         self._clock = clock
         self._initial = initial
+        self._ends_with_stream = ends_with_stream
         self._num_before = 0
         self._began: float | None = None  # seconds on the engine's clock
         self._runtime: Runtime | None = None
@@ -55,6 +57,7 @@ class Opening:
                 initial,
                 since=self._began,
                 runtime=self._runtime,
+                ends_with_stream=self._ends_with_stream,
             )
         except ServiceError as error:
             if is_first:

@@ -112,8 +112,9 @@ class Sequences:
         # A sequence that lives ends after its steps that wait; what follows the start meanwhile waits with it.
         key = _key(inference)
         self._waiting.setdefault(key, deque()).appendleft(inference)
-        session_calls = SessionCalls(inference.target.directory, self._engine.clock)
-        session_calls.end_after_queue(inference.owner, lambda: self._engine.post(lambda: self._go_on(key)))
+        self._session_calls(inference).end_after_queue(
+            inference.owner, lambda: self._engine.post(lambda: self._go_on(key))
+        )
 
     def _go_on(self, key: Key) -> None:
         waiting = self._waiting[key]
@@ -127,7 +128,8 @@ class Sequences:
         version = inference.target.runtime.spec.version
         initial = inference.initial
         ids = [inference.owner.session_id]
-        opened = directory.open(ANONYMOUS, ids, OpenMode.NEW, version, now, Initial(context=initial.context))
+        context = Initial(context=initial.context)
+        opened = directory.open(ANONYMOUS, ids, OpenMode.NEW, version, now, context, ends_with_stream=False)
         if opened.errors:
             raise opened.errors[0]
         place = self._find(inference)
@@ -145,9 +147,12 @@ class Sequences:
         inference.target.worker.admission.admit([frame])
         admitted = int(sessions.admitted[place.slot]) != before
         if admitted and inference.parameters.end:
-            session_calls = SessionCalls(inference.target.directory, self._engine.clock)
-            session_calls.close(ANONYMOUS, [inference.owner.session_id], lambda _: None)
+            self._session_calls(inference).close(ANONYMOUS, [inference.owner.session_id], lambda _: None)
         return admitted
+
+    def _session_calls(self, inference: Inference) -> SessionCalls:
+        target = inference.target
+        return SessionCalls(target.directory, self._engine.clock, lambda _: target.worker)
 
     def _find(self, inference: Inference) -> SessionLocation:
         directory, owner = inference.target.directory, inference.owner

@@ -2,24 +2,27 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from elman_server.engine.hand_off_calls import HandOffCalls
+from elman_server.engine.mark_calls import MarkCalls
+from elman_server.engine.move_calls import MoveCalls
+from elman_server.engine.worker import Worker
 from elman_server.errors import InvalidInput, ServiceError
 from elman_server.exchange.clock import Clock
+from elman_server.exchange.exported import Exported
 from elman_server.exchange.initial import Initial
 from elman_server.exchange.model_view import ModelView
+from elman_server.exchange.tell import Tell
 from elman_server.exchange.versions import version_key
 from elman_server.models.runtime import Runtime
-from elman_server.sessions.directory import OpenResult, SessionDirectory, SessionLocation
+from elman_server.sessions.directory import OpenMode, OpenResult, SessionDirectory, SessionLocation
 from elman_server.sessions.table import Owner
 
 Array = NDArray[Any]
-T = TypeVar("T")
-Tell = Callable[[Callable[[], T]], None]
-"""Calls a function, and tells whoever waits what it gave or raised."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,8 @@ class SessionView:
     """[1, *features] by name, with the states."""
     tensors: ModelView | None = None
     """Whose they are, with them."""
+    marks: Mapping[str, int] = field(default_factory=dict)
+    """Positions by name, in the order in which they were made."""
 
 
 @dataclass(slots=True)
@@ -53,8 +58,11 @@ class Closed:
 class SessionCalls:
     """What owners do to sessions besides opening and stepping them."""
 
-    def __init__(self, directory: SessionDirectory, clock: Clock) -> None:
-        self.directory = directory
+    def __init__(self, directory: SessionDirectory, clock: Clock, worker_of: Callable[[Runtime], Worker]) -> None:
+        self.marks = MarkCalls(directory, worker_of)
+        self.hand_off = HandOffCalls(directory, clock)
+        self.moves = MoveCalls(directory, clock, worker_of)
+        self._directory = directory
         self._clock = clock
 
     def close(self, principal: str, ids: Sequence[str], done: Callable[[Closed], None]) -> None:
@@ -64,7 +72,7 @@ class SessionCalls:
         left: set[int] = set()  # indices that end later
         for index, session_id in enumerate(ids):
             try:
-                place = self.directory.find(Owner(principal, session_id))
+                place = self._directory.find(Owner(principal, session_id))
             except ServiceError as error:
                 closed.errors[index] = error
                 continue
@@ -89,22 +97,22 @@ class SessionCalls:
             if not left:
                 done(closed)
 
-        self._after_queued(place, end)
+        place.runtime.after_queued(place.slot, end)
 
     def _end(self, closed: Closed, runtime: Runtime, pairs: Sequence[tuple[int, int]]) -> None:
         # Sessions with nothing queued, all at once: one by one took four times as long.
         slots = np.array([slot for _, slot in pairs])
         for (index, _), position in zip(pairs, runtime.sessions.position[slots].tolist(), strict=True):
             closed.positions[index] = position
-        self.directory.end(runtime, slots, "closed", self._clock.now())
+        self._directory.end(runtime, slots, "closed", self._clock.now())
 
     def end_after_queue(self, owner: Owner, done: Callable[[], None]) -> None:
         """Ends a session that lives, after its queued chunks; `done` is called when there is none of that id."""
-        place = self.directory.place(owner)
+        place = self._directory.place(owner)
         if place is None:
             done()
         elif place.runtime.sessions.closing[place.slot]:
-            self._after_queued(place, done)
+            place.runtime.after_queued(place.slot, done)
         else:
             self.close(owner.principal, [owner.session_id], lambda _: done())
 
@@ -114,9 +122,11 @@ class SessionCalls:
         Raises:
             SessionExpired, UnknownSession: it does not exist.
         """
-        place = self.directory.find(owner)
+        place = self._directory.find(owner)
         if with_state:
-            self._after_queued(place, lambda: done(self._view(place, with_state=True)))
+            place.runtime.after_queued(
+                place.slot, lambda: done(self._view(self._directory.there(owner), with_state=True))
+            )
         else:
             done(self._view(place))
 
@@ -127,15 +137,15 @@ class SessionCalls:
             SessionExpired, UnknownSession: it does not exist.
             InvalidInput: what `read` gives is not the model's, or it raises that.
         """
-        place = self.directory.find(owner)
-        runtime, slot = place
-        initial = read(runtime.view)
+        place = self._directory.find(owner)
+        initial = read(place.runtime.view)
 
         def put() -> int:
+            runtime, slot = self._directory.there(owner)
             runtime.set_states(slot, initial.states)
             return int(runtime.sessions.position[slot])
 
-        self._after_queued(place, lambda: tell(put))
+        place.runtime.after_queued(place.slot, lambda: tell(put))
 
     def fork(self, owner: Owner, ids: Sequence[str], tell: Tell[OpenResult]) -> None:
         """Begins sessions where another one is after its queued chunks.
@@ -143,28 +153,54 @@ class SessionCalls:
         Raises:
             SessionExpired, UnknownSession: it does not exist.
         """
-        place = self.directory.find(owner)
-        self._after_queued(
-            place, lambda: tell(lambda: self.directory.fork(place, owner.principal, ids, self._clock.now()))
-        )
+        place = self._directory.find(owner)
+        place.runtime.after_queued(place.slot, lambda: tell(lambda: self._fork(owner, ids)))
 
-    def place(self, owner: Owner) -> SessionLocation:
-        """Where a session runs.
+    def _fork(self, owner: Owner, ids: Sequence[str]) -> OpenResult:
+        return self._directory.fork(self._directory.there(owner), owner.principal, ids, self._clock.now())
 
-        Raises:
-            SessionExpired, UnknownSession: it does not.
-        """
-        return self.directory.find(owner)
-
-    def after_queued(self, owner: Owner, function: Callable[[SessionLocation], None]) -> None:
-        """Calls `function` with where a session runs, once the chunks that it has queued now have ended; in a batch's
-        commit, perhaps, where nothing may be admitted.
+    def export(self, owner: Owner, tell: Tell[Exported]) -> None:
+        """What a session is after its queued chunks, to go on elsewhere.
 
         Raises:
             SessionExpired, UnknownSession: it does not exist.
         """
-        place = self.directory.find(owner)
-        self._after_queued(place, lambda: function(place))
+        place = self._directory.find(owner)
+
+        def export() -> Exported:
+            runtime, slot = self._directory.there(owner)
+            slots, spec = np.array([slot]), runtime.spec
+            pairs = zip(runtime.view.states, runtime.states_of(slots), strict=True)
+            return Exported(
+                model=spec.name,
+                version=spec.version,
+                fingerprint=runtime.stack.fingerprint,
+                session_id=owner.session_id,
+                position=int(runtime.sessions.position[slot]),
+                states={one.name: array if one.layers else array[0] for one, array in pairs},
+                context=runtime.context_of(slots),
+            )
+
+        place.runtime.after_queued(place.slot, lambda: tell(export))
+
+    def import_session(self, owner: Owner, exported: Exported) -> OpenResult:
+        """Begins a session where an exported one was.
+
+        Raises:
+            OtherState: no loaded version is its model.
+            ServiceError: as `SessionDirectory.open`.
+        """
+        runtime = self._directory.of_fingerprint(exported)
+        return self._directory.open(
+            owner.principal,
+            [owner.session_id],
+            OpenMode.NEW,
+            "",
+            self._clock.now(),
+            exported.initial(runtime.view),
+            runtime=runtime,
+            position=exported.position,
+        )
 
     def page(self, principal: str, count: int, token: str) -> tuple[list[SessionView], str]:
         """At most `count` sessions and the next page's token, empty on the last; fewer where many others' lie between.
@@ -185,14 +221,7 @@ class SessionCalls:
         return views, ""
 
     def _runtimes(self) -> list[Runtime]:
-        return sorted(self.directory.versions.values(), key=lambda r: (r.number, version_key(r.spec.version)))
-
-    def _after_queued(self, place: SessionLocation, function: Callable[[], None]) -> None:
-        queue = place.runtime.scheduler.queues.of(place.slot)
-        if queue:
-            place.runtime.after.setdefault(queue[-1], []).append(function)
-        else:
-            function()
+        return sorted(self._directory.versions.values(), key=lambda r: (r.number, version_key(r.spec.version)))
 
     def _view(self, place: SessionLocation, *, with_state: bool = False) -> SessionView:
         runtime, slot = place
@@ -212,6 +241,7 @@ class SessionCalls:
             states=runtime.states_of(np.array([slot])) if with_state else None,
             context=runtime.context_of(np.array([slot])) if with_state else {},
             tensors=runtime.view if with_state else None,
+            marks=runtime.marks.positions(slot),
         )
 
 

@@ -4,14 +4,16 @@ import asyncio
 import logging
 import math
 import time
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from elman_models.errors import BundleError
-from elman_models.fingerprint import check_distinct, fingerprint, read_specs
+from elman_models.fingerprint import check_distinct, fingerprint, may_be, readable_specs
 from elman_models.graph.spec import GraphSpec
 from elman_models.graph.stack import GraphStack
 from elman_models.spec import ModelSpec
@@ -20,14 +22,25 @@ from elman_server.config.server_config import Limits
 from elman_server.engine.engine import Engine
 from elman_server.engine.slices import each_slice
 from elman_server.engine.worker import Worker
-from elman_server.errors import BrokenBundle, LimitReached, ModelChanged, ServiceError, SessionExpired, UnknownModel
+from elman_server.errors import (
+    BrokenBundle,
+    LimitReached,
+    ModelChanged,
+    ServiceError,
+    SessionExpired,
+    StaleHandle,
+    UnknownModel,
+)
 from elman_server.exchange.detached import detached
+from elman_server.exchange.mailbox import LoopCalls
 from elman_server.exchange.versions import version_key
 from elman_server.models.loading import Prepare
+from elman_server.models.moving import check_same_states, move
 from elman_server.models.remeasuring import Remeasuring
 from elman_server.models.runtime import Runtime
-from elman_server.sessions.directory import SessionDirectory
+from elman_server.sessions.directory import SessionDirectory, check_takes_sessions
 from elman_server.sessions.handles import MAX_MODELS, HandleKey
+from elman_server.sessions.table import Owner
 from elman_server.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -79,9 +92,9 @@ class Catalogue:
             raise UnknownModel(f"model {runtime.spec.name!r} version {runtime.spec.version!r} was unloaded")
         return self._workers[runtime.number]
 
-    def ended(self, handle: int) -> SessionExpired | None:
-        """What to tell the holder of a handle of a model that was unloaded, if its session is remembered. From any
-        thread."""
+    def ended(self, handle: int) -> SessionExpired | StaleHandle | None:
+        """What to tell the holder of a handle of a model that was unloaded, if it is remembered that its session ended
+        or moved. From any thread."""
         found = (directory.tombstones.of_handle(handle) for directory in self.directories.values())
         return next((error for error in found if error), None)
 
@@ -105,9 +118,10 @@ class Catalogue:
             ModelChanged: one that is loaded was loaded from other files.
         """
         try:
-            specs = read_specs(self.folder)
+            specs, broken = readable_specs(self.folder)
             meant = {p: s for p, s in specs.items() if s.name == name and version in ("", s.version)}
             check_distinct(meant)
+            _pass_over(broken, name, is_found=bool(meant))
         except BundleError as error:
             raise BrokenBundle(str(error)) from error
         if not meant:
@@ -135,10 +149,11 @@ class Catalogue:
         try:
             stack = await detached(partial(self._prepare, bundle))
             runtime = await self._engine.call(lambda: self._add(stack))
-        except (BundleError, ValueError) as error:
-            self.failures[bundle] = str(error)
-            log.error("loading %s failed: %s", bundle, error)
-            raise BrokenBundle(str(error)) from error
+        except (BundleError, ValueError, MemoryError, torch.OutOfMemoryError) as error:
+            message = _in_words(bundle, error)
+            self.failures[bundle] = message
+            log.error("loading %s failed: %s", bundle, message)
+            raise BrokenBundle(message) from error
         except ServiceError as error:
             log.error("loading %s failed: %s", bundle, error)
             raise
@@ -210,6 +225,65 @@ class Catalogue:
 
         self._engine.periodic_jobs.on_drained(runtime, lambda: self._engine.post(end_all))
 
+    async def adopt(self, target: Runtime) -> tuple[int, int]:
+        """Moves the sessions of the model's other versions to this one; how many moved, and how many stayed.
+
+        Raises:
+            OtherState: the states of a version that has sessions disagree; none is moved.
+            Draining, NoSessions: the version takes none.
+        """
+        done: asyncio.Future[tuple[int, int]] = self._engine.ending.expect(asyncio.get_running_loop().create_future())
+        await self._engine.call(lambda: self._begin_adopting(target, done))
+        return await done
+
+    def _begin_adopting(self, target: Runtime, done: "asyncio.Future[tuple[int, int]]") -> None:
+        directory = self.directories[target.spec.name]
+        check_takes_sessions(target)
+        sources = [one for one in directory.versions.values() if one is not target and one.sessions.num_open]
+        for source in sources:
+            check_same_states(source, target)
+        tally = Tally(self._engine.loop_calls, done)
+
+        def go_on() -> None:
+            if not sources:
+                tally.expect_no_more()
+                return
+            source = sources.pop()
+            some = partial(self._adopt_some, directory, source, target, tally)
+            each_slice(self._engine, source.sessions.everyone(), some, go_on)
+
+        go_on()
+
+    def _adopt_some(
+        self, directory: SessionDirectory, source: Runtime, target: Runtime, tally: "Tally", slots: NDArray[np.int64]
+    ) -> None:
+        for slot in slots[source.sessions.are_attached(slots)].tolist():
+            owner = source.sessions.owner(slot)
+            if owner is not None:
+                tally.expect()
+                source.after_queued(slot, partial(self._adopt_one, directory, owner, target, tally))
+
+    def _adopt_one(self, directory: SessionDirectory, owner: Owner, target: Runtime, tally: "Tally") -> None:
+        try:
+            drop_of = lambda runtime: self._workers[runtime.number].commit.drop  # noqa: E731
+            moved = move(directory, owner, target, drop_of, self._engine.clock.now())
+        except ServiceError:  # it ends, say
+            tally.count(moved=False)
+        else:
+            tally.count(moved=not moved.errors)
+
+    def end_driven(self, handles: NDArray[np.uint64]) -> None:
+        """A stream has ended that has sent steps under these handles [n]: sessions that end with it end behind what has
+        begun. On the engine's thread."""
+        for handle, model in zip(handles, self.key.models(handles).tolist(), strict=True):
+            worker = self._workers.get(model)
+            if worker is None:
+                continue
+            runtime = worker.runtime
+            for slot in runtime.sessions.ending(handle[np.newaxis]).tolist():
+                runtime.sessions.closing[slot] = True
+                runtime.after_queued(slot, partial(self._end, runtime, "disconnected", np.array([slot])))
+
     def _end(self, runtime: Runtime, cause: str, slots: NDArray[np.int64]) -> None:
         # Those that are there still; the others were closed meanwhile.
         there = slots[runtime.sessions.are_attached(slots)]
@@ -239,8 +313,45 @@ class Catalogue:
         self._end(runtime, "expired", slots[are_idle & ~runtime.busy(slots)])
 
 
+class Tally:
+    """Counts the sessions that move, whose turns come one by one; tells when all have had theirs."""
+
+    def __init__(self, loop_calls: LoopCalls, done: "asyncio.Future[tuple[int, int]]") -> None:
+        self._loop_calls = loop_calls
+        self._done = done
+        self._open = 1  # until all are known
+        self._moved = self._stayed = 0
+
+    def expect(self) -> None:
+        """One more waits for its turn."""
+        self._open += 1
+
+    def expect_no_more(self) -> None:
+        """All are known."""
+        self._close()
+
+    def count(self, *, moved: bool) -> None:
+        """One has had its turn."""
+        self._moved += moved
+        self._stayed += not moved
+        self._close()
+
+    def _close(self) -> None:
+        self._open -= 1
+        if not self._open:
+            self._loop_calls.settle(self._done, (self._moved, self._stayed))
+
+
 def _plan_expiry(runtime: Runtime, now: float, timeout: float) -> None:
     runtime.next_expiry = runtime.sessions.earliest_use(now) + timeout
+
+
+def _pass_over(broken: Mapping[Path, BundleError], name: str, *, is_found: bool) -> None:
+    """What cannot be read is refused where it may be the model meant, and holds up no other."""
+    for path, error in broken.items():
+        if not is_found or may_be(path, name):
+            raise error
+        log.warning("loading model %s passes over what cannot be read: %s", name, error)
 
 
 def _fingerprint(bundle: Path) -> str:
@@ -248,6 +359,13 @@ def _fingerprint(bundle: Path) -> str:
         return fingerprint(bundle)
     except BundleError as error:
         raise BrokenBundle(str(error)) from error
+
+
+def _in_words(bundle: Path, error: Exception) -> str:
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        said = " ".join(str(error).split())
+        return f"{bundle}: takes more memory than there is{f' ({said})' if said else ''}"
+    return str(error) if str(bundle) in str(error) else f"{bundle}: {error}"
 
 
 def _check_unchanged(spec: ModelSpec | GraphSpec, loaded: str, found: str) -> None:

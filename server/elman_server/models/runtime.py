@@ -1,22 +1,24 @@
 """A runtime: one model version as the engine runs it, with everything that it alone owns."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from elman_models.errors import BundleError
 from elman_models.graph.stack import GraphStack
 from elman_models.stack import Stack
 from elman_server.config.server_config import Limits
 from elman_server.exchange.frames import Frame
 from elman_server.exchange.initial import Initial
-from elman_server.models.model import RowsState, model_of, seam_tensors
+from elman_server.models.model import Model, Pool, RowsState, model_of, seam_tensors
 from elman_server.models.transfer import transfer_of
 from elman_server.scheduling.input_blocks import InputBlocks
 from elman_server.scheduling.scheduler import Scheduler
 from elman_server.sessions.handles import HandleKey
+from elman_server.sessions.marks import Mark, Marks
 from elman_server.sessions.replay_buffer import ReplayBuffer
 from elman_server.sessions.table import Sessions
 from elman_server.sessions.tombstones import Tombstones
@@ -37,6 +39,11 @@ class Runtime:
         tombstones: Tombstones,
         metrics: ModelMetrics,
     ) -> None:
+        """Of a stack, by a server's limits.
+
+        Raises:
+            BundleError: there is no memory for so many sessions' states.
+        """
         spec = stack.spec
         self.model = model_of(stack)
         self.view = self.model.view
@@ -50,12 +57,13 @@ class Runtime:
         self.metrics = metrics
         self.sessions = Sessions(number, key, max_sessions, limits.max_infer_rows)
         num_slots = self.sessions.num_slots
-        self.pool = self.model.pool(num_slots)
+        self.pool = _pool(self.model, num_slots)
         self.transfer = transfer_of(stack.device)
         max_slice = None if is_whole else limits.max_slice
         self.scheduler = Scheduler(num_slots, limits.max_queue_rows, limits.max_rows, max_slice)
         self.inputs = InputBlocks(limits.max_queue_rows)
         self.held = ReplayBuffer(num_slots, limits.replay_chunks, limits.replay_bytes)
+        self.marks: Marks[RowsState] = Marks(limits.max_marks, limits.max_mark_bytes, self.pool.slot_bytes)
         self.frames: RefCounted[Frame] = RefCounted(limits.max_queue_rows)
         self.queue_bytes = 0
         self.borrowed = 0
@@ -117,6 +125,57 @@ class Runtime:
         piece = self.held.last(slot, int(self.sessions.position[slot]))
         return piece and piece.page.last_output(piece.row, outputs, self.view)
 
+    def take_over(self, slots: NDArray[np.int64], made: Mapping[int, torch.Tensor]) -> None:
+        """Gives `slots` [K] some of their states, by place, [layers or 1, K, *features]; the others stay."""
+        there = self.pool.read(slots).tensors
+        count = len(self.view.states)
+        states = seam_tensors(self.view.states, there[:count])
+        context = {one.name: tensor for one, tensor in zip(self.view.context, there[count:], strict=False)}
+        states = [made.get(place, state) for place, state in enumerate(states)]
+        self.pool.replace(slots, self.model.initial(states, context))
+
+    def adopt(self, source: "Runtime", old: int, slot: int) -> None:
+        """Has `slot` be what a slot of another version is, whose states agree: state, context, position and marks."""
+        mine, its = self.sessions, source.sessions
+        self.pool.replace(np.array([slot]), self._own_state(source.pool.read(np.array([old]))))
+        mine.position[slot] = mine.admitted[slot] = its.position[old]
+        mine.created[slot], mine.broken[slot] = its.created[old], its.broken[old]
+        mine.set_ending(np.array([slot]), bool(its.ends_with_stream[old]))
+        for name, mark in source.marks.of(old).items():
+            self.marks.put(slot, name, Mark(mark.position, self._own_state(mark.state)))
+
+    def _own_state(self, state: RowsState) -> RowsState:
+        # What this model calls the state of another one, that agrees with it.
+        count = len(self.view.states)
+        context = dict(zip([one.name for one in self.view.context], state.tensors[count:], strict=True))
+        return self.model.initial(seam_tensors(self.view.states, state.tensors[:count]), context)
+
+    def mark(self, slot: int, name: str) -> int:
+        """Keeps the state and position of `slot` as a mark; the position.
+
+        Raises:
+            LimitReached: as `Marks.put`.
+        """
+        self.marks.check_room(slot, name)
+        position = int(self.sessions.position[slot])
+        self.marks.put(slot, name, Mark(position, self.pool.read(np.array([slot]))))
+        return position
+
+    def rewind(self, slot: int, mark: Mark[RowsState]) -> None:
+        """Puts `slot`, which nothing runs for, at the state and position of a mark of its own."""
+        slots = np.array([slot])
+        self.pool.replace(slots, mark.state)
+        self.sessions.position[slot] = self.sessions.admitted[slot] = mark.position
+        self.held.forget(slots)  # its positions are used again, by other chunks
+
+    def after_queued(self, slot: int, function: Callable[[], None]) -> None:
+        """Calls `function` when the chunks that are queued for `slot` now have ended: at once where there are none."""
+        queue = self.scheduler.queues.of(slot)
+        if queue:
+            self.after.setdefault(queue[-1], []).append(function)
+        else:
+            function()
+
     def context_of(self, slots: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
         """[K, *features] by name: the context of some slots."""
         tensors = self.pool.read(slots).tensors[len(self.view.states) :] if self.view.context else ()
@@ -130,3 +189,13 @@ class Runtime:
     def busy(self, slots: NDArray[np.int64] | None = None) -> NDArray[np.bool_]:
         """[n] which of `slots`, by default of all, have chunks that wait or run."""
         return self.scheduler.queues.busy(slots)
+
+
+def _pool(model: Model, num_slots: int) -> Pool:
+    try:
+        return model.pool(num_slots)
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        raise BundleError(
+            f"a session's state has {model.view.state_bytes:,} bytes, and there is no memory for {num_slots:,}, "
+            "max_sessions and max_infer_rows together: lower them"
+        ) from error

@@ -13,12 +13,14 @@ from elman_server.errors import (
     InvalidInput,
     LimitReached,
     NoSessions,
+    OtherState,
     ServiceError,
     SessionExists,
     UnknownModel,
     UnknownSession,
 )
 from elman_server.exchange.clock import Clock
+from elman_server.exchange.exported import Exported
 from elman_server.exchange.initial import NOTHING_GIVEN, Initial, check_context, check_states
 from elman_server.exchange.versions import version_key
 from elman_server.models.runtime import Runtime
@@ -94,6 +96,22 @@ class SessionDirectory:
             )
         return versions[version]
 
+    def of_fingerprint(self, exported: Exported) -> Runtime:
+        """The version that has an exported session's fingerprint.
+
+        Raises:
+            OtherState: none has.
+        """
+        for runtime in sorted(self.versions.values(), key=lambda r: r.spec.version != exported.version):
+            if runtime.stack.fingerprint == exported.fingerprint:
+                return runtime
+        there = ", ".join(f"{v} ({r.stack.fingerprint[:12]})" for v, r in sorted(self.versions.items()))
+        raise OtherState(
+            f"the session was exported from model {exported.model!r} version {exported.version!r} "
+            f"({exported.fingerprint[:12]}); loaded of model {self.name!r}: {there}",
+            metadata={"model": self.name},
+        )
+
     def find(self, owner: Owner) -> SessionLocation:
         """Where a session runs.
 
@@ -113,6 +131,14 @@ class SessionDirectory:
             metadata={"model": self.name, "session_id": owner.session_id},
         )
 
+    def there(self, owner: Owner) -> SessionLocation:
+        """Where a session runs that was found before and may have moved since; one that is about to end counts.
+
+        Raises:
+            SessionExpired, UnknownSession: it has ended.
+        """
+        return self.place(owner) or self.find(owner)
+
     def place(self, owner: Owner) -> SessionLocation | None:
         """Where a session runs, or is about to end; None: nowhere."""
         place = self._places.get(owner.principal, {}).get(owner.session_id)
@@ -129,6 +155,8 @@ class SessionDirectory:
         *,
         since: float | None = None,
         runtime: Runtime | None = None,
+        position: int = 0,
+        ends_with_stream: bool | None = None,
     ) -> OpenResult:
         """Begins or resumes sessions and attaches them.
 
@@ -141,6 +169,8 @@ class SessionDirectory:
                 to be the same.
             since: sessions used from then on are not evicted; by default from now on.
             runtime: where new sessions begin; by default on that version.
+            position: where new sessions begin, in time steps.
+            ends_with_stream: whether they end with the stream that drives them; None: those that go on as they were.
 
         Raises:
             UnknownModel: no such version.
@@ -149,7 +179,7 @@ class SessionDirectory:
             Draining: the version is being unloaded.
         """
         runtime = runtime or self.version(version)
-        _check_takes_sessions(runtime)
+        check_takes_sessions(runtime)
         if mode is not OpenMode.RESUME:
             check_context(runtime.view, initial.context, len(ids))
         check_states(runtime.view, initial.states, len(ids))
@@ -171,9 +201,14 @@ class SessionDirectory:
             if initial.context:
                 pairs = self._of_that_context(opened, resumed, pairs, initial)
             if pairs:
-                self._attach(opened, resumed, [i for i, _ in pairs], np.array([s for _, s in pairs]), now)
+                slots = np.array([s for _, s in pairs])
+                self._attach(opened, resumed, [i for i, _ in pairs], slots, now)
+                if ends_with_stream is not None:
+                    resumed.sessions.set_ending(slots, ends_with_stream)
         self._make_room(runtime, len(begin), now, now if since is None else since)
-        self._begin(opened, runtime, principal, begin, now, initial)
+        new = self._begin(opened, runtime, principal, begin, now, initial, position)
+        if runtime.limits.end_on_disconnect if ends_with_stream is None else ends_with_stream:
+            runtime.sessions.set_ending(new, True)
         return opened
 
     def fork(self, place: SessionLocation, principal: str, ids: Sequence[str], now: float) -> OpenResult:
@@ -183,7 +218,7 @@ class SessionDirectory:
             Draining: the version is being unloaded.
         """
         runtime, slot = place
-        _check_takes_sessions(runtime)
+        check_takes_sessions(runtime)
         opened = OpenResult.empty(ids)
         begin = []
         for index, session_id in enumerate(ids):
@@ -198,11 +233,32 @@ class SessionDirectory:
         slots = self._take(opened, runtime, principal, begin, now)
         if slots.size:
             runtime.fork(slot, slots)
+            runtime.sessions.set_ending(slots, bool(runtime.sessions.ends_with_stream[slot]))
             self._attach(opened, runtime, [i for i in begin if i not in opened.errors], slots, now)
         return opened
 
+    def take_over(self, place: SessionLocation, owner: Owner, target: Runtime, now: float) -> OpenResult:
+        """Has a session, which nothing is queued for, go on on another version whose states agree, and attaches it."""
+        opened = OpenResult.empty([owner.session_id])
+        runtime, old = place
+        slots = np.array([old])
+        if runtime is not target:
+            self._make_room(target, 1, now, now)
+            slots = self._take(opened, target, owner.principal, [0], now)
+            if not slots.size:
+                return opened
+            target.adopt(runtime, old, int(slots[0]))
+            self.tombstones.note_moved(runtime.sessions.handle(old), target.spec.version)
+            runtime.metrics.end("moved", 1)
+            runtime.held.forget(place_slots := np.array([old]))
+            runtime.marks.forget(place_slots)
+            runtime.sessions.free(place_slots)
+        self._attach(opened, target, [0], slots, now)
+        return opened
+
     def end(self, runtime: Runtime, slots: I64, cause: str, now: float) -> None:
-        """Ends idle sessions: closed, expired, evicted or drained. `now` in seconds on the engine's clock."""
+        """Ends idle sessions for a cause: closed, expired, evicted, disconnected or drained. `now` in seconds on the
+        engine's clock."""
         sessions, metrics = runtime.sessions, runtime.metrics
         for slot in slots.tolist():
             owner = sessions.owner(slot)
@@ -217,6 +273,7 @@ class SessionDirectory:
             metrics.idle_before_eviction.observe_all(now - sessions.used[slots])
         metrics.end(cause, len(slots))
         runtime.held.forget(slots)
+        runtime.marks.forget(slots)
         sessions.free(slots)
 
     def _place(self, place: int) -> SessionLocation:
@@ -281,12 +338,15 @@ class SessionDirectory:
         indices: list[int],
         now: float,
         initial: Initial,
-    ) -> None:
+        position: int,
+    ) -> I64:
         slots = self._take(opened, runtime, principal, indices, now)
         indices = indices[: len(slots)]
         if indices:
             runtime.begin(slots, initial.of(indices))
+            runtime.sessions.position[slots] = runtime.sessions.admitted[slots] = position
             self._attach(opened, runtime, indices, slots, now)
+        return slots
 
     def _take(self, opened: OpenResult, runtime: Runtime, principal: str, indices: list[int], now: float) -> I64:
         # Slots for as many of the new sessions as there is room for, the first ones; the others are told.
@@ -318,7 +378,8 @@ class SessionDirectory:
             self.end(runtime, sessions.least_recent(missing, kept), "evicted", now)
 
 
-def _check_takes_sessions(runtime: Runtime) -> None:
+def check_takes_sessions(runtime: Runtime) -> None:
+    """Raises Draining or NoSessions where no session is to begin."""
     if runtime.unloading:
         raise _leaving(runtime)
     if runtime.view.needs_whole_sequences:

@@ -58,6 +58,10 @@ class Sessions:
         self.closing: Flags = self.table["closing"]
         self.created: F64 = self.table["created"]
         self.used: F64 = self.table["used"]
+        self.ends_with_stream: Flags = np.zeros(num_slots, np.bool_)
+        """Which sessions end with the stream that drives them."""
+        self.num_ending = 0
+        """How many of them there are."""
         # Two lists of strings: a tuple for each session took a quarter of what a million have beside their state.
         self._principals: list[str] = [""] * num_slots
         self._ids: list[str | None] = [None] * num_slots  # None: nobody's
@@ -111,8 +115,28 @@ class Sessions:
                 self._num_in_block[slot // SLOTS_AT_ONCE] -= 1
             self._principals[slot], self._ids[slot] = "", None
         self._attached[slots] = False
+        if self.num_ending:
+            self.set_ending(slots, False)
         self._free[self._num_free : self._num_free + len(slots)] = slots
         self._num_free += len(slots)
+
+    def set_ending(self, slots: I64, value: bool) -> None:
+        """Whether these sessions end with the stream that drives them."""
+        self.num_ending += value * len(slots) - int(np.count_nonzero(self.ends_with_stream[slots]))
+        self.ends_with_stream[slots] = value
+
+    def driven(self, handles: U64) -> U64:
+        """[n] those of the handles that are good, of sessions that end with the stream that drives them."""
+        return handles[self._are_ending(handles)]
+
+    def ending(self, handles: U64) -> I64:
+        """[n] the slots of those."""
+        return find(self.driven(handles), self.key.rounds, self.table)
+
+    def _are_ending(self, handles: U64) -> Flags:
+        slots = find(handles, self.key.rounds, self.table)
+        are_ending: Flags = (slots >= 0) & self.ends_with_stream[np.maximum(slots, 0)]
+        return are_ending
 
     def attach(self, slots: I64, now: float) -> U64:
         """[n] new handles; older ones of the same sessions become stale. A broken session may go on."""

@@ -4,7 +4,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from elman_server.errors import SessionExpired
+from elman_server.errors import SessionExpired, StaleHandle
 
 SessionKey = tuple[str, str]
 """Principal and session id."""
@@ -13,6 +13,7 @@ SessionKey = tuple[str, str]
 _WORDS = {
     "expired": "was expired",
     "evicted": "was evicted",
+    "disconnected": "ended with the stream that drove it,",
     "drained": "ended, as its model was unloaded,",
 }
 
@@ -23,7 +24,7 @@ class Tombstone:
 
     position: int
     ended: float  # Unix seconds
-    cause: str  # expired, evicted or drained: its model was unloaded
+    cause: str  # expired, evicted, disconnected or drained: its model was unloaded
 
     def error(self, session_id: str) -> SessionExpired:
         """What the session's next caller is told."""
@@ -35,6 +36,15 @@ class Tombstone:
         )
 
 
+def moved(version: str) -> StaleHandle:
+    """What to tell whoever sends steps of a session that has moved."""
+    return StaleHandle(
+        f"the session was moved to version {version!r} before this chunk's turn came, so it was not applied; attach "
+        "again, and send it again",
+        metadata={"moved_to": version},
+    )
+
+
 class Tombstones:
     """The last `capacity` ends, by id and by handle."""
 
@@ -42,6 +52,7 @@ class Tombstones:
         self._capacity = capacity
         self._by_key: OrderedDict[SessionKey, tuple[int, Tombstone]] = OrderedDict()
         self._by_handle: dict[int, SessionKey] = {}
+        self._moved: OrderedDict[int, str] = OrderedDict()  # by handle: the version that the session went to
 
     def bury(self, key: SessionKey, handle: int, tombstone: Tombstone) -> None:
         """Remembers the end of a session whose last handle was `handle`."""
@@ -51,6 +62,12 @@ class Tombstones:
         while len(self._by_key) > self._capacity:
             _, (oldest, _) = self._by_key.popitem(last=False)
             del self._by_handle[oldest]
+
+    def note_moved(self, handle: int, version: str) -> None:
+        """Remembers that the session of a handle has moved."""
+        self._moved[handle] = version
+        while len(self._moved) > self._capacity:
+            self._moved.popitem(last=False)
 
     def lift(self, key: SessionKey) -> None:
         """Forgets: the id begins anew."""
@@ -63,8 +80,10 @@ class Tombstones:
         entry = self._by_key.get(key)
         return entry[1] if entry else None
 
-    def of_handle(self, handle: int) -> SessionExpired | None:
-        """What to tell the holder of a handle that is stale, if its session expired."""
+    def of_handle(self, handle: int) -> SessionExpired | StaleHandle | None:
+        """What to tell the holder of a handle that is stale, if its session expired or moved."""
+        if version := self._moved.get(handle):
+            return moved(version)
         key = self._by_handle.get(handle)
         entry = self._by_key.get(key) if key else None  # asked from other threads, too: it may be lifted meanwhile
         return entry[1].error(key[1]) if key and entry else None

@@ -76,7 +76,7 @@ REJECTED = (
     "SUPERSEDED",
     "ENGINE_FAILED",
 )
-ENDED = ("closed", "expired", "evicted", "drained")
+ENDED = ("closed", "expired", "evicted", "disconnected", "moved", "drained")
 
 
 class Series(dict[K, V]):
@@ -231,7 +231,7 @@ class ModelMetrics:
             self._rejected[reason].inc(rows)
 
     def end(self, reason: str, sessions: int) -> None:
-        """Counts ended sessions: closed, expired, evicted or drained."""
+        """Counts ended sessions: closed, expired, evicted, disconnected or drained."""
         self._ended[reason].inc(sessions)
 
     def watch_plans(self, names: Iterable[str]) -> None:

@@ -1,14 +1,26 @@
-"""The ids of a call on many sessions: checked before anything is done, or made by the server."""
+"""The ids of a call on many sessions: checked before anything is done, or made by the server; and its answer, by id."""
 
 import asyncio
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TypeVar
 
 from elman.v1 import sessions_pb2
+from elman_server.door.elman_v1.status import to_status
 from elman_server.engine.slices import slices_of
-from elman_server.errors import InvalidInput
+from elman_server.errors import InvalidInput, ServiceError
 from elman_server.exchange.session_ids import EXPECTED, MAX_ID_LENGTH, is_session_id
-from elman_server.sessions.directory import OpenMode
+from elman_server.sessions.directory import OpenMode, OpenResult
+
+Attached = TypeVar(
+    "Attached",
+    sessions_pb2.OpenSessionsResponse,
+    sessions_pb2.AttachSessionsResponse,
+    sessions_pb2.ForkSessionResponse,
+    sessions_pb2.ImportSessionResponse,
+    sessions_pb2.MoveSessionResponse,
+)
+"""What gives handles."""
 
 MAX_IDS = 65536
 """Sessions of one call."""
@@ -73,8 +85,49 @@ async def to_fork(request: sessions_pb2.ForkSessionRequest) -> list[str]:
         raise InvalidInput("expected session_ids or count, got both")
     if not 1 <= asked <= MAX_FORKS:
         raise InvalidInput(f"expected 1 to {MAX_FORKS} new sessions, got {asked}")
-    made = _made(asked) if request.count else await given(request.session_ids)
-    return [session_id for some in made for session_id in some]
+    return all_of(_made(asked) if request.count else await given(request.session_ids))
+
+
+def all_of(ids: Iterable[Sequence[str]]) -> list[str]:
+    """Ids by slices, all together.
+
+    Raises:
+        InvalidInput: more than MAX_FORKS.
+    """
+    together = [session_id for some in ids for session_id in some]
+    if len(together) > MAX_FORKS:
+        raise InvalidInput(f"expected 1 to {MAX_FORKS} new sessions, got {len(together)}")
+    return together
+
+
+def to_import(request: sessions_pb2.ImportSessionRequest) -> str:
+    """The id of a session that is imported.
+
+    Raises:
+        InvalidInput: it can be no session's.
+    """
+    if request.session_id:
+        _check([request.session_id])
+    return request.session_id or next(iter(_made(1)))[0]
+
+
+def write_opened(response: Attached, opened: OpenResult) -> None:
+    """One slice of what opening gave, behind those before it."""
+    write_errors(response, opened.errors, len(response.session_ids))
+    response.session_ids.extend(opened.ids)
+    response.handles.extend(opened.handles)
+    response.positions.extend(opened.positions)
+    response.versions.extend(opened.versions)
+    if isinstance(response, sessions_pb2.OpenSessionsResponse):
+        response.resumed.extend(opened.resumed)
+
+
+def write_errors(
+    response: Attached | sessions_pb2.CloseSessionsResponse, errors: Mapping[int, ServiceError], first: int
+) -> None:
+    """Those of the slice that begins with id `first`."""
+    for index, error in sorted(errors.items()):
+        response.errors.add(index=first + index, status=to_status(error))
 
 
 def _made(count: int) -> Iterator[Sequence[str]]:

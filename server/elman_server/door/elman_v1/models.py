@@ -49,7 +49,11 @@ class ModelsService(models_pb2_grpc.ModelsServicer):
         """See the contract."""
         self._door.check_open()
         loaded = await self._door.load(request.model, request.version)
-        return models_pb2.LoadModelResponse(models=[write_model(r) for r in loaded])
+        moved = stayed = 0
+        if request.adopt_sessions:
+            target = self._catalogue.directory(request.model).version(request.version)
+            moved, stayed = await self._catalogue.adopt(target)
+        return models_pb2.LoadModelResponse(models=[write_model(r) for r in loaded], adopted=moved, left=stayed)
 
     @unary
     async def UnloadModel(  # noqa: N802

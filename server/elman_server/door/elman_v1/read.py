@@ -15,6 +15,7 @@ from elman_server.errors import InvalidInput, LimitReached
 from elman_server.exchange.frames import Frame, ResultSink, Want
 from elman_server.exchange.initial import Initial, check_context, check_tensor
 from elman_server.exchange.model_view import ModelView, TensorField
+from elman_server.exchange.session_ids import EXPECTED, MAX_ID_LENGTH, is_session_id
 
 I64 = NDArray[np.int64]
 
@@ -204,6 +205,31 @@ def read_new_state(request: sessions_pb2.SetSessionStateRequest, view: ModelView
     if bool(states) == request.reset:
         raise InvalidInput(f"expected a state or reset, one of the two, got {'both' if states else 'neither'}")
     return Initial(states)
+
+
+def read_named_states(named: Sequence[tensor_pb2.NamedTensor], view: ModelView, field: str) -> tuple[NDArray[Any], ...]:
+    """[layers or 1, rows, *features] of each of a model's states, all by name, of however many rows each has.
+
+    Raises:
+        InvalidInput: one is missing or unknown, or as `read_initial`.
+    """
+    names = [one.name for one in view.states]
+    given = _by_name(named, field, names)
+    if set(given) != set(names):
+        raise InvalidInput(f"{field}: expected {_names(names)}, got {_names(list(given))}")
+    rows = {one.name: list(given[one.name].shape[1 if one.layers else 0 :])[:1] or [0] for one in view.states}
+    return tuple(_read_state(given[one.name], one, f"{field} {one.name!r}", rows[one.name][0]) for one in view.states)
+
+
+def read_mark(name: str) -> str:
+    """The name of a mark.
+
+    Raises:
+        InvalidInput: it can be none.
+    """
+    if not is_session_id(name):
+        raise InvalidInput(f"mark: expected {EXPECTED}, got {name[:MAX_ID_LENGTH]!r}")
+    return name
 
 
 def _read_states(

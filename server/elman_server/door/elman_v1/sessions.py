@@ -1,7 +1,7 @@
 """Room 2, door: `elman.v1.Sessions`."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -10,26 +10,34 @@ from numpy.typing import NDArray
 from elman.v1 import sessions_pb2, sessions_pb2_grpc
 from elman_server.door.context import Context
 from elman_server.door.door import ANONYMOUS, Door, unary
-from elman_server.door.elman_v1.many_ids import MODES, given, to_fork, to_open
+from elman_server.door.elman_v1.exported import read_exported, write_exported
+from elman_server.door.elman_v1.hand_off import check_hand_off, read_hand_off, read_handed_states
+from elman_server.door.elman_v1.many_ids import (
+    MODES,
+    Attached,
+    all_of,
+    given,
+    to_fork,
+    to_import,
+    to_open,
+    write_errors,
+    write_opened,
+)
 from elman_server.door.elman_v1.paging import page_size
-from elman_server.door.elman_v1.read import read_context, read_new_state, read_opening
-from elman_server.door.elman_v1.status import to_status
-from elman_server.door.elman_v1.write import add_named, write_session, write_states
+from elman_server.door.elman_v1.read import read_context, read_mark, read_new_state, read_opening
+from elman_server.door.elman_v1.write import add_named, write_marks, write_session, write_states
 from elman_server.engine.opening import Opening
-from elman_server.engine.session_calls import Closed, SessionCalls, SessionView, Tell
+from elman_server.engine.session_calls import Closed, SessionCalls, SessionView
 from elman_server.engine.slices import Slices, first_slice
 from elman_server.errors import InvalidInput, ServiceError
-from elman_server.exchange.initial import NOTHING_GIVEN, Initial
+from elman_server.exchange.exported import Exported
+from elman_server.exchange.hand_off import Wish
+from elman_server.exchange.initial import Initial
+from elman_server.exchange.tell import Tell
 from elman_server.models.catalogue import Catalogue
 from elman_server.sessions.directory import OpenMode, OpenResult
 from elman_server.sessions.table import Owner
 
-Attached = TypeVar(
-    "Attached",
-    sessions_pb2.OpenSessionsResponse,
-    sessions_pb2.AttachSessionsResponse,
-    sessions_pb2.ForkSessionResponse,
-)
 T = TypeVar("T")
 
 
@@ -51,8 +59,13 @@ class SessionsService(sessions_pb2_grpc.SessionsServicer):
         if mode is None:
             raise InvalidInput(f"mode: expected one of 0 to 3, got {request.mode}")
         ids = await to_open(request)
+        if request.HasField("hand_off"):
+            return await self._hand_off(request, all_of(ids))
         initial = self._initial(request, mode)
-        return await self._open(sessions_pb2.OpenSessionsResponse(), request.model, ids, mode, request.version, initial)
+        ends = request.end_on_disconnect if request.HasField("end_on_disconnect") else None
+        directory, clock = self._catalogue.directory(request.model), self._door.engine.clock
+        opening = Opening(directory, ANONYMOUS, mode, request.version, clock, initial, ends)
+        return await self._open(sessions_pb2.OpenSessionsResponse(), opening, ids)
 
     @unary
     async def AttachSessions(  # noqa: N802
@@ -61,14 +74,16 @@ class SessionsService(sessions_pb2_grpc.SessionsServicer):
         """See the contract."""
         self._check(request.server_instance)
         ids = await given(request.session_ids)
-        return await self._open(sessions_pb2.AttachSessionsResponse(), request.model, ids, OpenMode.RESUME, "")
+        directory, clock = self._catalogue.directory(request.model), self._door.engine.clock
+        opening = Opening(directory, ANONYMOUS, OpenMode.RESUME, "", clock)
+        return await self._open(sessions_pb2.AttachSessionsResponse(), opening, ids)
 
     @unary
     async def CloseSessions(  # noqa: N802
         self, request: sessions_pb2.CloseSessionsRequest, context: Context
     ) -> sessions_pb2.CloseSessionsResponse:
         """See the contract."""
-        session_calls = SessionCalls(self._catalogue.directory(request.model), self._door.engine.clock)
+        session_calls = self._calls(request.model)
         closing = [await self._close(session_calls, some) for some in await given(request.session_ids)]
         response = sessions_pb2.CloseSessionsResponse()
         for closed in closing:
@@ -82,13 +97,14 @@ class SessionsService(sessions_pb2_grpc.SessionsServicer):
         self, request: sessions_pb2.DescribeSessionRequest, context: Context
     ) -> sessions_pb2.DescribeSessionResponse:
         """See the contract."""
-        session_calls = SessionCalls(self._catalogue.directory(request.model), self._door.engine.clock)
+        session_calls = self._calls(request.model)
         owner, with_state = Owner(ANONYMOUS, request.session_id), request.return_state
         engine = self._door.engine
         viewed: asyncio.Future[SessionView] = asyncio.get_running_loop().create_future()
         await engine.call(lambda: session_calls.describe(owner, with_state, partial(engine.loop_calls.settle, viewed)))
         view = await viewed
         response = sessions_pb2.DescribeSessionResponse(session=write_session(view))
+        write_marks(response, view.marks)
         if view.states is not None and view.tensors is not None:
             write_states(response, view.tensors, view.states)
             for name, array in view.context.items():
@@ -101,7 +117,7 @@ class SessionsService(sessions_pb2_grpc.SessionsServicer):
     ) -> sessions_pb2.SetSessionStateResponse:
         """See the contract."""
         self._door.check_open()
-        session_calls = SessionCalls(self._catalogue.directory(request.model), self._door.engine.clock)
+        session_calls = self._calls(request.model)
         owner, read = Owner(ANONYMOUS, request.session_id), partial(read_new_state, request)
         position: int = await self._after(lambda tell: session_calls.set_state(owner, read, tell))
         return sessions_pb2.SetSessionStateResponse(position=position)
@@ -113,13 +129,85 @@ class SessionsService(sessions_pb2_grpc.SessionsServicer):
         """See the contract."""
         self._door.check_open()
         ids = await to_fork(request)
-        session_calls = SessionCalls(self._catalogue.directory(request.model), self._door.engine.clock)
+        session_calls = self._calls(request.model)
         owner = Owner(ANONYMOUS, request.session_id)
         forked: OpenResult = await self._after(lambda tell: session_calls.fork(owner, ids, tell))
         response = sessions_pb2.ForkSessionResponse()
-        _write_opened(response, forked)
+        write_opened(response, forked)
         self._write_terms(response)
         return response
+
+    @unary
+    async def MarkSession(  # noqa: N802
+        self, request: sessions_pb2.MarkSessionRequest, context: Context
+    ) -> sessions_pb2.MarkSessionResponse:
+        """See the contract."""
+        self._door.check_open()
+        marks, name = self._calls(request.model).marks, read_mark(request.mark)
+        owner = Owner(ANONYMOUS, request.session_id)
+        position: int = await self._after(lambda tell: marks.mark(owner, name, tell))
+        return sessions_pb2.MarkSessionResponse(position=position)
+
+    @unary
+    async def RewindSession(  # noqa: N802
+        self, request: sessions_pb2.RewindSessionRequest, context: Context
+    ) -> sessions_pb2.RewindSessionResponse:
+        """See the contract."""
+        self._door.check_open()
+        marks, name = self._calls(request.model).marks, read_mark(request.mark)
+        owner = Owner(ANONYMOUS, request.session_id)
+        position: int = await self._after(lambda tell: marks.rewind(owner, name, tell))
+        return sessions_pb2.RewindSessionResponse(position=position)
+
+    @unary
+    async def DropMarks(  # noqa: N802
+        self, request: sessions_pb2.DropMarksRequest, context: Context
+    ) -> sessions_pb2.DropMarksResponse:
+        """See the contract."""
+        self._door.check_open()
+        marks, names = self._calls(request.model).marks, list(request.marks)
+        owner = Owner(ANONYMOUS, request.session_id)
+        _: int = await self._after(lambda tell: marks.drop(owner, names, tell))
+        return sessions_pb2.DropMarksResponse()
+
+    @unary
+    async def ExportSession(  # noqa: N802
+        self, request: sessions_pb2.ExportSessionRequest, context: Context
+    ) -> sessions_pb2.ExportSessionResponse:
+        """See the contract."""
+        session_calls, owner = self._calls(request.model), Owner(ANONYMOUS, request.session_id)
+        exported: Exported = await self._after(lambda tell: session_calls.export(owner, tell))
+        return sessions_pb2.ExportSessionResponse(exported=write_exported(exported))
+
+    @unary
+    async def ImportSession(  # noqa: N802
+        self, request: sessions_pb2.ImportSessionRequest, context: Context
+    ) -> sessions_pb2.ImportSessionResponse:
+        """See the contract."""
+        self._door.check_open()
+        session_calls, owner = self._calls(request.model), Owner(ANONYMOUS, to_import(request))
+        exported = read_exported(request.exported)
+        opened = await self._door.engine.call(lambda: session_calls.import_session(owner, exported))
+        response = sessions_pb2.ImportSessionResponse()
+        write_opened(response, opened)
+        self._write_terms(response)
+        return response
+
+    @unary
+    async def MoveSession(  # noqa: N802
+        self, request: sessions_pb2.MoveSessionRequest, context: Context
+    ) -> sessions_pb2.MoveSessionResponse:
+        """See the contract."""
+        self._door.check_open()
+        moves, owner = self._calls(request.model).moves, Owner(ANONYMOUS, request.session_id)
+        moved: OpenResult = await self._after(lambda tell: moves.move(owner, request.version, tell))
+        response = sessions_pb2.MoveSessionResponse()
+        write_opened(response, moved)
+        self._write_terms(response)
+        return response
+
+    def _calls(self, model: str) -> SessionCalls:
+        return SessionCalls(self._catalogue.directory(model), self._door.engine.clock, self._catalogue.worker_of)
 
     async def _after(self, ask: Callable[[Tell[T]], None]) -> T:
         # What the engine tells once the session's queued chunks have run.
@@ -142,7 +230,7 @@ class SessionsService(sessions_pb2_grpc.SessionsServicer):
         self, request: sessions_pb2.ListSessionsRequest, context: Context
     ) -> sessions_pb2.ListSessionsResponse:
         """See the contract."""
-        session_calls = SessionCalls(self._catalogue.directory(request.model), self._door.engine.clock)
+        session_calls = self._calls(request.model)
         left, token = page_size(request.page_size), request.page_token
         response = sessions_pb2.ListSessionsResponse()
         while left:
@@ -157,19 +245,30 @@ class SessionsService(sessions_pb2_grpc.SessionsServicer):
         self._door.check_open()
         self._door.check_instance(instance)
 
-    async def _open(
-        self,
-        response: Attached,
-        model: str,
-        ids: Iterable[Sequence[str]],
-        mode: OpenMode,
-        version: str,
-        initial: Initial = NOTHING_GIVEN,
-    ) -> Attached:
-        directory, clock = self._catalogue.directory(model), self._door.engine.clock
-        opening = Opening(directory, ANONYMOUS, mode, version, clock, initial)
+    async def _open(self, response: Attached, opening: Opening, ids: Iterable[Sequence[str]]) -> Attached:
         for some in ids:
-            _write_opened(response, await self._slices.call(len(some), partial(opening.open, some)))
+            write_opened(response, await self._slices.call(len(some), partial(opening.open, some)))
+        self._write_terms(response)
+        return response
+
+    async def _hand_off(
+        self, request: sessions_pb2.OpenSessionsRequest, ids: Sequence[str]
+    ) -> sessions_pb2.OpenSessionsResponse:
+        check_hand_off(request)
+        ends = request.end_on_disconnect if request.HasField("end_on_disconnect") else None
+        wish = Wish(ANONYMOUS, ids, request.version, Initial(context=read_context(request.context)), ends)
+        calls, message = self._calls(request.model).hand_off, request.hand_off
+        source = self._catalogue.directory(message.model or request.model)
+        hand_off = read_hand_off(message, source.name)
+        if message.session_id:
+            owner = Owner(ANONYMOUS, message.session_id)
+            opened: OpenResult = await self._after(lambda tell: calls.from_session(wish, source, owner, hand_off, tell))
+        else:
+            view = source.version(message.version).view
+            states = read_handed_states(message, view)
+            opened = await self._door.engine.call(lambda: calls.from_states(wish, view.states, states, hand_off))
+        response = sessions_pb2.OpenSessionsResponse()
+        write_opened(response, opened)
         self._write_terms(response)
         return response
 
@@ -197,25 +296,6 @@ class SessionsService(sessions_pb2_grpc.SessionsServicer):
         return closed
 
 
-def _write_opened(response: Attached, opened: OpenResult) -> None:
-    # One slice, behind those before it.
-    _write_errors(response, opened.errors, len(response.session_ids))
-    response.session_ids.extend(opened.ids)
-    response.handles.extend(opened.handles)
-    response.positions.extend(opened.positions)
-    response.versions.extend(opened.versions)
-    if isinstance(response, sessions_pb2.OpenSessionsResponse):
-        response.resumed.extend(opened.resumed)
-
-
 def _write_closed(response: sessions_pb2.CloseSessionsResponse, closed: Closed) -> None:
-    _write_errors(response, closed.errors, len(response.positions))
+    write_errors(response, closed.errors, len(response.positions))
     response.positions.extend(closed.positions)
-
-
-def _write_errors(
-    response: Attached | sessions_pb2.CloseSessionsResponse, errors: Mapping[int, ServiceError], first: int
-) -> None:
-    # Those of the slice that begins with id `first`.
-    for index, error in sorted(errors.items()):
-        response.errors.add(index=first + index, status=to_status(error))

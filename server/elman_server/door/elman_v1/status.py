@@ -14,6 +14,7 @@ DOMAIN = "elman"
 _CODES: dict[type[e.ServiceError], grpc.StatusCode] = {
     e.UnknownModel: grpc.StatusCode.NOT_FOUND,
     e.UnknownSession: grpc.StatusCode.NOT_FOUND,
+    e.UnknownMark: grpc.StatusCode.NOT_FOUND,
     e.SessionExists: grpc.StatusCode.ALREADY_EXISTS,
     e.SessionExpired: grpc.StatusCode.NOT_FOUND,
     e.InvalidInput: grpc.StatusCode.INVALID_ARGUMENT,
@@ -25,6 +26,7 @@ _CODES: dict[type[e.ServiceError], grpc.StatusCode] = {
     e.ReAttach: grpc.StatusCode.ABORTED,
     e.CannotGenerate: grpc.StatusCode.FAILED_PRECONDITION,
     e.NoSessions: grpc.StatusCode.FAILED_PRECONDITION,
+    e.OtherState: grpc.StatusCode.FAILED_PRECONDITION,
     e.BrokenBundle: grpc.StatusCode.FAILED_PRECONDITION,
     e.ModelChanged: grpc.StatusCode.FAILED_PRECONDITION,
     e.LimitReached: grpc.StatusCode.RESOURCE_EXHAUSTED,

@@ -62,6 +62,7 @@ class StepStream(Stream[Reply]):
         self._clock: Clock = engine.clock
         self._limits = catalogue.limits
         self._open = OpenFrames()
+        self._driven: set[int] = set()  # handles of sessions that end with it
 
     def on_result(self, frame: Frame, answer: Answer) -> None:
         """Queues an answer of the engine's."""
@@ -83,6 +84,10 @@ class StepStream(Stream[Reply]):
     def received(self, data: bytes) -> None:
         """Takes in a message that came among frames of one row and is none."""
         self._received(data)
+
+    def drive(self, handle: int) -> None:
+        """It has sent steps of a session that ends with it."""
+        self._driven.add(handle)
 
     def meet_bug(self, error: Exception) -> None:
         """Ends the stream: its frames met a bug."""
@@ -135,6 +140,9 @@ class StepStream(Stream[Reply]):
             self._all_stale(request, now)
             return
         worker, frame = found
+        sessions = worker.runtime.sessions
+        if sessions.num_ending:
+            self._driven.update(sessions.driven(frame.handles).tolist())
         check_answer(frame, self._limits.max_slice)
         self._open.add(frame)
         self.caller.add(frame.num_rows, frame.num_bytes)
@@ -196,3 +204,6 @@ class StepStream(Stream[Reply]):
             self._single_rows.leave(cast(NativeStreamCall, self._call), self.caller)
         if self._open:
             self._engine.cancel([FramePart(frame) for frame, _ in self._open.left()])
+        if self._driven:
+            handles = np.array(list(self._driven), np.uint64)
+            self._engine.post(lambda: self._catalogue.end_driven(handles))  # behind what is cancelled

@@ -1,6 +1,6 @@
 """Domain answers into messages."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -79,6 +79,12 @@ def write_states(message: HasTensors, view: ModelView, states: Sequence[Array]) 
         return
     for one, array in zip(view.states, states, strict=False):
         add_named(message.states, one.name, array if one.layers else array[0])
+
+
+def write_marks(response: sessions_pb2.DescribeSessionResponse, marks: Mapping[str, int]) -> None:
+    """Fills `marks` with positions by name."""
+    for name, position in marks.items():
+        response.marks.add(name=name, position=position)
 
 
 def add_named(field: NamedTensors, name: str, array: Array) -> None:

@@ -1,0 +1,71 @@
+"""Opening sessions from the state of another one, or from one that is given; on the engine's thread."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from elman_server.exchange.clock import Clock
+from elman_server.exchange.hand_off import HandOff, Wish
+from elman_server.exchange.model_view import TensorField
+from elman_server.exchange.tell import Tell
+from elman_server.models.hand_off import handed
+from elman_server.models.model import seam_tensors
+from elman_server.sessions.directory import OpenMode, OpenResult, SessionDirectory
+from elman_server.sessions.table import Owner
+
+
+class HandOffCalls:
+    """Into the sessions of one model."""
+
+    def __init__(self, directory: SessionDirectory, clock: Clock) -> None:
+        self._directory = directory
+        self._clock = clock
+
+    def from_session(
+        self, wish: Wish, source: SessionDirectory, owner: Owner, hand_off: HandOff, tell: Tell[OpenResult]
+    ) -> None:
+        """Opens sessions from a session's state after its queued chunks; it may be another model's.
+
+        Raises:
+            SessionExpired, UnknownSession: it does not exist.
+        """
+        place = source.find(owner)
+
+        def open_them() -> OpenResult:
+            runtime, slot = source.there(owner)
+            runtime.sessions.used[slot] = self._clock.now()  # so it is not evicted for those that begin from it
+            tensors = seam_tensors(runtime.view.states, runtime.pool.read(np.array([slot])).tensors)
+            return self._open(wish, hand_off, runtime.view.states, tensors[: len(runtime.view.states)])
+
+        place.runtime.after_queued(place.slot, lambda: tell(open_them))
+
+    def from_states(
+        self, wish: Wish, fields: Sequence[TensorField], states: Sequence[NDArray[Any]], hand_off: HandOff
+    ) -> OpenResult:
+        """Opens sessions from states [layers or 1, 1 or K, *features] of another model."""
+        return self._open(wish, hand_off, fields, [torch.from_numpy(array) for array in states])
+
+    def _open(
+        self, wish: Wish, hand_off: HandOff, fields: Sequence[TensorField], tensors: Sequence[torch.Tensor]
+    ) -> OpenResult:
+        runtime = self._directory.version(wish.version)
+        made = handed(hand_off, fields, tensors, runtime.view.states, len(wish.ids))
+        opened = self._directory.open(
+            wish.principal,
+            wish.ids,
+            OpenMode.NEW,
+            wish.version,
+            self._clock.now(),
+            wish.context,
+            runtime=runtime,
+            ends_with_stream=wish.ends_with_stream,
+        )
+        begun = [index for index in range(len(wish.ids)) if index not in opened.errors]
+        if begun:
+            places = [self._directory.find(Owner(wish.principal, wish.ids[index])) for index in begun]
+            slots = np.array([place.slot for place in places])
+            runtime.take_over(slots, {place: tensor[:, begun] for place, tensor in made.items()})
+        return opened
