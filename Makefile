@@ -1,13 +1,14 @@
 # `make demo` and `make test` work from a fresh clone: they install first.
 VENV ?= .venv
 BIN = $(VENV)/bin
-PACKAGES = models/elman_models client/elman server/elman_server bench examples/demo.py
+PACKAGES = models/elman_models client/elman server/elman_server bench \
+           $(filter-out examples/triton_sequence_client.py,$(wildcard examples/*.py))
 INSTALLED = $(VENV)/.installed
 # Made where the native door is; without what it takes to build it, asked for anew each time.
 NATIVE = $(VENV)/.native
 NATIVE_SOURCES = $(shell find server/native -type f)
 
-.PHONY: install format lint test native-asan bench proto demo serve containers clean
+.PHONY: install format lint test native-asan bench proto demo pictures serve containers clean
 
 install: $(INSTALLED) $(NATIVE)
 
@@ -43,8 +44,11 @@ bench: install  ## The short benchmark: minutes.
 proto: install  ## The stubs, from the contract.
 	PATH=$(BIN):$$PATH proto/generate.sh
 
-demo: install  ## A real model on real input, live.
-	$(BIN)/python examples/demo.py
+demo: install  ## Real models on real input, live: a scene of each form.
+	$(BIN)/python -m examples.demo
+
+pictures: install  ## The pictures in docs/ of what models do.
+	$(BIN)/python -m examples.pictures
 
 serve: install  ## Serves the bundles that come with elman.
 	$(BIN)/elman-server serve --models models/bundles

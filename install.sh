@@ -22,4 +22,4 @@ if ! "$venv/bin/python" -c "import importlib.metadata as m; exit(m.version('torc
   esac
 fi
 echo "install: elman and its tools"
-"${pip[@]}" --requirement requirements-dev.txt --editable './models[keras,ort]' --editable ./client --editable './server[fast]'
+"${pip[@]}" --requirement requirements-dev.txt --editable './models[examples,keras,ort]' --editable ./client --editable './server[fast]'

@@ -30,6 +30,7 @@ BENCHMARKS = {
     "slow-neighbour": "slow_neighbour:measure",
     "long-calls": "long_calls:measure",
     "overload": "overload:measure",
+    "generate": "generate:measure",
     "million": "million:measure",
 }
 COMMANDS = ("plans", "gpu", "oip")

@@ -1,7 +1,8 @@
-"""The demo: a character LSTM that has read the Python standard library, served with its state on the server.
+"""The demo: a scene of each form in which recurrent networks are used, on real models, served with their state.
 
-Streams a file that the model has never seen through a session and measures how well it is predicted; then lets eight
-sessions type at once. `make demo` runs it.
+Streams a file that the model has never seen through a session and measures how well it is predicted; lets eight
+sessions type at once; then the examples of this folder, with their figures beside those of the model cards. `make demo`
+runs it.
 """
 
 import importlib.util
@@ -32,6 +33,17 @@ TYPED = 160
 """Characters that each session types."""
 TEMPERATURE = 0.6
 
+SCENES = {
+    "one_to_one": "one to one: which character follows one character",
+    "one_to_many": "one to many: a character model writes Python, on the server",
+    "many_to_one": "many to one: digits, row by row",
+    "many_to_many": "many to many: sunspots, a month ahead at every month, then running free",
+    "sequence_to_sequence": "sequence to sequence: dates, from an encoder's session to a decoder's",
+    "policy": "a policy: 500 poles balanced by one pool of sessions",
+    "anomaly": "anomalies: what a forecaster did not expect",
+}
+"""The examples, by module."""
+
 Logits = NDArray[np.float32]
 
 
@@ -45,7 +57,17 @@ def main() -> int:
         steps = type_together(model)
         print(f"\n{steps / (time.monotonic() - began):,.0f} session-steps/s, one character of eight sessions per call")
         print_metrics(metrics_url)
+        play_scenes(address)
     return 0 if agree else 1
+
+
+def play_scenes(address: str) -> None:
+    """Each example, with how long it took."""
+    for module, form in SCENES.items():
+        print(f"\n{form}")
+        began = time.monotonic()
+        importlib.import_module(f"examples.{module}").main(address)
+        print(f"  ({time.monotonic() - began:.1f} s)")
 
 
 @contextmanager
@@ -54,6 +76,7 @@ def served(bundles: Path) -> Iterator[tuple[str, str]]:
     loopback = "127.0.0.1:0"
     command = [sys.executable, "-m", "elman_server", "serve", "--models", str(bundles)]
     command += ["--listen", loopback, "--metrics-listen", loopback]
+    command += ["--warm-up-seconds", "3"]  # of each model
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         try:
             line = server.stdout.readline() if server.stdout else ""
@@ -169,7 +192,7 @@ class Screen:
 
 
 def print_metrics(url: str) -> None:
-    """A few of the server's metrics."""
+    """A few of the server's metrics of char-lm."""
     wanted = (
         "elman_session_steps_total",
         "elman_padded_steps_total",
@@ -180,7 +203,7 @@ def print_metrics(url: str) -> None:
     )
     with urllib.request.urlopen(url) as response:
         for line in response.read().decode().splitlines():
-            if line.startswith(wanted):
+            if line.startswith(wanted) and 'model="char-lm"' in line:
                 print(f"  {line}")
 
 

@@ -110,6 +110,31 @@ class AsyncModel:
 
         return AwaitableContext(opened)
 
+    def generate(
+        self, max_steps: int, *, context: Mapping[str, ArrayLike] | None = None, **options: Unpack[GenerateOptions]
+    ) -> AsyncGeneration:
+        """As `Session.generate`, of a new session that ends with it; a prompt is needed. `context` as `session`."""
+        client = self._core.client
+        opened = partial(self._core.session, None, "new", context)
+        core = GenerationCore(self.info, client.transport, opened, options, max_steps, ends_session=True)
+        return AsyncGeneration(core)
+
+    async def score(
+        self,
+        x: ArrayLike | Sequence[ArrayLike],
+        targets: ArrayLike | Sequence[ArrayLike],
+        *,
+        output: str | None = None,
+        context: Mapping[str, ArrayLike] | None = None,
+        timeout: float | None = None,
+    ) -> Any:
+        """[K] how well what came next fits what the model gives, for each of K sequences; see `Session.score`.
+
+        `x` is a list of K sequences of any lengths, or one, or an array [T, K, ...], as `infer` takes them, and
+        `targets` likewise; of one sequence the score is a number. `context` [K, *features] by name. Raises as `infer`.
+        """
+        return await score_sequences(self._core, x, targets, output, context, timeout)
+
     def import_session(self, exported: bytes, id: str | None = None) -> AwaitableContext[AsyncSession]:
         """Begins a session where an exported one was: at its position, with its state and context.
 
@@ -135,31 +160,6 @@ class AsyncModel:
         DeadlineError, UnavailableError, ClosedError.
         """
         await self._core.move(session, version)
-
-    def generate(
-        self, max_steps: int, *, context: Mapping[str, ArrayLike] | None = None, **options: Unpack[GenerateOptions]
-    ) -> AsyncGeneration:
-        """As `Session.generate`, of a new session that ends with it; a prompt is needed. `context` as `session`."""
-        client = self._core.client
-        opened = partial(self._core.session, None, "new", context)
-        core = GenerationCore(self.info, client.transport, opened, options, max_steps, ends_session=True)
-        return AsyncGeneration(core)
-
-    async def score(
-        self,
-        x: ArrayLike | Sequence[ArrayLike],
-        targets: ArrayLike | Sequence[ArrayLike],
-        *,
-        output: str | None = None,
-        context: Mapping[str, ArrayLike] | None = None,
-        timeout: float | None = None,
-    ) -> Any:
-        """[K] how well what came next fits what the model gives, for each of K sequences; see `Session.score`.
-
-        `x` is a list of K sequences of any lengths, or one, or an array [T, K, ...], as `infer` takes them, and
-        `targets` likewise; of one sequence the score is a number. `context` [K, *features] by name. Raises as `infer`.
-        """
-        return await score_sequences(self._core, x, targets, output, context, timeout)
 
     async def end_sessions(self, ids: Sequence[str]) -> None:
         """Ends the sessions called `ids`, on whatever version of the model they run, and frees their slots.

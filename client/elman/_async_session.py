@@ -62,6 +62,7 @@ class AsyncSession:
         x: ArrayLike,
         *,
         returning: Literal["all", "last"] | None = None,
+        every: int | None = None,
         outputs: Sequence[str] | None = None,
         timeout: float | None = None,
         progress: bool = False,
@@ -76,6 +77,7 @@ class AsyncSession:
         x: ArrayLike,
         *,
         returning: Literal["all", "last"] | None = None,
+        every: int | None = None,
         outputs: Sequence[str] | None = None,
         state: Literal[True],
         timeout: float | None = None,
@@ -96,6 +98,7 @@ class AsyncSession:
         x: ArrayLike,
         *,
         returning: Returning | None = None,
+        every: int | None = None,
         outputs: Sequence[str] | None = None,
         state: bool = False,
         timeout: float | None = None,
@@ -105,7 +108,8 @@ class AsyncSession:
 
         `x` is [T, input_size], T >= 1, or one step [input_size]; for a token model ids [T], or one id. The output
         is [T, output_size], or [output_size] for one step or with `returning="last"`, or None with "none"; by default
-        what the model's author meant: every step's, unless all outputs are `last_only`. With `state` a StepResult of
+        what the model's author meant: every step's, unless all outputs are `last_only`. With `every` that of each
+        `every`-th of these steps alone, [T // every, output_size]: others do not travel. With `state` a StepResult of
         the output and the state after the last step. `timeout` is in seconds. With `progress` a bar shows how far it is
         (by tqdm, of the extra "elman[progress]").
 
@@ -116,7 +120,7 @@ class AsyncSession:
         PredecessorFailedError, LimitReachedError, DeadlineError, UnavailableError, AuthenticationError,
         ServerError, ClosedError, MissingExtraError; TypeError for options of the wrong type.
         """
-        options = self._core.client.options(returning, outputs, state, timeout, progress)
+        options = self._core.client.options(returning, outputs, state, timeout, progress, every)
         await self._core.end_left_generation()
         pending = self._core.prepare(x, options, loop_future)
         if progress:
@@ -166,44 +170,6 @@ class AsyncSession:
     async def reset(self) -> None:
         """Puts its state back to what the model begins with, after all steps begun before; as `set_state`."""
         await self._core.set_state(None)
-
-    async def mark(self, name: str) -> None:
-        """Keeps a copy of the state and position beside the session, under a name, after all steps begun before.
-
-        `rewind` returns to it. One of that name is replaced. Marks are kept on the server and end with the session; it
-        has at most `max_marks` (16 by default).
-
-        Raises TypeError, InvalidInputError, LimitReachedError, SessionExpiredError, UnknownSessionError, DeadlineError,
-        UnavailableError, ClosedError.
-        """
-        await self._core.mark(name)
-
-    async def rewind(self, name: str) -> None:
-        """Returns to a mark, to its state and its position, after all steps begun before. The marks stay.
-
-        Steps that are begun before this returns are undone by it, or fail. Raises UnknownMarkError (there is no such
-        mark; the session stays where it is), otherwise as `mark`.
-        """
-        await self._core.rewind(name)
-
-    async def marks(self) -> dict[str, int]:
-        """The marks that there are after all steps begun before: their positions by name, as they were made.
-
-        Raises as `state`.
-        """
-        return await self._core.marks()
-
-    async def drop_mark(self, name: str) -> None:
-        """Forgets a mark. Raises as `rewind`."""
-        await self._core.drop_mark(name)
-
-    async def export(self) -> bytes:
-        """The session as bytes, after all steps begun before: state, context and position, without marks. It goes on.
-
-        `Model.import_session` begins one there, on this server or another that has the same model. The format is the
-        contract's `ExportedSession`. Raises as `state`.
-        """
-        return await self._core.export()
 
     def generate(self, max_steps: int, **options: Unpack[GenerateOptions]) -> AsyncGeneration:
         """Feeds the session what it gave, on the server, up to `max_steps`; iterate over the steps as they come.
@@ -260,6 +226,44 @@ class AsyncSession:
         """
         score = await score_session(self._core, x, targets, output, timeout)
         return score if steps else score.total
+
+    async def mark(self, name: str) -> None:
+        """Keeps a copy of the state and position beside the session, under a name, after all steps begun before.
+
+        `rewind` returns to it. One of that name is replaced. Marks are kept on the server and end with the session; it
+        has at most `max_marks` (16 by default).
+
+        Raises TypeError, InvalidInputError, LimitReachedError, SessionExpiredError, UnknownSessionError, DeadlineError,
+        UnavailableError, ClosedError.
+        """
+        await self._core.mark(name)
+
+    async def rewind(self, name: str) -> None:
+        """Returns to a mark, to its state and its position, after all steps begun before. The marks stay.
+
+        Steps that are begun before this returns are undone by it, or fail. Raises UnknownMarkError (there is no such
+        mark; the session stays where it is), otherwise as `mark`.
+        """
+        await self._core.rewind(name)
+
+    async def marks(self) -> dict[str, int]:
+        """The marks that there are after all steps begun before: their positions by name, as they were made.
+
+        Raises as `state`.
+        """
+        return await self._core.marks()
+
+    async def drop_mark(self, name: str) -> None:
+        """Forgets a mark. Raises as `rewind`."""
+        await self._core.drop_mark(name)
+
+    async def export(self) -> bytes:
+        """The session as bytes, after all steps begun before: state, context and position, without marks. It goes on.
+
+        `Model.import_session` begins one there, on this server or another that has the same model. The format is the
+        contract's `ExportedSession`. Raises as `state`.
+        """
+        return await self._core.export()
 
     @overload
     async def fork(self) -> AsyncSession: ...

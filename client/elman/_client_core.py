@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from elman._session_opener import SessionOpener
-from elman._shared.checks import check_integer, check_switch, check_text, check_timeout
+from elman._shared.checks import check_count, check_integer, check_switch, check_text, check_timeout
 from elman._shared.errors import ClosedError, ElmanError, ForkError, InvalidInputError, LoopError
 from elman._shared.fork_guard import FORK_GUARD
 from elman._shared.info import ModelInfo
@@ -41,7 +41,13 @@ class ClientCore:
             FORK_GUARD.watch(self)
 
     def options(
-        self, returning: str | None, outputs: object, state: bool, timeout: float | None, progress: bool = False
+        self,
+        returning: str | None,
+        outputs: object,
+        state: bool,
+        timeout: float | None,
+        progress: bool = False,
+        every: object = None,
     ) -> StepOptions:
         """A step's options with the client's defaults. Raises TypeError, InvalidInputError."""
         check_timeout("timeout", timeout)
@@ -49,8 +55,12 @@ class ClientCore:
         check_switch("progress", progress)
         if returning is not None:
             return_code(returning)
+        if every is not None:
+            every = check_count("every", every)
+            if returning not in (None, "all"):
+                raise InvalidInputError(f"returning: every {every}-th step's output is asked for, got {returning!r}")
         seconds = self.transport.timeout_seconds if timeout is None else timeout
-        return StepOptions(returning, outputs, bool(state), seconds, progress)
+        return StepOptions(returning, outputs, bool(state), seconds, progress, every)
 
     def stream_options(self, returning: str | None, outputs: object, timeout: float | None) -> StepOptions:
         """Those of a stream's chunks, whose outputs are its items. Raises TypeError, InvalidInputError."""

@@ -131,9 +131,8 @@ class SessionCore(_SessionsCore):
     async def begin_generation(self, generation: Generating, deadline: Deadline) -> None:
         """It is fed by the server from now on, after all steps submitted before. Raises ElmanError."""
         self.check_open()
-        await self.end_left_generation()
+        await self._settled(deadline)
         self._generating = generation
-        await self.client.driver.settled(self.rows, deadline)
 
     def end_generation(self, generation: Generating) -> None:
         """It is fed by its caller again."""
@@ -146,6 +145,11 @@ class SessionCore(_SessionsCore):
         if generation is not None:
             self._check_rests()
             await generation.close()
+
+    async def _settled(self, deadline: Deadline) -> None:
+        # Nothing that was asked for before is without its end.
+        await self.end_left_generation()
+        await self.client.driver.settled(self.rows, deadline)
 
     def _check_rests(self) -> None:
         if self._generating is not None and self._generating.is_busy:
@@ -169,9 +173,8 @@ class SessionCore(_SessionsCore):
     async def state(self) -> State:
         """The state after all steps submitted before. Raises ElmanError."""
         self.check_open()
-        await self.end_left_generation()
         deadline = self.client.transport.deadline()
-        await self.client.driver.settled(self.rows, deadline)
+        await self._settled(deadline)
         return await self.client.opener.state(self.info, self.id, deadline)
 
     async def set_state(self, state: object) -> None:
@@ -181,15 +184,14 @@ class SessionCore(_SessionsCore):
         """
         self.check_open()
         states = None if state is None else to_states(state, self.info, 1, "state")
-        await self.end_left_generation()
         deadline = self.client.transport.deadline()
-        await self.client.driver.settled(self.rows, deadline)
+        await self._settled(deadline)
         await self.client.opener.set_state(self.info, self.id, states, deadline)
 
     async def settled_id(self) -> str:
         """Its id, once nothing is under way. Raises ElmanError."""
         self.check_open()
-        await self.client.driver.settled(self.rows, self.client.transport.deadline())
+        await self._settled(self.client.transport.deadline())
         return self.id
 
     async def mark(self, name: object) -> None:
@@ -207,7 +209,7 @@ class SessionCore(_SessionsCore):
         """Positions of its marks by name. Raises ElmanError."""
         self.check_open()
         deadline = self.client.transport.deadline()
-        await self.client.driver.settled(self.rows, deadline)
+        await self._settled(deadline)
         return await self.client.opener.marks(self.info, self.id, deadline)
 
     async def drop_mark(self, name: object) -> None:
@@ -219,23 +221,22 @@ class SessionCore(_SessionsCore):
         # A mark's name, once nothing is under way.
         self.check_open()
         mark, deadline = check_id("mark", name), self.client.transport.deadline()
-        await self.client.driver.settled(self.rows, deadline)
+        await self._settled(deadline)
         return mark, deadline
 
     async def export(self) -> bytes:
         """It as bytes, after all steps submitted before. Raises ElmanError."""
         self.check_open()
         deadline = self.client.transport.deadline()
-        await self.client.driver.settled(self.rows, deadline)
+        await self._settled(deadline)
         return await self.client.opener.export(self.info, self.id, deadline)
 
     async def fork(self, count: int) -> OpenedSessions:
         """Sessions that begin where it is after all steps submitted before. Raises TypeError, ElmanError."""
         self.check_open()
         count = check_count("n", count)
-        await self.end_left_generation()
         deadline = self.client.transport.deadline()
-        await self.client.driver.settled(self.rows, deadline)
+        await self._settled(deadline)
         return await self.client.opener.fork(self.info, self.id, count, deadline)
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         write_bundle,
     )
     from elman_models.check import assumptions, describe
+    from elman_models.checkpoint import Checkpoint, read_checkpoint
     from elman_models.comparison import Difference, compare
     from elman_models.errors import BundleError, GoldenError, SpecError, WeightsError
     from elman_models.export.packing import pack
@@ -57,6 +58,7 @@ _MODULES = {
         "write_bundle",
     ),
     "check": ("assumptions", "describe"),
+    "checkpoint": ("Checkpoint", "read_checkpoint"),
     "comparison": ("Difference", "compare"),
     "errors": ("BundleError", "GoldenError", "SpecError", "WeightsError"),
     "export.packing": ("pack",),
@@ -87,6 +89,7 @@ _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 __all__ = [
     "BundleError",
     "Cell",
+    "Checkpoint",
     "Difference",
     "EmbeddingSpec",
     "ExportError",
@@ -134,6 +137,7 @@ __all__ = [
     "pack_pt2",
     "pack_step",
     "read_any_spec",
+    "read_checkpoint",
     "read_golden",
     "read_graph",
     "read_spec",

@@ -13,10 +13,11 @@ from elman_models.graph.from_stack import graph_of
 from elman_models.graph.spec import GraphSpec
 from elman_models.graph.stack import GraphStack
 from elman_models.graph.weights import as_tensors
+from elman_models.regular_file import read_regular
 from elman_models.spec import ModelSpec
-from elman_models.spec_file import dump_spec, parse_any_spec, parse_spec
+from elman_models.spec_file import MAX_SPEC_BYTES, dump_spec, parse_any_spec, parse_spec
 from elman_models.stack import Stack
-from elman_models.weights import as_float32, read_safetensors, write_safetensors
+from elman_models.weights import as_float32, largest_file, read_safetensors, write_safetensors
 
 SPEC_FILE = "model.yaml"
 WEIGHTS_FILE = "weights.safetensors"
@@ -85,7 +86,7 @@ def read_graph(folder: str | os.PathLike[str]) -> GraphSpec:
 def _read_text(folder: str | os.PathLike[str]) -> tuple[bytes, str]:
     path = Path(folder) / SPEC_FILE
     try:
-        return path.read_bytes(), str(path)
+        return read_regular(path, MAX_SPEC_BYTES), str(path)
     except OSError as error:
         raise SpecError(f"{path}: cannot be read: {error.strerror}") from error
 
@@ -95,10 +96,11 @@ def read_weights(folder: str | os.PathLike[str], spec: ModelSpec | GraphSpec) ->
     on the CPU.
 
     Raises:
-        WeightsError: `weights.safetensors` is missing, truncated or corrupt, or holds other tensors than the spec's.
+        WeightsError: `weights.safetensors` is missing, truncated or corrupt, larger than the spec's tensors, or holds
+            others.
     """
     path = Path(folder) / WEIGHTS_FILE
-    return _held_against(spec, read_safetensors(path), str(path))
+    return _held_against(spec, read_safetensors(path, largest_file(spec)), str(path))
 
 
 def _held_against(

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import permutations
+from itertools import pairwise, permutations
 
 from elman_models.dense import Dense
 
@@ -11,8 +11,8 @@ BEFORE = "a linear layer before the stack"
 HEAD = "the head"
 AFTER = "one of several linear layers after the stack"
 
-_MAX_LAYERS = 4
-"""More are no bundle in any order."""
+_MAX_LAYERS = 6
+"""More are not tried in every order."""
 
 
 @dataclass(frozen=True)
@@ -24,14 +24,18 @@ class Chain:
     after: tuple[Dense, ...]
 
     @property
-    def is_servable(self) -> bool:
-        """Whether a bundle can hold it."""
-        return not self.before and len(self.after) <= 1
-
-    @property
     def head(self) -> Dense | None:
         """The last layer after the stack."""
         return self.after[-1] if self.after else None
+
+    @property
+    def is_in_order(self) -> bool:
+        """Whether the layers after the stack are defined in that order, as far as can be told."""
+        return all(one.may_precede(other) for one, other in pairwise(self.after))
+
+    def is_servable(self, is_known_between: bool) -> bool:
+        """Whether it is packed; `is_known_between`: what is between several layers after the stack."""
+        return not self.before and (is_known_between or len(self.after) <= 1)
 
     @property
     def names(self) -> set[str]:

@@ -6,11 +6,13 @@ import re
 import warnings
 import zipfile
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
 from elman_models.errors import WeightsError
+from elman_models.hyper_parameters import STAND_INS, HyperParameters, read_hyper_parameters
 from elman_models.nesting import take_state_dict
 from elman_models.torchscript import is_torchscript, read_torchscript
 from elman_models.weights import read_safetensors
@@ -22,17 +24,41 @@ _GLOBAL = re.compile(r"unsupported (?:global: )?global ([\w.]+)", re.IGNORECASE)
 _SAVE = "torch.save(model.state_dict(), 'weights.pt')"
 
 
-def read_state_dict(path: str | os.PathLike[str], key: str | None = None) -> dict[str, torch.Tensor]:
-    """The state_dict in `path` (.pt, .pth, .bin, .ckpt or .safetensors), on the CPU, in the file's order (.safetensors:
-    sorted by name).
+@dataclass(frozen=True)
+class Checkpoint:
+    """What of a file is a model's."""
 
-    A state_dict nested in a checkpoint is taken out of it; the prefixes of DataParallel (`module.`) and torch.compile
-    (`_orig_mod.`) are taken off. Of a TorchScript archive it is the module's tensors by their attributes' paths,
-    plain attributes that are tensors among them; its code is not looked at.
+    state_dict: dict[str, torch.Tensor]
+    hyper_parameters: HyperParameters = field(default_factory=dict)
+    """Of a checkpoint of Lightning: what it was trained with, as far as that is numbers and texts."""
+    key: str = ""
+    """Where the state_dict was; empty: it is the file."""
+    beside: tuple[str, ...] = ()
+    """The file's other keys."""
+
+
+def read_state_dict(path: str | os.PathLike[str], key: str | None = None) -> dict[str, torch.Tensor]:
+    """The state_dict in `path`: that of `read_checkpoint`.
+
+    Raises:
+        WeightsError: as `read_checkpoint`.
+    """
+    return read_checkpoint(path, key).state_dict
+
+
+def read_checkpoint(path: str | os.PathLike[str], key: str | None = None) -> Checkpoint:
+    """The state_dict in `path` (.pt, .pth, .bin, .ckpt or .safetensors), on the CPU, in the file's order (.safetensors:
+    sorted by name), and what Lightning says of the training.
+
+    A state_dict nested in a checkpoint is taken out of it; the prefixes of DataParallel and DistributedDataParallel
+    (`module.`), of torch.compile (`_orig_mod.`) and of torch's averaged models (`module.` beside `n_averaged`) are
+    taken off. Of a TorchScript archive it is the module's tensors by their attributes' paths, plain attributes that are
+    tensors among them; its code is not looked at.
 
     Args:
         path: the file.
-        key: of the state_dict in a checkpoint that holds several: `ema`, `generator.state_dict`.
+        key: of the state_dict in a checkpoint that holds several (`ema`, `generator.state_dict`), or the attribute
+            within one state_dict that is the model (`ema_model`).
 
     Raises:
         WeightsError: missing, unreadable, of another kind, without tensors, with several state_dicts and no key, or a
@@ -40,29 +66,54 @@ def read_state_dict(path: str | os.PathLike[str], key: str | None = None) -> dic
     """
     file = Path(path)
     if file.suffix == ".safetensors":
-        if key is not None:
-            raise WeightsError(f"{file}: key (--key): a .safetensors file holds one state_dict, without a key")
-        return strip_prefixes(read_safetensors(file), str(file))
+        return _only_state_dict(read_safetensors(file), key, str(file))
     if file.suffix not in _PICKLES:
         raise WeightsError(f"{file}: expected a .safetensors, {', '.join(_PICKLES)} file, as of {_SAVE}")
     _check_kind(file)
     loaded = read_torchscript(file) if is_torchscript(file) else _load_pickle(file)
-    return strip_prefixes(take_state_dict(loaded, key, str(file)), str(file))
+    taken_from, taken = take_state_dict(loaded, key, str(file))
+    state_dict = strip_prefixes(taken, str(file))
+    return Checkpoint(state_dict, read_hyper_parameters(loaded), taken_from, _beside(loaded, taken_from))
+
+
+def _beside(loaded: object, key: str) -> tuple[str, ...]:
+    if not key or not isinstance(loaded, Mapping):
+        return ()
+    others = (name for name in loaded if isinstance(name, str) and name != key)
+    return tuple(name for name in others if not name.startswith(f"{key}.") and not key.startswith(f"{name}."))
+
+
+def _only_state_dict(tensors: dict[str, torch.Tensor], key: str | None, where: str) -> Checkpoint:
+    """Of a file that holds one: all of it, or the part of that key."""
+    if key is None:
+        return Checkpoint(strip_prefixes(tensors, where))
+    if not any(name.startswith(f"{key}.") for name in tensors):
+        raise WeightsError(f"{where}: key (--key): a .safetensors file holds one state_dict, without a key")
+    taken_from, taken = take_state_dict(tensors, key, where)
+    return Checkpoint(strip_prefixes(taken, where), key=taken_from, beside=_beside(tensors, taken_from))
 
 
 def strip_prefixes(tensors: Mapping[str, torch.Tensor], where: str) -> dict[str, torch.Tensor]:
-    """`tensors` without the marks of DataParallel and torch.compile.
+    """`tensors` without the marks of DataParallel, torch.compile and averaged models.
 
     Raises:
         WeightsError: two names become one.
     """
-    names = [name.replace("_orig_mod.", "") for name in tensors]  # compile wraps submodules too
+    kept = {name: tensor for name, tensor in tensors.items() if not _counts_averages(name, tensors)}
+    names = [name.replace("_orig_mod.", "") for name in kept]  # compile wraps submodules too
     while names and all(name.startswith("module.") for name in names):
         names = [name.removeprefix("module.") for name in names]
     if len(set(names)) < len(names):
         twice = sorted({name for name in names if names.count(name) > 1})
         raise WeightsError(f"{where}: stand twice once prefixes are taken off: {', '.join(twice)}")
-    return dict(zip(names, tensors.values(), strict=True))
+    return dict(zip(names, kept.values(), strict=True))
+
+
+def _counts_averages(name: str, tensors: Mapping[str, torch.Tensor]) -> bool:
+    """Whether it is the counter of torch.optim.swa_utils.AveragedModel, whose model is under `module`."""
+    is_counter = name.rpartition(".")[2] == "n_averaged" and not tensors[name].ndim
+    prefix = name.removesuffix("n_averaged") + "module."
+    return is_counter and all(other == name or other.startswith(prefix) for other in tensors)
 
 
 def _check_kind(path: Path) -> None:
@@ -109,7 +160,8 @@ def _other_archive(path: Path) -> str | None:
 
 def _load_pickle(path: Path) -> object:
     try:
-        with warnings.catch_warnings():  # torch warns of pickles that it did not write
+        # torch warns of pickles that it did not write.
+        with warnings.catch_warnings(), torch.serialization.safe_globals(STAND_INS):
             warnings.simplefilter("ignore")
             loaded: object = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:

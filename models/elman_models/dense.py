@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
+from elman_models.listed import comes_before
+
 _EMBEDDING_WORDS = re.compile(r"emb|encoder|lookup|wte", re.IGNORECASE)
 _WORDS_WITHOUT_GLU = re.compile(r"emb|coder|lookup|wte|head|out|classif|logit", re.IGNORECASE)
 _HEAD_WORDS = re.compile(r"fc|head|linear|decoder|out|dense|classif|proj|logit", re.IGNORECASE)
@@ -23,6 +25,8 @@ class Dense:
     """Whether it is defined before the stack; None where the file's order does not tell."""
     memory: tuple[int, ...]
     """Where the matrix lies: equal for tied ones."""
+    place: int = 0
+    """Among the tensors in the file's order."""
 
     @property
     def names(self) -> list[str]:
@@ -50,6 +54,14 @@ class Dense:
                 return None if embedding and head else "embedding" if embedding else "head"
         return None
 
+    def may_precede(self, other: "Dense") -> bool:
+        """Whether `other` may follow: it stands later in the same list, or is defined later, as far as can be told."""
+        by_number = comes_before(self.prefix, other.prefix)
+        if by_number is not None:
+            return by_number
+        is_known = self.comes_first is not None and other.comes_first is not None
+        return not is_known or self.place < other.place
+
     def feeds(self, size: int) -> bool:
         """Whether a layer of that many inputs may follow: as many outputs; or twice as many, which a GLU halves, if it
         is not called something that has none."""
@@ -61,21 +73,20 @@ class Dense:
         return f"{self.names[0]} {list(self.shape)}"
 
 
-def find_denses(rest: Mapping[str, torch.Tensor], first: Mapping[str, bool] | None) -> list[Dense]:
+def find_denses(rest: Mapping[str, torch.Tensor], first: Mapping[str, bool | None]) -> list[Dense]:
     """The matrices among `rest`, the tensors beside the stack.
 
     Args:
         rest: by name.
-        first: whether each stands before the stack; None where the order does not tell.
+        first: whether each stands before the stack; None where neither order nor number tells.
     """
     denses = []
-    for name, tensor in rest.items():
+    for place, (name, tensor) in enumerate(rest.items()):
         prefix, _, kind = name.rpartition(".")
         if kind == "weight":
             bias = rest.get(f"{prefix}.bias" if prefix else "bias")
             bias_shape = None if bias is None else tuple(bias.shape)
-            comes_first = None if first is None else first[name]
-            denses.append(Dense(prefix, tuple(tensor.shape), bias_shape, comes_first, _memory(tensor)))
+            denses.append(Dense(prefix, tuple(tensor.shape), bias_shape, first[name], _memory(tensor), place))
     return denses
 
 

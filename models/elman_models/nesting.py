@@ -11,12 +11,13 @@ _MAX_DEPTH = 4
 _MAX_LISTED = 8
 
 
-def take_state_dict(loaded: object, key: str | None, where: str) -> dict[str, torch.Tensor]:
-    """The state_dict in `loaded`, whatever key it is under.
+def take_state_dict(loaded: object, key: str | None, where: str) -> tuple[str, dict[str, torch.Tensor]]:
+    """The state_dict in `loaded`, whatever key it is under, after that key; "": it is all there is.
 
     Args:
         loaded: what the file holds.
-        key: of the state_dict (`ema`, `generator.state_dict`), where there are several; None: there is one.
+        key: of the state_dict (`ema`, `generator.state_dict`), where there are several, or of a part of the one that
+            there is (`ema_model`); None: there is one.
         where: names the file in errors.
 
     Raises:
@@ -25,15 +26,16 @@ def take_state_dict(loaded: object, key: str | None, where: str) -> dict[str, to
     if not isinstance(loaded, Mapping):
         raise WeightsError(f"{where}: expected a state_dict (a mapping of names to tensors), got {_type(loaded)}")
     found = dict(_state_dicts(loaded, (), set()))
-    taken = _by_key(found, key, where) if key is not None else _alone(loaded, found, where)
-    return {str(name): tensor.detach() for name, tensor in taken.items()}
+    path, taken = _by_key(found, key, where) if key is not None else _alone(loaded, found, where)
+    return path, {str(name): tensor.detach() for name, tensor in taken.items()}
 
 
 def _state_dicts(
     mapping: Mapping[object, object], path: tuple[str, ...], seen: set[int]
 ) -> Iterator[tuple[str, Mapping[object, torch.Tensor]]]:
     if mapping and all(_is_named_tensor(name, value) for name, value in mapping.items()):
-        yield ".".join(path), mapping  # type: ignore[misc]  # all its values are tensors
+        if any(tensor.ndim for tensor in mapping.values()):  # type: ignore[attr-defined]  # else scores and counts
+            yield ".".join(path), mapping  # type: ignore[misc]  # all its values are tensors
         return
     if id(mapping) in seen or len(path) > _MAX_DEPTH:
         return
@@ -43,21 +45,29 @@ def _state_dicts(
             yield from _state_dicts(value, (*path, name), seen)
 
 
-def _by_key(found: Mapping[str, Mapping[object, torch.Tensor]], key: str, where: str) -> Mapping[object, torch.Tensor]:
+def _by_key(
+    found: Mapping[str, Mapping[object, torch.Tensor]], key: str, where: str
+) -> tuple[str, Mapping[object, torch.Tensor]]:
     meant = [path for path in found if path == key or path.startswith(f"{key}.")]
+    if not meant and len(found) == 1:
+        (alone,) = found.values()
+        within = {str(name).removeprefix(f"{key}."): t for name, t in alone.items() if str(name).startswith(f"{key}.")}
+        if within:
+            return key, within  # type: ignore[return-value]
     if len(meant) != 1:
         what = f"holds {_listed(meant)}; say which" if meant else f"is no state_dict; there are: {_listed(found)}"
         raise WeightsError(f"{where}: key (--key): {key!r} {what}")
-    return found[meant[0]]
+    return meant[0], found[meant[0]]
 
 
 def _alone(
     loaded: Mapping[object, object], found: Mapping[str, Mapping[object, torch.Tensor]], where: str
-) -> Mapping[object, torch.Tensor]:
+) -> tuple[str, Mapping[object, torch.Tensor]]:
     if not loaded:
         raise WeightsError(f"{where}: expected a state_dict, got an empty mapping")
     if not found:
         others = [f"{key} ({_type(value)})" for key, value in loaded.items() if not _is_named_tensor(key, value)]
+        others = others or [f"{key} (one number)" for key in loaded]
         raise WeightsError(
             f"{where}: expected a state_dict, names with tensors only, got also {', '.join(others[:_MAX_LISTED])}"
         )
@@ -70,7 +80,7 @@ def _alone(
             f"{where}: beside the state_dict {path} stand the tensors {_listed(beside)}; if the model does without "
             f"them, say so with key (--key {path})"
         )
-    return taken
+    return path, taken
 
 
 def _is_named_tensor(key: object, value: object) -> bool:

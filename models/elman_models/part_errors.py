@@ -10,7 +10,11 @@ from elman_models.dense import Dense
 
 _COMPUTED = re.compile(r"\.parametrizations\.|_(g|v|orig|raw)$")
 """Names that weight norm, spectral norm, pruning and dropped weights leave behind."""
-_BUNDLE = "a bundle holds one recurrent stack, an embedding before it and one linear layer (the head) after it"
+_BUNDLE = (
+    "from weights alone are packed one recurrent stack, an embedding before it and a linear layer (the head) after it"
+)
+PACK_MODULE = "pack the module itself: elman_models.pack(module, ...)"
+"""What remains where weights do not tell."""
 
 
 def leftovers(rest: Mapping[str, torch.Tensor], denses: Iterable[Dense], input_size: int, output_size: int) -> str:
@@ -20,11 +24,12 @@ def leftovers(rest: Mapping[str, torch.Tensor], denses: Iterable[Dense], input_s
     if strange:
         computed = any(_COMPUTED.search(name) for name in strange)
         hint = "; fold weights that are computed from others first (remove_parametrizations)" if computed else ""
-        return f"{_list(strange)}: no embedding and no linear layer{hint}, and {_BUNDLE}. {_leave_out(strange)}"
+        none = f"no embedding and no linear layer{hint}, and {_BUNDLE}"
+        return f"{_list(strange)}: {none}. {_leave_out(strange)}. Or {PACK_MODULE}"
     return (
         f"beside the recurrent stack stand {_list(rest)}; they are not one embedding [any, {input_size}] and one head "
         f"[any, {output_size}], each defined on its side of the stack, and {_BUNDLE}."
-        f"{_by_size(denses, input_size, output_size)} {_leave_out(rest)}"
+        f"{_by_size(denses, input_size, output_size)} {_leave_out(rest)}. Or {PACK_MODULE}"
     )
 
 
@@ -34,7 +39,21 @@ def unservable(chain: Chain, input_size: int, output_size: int) -> str:
     listed = ", ".join(f"{dense.describe()} is {role}{_why(dense)}" for dense, role in wrong)
     denses = [dense for dense, _ in wrong]
     by_size = _by_size(denses, input_size, output_size)
-    return f"{listed}; {_BUNDLE}.{by_size} {_leave_out(name for dense in denses for name in dense.names)}"
+    between = "" if chain.before else f" {_BETWEEN}"
+    names = [name for dense in denses for name in dense.names]
+    return f"{listed}; {_BUNDLE}.{between}{by_size} {_leave_out(names)}. Or {PACK_MODULE}"
+
+
+_BETWEEN = (
+    "If the layers run one after another, say what is between them: activation (--activation relu, or none), which "
+    "packs them all; --golden FILE proves it."
+)
+
+
+def out_of_order(chain: Chain) -> str:
+    """Layers that by their sizes run in another order than they are defined in."""
+    order = ", ".join(dense.prefix for dense in chain.after)
+    return f"by their sizes the layers after the stack run as {order}, but are defined in another order; {PACK_MODULE}"
 
 
 def open_choice(chains: Sequence[Chain]) -> str:
@@ -44,6 +63,10 @@ def open_choice(chains: Sequence[Chain]) -> str:
         for dense, role in chain.roles():
             roles.setdefault(dense, []).append(role)
     unclear = {dense: list(dict.fromkeys(could)) for dense, could in roles.items() if len(set(could)) > 1}
+    if not unclear:
+        order = f"in which order {', '.join(dense.describe() for dense in chains[0].after)} run is open"
+        last = "Of two, say the last: head_key (--head-key)." if len(chains[0].after) == 2 else ""
+        return f"{order}. {_UNORDERED}{last} {_OR_PACK}"
     listed = "; ".join(f"{dense.describe()} could be {' or '.join(could)}" for dense, could in unclear.items())
     unordered = any(dense.comes_first is None for dense in unclear)
     return f"{listed}. {_UNORDERED if unordered else ''}Say which it is: {', or '.join(_options(unclear))}"
@@ -53,6 +76,9 @@ _UNORDERED = (
     "The order in which the module defines its layers would tell, but this file does not keep it (safetensors sorts by "
     "name, torch.save of a state_dict keeps it). "
 )
+
+
+_OR_PACK = f"Save it so, or {PACK_MODULE}"
 
 
 def unsure_table(table: Dense) -> str:

@@ -8,7 +8,8 @@ import torch
 from elman_models.chains import AFTER, BEFORE, EMBEDDING, HEAD, Chain, find_chains
 from elman_models.dense import Dense, find_denses
 from elman_models.errors import WeightsError
-from elman_models.part_errors import leftovers, open_choice, unservable, unsure_table
+from elman_models.listed import comes_before
+from elman_models.part_errors import leftovers, open_choice, out_of_order, unservable, unsure_table
 
 NONE = "none"
 """As a key: the model has no such part."""
@@ -16,10 +17,11 @@ NONE = "none"
 
 @dataclass(frozen=True)
 class Parts:
-    """What stands around the stack; one `Dense` as both is a head tied to the embedding."""
+    """What stands around the stack; one `Dense` as embedding and last layer is a head tied to the embedding."""
 
     embedding: Dense | None
-    head: Dense | None
+    after: tuple[Dense, ...]
+    """The linear layers after it, in order."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,8 @@ class Keys:
 
     embedding: str | None = None
     head: str | None = None
+    is_known_between: bool = False
+    """Whether what stands between several linear layers after the stack is said, and so that they run in a row."""
 
     def allow(self, chain: Chain) -> bool:
         """Whether the chain is as the caller says; of what nothing is said, whether order and name allow it."""
@@ -61,13 +65,13 @@ def _name_allows(dense: Dense, role: str) -> bool:
 
 
 def find_parts(
-    rest: Mapping[str, torch.Tensor], first: Mapping[str, bool] | None, input_size: int, output_size: int, keys: Keys
+    rest: Mapping[str, torch.Tensor], first: Mapping[str, bool | None], input_size: int, output_size: int, keys: Keys
 ) -> Parts:
-    """The embedding and the head among `rest`, the tensors beside the stack.
+    """The embedding and the head among `rest`, the tensors beside the stack; or several layers in the head's place.
 
     Args:
         rest: by name; each must find its part.
-        first: whether each is defined before the stack; None where the file's order does not tell.
+        first: whether each is defined before the stack; None where neither the file's order nor a number tells.
         input_size, output_size: features that the stack takes and gives.
         keys: what the caller says.
 
@@ -76,7 +80,8 @@ def find_parts(
             open, or a key that does not fit.
     """
     denses = find_denses(rest, first)
-    keys = Keys(_known(keys.embedding, denses, "embedding_key"), _known(keys.head, denses, "head_key"))
+    known = _known(keys.embedding, denses, "embedding_key"), _known(keys.head, denses, "head_key")
+    keys = Keys(*known, keys.is_known_between)
     _check_keyed(denses, keys, input_size, output_size)
     if keys.embedding == keys.head and keys.head not in (None, NONE):
         return _tied(denses, rest, keys)
@@ -94,14 +99,18 @@ def _only(
 ) -> Parts:
     if not chains:
         raise WeightsError(leftovers(rest, denses, *sizes))
-    if not any(chain.is_servable for chain in chains):
+    if not any(chain.is_servable(keys.is_known_between) for chain in chains):
         raise WeightsError(unservable(chains[0], *sizes))
+    if keys.is_known_between:
+        chains = [chain for chain in chains if chain.is_in_order] or list(chains)
     if len({chain.computes() for chain in chains}) > 1:
         raise WeightsError(open_choice(chains))
+    if not any(chain.is_in_order for chain in chains):
+        raise WeightsError(out_of_order(chains[0]))
     unsure = []
     for chain in chains:  # several only where tied matrices may change places
         if chain.table is None or chain.table.prefix == keys.embedding or _is_sure(chain.table, chain.head, sizes[1]):
-            return Parts(chain.table, chain.head)
+            return Parts(chain.table, chain.after)
         unsure.append(chain.table)
     raise WeightsError(unsure_table(unsure[0]))
 
@@ -111,6 +120,8 @@ def _is_sure(table: Dense, head: Dense | None, output_size: int) -> bool:
     stack's, has the same shape, and only a name tells, or being tied."""
     if table.said == "embedding" or (head and head.memory == table.memory):
         return True
+    if head and table.comes_first and head.comes_first is False and comes_before(table.prefix, head.prefix):
+        return True  # in one nn.Sequential with the stack
     return table.comes_first is not False and table.shape[0] not in {output_size, head.shape[0] if head else 0}
 
 
@@ -135,7 +146,7 @@ def _check_keyed(denses: Iterable[Dense], keys: Keys, input_size: int, output_si
     for dense in denses:
         if dense.prefix == keys.embedding and not (dense.is_table and dense.shape[1] == input_size):
             raise WeightsError(f"embedding_key: expected [any, {input_size}] without a bias, got {dense.describe()}")
-        if dense.prefix == keys.head and dense.shape[1:] != (output_size,):
+        if dense.prefix == keys.head and dense.shape[1:] != (output_size,) and not keys.is_known_between:
             raise WeightsError(f"head_key: expected [any, {output_size}], got {dense.describe()}")
         if dense.prefix == keys.head and not dense.is_layer:
             expected, got = [dense.shape[0]], list(dense.bias_shape or ())
@@ -147,4 +158,4 @@ def _tied(denses: Sequence[Dense], rest: Mapping[str, torch.Tensor], keys: Keys)
     others = [name for name in rest if name not in tied.names]
     if others:
         raise WeightsError(f"embedding_key and head_key: both are {keys.head}, but there are {', '.join(others)}, too")
-    return Parts(tied, tied)
+    return Parts(tied, (tied,))

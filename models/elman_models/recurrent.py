@@ -58,6 +58,16 @@ class Recurrent:
         return self._matrix("rnn.weight_ih_l0")[1]
 
     @property
+    def rows(self) -> int:
+        """Rows of the first layer's input weights: gates x hidden size."""
+        return self._matrix("rnn.weight_ih_l0")[0]
+
+    @property
+    def output_size(self) -> int:
+        """Features of its output."""
+        return (self.proj_size or self.hidden_size) * (2 if self.bidirectional else 1)
+
+    @property
     def sizes(self) -> dict[str, int | bool]:
         """The fields of a spec that shapes tell."""
         return {
@@ -75,7 +85,7 @@ class Recurrent:
         Raises:
             WeightsError: another number of gates, a cell that is not the one asked for, or an RNN and none asked for.
         """
-        rows, hidden = self._matrix("rnn.weight_ih_l0")[0], self.hidden_size
+        rows, hidden = self.rows, self.hidden_size
         fitting = [cell for cell in Cell if cell.num_gates * hidden == rows]
         if not fitting:
             raise WeightsError(

@@ -16,6 +16,11 @@ MAX_SPEC_BYTES = 1 << 20
 
 _UNWRITABLE = frozenset("\x85\u2028\u2029\ufeff")
 """YAML's other line breaks and the byte order mark: PyYAML writes them bare, and reads them back as something else."""
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel = 2
+"""What was given, in errors: lists within lists, which YAML's aliases make of a few bytes, are cut off."""
+MAX_LINES = 20
+"""Of an error: what is wrong with more fields than that is counted."""
 _WIDTH = 120
 """Of a line of a graph's file."""
 
@@ -48,7 +53,7 @@ def parse_any_spec(text: bytes, where: str) -> ModelSpec | GraphSpec:
         raise SpecError(f"{where}: expected a mapping of fields, got {_kind(fields)}")
     given = fields.get("format", 1)
     if type(given) is not int or given not in (1, FORMAT):
-        raise SpecError(f"{where}: format: expected 1 or {FORMAT}, got {reprlib.repr(given)}")
+        raise SpecError(f"{where}: format: expected 1 or {FORMAT}, got {_SHORT.repr(given)}")
     if given == FORMAT:
         return make_graph(fields, where)
     return make_spec({name: value for name, value in fields.items() if name != "format"}, where)
@@ -103,7 +108,10 @@ def _as_yaml(fields: dict[str, Any], style: bool | None, *, allow_unicode: bool)
 
 
 def _spec_error(error: ValidationError, model: type[BaseModel], where: str) -> SpecError:
-    lines = [_line(model, e["loc"], e["type"], e["msg"], e["input"]) for e in error.errors(include_url=False)]
+    found = error.errors(include_url=False)
+    lines = [_line(model, e["loc"], e["type"], e["msg"], e["input"]) for e in found[:MAX_LINES]]
+    if len(found) > MAX_LINES:
+        lines.append(f"and {len(found) - MAX_LINES} faults more")
     return SpecError("\n".join(f"{where}: {line}" for line in lines))
 
 
@@ -116,8 +124,8 @@ def _line(model: type[BaseModel], loc: tuple[int | str, ...], kind: str, message
     if kind == "value_error":  # our own, which begin with the field
         return message.removeprefix("Value error, ")
     if kind == "string_pattern_mismatch" and (loc[-1] in ("name", "version") and len(loc) == 1):
-        return f"{field}: expected {NAME_IN_WORDS}, got {reprlib.repr(given)}"
-    return f"{field}: {message[0].lower()}{message[1:]}, got {reprlib.repr(given)}{_hint(kind, given)}"
+        return f"{field}: expected {NAME_IN_WORDS}, got {_SHORT.repr(given)}"
+    return f"{field}: {message[0].lower()}{message[1:]}, got {_SHORT.repr(given)}{_hint(kind, given)}"
 
 
 def _hint(kind: str, given: object) -> str:

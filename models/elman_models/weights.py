@@ -1,6 +1,7 @@
 """Weights: named tensors, read from a safetensors file and held against a spec. No pickle is opened here."""
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import safetensors.torch
 import torch
 
 from elman_models.errors import WeightsError
+from elman_models.graph.spec import GraphSpec
+from elman_models.regular_file import read_regular
 from elman_models.spec import ModelSpec
 
 # Of the format's dtypes (https://github.com/huggingface/safetensors, "Format") those that a checkpoint may hold.
@@ -26,9 +29,16 @@ _DTYPES = {
 }
 FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 """The dtypes that weights may have on disk; all are float32 once loaded."""
+_HEADER_BYTES = 100_000_008
+"""A safetensors file's header has so many at most."""
 
 
-def read_safetensors(path: Path) -> dict[str, torch.Tensor]:
+def largest_file(spec: ModelSpec | GraphSpec) -> int:
+    """Bytes that a file of the spec's tensors can have, in the widest dtypes."""
+    return _HEADER_BYTES + 8 * sum(math.prod(shape) for shape in spec.parameter_shapes().values())
+
+
+def read_safetensors(path: Path, most: int = 1 << 40) -> dict[str, torch.Tensor]:
     """All tensors of `path`, sorted by name, since the library gives them in any order.
 
     They are copied: a file that is replaced or cut short later changes no loaded model.
@@ -36,11 +46,15 @@ def read_safetensors(path: Path) -> dict[str, torch.Tensor]:
     Tied tensors, of which safetensors' `save_model` writes one and names the others in the file's metadata, are all
     there, sharing memory.
 
+    Args:
+        path: of the file.
+        most: bytes that it may have.
+
     Raises:
-        WeightsError: missing, unreadable, truncated or corrupt, or with a dtype that no checkpoint has.
+        WeightsError: missing, larger, unreadable, truncated or corrupt, or with a dtype that no checkpoint has.
     """
     try:
-        data = path.read_bytes()
+        data = read_regular(path, most)
         entries = safetensors.deserialize(data)  # type: ignore[no-untyped-call, unused-ignore]
     except FileNotFoundError as error:
         raise WeightsError(f"{path}: no such file") from error

@@ -28,6 +28,8 @@ ServiceError
 
 from collections.abc import Mapping
 
+MESSAGE_BYTES = 2000
+"""Of an error's message, at most: it travels in trailers, twice, and gRPC ends a call whose trailers pass 8 KiB."""
 RETRY_SECONDS = 0.05
 """What a caller refused for a full queue is told to wait: some dozens of batches."""
 
@@ -43,9 +45,16 @@ class ServiceError(Exception):
     ) -> None:
         """`metadata` becomes `ErrorInfo.metadata`; `retry_seconds`, where a retry helps, `RetryInfo`."""
         super().__init__(message)
-        self.message = message
+        self.message = _as_told(message)
         self.metadata = {key: str(value) for key, value in (metadata or {}).items()}
         self.retry_seconds = retry_seconds
+
+
+def _as_told(message: str) -> str:
+    encoded = message.encode()
+    if len(encoded) <= MESSAGE_BYTES:
+        return message
+    return f"{encoded[:MESSAGE_BYTES].decode(errors='ignore')} ... ({len(encoded) - MESSAGE_BYTES} bytes more)"
 
 
 class UnknownModel(ServiceError):
@@ -126,16 +135,16 @@ class NoSessions(ServiceError):
     reason = "NO_SESSIONS"
 
 
-class OtherState(ServiceError):
-    """A state of another model, or of other names or shapes than the model's."""
-
-    reason = "OTHER_STATE"
-
-
 class CannotGenerate(ServiceError):
     """The model cannot be fed what it gives, or what is meant is open."""
 
     reason = "CANNOT_GENERATE"
+
+
+class OtherState(ServiceError):
+    """A state of another model, or of other names or shapes than the model's."""
+
+    reason = "OTHER_STATE"
 
 
 class BrokenBundle(ServiceError):

@@ -28,6 +28,7 @@ BARS = {
     "slow-neighbour": 2,
     "long-calls": 3,
     "overload": 3,
+    "generate": 2,
     "million": 3,
 }
 

@@ -36,6 +36,27 @@ def test_only_what_is_asked_for_comes_back(client):
         assert session.position == 5
 
 
+@pytest.mark.parametrize("every", [1, 2, 3, 5, 6])
+def test_of_every_so_many_steps_the_last_ones_output_comes_back(client, every):
+    with client.model("sum").session() as session:
+        output = session.step(X, every=every)
+        assert output.shape == (5 // every, 2)
+        assert np.array_equal(output, leaky_sum(X)[every - 1 :: every])
+        result = session.step(X, every=every, state=True)
+        assert result.state.position == session.position == 10
+        assert np.array_equal(result.state.h_n[0, 0], leaky_sum(np.concatenate([X, X]))[-1])
+
+
+def test_every_is_a_number_and_stands_alone(client):
+    with client.model("sum").session() as session:
+        with pytest.raises(elman.InvalidInputError, match="every: expected at least 1, got 0"):
+            session.step(X, every=0)
+        with pytest.raises(TypeError, match="every: expected an integer, got 'x'"):
+            session.step(X, every="x")
+        with pytest.raises(elman.InvalidInputError, match="returning: every 2-th step's output is asked for"):
+            session.step(X, every=2, returning="none")
+
+
 def test_the_state_comes_with_the_output_or_by_itself(client):
     with client.model("lstm").session() as session:
         result = session.step(X, state=True)

@@ -6,4 +6,5 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "server"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "models"))  # whose networks are served
 
+from packed_networks import every_network  # noqa: F401
 from served import folder, serve  # noqa: F401

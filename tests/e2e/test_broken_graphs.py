@@ -3,18 +3,17 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-import yaml
+from broken_bundles import assert_lstm_is_served, in_spec, in_weights, listed
 from graph_networks import ActorCritic
 from graph_server import write_networks
 from refusals import refusal_of
-from safetensors.torch import load_file, save_file
-from served import Serve, Served
-from toys import SPECS, assert_near, pack_rows, random_input, toy, write_toys
+from safetensors.torch import load_file
+from served import Serve
+from toys import assert_near, write_toys
 
 from elman import wire
 from elman.v1 import inference_pb2
@@ -22,30 +21,8 @@ from elman.v1 import models_pb2 as pb
 from elman_models import write_bundle
 from elman_server.errors import BrokenBundle
 
-RNG = np.random.default_rng(4)
 NAME = "ActorCritic"
 LOAD = pb.LoadModelRequest(model=NAME)
-Fields = dict[str, Any]
-Tensors = dict[str, torch.Tensor]
-
-
-def in_spec(change: Callable[[Fields], object]) -> Callable[[Path], None]:
-    def changed(bundle: Path) -> None:
-        file = bundle / "model.yaml"
-        fields = yaml.safe_load(file.read_text())
-        change(fields)
-        file.write_text(yaml.safe_dump(fields, sort_keys=False))
-
-    return changed
-
-
-def in_weights(change: Callable[[Tensors], object]) -> Callable[[Path], None]:
-    def changed(bundle: Path) -> None:
-        tensors = load_file(bundle / "weights.safetensors")
-        change(tensors)
-        save_file(tensors, bundle / "weights.safetensors")
-
-    return changed
 
 
 def cut(bundle: Path) -> None:
@@ -84,17 +61,6 @@ BROKEN: dict[str, tuple[Callable[[Path], None], str]] = {
     "a file of weights that is cut off": (cut, "weights.safetensors"),
     "no weights": (lambda bundle: (bundle / "weights.safetensors").unlink(), "weights.safetensors"),
 }
-
-
-async def assert_lstm_is_served(served: Served) -> None:
-    row = random_input(SPECS["lstm"], RNG, 4)
-    request = inference_pb2.InferRequest(model="lstm", lengths=[4], input=wire.to_tensor(pack_rows([row])))
-    answer = await served.inference.Infer(request)
-    assert_near(wire.from_tensor(answer.output), toy("lstm").run(row)[0])
-
-
-async def listed(served: Served) -> list[str]:
-    return [f"{m.name} {m.version}" for m in (await served.models.ListModels(pb.ListModelsRequest())).models]
 
 
 @pytest.mark.parametrize("what", BROKEN)

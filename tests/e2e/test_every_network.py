@@ -1,119 +1,48 @@
 """Networks as people write them, packed from the module, served, and stepped by sessions of the SDK: as it gives."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-import torch
-from module_networks import SEQUENCES, STEPS
+from packed_networks import (
+    STREAMING,
+    WHOLE,
+    Networks,
+    assert_given,
+    context_of,
+    contexts_of,
+    row_of,
+    states_of,
+)
 from served import Serve
-from toys import assert_near
 
 import elman
-from elman_models import PackedModule, pack, pack_step
-from elman_models.export import packing, stepping
-from elman_models.export.proof import Run
-
-SHAPES = ((16, 9), (3, 4))
-"""Batches and lengths of what the module itself is run on."""
-
-
-class Case(NamedTuple):
-    """A network that was packed, and what its module gave."""
-
-    packed: PackedModule
-    runs: list[Run]
-
-
-def name_of(text: str) -> str:
-    """The model's, of a network's."""
-    return text.replace(" ", "-").replace(",", "").replace("'", "")
-
-
-@pytest.fixture(scope="module")
-def cases(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Case]]:
-    """All of them in one folder. What proves a bundle runs the module; so does this."""
-    folder, found, runs = tmp_path_factory.mktemp("networks"), {}, []
-
-    def proving(prove: Callable[..., Any]) -> Callable[..., Any]:
-        def proved(assembled: Any, run: Callable[[int, int], Run], shapes: Any) -> Any:
-            one_row = shapes and all(batch == 1 for batch, _ in shapes)
-            runs[:] = [run(1 if one_row else batch, length) for batch, length in SHAPES]
-            return prove(assembled, run, shapes[:1])  # as a test of its own proves it wholly
-
-        return proved
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(packing, "prove", proving(packing.prove))
-        patch.setattr(stepping, "prove", proving(stepping.prove))
-        for text, case in SEQUENCES.items():
-            torch.manual_seed(1)
-            name = name_of(text)
-            packed = pack(case.make(), case.example(), out=folder / name, name=name, quiet=True)
-            found[name] = Case(packed, [*runs])
-        for text, step in STEPS.items():
-            torch.manual_seed(1)
-            name = name_of(text)
-            packed = pack_step(step.make(), step.inputs(), step.state(), out=folder / name, name=name, quiet=True)
-            found[name] = Case(packed, [*runs])
-    return folder, found
 
 
 @pytest.fixture
 async def client(
-    serve: Serve, cases: tuple[Path, dict[str, Case]], name: str, tmp_path: Path
+    serve: Serve,
+    every_network: Networks,
+    name: str,
+    tmp_path: Path,
 ) -> AsyncIterator[elman.AsyncClient]:
     """Of a server of the network alone."""
     (tmp_path / "one").mkdir()
-    (tmp_path / "one" / name).symlink_to(cases[0] / name)
+    (tmp_path / "one" / name).symlink_to(every_network.folder / name)
     served = await serve(models=tmp_path / "one", max_slice=3)
     async with elman.AsyncClient(served.server.address) as client:
         yield client
 
 
-def row_of(case: Case, run: Run, row: int, steps: slice = slice(None)) -> dict[str, np.ndarray]:
-    return {one.name: run.inputs[one.name][row][steps].numpy() for one in case.packed.spec.inputs}
-
-
-def context_of(case: Case, run: Run, row: int) -> dict[str, np.ndarray] | None:
-    return {one.name: run.inputs[one.name][row].numpy() for one in case.packed.spec.context} or None
-
-
-def states_of(case: Case, rows: list[tuple[Run, int]]) -> dict[str, np.ndarray] | None:
-    """What sequences begin with whose module takes its state as arguments; None where it begins by itself."""
-    arguments = {state: argument for argument, state in case.packed.assembled.state_inputs.items()}
-    if not arguments:
-        return None
-    states = {}
-    for one in case.packed.spec.states:
-        axis = 1 if one.layers else 0
-        given = [run.states[arguments[one.name]].select(axis, row).numpy() for run, row in rows]
-        states[one.name] = np.stack(given, axis=axis)
-    return states
-
-
-def assert_given(got: dict[str, np.ndarray], run: Run, row: int, end: int | None = None) -> None:
-    """What came of a sequence; a module that gives the last step alone has that."""
-    for name, expected in run.expected.items():
-        want = expected[row].detach().numpy()
-        if got[name].ndim == want.ndim + 1:
-            assert_near(got[name][-1], want)
-        else:
-            assert_near(got[name], want[:end] if end else want)
-
-
-STREAMING = [name_of(text) for text, case in SEQUENCES.items() if case.kind == "streaming"]
-WHOLE = [name_of(text) for text, case in SEQUENCES.items() if case.kind == "whole"]
-
-
-@pytest.mark.parametrize("name", [*STREAMING, *map(name_of, STEPS)])
+@pytest.mark.parametrize("name", STREAMING)
 async def test_interleaved_sessions_in_random_chunks_give_what_the_module_gives(
-    client: elman.AsyncClient, cases: Any, name: str
+    client: elman.AsyncClient,
+    every_network: Networks,
+    name: str,
 ) -> None:
-    case = cases[1][name]
+    case = every_network.cases[name]
     rng, model = np.random.default_rng(3), await client.model(name)
     outputs = [one.name for one in case.packed.spec.outputs]
     run = case.runs[0]
@@ -134,25 +63,24 @@ async def test_interleaved_sessions_in_random_chunks_give_what_the_module_gives(
     await asyncio.gather(*(one(row) for row in range(run.batch)))
 
 
-@pytest.mark.parametrize("name", [*STREAMING, *WHOLE, *map(name_of, STEPS)])
+@pytest.mark.parametrize("name", [*STREAMING, *WHOLE])
 async def test_whole_sequences_of_two_lengths_give_what_the_module_gives(
-    client: elman.AsyncClient, cases: Any, name: str
+    client: elman.AsyncClient,
+    every_network: Networks,
+    name: str,
 ) -> None:
-    case, model = cases[1][name], await client.model(name)
+    case, model = every_network.cases[name], await client.model(name)
     rows = [(run, row) for run in case.runs for row in range(run.batch)]
-    context = {
-        one.name: np.stack([run.inputs[one.name][row].numpy() for run, row in rows]) for one in case.packed.spec.context
-    }
     outputs, _ = await model.infer(
         [row_of(case, run, row) for run, row in rows],
         returning="all",
         outputs=[one.name for one in case.packed.spec.outputs],
         initial_state=states_of(case, rows),
-        context=context or None,
+        context=contexts_of(case, rows),
     )
     for (run, row), got in zip(rows, outputs, strict=True):
         assert_given(got, run, row)
 
 
 def test_there_are_forty_and_more() -> None:
-    assert len(SEQUENCES) + len(STEPS) > 40
+    assert len(STREAMING) + len(WHOLE) > 40

@@ -62,7 +62,7 @@ def blocks_of_the_readme() -> list[str]:
 
 
 async def test_the_demo_predicts_through_the_server_as_torch_does_in_process() -> None:
-    said = await run(sys.executable, str(ROOT / "examples" / "demo.py"))
+    said = await run(sys.executable, "-m", "examples.demo")
     served, in_process = re.findall(r"(?:through the server|torch in process) +(\d\.\d{3})", said)
     assert served == in_process
     assert "session 8" in said
@@ -71,7 +71,7 @@ async def test_the_demo_predicts_through_the_server_as_torch_does_in_process() -
 
 async def run(*command: str) -> str:
     """What a program that must succeed prints."""
-    process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     out, err = await process.communicate()
     assert process.returncode == 0, err.decode()
     return out.decode()

@@ -29,6 +29,8 @@ class Plan:
     """A layer from what enters the stack to the output, added to it."""
     norm: bool
     tied: bool
+    is_list: bool
+    """Whether the stacks are in a ModuleList."""
 
 
 @st.composite
@@ -52,7 +54,8 @@ def plans(draw: st.DrawFn) -> Plan:
     has_skip = bool(layers[1]) and draw(st.integers(0, 3)) == 0
     skip = (names.pop(), entering, size, draw(st.booleans())) if has_skip else None
     tied = table is not None and bool(layers[1]) and layers[1][-1][1:3] == (first, table[1]) and draw(st.booleans())
-    return Plan(table, tuple(layers[0]), tuple(stacks), tuple(layers[1]), skip, draw(st.integers(0, 5)) == 0, tied)
+    norm, is_list = draw(st.integers(0, 5)) == 0, draw(st.booleans())
+    return Plan(table, tuple(layers[0]), tuple(stacks), tuple(layers[1]), skip, norm, tied, is_list)
 
 
 class AnyNetwork(nn.Module):
@@ -66,8 +69,10 @@ class AnyNetwork(nn.Module):
             self.add_module(plan.table[0], nn.Embedding(*plan.table[1:]))
         for name, *sizes, bias in plan.before:
             self.add_module(name, nn.Linear(*sizes, bias=bias))
+        if plan.is_list:
+            self.n = nn.ModuleList()
         for number, (make, *sizes) in enumerate(plan.stacks):
-            self.add_module(f"n{number}", make(*sizes))
+            (self.n if plan.is_list else self).add_module(str(number) if plan.is_list else f"n{number}", make(*sizes))
         self.norm = nn.LayerNorm(plan.stacks[-1][2]) if plan.norm else None
         for name, *sizes, bias in (*plan.after, *([plan.skip] if plan.skip else [])):
             self.add_module(name, nn.Linear(*sizes, bias=bias))
@@ -91,7 +96,7 @@ class AnyNetwork(nn.Module):
             value = self.get_submodule(name)(value)
         entering = value
         for number in range(len(self.plan.stacks)):
-            value = run(self.get_submodule(f"n{number}"), value)
+            value = run(self.get_submodule(f"n.{number}" if self.plan.is_list else f"n{number}"), value)
         value = value if self.norm is None else self.norm(value)
         for name, *_ in self.plan.after:
             value = self.get_submodule(name)(value)

@@ -357,6 +357,32 @@ class Autoencoder(nn.Module):
         return self.out(self.decoder(z)[0])
 
 
+class EncoderDecoder(nn.Module):
+    """What one stack ends with the other begins with."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder, self.decoder = nn.LSTM(3, 4, 2, batch_first=True), nn.LSTM(3, 4, 2, batch_first=True)
+        self.out = nn.Linear(4, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        _, state = self.encoder(x)
+        return self.out(self.decoder(x, state)[0])
+
+
+class Conditioned(nn.Module):
+    """A series whose static features say what its recurrence begins with."""
+
+    def __init__(self, cell: type[nn.RNNBase]) -> None:
+        super().__init__()
+        self.starts = nn.ModuleList([nn.Linear(5, 4) for _ in range(2 if cell is nn.LSTM else 1)])
+        self.rnn = cell(3, 4, batch_first=True)
+
+    def forward(self, x: torch.Tensor, static: torch.Tensor) -> torch.Tensor:
+        begin = [torch.tanh(start(static)).unsqueeze(0) for start in self.starts]
+        return self.rnn(x, tuple(begin) if len(begin) == 2 else begin[0])[0]
+
+
 class DeepSpeech(nn.Module):
     """Same-padded convolutions over time and frequency, a batch norm, a bidirectional GRU, one more ahead."""
 
@@ -390,6 +416,51 @@ class KeywordCrnn(nn.Module):
         return self.fc(self.gru(y)[0][:, -1])
 
 
+class TextReader(nn.Module):
+    """A line of text as an image: convolutions that halve its height alone, both directions along its width."""
+
+    def __init__(self, pools: bool) -> None:
+        super().__init__()
+        stride = 1 if pools else (2, 1)
+        self.conv, self.bn = nn.Conv2d(1, 3, 3, stride=stride, padding=1), nn.BatchNorm2d(3)
+        self.pool = nn.MaxPool2d((2, 1)) if pools else nn.Identity()
+        self.rnn, self.out = nn.LSTM(3 * 4, 5, bidirectional=True), nn.Linear(10, 6)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        y = self.pool(F.relu(self.bn(self.conv(image.unsqueeze(1)))))  # [B, C, height / 2, T]
+        y = y.flatten(1, 2).permute(2, 0, 1)
+        return F.log_softmax(self.out(self.rnn(y)[0]), 2)
+
+
+class Activity(nn.Module):
+    """Human activity by sensors: convolutions along time, two LSTM layers, the last step's classes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Sequential(nn.Conv1d(4, 6, 5, padding=2), nn.ReLU(), nn.Conv1d(6, 6, 5, padding="same"))
+        self.lstm, self.out = nn.LSTM(6, 5, 2, batch_first=True, dropout=0.5), nn.Linear(5, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y, _ = self.lstm(F.relu(self.conv(x.transpose(1, 2))).transpose(1, 2))
+        return F.softmax(self.out(y[:, -1]), -1)
+
+
+class Einsums(nn.Module):
+    """Layers that are written as einsum: one of heads, one that joins them, one whose weight stands first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gru = nn.GRU(3, 4, batch_first=True)
+        self.heads, self.joined = nn.Parameter(torch.randn(4, 2, 3)), nn.Parameter(torch.randn(2, 3, 5))
+        self.turned, self.score = nn.Parameter(torch.randn(6, 5)), nn.Parameter(torch.randn(6))
+
+    def forward(self, x: torch.Tensor) -> Any:
+        heads = torch.tanh(torch.einsum("btd,dhk->bthk", self.gru(x)[0], self.heads))
+        y = torch.relu(torch.einsum("...hk,hko->...o", heads, self.joined))
+        y = torch.einsum("of,btf->bot", self.turned, y)
+        return y.transpose(1, 2), torch.einsum("bot, o -> bt", y, self.score)
+
+
 class Unbatched(nn.Module):
     """The tutorial's part-of-speech tagger: one sentence at a time."""
 
@@ -417,6 +488,8 @@ class Gated(nn.Module):
 
 
 SEQUENCES: dict[str, Case] = {
+    "a bare lstm": Case(lambda: nn.LSTM(3, 4, 2, batch_first=True), floats(3, 5, 3)),
+    "a bare rnn": Case(lambda: nn.RNN(3, 4, nonlinearity="relu"), floats(5, 3, 3)),
     "tied language model": Case(
         TiedLanguageModel, lambda: (torch.randint(13, (5, 3)), (torch.zeros(2, 3, 6), torch.zeros(2, 3, 6)))
     ),
@@ -459,6 +532,7 @@ SEQUENCES: dict[str, Case] = {
     "batch norm, flat": Case(lambda: BatchNormed(True), floats(3, 6, 5)),
     "batch norm, transposed": Case(lambda: BatchNormed(False), floats(3, 6, 5)),
     "gates and parts": Case(Gated, floats(5, 3, 4)),
+    "einsums": Case(Einsums, floats(7, 11, 3), outputs=("output_0", "output_1")),
     "letters and words": Case(CharTagger, lambda: (torch.randint(12, (3, 5)), torch.randint(9, (3, 5, 4)))),
     "one sentence": Case(Unbatched, ids(7, 6)),
     "bilstm tagger": Case(lambda: Tagger(nn.LSTM), ids(12, 3, 5), "whole"),
@@ -471,8 +545,14 @@ SEQUENCES: dict[str, Case] = {
     "max over time": Case(lambda: Pooled("max"), floats(6, 3, 3), "whole"),
     "both directions' ends": Case(lambda: Pooled("ends"), floats(6, 3, 3), "whole"),
     "autoencoder": Case(Autoencoder, floats(3, 6, 3), "whole"),
+    "encoder and decoder": Case(EncoderDecoder, floats(3, 6, 3), "whole"),
+    "gru conditioned": Case(lambda: Conditioned(nn.GRU), lambda: (torch.randn(3, 6, 3), torch.randn(3, 5)), "whole"),
+    "lstm conditioned": Case(lambda: Conditioned(nn.LSTM), lambda: (torch.randn(3, 6, 3), torch.randn(3, 5)), "whole"),
     "deep speech": Case(DeepSpeech, floats(3, 6, 7), "whole"),
     "keyword crnn": Case(KeywordCrnn, floats(3, 7, 6), "whole"),
+    "text reader": Case(lambda: TextReader(False), floats(7, 8, 9), "whole"),
+    "text reader that pools": Case(lambda: TextReader(True), floats(7, 8, 9), "whole"),
+    "human activity": Case(Activity, floats(3, 9, 4), "whole"),
 }
 
 

@@ -148,6 +148,37 @@ class Failing(Base):
         raise ValueError("not today")
 
 
+class CausalAttention(Base):
+    def forward(self, x: torch.Tensor) -> Any:
+        y, _ = self.gru(x)
+        return F.scaled_dot_product_attention(y, y, y, is_causal=True)
+
+
+class CausalScores(Base):
+    def forward(self, x: torch.Tensor) -> Any:
+        y, _ = self.gru(x)
+        ahead = torch.full((y.size(1), y.size(1)), float("-inf")).triu(1)
+        return torch.softmax(y @ y.transpose(1, 2) + ahead, -1) @ y
+
+
+class Einsum(Base):
+    def forward(self, x: torch.Tensor) -> Any:
+        y, _ = self.gru(x)
+        return torch.einsum("btf,bsf->bts", y, y)
+
+
+class EinsumOfProducts(Base):
+    def forward(self, x: torch.Tensor) -> Any:
+        y, _ = self.gru(x)
+        return torch.einsum("btf,f->btf", y, self.head.weight[0])
+
+
+class EinsumOverTime(Base):
+    def forward(self, x: torch.Tensor) -> Any:
+        y, _ = self.gru(x)
+        return torch.einsum("btf,fo->bo", y, self.head.weight.t())
+
+
 class Masked(Base):
     def __init__(self) -> None:
         super().__init__()
@@ -180,5 +211,10 @@ REFUSED: dict[str, tuple[type[nn.Module], str, str]] = {
     "a division by the length": (DividedByLength, "y / y.size(1)", "depends on the batch or the length"),
     "a division by the batch": (DividedByBatch, "y / y.size(0)", "depends on the batch or the length"),
     "a module that fails": (Failing, "raise ValueError", "not today"),
+    "causal attention": (CausalAttention, "is_causal=True", "attention that looks back at all steps"),
+    "causal attention by hand": (CausalScores, ".triu(1)", "positions within a sequence"),
+    "einsum of two values": (Einsum, "torch.einsum", "einsum other than of one value and one weight"),
+    "einsum that is a product": (EinsumOfProducts, "torch.einsum", "'btf,f->btf', which is no linear layer"),
+    "einsum over time": (EinsumOverTime, "torch.einsum", "'btf,fo->bo', which is no linear layer"),
     "a mask": (Masked, "key_padding_mask", "without a mask"),
 }

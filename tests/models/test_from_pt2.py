@@ -21,8 +21,10 @@ AMBIGUOUS = {
     "self-attention": "may be one of the network, or computed from the length",
     "multi-head attention": "could be the length or the batch, or a size of the network",
     "autoencoder": "could be the length or the batch, or a size of the network",
+    "text reader": "could be the length or the batch, or a size of the network",
+    "text reader that pools": "could be the length or the batch, or a size of the network",
 }
-"""Whose example has a size that is another number of the network, too."""
+"""Whose example has a size that is another number of the network, too, or whose length is the last axis of three."""
 TWINS = (
     *("residual rms norm", "actor critic of two", "deepar gru", "bigru tagger", "attention pooling by bmm"),
     *("speaker beside", "learned start of two layers", "voice activity, chopped", "scaled forecaster by h_n"),

@@ -125,6 +125,16 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         fields([node("expand", "b", "x", features=[1 << 20, 1 << 20, 4])], "b"),
         r"result .*, in numbers: expected at most 4194304, got",
     ),
+    "many values that are large together": (
+        fields(
+            [
+                node("expand", "w0", "x", features=[1 << 20, 4]),
+                *(node("relu", f"w{n + 1}", f"w{n}") for n in range(16)),
+            ],
+            "w16",
+        ),
+        r"all values of a step, in numbers: expected at most 67108864, got 71303172",
+    ),
     "an overflow": (
         fields([node("expand", "b", "x", features=[1 << 20] * 7 + [4])], "b"),
         r"in numbers: expected at most 4194304, got",
@@ -204,6 +214,14 @@ def test_yaml_of_aliases_that_grow_without_bound_is_refused() -> None:
     lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 40)]
     with pytest.raises(SpecError, match="a0: unknown key"):
         parse_any_spec("\n".join([*lines, "nodes: *a39"]).encode(), "model.yaml")
+
+
+def test_what_aliases_make_large_is_cut_off_in_what_is_said() -> None:
+    lines = ["format: 2", "name: m", "a0: &a0 [x, x]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 40)]
+    with pytest.raises(SpecError, match="and 31 faults more") as caught:
+        parse_any_spec("\n".join([*lines, "nodes: *a39"]).encode(), "model.yaml")
+    assert len(str(caught.value)) < 8000
 
 
 def test_a_file_of_format_2_is_refused_where_a_stack_is_expected() -> None:

@@ -123,7 +123,7 @@ def test_an_option_that_does_not_fit_is_refused(options: dict[str, str], error: 
         (zeros(rnn__weight_hr_l0=(2, 5)), "proj_size: only lstm has a projection"),
         (zeros(rnn__weight_ih=(15, 4)), r"rnn\.weight_ih_l0 and rnn\.weight_ih: are one parameter by two names"),
         (zeros(rnn__weight_ih_l9999=(15, 5)), "num_layers: input should be less than or equal to 256"),
-        (zeros(enc__weight_ih_l0=(15, 4)), r"several recurrent stacks: rnn, enc; a bundle holds one"),
+        (zeros(enc__weight_ih_l0=(15, 4)), r"several recurrent stacks: rnn, enc; from weights alone one is packed"),
     ],
 )
 def test_parameters_that_contradict_each_other_are_named(changes: StateDict, message: str) -> None:

@@ -12,7 +12,10 @@ from perf_analyzer import VENV, PerfAnalyzer
 from server_process import server_process
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "server"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "models"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "e2e"))
 
+from packed_networks import every_network  # noqa: F401
 from served import folder, serve  # noqa: F401
 
 TRITON = [name for name in CLIENTS if name.startswith("triton")]

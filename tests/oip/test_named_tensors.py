@@ -1,6 +1,5 @@
 """Models that are graphs over the Open Inference Protocol: tensors by name; what comes is what the module gives."""
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,10 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "models"))
-sys.path.insert(0, str(Path(__file__).parents[1] / "e2e"))
-
 from graph_cases import length_of, random_context, random_inputs
 from graph_networks import STREAMED, WHOLE, Network, Tensors
 from graph_server import write_networks

@@ -1,24 +1,13 @@
 """Unmodified clients of Triton and KServe, each in an environment of its own, against a server process."""
 
 import json
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from client_venvs import ClientVenv
-from server_process import server_process
 from toys import Array, assert_near, random_input, toy
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "models"))
-sys.path.insert(0, str(Path(__file__).parents[1] / "e2e"))
-
-from graph_cases import length_of, random_context, random_inputs
-from graph_networks import STREAMED, Network
-from graph_server import write_networks
 
 CLIENTS = Path(__file__).parent / "clients"
 
@@ -171,47 +160,3 @@ def _tensor(array: Array) -> Any:
     import torch
 
     return torch.from_numpy(array.copy())
-
-
-@pytest.fixture(scope="session")
-def graphs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, dict[str, Network]]]:
-    """The address of a server of graphs, and their networks."""
-    folder = tmp_path_factory.mktemp("graphs")
-    networks = write_networks(folder, STREAMED)
-    with server_process(folder, "--warm-up-seconds", "0") as address:
-        yield address, networks
-
-
-@pytest.mark.parametrize("name", [kind.__name__ for kind in STREAMED])
-def test_16_interleaved_sequences_of_a_graph_are_what_its_module_gives(
-    triton: ClientVenv, graphs: tuple[str, dict[str, Network]], tmp_path: Path, name: str
-) -> None:
-    address, networks = graphs
-    torch.manual_seed(4)
-    rng, network = np.random.default_rng(4), networks[name]
-    sequences = [random_inputs(network.spec, int(rng.integers(1, 12))) for _ in range(16)]
-    contexts = [random_context(network.spec) for _ in sequences]
-    order = in_any_order(rng, [length_of(sequence) for sequence in sequences])
-    arrays = {
-        f"{tensor}:{k}": values.numpy()
-        for k, pair in enumerate(zip(sequences, contexts, strict=True))
-        for one in pair
-        for tensor, values in one.items()
-    }
-    arrays |= {"order": np.array(order), "context": np.array([one.name for one in network.spec.context], str)}
-    arrays["outputs"] = np.array([one.name for one in network.spec.outputs])
-    out = run(triton, "triton_graph.py", address, tmp_path, arrays, name)
-    for k, (sequence, context) in enumerate(zip(sequences, contexts, strict=True)):
-        for output, tensor in network(sequence, context).items():
-            assert_near(out[f"{output}:{k}"], tensor.numpy())
-
-
-def in_any_order(rng: np.random.Generator, lengths: list[int]) -> list[tuple[int, int, int]]:
-    """Chunks of sequences as (sequence, first step, steps), each sequence's in their order."""
-    done, order = [0] * len(lengths), []
-    while left := [k for k, length in enumerate(lengths) if done[k] < length]:
-        k = int(rng.choice(left))
-        steps = int(rng.integers(1, lengths[k] - done[k] + 1))
-        order.append((k, done[k], steps))
-        done[k] += steps
-    return order

@@ -131,3 +131,63 @@ def test_help_has_no_metavars_that_repeat_the_option_and_no_patterns(command: st
     assert not [line for line in said.split() if "_" in line and line.isupper()]
     assert "[A-Z" not in said
     assert "--golden FILE" in said
+
+
+class Perceptron(Forecast):
+    """An LSTM, two linear layers and a ReLU between."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.out = nn.Linear(2, 2)
+
+    def forward(self, input: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """[T, B, 3] to [T, B, 2], and h_n."""
+        output, h_n = super().forward(input)
+        return self.out(torch.relu(output)), h_n
+
+
+def test_layers_with_an_activation_become_a_graph_and_what_is_assumed_is_said_and_proved(
+    tmp_path: Path, capsys: Captured
+) -> None:
+    network = Perceptron()
+    weights, golden = save(tmp_path, network), save_golden(tmp_path, network)
+    packed = ["pack", weights, "--out", str(tmp_path / "m"), "--golden", golden]
+    assert main(packed) == 1
+    assert "activation (--activation relu, or none)" in capsys.readouterr().err
+    assert main([*packed, "--activation", "tanh"]) == 1
+    assert "gives something else" in capsys.readouterr().err
+    assert main([*packed, "--activation", "relu"]) == 0
+    said = capsys.readouterr().out
+    assert "assumed:     fc, out run in that order, relu and nothing else between them" in said
+    assert "found as:    stack lstm, head fc, out\n" in said
+    assert "golden:      agrees: largest difference " in said
+    assert main(["check", str(tmp_path / "m"), "--golden", golden]) == 0
+
+
+def test_an_activation_of_another_name_or_without_weights_is_refused(tmp_path: Path, capsys: Captured) -> None:
+    weights = save(tmp_path, Perceptron())
+    assert main(["pack", weights, "--out", str(tmp_path / "m"), "--activation", "swiglu"]) == 1
+    assert "activation: expected one of none, relu, " in capsys.readouterr().err
+    assert main(["pack", "--random", "gru 3 4", "--out", str(tmp_path / "m"), "--activation", "relu"]) == 2
+    assert "--activation: is of what was trained" in capsys.readouterr().err
+
+
+def test_hyper_parameters_of_lightning_are_told_and_go_with_a_refusal(tmp_path: Path, capsys: Captured) -> None:
+    state_dict = {f"net.{name}": tensor for name, tensor in Perceptron().state_dict().items()}
+    told = {"hidden_size": 5, "activation": "relu"}
+    torch.save({"state_dict": state_dict, "hyper_parameters": told}, tmp_path / "w.ckpt")
+    packed = ["pack", str(tmp_path / "w.ckpt"), "--out", str(tmp_path / "m")]
+    assert main(packed) == 1
+    assert "The checkpoint's hyper_parameters: hidden_size=5, activation='relu'\n" in capsys.readouterr().err
+    assert main([*packed, "--activation", "relu"]) == 0
+    said = capsys.readouterr().out
+    assert "trained as:  hidden_size=5, activation='relu' (the checkpoint's" in said
+    assert "read from:   state_dict, beside hyper_parameters\n" in said
+
+
+def test_help_says_of_each_option_what_it_is(capsys: Captured) -> None:
+    with pytest.raises(SystemExit):
+        main(["pack", "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "--activation FUNCTION what stands between several linear layers after the stack" in said
+    assert "--leave-out NAME a part that the bundle does without" in said

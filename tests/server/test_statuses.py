@@ -5,7 +5,7 @@ from refusals import Refusal
 
 from elman_server import errors
 from elman_server.door.elman_v1.status import code_of, to_status
-from elman_server.errors import LimitReached, ServiceError
+from elman_server.errors import BrokenBundle, LimitReached, ServiceError
 from elman_server.telemetry.metrics import CODES
 
 
@@ -25,6 +25,15 @@ def test_every_error_has_a_code_that_is_counted_and_a_reason_of_its_own() -> Non
 def test_the_tree_in_the_docstring_is_the_tree() -> None:
     for kind in tree(ServiceError):
         assert f"── {kind.__name__} " in (errors.__doc__ or "")
+
+
+def test_a_message_is_no_longer_than_trailers_may_be_and_is_whole_in_the_log() -> None:
+    error = BrokenBundle("é" * 3000)
+    status = to_status(error)
+    assert status.message == "é" * 1000 + " ... (4000 bytes more)"
+    assert str(error) == "é" * 3000
+    assert len(status.SerializeToString()) < 2100
+    assert to_status(BrokenBundle("x" * 2000)).message == "x" * 2000
 
 
 @pytest.mark.parametrize("seconds", [None, 0.05])

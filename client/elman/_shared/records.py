@@ -119,6 +119,14 @@ def wanted_outputs(info: ModelInfo, outputs: tuple[str, ...] | None) -> tuple[Te
     return info.outputs if outputs is None else tuple(one for one in info.outputs if one.name in outputs)
 
 
+def no_steps(info: ModelInfo, outputs: tuple[str, ...] | None) -> Array:
+    """The record of no steps of the wanted outputs."""
+    wanted = wanted_outputs(info, outputs)
+    if outputs is None and len(wanted) == 1:
+        return np.empty((0, *wanted[0].features), wanted[0].dtype)
+    return np.empty(0, record_dtype(wanted))
+
+
 def in_callers_form(output: Array, info: ModelInfo, outputs: tuple[str, ...] | None) -> Any:
     """What a caller gets of a record: the array itself where the model has one output and none was named, else a dict
     in the order of the names, or of the model."""

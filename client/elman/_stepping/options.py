@@ -35,6 +35,7 @@ class StepOptions:
     state: bool
     timeout_seconds: float | None
     progress: bool = False  # whether it is to be cut so that a bar moves
+    every: int | None = None  # of every so many steps the last one's output; None: as `returning` says
 
     def of(self, info: ModelInfo) -> ModelOptions:
         """For a model. Raises TypeError, InvalidInputError."""
@@ -42,7 +43,9 @@ class StepOptions:
         if returning is None:
             returning = "last" if info.gives_last_only else "all"
         outputs = None if self.outputs is None else check_outputs(info, self.outputs)
-        return ModelOptions(returning, outputs, self.state, self.timeout_seconds, self.progress)
+        if self.every is not None:
+            returning = "last"
+        return ModelOptions(returning, outputs, self.state, self.timeout_seconds, self.progress, self.every)
 
 
 class ModelOptions(NamedTuple):
@@ -53,6 +56,7 @@ class ModelOptions(NamedTuple):
     state: bool
     timeout_seconds: float | None
     progress: bool = False
+    every: int | None = None
 
 
 class FrameKey(NamedTuple):

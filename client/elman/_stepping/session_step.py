@@ -12,7 +12,7 @@ import numpy as np
 from elman._shared.arrays import ArrayLike, to_sequence
 from elman._shared.deadline import Deadline
 from elman._shared.info import ModelInfo
-from elman._shared.records import in_callers_form
+from elman._shared.records import in_callers_form, no_steps
 from elman._shared.results import State, StepResult
 from elman._stepping.answers import Answer, FutureT
 from elman._stepping.chunks import Chunk
@@ -46,6 +46,9 @@ class PendingStep(Generic[FutureT]):
         return StepResult(form, State.of(self.info, answers[-1].states, last.begin + last.length))
 
     def _joined(self, answers: list[Answer]) -> Array | None:
+        if self.options.every is not None:
+            outputs = [answer.output for answer in answers if answer.output is not None]
+            return np.stack(outputs) if outputs else no_steps(self.info, self.options.outputs)
         if self.options.returning != "all":
             return answers[-1].output
         outputs = [answer.output for answer in answers if answer.output is not None]
@@ -68,22 +71,33 @@ def begin_step(
     if options.progress:
         size = min(size, part_steps(len(values)))
     deadline = Deadline.after(options.timeout_seconds)
-    if len(values) <= size:
+    if len(values) <= size and options.every is None:
         future = make_future()
         return PendingStep(
             [Chunk(key, session, values, future, deadline)], [future], info, options, deadline, is_single
         )
-    parts = [values[first : first + size] for first in range(0, len(values), size)]
-    futures = [make_future() for _ in parts]
-    keys = [_key_before(key)] * (len(parts) - 1) + [key]
-    chunks = [
-        Chunk(part_key, session, part, future, deadline)
-        for part_key, part, future in zip(keys, parts, futures, strict=True)
-    ]
+    ends = _ends(len(values), size, options.every)
+    futures = [make_future() for _ in ends]
+    keys = [_key_of(key, end, len(values), options.every) for end in ends]
+    parts = zip(keys, [0, *ends], ends, futures, strict=False)
+    chunks = [Chunk(one, session, values[first:end], future, deadline) for one, first, end, future in parts]
     return PendingStep(chunks, futures, info, options, deadline, is_single)
 
 
-def _key_before(last: FrameKey) -> FrameKey:
-    """For the parts before the last one: nothing of them is needed, unless all outputs are."""
-    returning = last.returning if last.returning == tensor_pb2.RETURN_ALL else tensor_pb2.RETURN_NONE
-    return last._replace(returning=returning, return_state=False)
+def _ends(steps: int, size: int, every: int | None) -> list[int]:
+    """Where the parts end: each is of at most `size` steps, and ends where an output is wanted."""
+    ends: list[int] = []
+    for first in range(0, steps, every or steps):
+        end = min(steps, first + (every or steps))
+        ends += [*range(first + size, end, size), end]
+    return ends
+
+
+def _key_of(last: FrameKey, end: int, steps: int, every: int | None) -> FrameKey:
+    """For a part: nothing of those before the last one is needed, unless all outputs are, or that of its end."""
+    if every is not None:
+        returning = last.returning if end % every == 0 else tensor_pb2.RETURN_NONE
+    else:
+        is_needed = end == steps or last.returning == tensor_pb2.RETURN_ALL
+        returning = last.returning if is_needed else tensor_pb2.RETURN_NONE
+    return last._replace(returning=returning, return_state=last.return_state and end == steps)

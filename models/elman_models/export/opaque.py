@@ -55,12 +55,13 @@ def _(
     batch_first: bool,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     directions, size = 2 if bidirectional else 1, proj_size or hidden_size
-    _check(input.shape[-1] == weights[0].shape[1], f"input_size: expected {weights[0].shape[1]}")
+    given, wanted = input.shape[-1], weights[0].shape[1]
+    _check(given == wanted, f"input_size: expected {wanted}, got {given}")
     batch = () if input.dim() == 2 else (input.shape[0 if batch_first else 1],)
-    for given, width in zip(initial, (size, hidden_size), strict=False):
+    for state, width in zip(initial, (size, hidden_size), strict=False):
         expected = (directions * num_layers, *batch, width)
         for axis, expected_size in enumerate(expected):
-            _check(given.shape[axis] == expected_size, f"initial state: expected {expected}")
+            _check(state.shape[axis] == expected_size, f"initial state: expected {expected}")
     return (
         input.new_empty((*input.shape[:-1], directions * size)),
         input.new_empty((directions * num_layers, *batch, size)),

@@ -45,8 +45,17 @@ def read_onnx(path: Path) -> "tuple[OnnxGraph, ModelProto]":
         raise ExportError(f"{path}: is damaged: a name in it is no text")
     opset = _opset(model, path)
     taken: dict[Path, int] = {}
+    _check_distinct([tensor.name for tensor in model.graph.initializer], path)
     constants = {t.name: _array(t, path, f"tensor {t.name}", taken) for t in model.graph.initializer}
     return _graph(model.graph, constants, opset, path), model
+
+
+def _check_distinct(names: list[str], path: Path) -> None:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise ExportError(f"{path}: tensor {name}: a name used twice")
+        seen.add(name)
 
 
 def _texts(model: "ModelProto") -> Iterator[object]:

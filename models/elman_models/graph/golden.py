@@ -15,6 +15,7 @@ from elman_models.graph.spec import GraphSpec, InputSpec
 from elman_models.graph.stack import GraphStack
 from elman_models.graph.state import GraphState, StateColumn
 from elman_models.graph.value import DType, Per
+from elman_models.spec import Cell
 
 Tensors = dict[str, torch.Tensor]
 
@@ -26,7 +27,8 @@ def compare_graph(stack: GraphStack, path: str | os.PathLike[str]) -> Difference
     Its arrays: each input by name, [T, B, *features], [B, T, *features] or [T, *features]; each context [B, *features]
     or [*features]; outputs by name, some or all, of every step or of the last, or of whole rows; and states by name, if
     given, as they are after the last step: [B, *features] or [layers, B, *features]. One input alone may be called
-    `input`, one output `output`; a name that an output and a state share is the output's.
+    `input`, one output `output`, the states of one recurrence `h_n` and `c_n`; a name that an output and a state share
+    is the output's.
 
     Raises:
         GoldenError: missing, unreadable, or with wrong names, shapes, dtypes or values.
@@ -56,6 +58,8 @@ def _by_our_names(spec: GraphSpec, arrays: Mapping[str, torch.Tensor], where: st
     results = _results(spec)
     words = {"input": needed[0]} if len(spec.inputs) == 1 else {}
     words |= {"output": results[0]} if len(spec.outputs) == 1 else {}
+    recurrences = [node for node in spec.nodes if node.op in list(Cell) and node.states]
+    words |= {f"{key}_n": name for key, name in recurrences[0].states.items()} if len(recurrences) == 1 else {}
     own = {name: name if name in (*needed, *results) else words.get(name, name) for name in arrays}
     named = {own[name]: array for name, array in arrays.items()}
     missing = [name for name in needed if name not in named]

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 MAX_WEIGHTS_BYTES = 1 << 34
 """Of all tensors, loaded: a larger file is not what this serves."""
+MAX_VALUES_NUMEL = 1 << 26
+"""Numbers of all values at one time step: what constants alone may take, before any row comes."""
 MAX_STATE_NUMEL = 1 << 24
 """Numbers of one session's state and context."""
 
@@ -117,6 +119,7 @@ class _Inference:
         }
         self.operations: list[Operation] = []
         self.tensors: dict[str, Weight] = {}
+        self._numel = sum(value.numel for value in self.values.values())
         for name, value in self.values.items():
             _check_size(name, value)
 
@@ -135,6 +138,7 @@ class _Inference:
         except ValueError as error:
             raise ValueError(f"nodes.{node.name} ({node.op}): {error}") from error
         self.operations.append(operation)
+        self._numel += sum(value.numel for value in results)
         self.values[node.name] = results[0]
         self.values |= {f"{node.name}:{name}": value for name, value in zip(operation.results, results, strict=True)}
 
@@ -146,6 +150,7 @@ class _Inference:
             if value.dtype is DType.BOOL or value.per is Per.MODEL:
                 raise ValueError(f"outputs.{output.name}: expected float32 or int64 per step or row, got {value}")
         self._check_needed()
+        _check_total("all values of a step, in numbers", self._numel, MAX_VALUES_NUMEL)
         _check_total("tensors, in bytes", self._weights_bytes(), MAX_WEIGHTS_BYTES)
         state = sum(s.numel for s in self._spec.states) + sum(prod(c.features) for c in self._spec.context)
         _check_total("a session's state, in numbers", state, MAX_STATE_NUMEL)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".onnx", ".keras", ".h5", ".hdf5", ".pt2")
 """Of files that are whole models."""
-OF_WEIGHTS = ("key", "nonlinearity", "rnn_key", "embedding_key", "head_key", "leave_out")
+OF_WEIGHTS = ("key", "nonlinearity", "rnn_key", "embedding_key", "head_key", "leave_out", "activation")
 """Options that say what a state_dict does not."""
 
 

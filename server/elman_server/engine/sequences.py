@@ -151,7 +151,8 @@ class Sequences:
         return admitted
 
     def _session_calls(self, inference: Inference) -> SessionCalls:
-        return SessionCalls(inference.target.directory, self._engine.clock)
+        target = inference.target
+        return SessionCalls(target.directory, self._engine.clock, lambda _: target.worker)
 
     def _find(self, inference: Inference) -> SessionLocation:
         directory, owner = inference.target.directory, inference.owner

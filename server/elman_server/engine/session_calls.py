@@ -58,14 +58,11 @@ class Closed:
 class SessionCalls:
     """What owners do to sessions besides opening and stepping them."""
 
-    def __init__(
-        self, directory: SessionDirectory, clock: Clock, worker_of: Callable[[Runtime], Worker] | None = None
-    ) -> None:
-        """`worker_of`: of a loaded version; needed where sessions are rewound or moved."""
-        self.marks = MarkCalls(directory, worker_of or _no_worker)
+    def __init__(self, directory: SessionDirectory, clock: Clock, worker_of: Callable[[Runtime], Worker]) -> None:
+        self.marks = MarkCalls(directory, worker_of)
         self.hand_off = HandOffCalls(directory, clock)
-        self.moves = MoveCalls(directory, clock, worker_of or _no_worker)
-        self.directory = directory
+        self.moves = MoveCalls(directory, clock, worker_of)
+        self._directory = directory
         self._clock = clock
 
     def close(self, principal: str, ids: Sequence[str], done: Callable[[Closed], None]) -> None:
@@ -75,7 +72,7 @@ class SessionCalls:
         left: set[int] = set()  # indices that end later
         for index, session_id in enumerate(ids):
             try:
-                place = self.directory.find(Owner(principal, session_id))
+                place = self._directory.find(Owner(principal, session_id))
             except ServiceError as error:
                 closed.errors[index] = error
                 continue
@@ -107,11 +104,11 @@ class SessionCalls:
         slots = np.array([slot for _, slot in pairs])
         for (index, _), position in zip(pairs, runtime.sessions.position[slots].tolist(), strict=True):
             closed.positions[index] = position
-        self.directory.end(runtime, slots, "closed", self._clock.now())
+        self._directory.end(runtime, slots, "closed", self._clock.now())
 
     def end_after_queue(self, owner: Owner, done: Callable[[], None]) -> None:
         """Ends a session that lives, after its queued chunks; `done` is called when there is none of that id."""
-        place = self.directory.place(owner)
+        place = self._directory.place(owner)
         if place is None:
             done()
         elif place.runtime.sessions.closing[place.slot]:
@@ -125,10 +122,10 @@ class SessionCalls:
         Raises:
             SessionExpired, UnknownSession: it does not exist.
         """
-        place = self.directory.find(owner)
+        place = self._directory.find(owner)
         if with_state:
             place.runtime.after_queued(
-                place.slot, lambda: done(self._view(self.directory.there(owner), with_state=True))
+                place.slot, lambda: done(self._view(self._directory.there(owner), with_state=True))
             )
         else:
             done(self._view(place))
@@ -140,11 +137,11 @@ class SessionCalls:
             SessionExpired, UnknownSession: it does not exist.
             InvalidInput: what `read` gives is not the model's, or it raises that.
         """
-        place = self.directory.find(owner)
+        place = self._directory.find(owner)
         initial = read(place.runtime.view)
 
         def put() -> int:
-            runtime, slot = self.directory.there(owner)
+            runtime, slot = self._directory.there(owner)
             runtime.set_states(slot, initial.states)
             return int(runtime.sessions.position[slot])
 
@@ -156,11 +153,11 @@ class SessionCalls:
         Raises:
             SessionExpired, UnknownSession: it does not exist.
         """
-        place = self.directory.find(owner)
+        place = self._directory.find(owner)
         place.runtime.after_queued(place.slot, lambda: tell(lambda: self._fork(owner, ids)))
 
     def _fork(self, owner: Owner, ids: Sequence[str]) -> OpenResult:
-        return self.directory.fork(self.directory.there(owner), owner.principal, ids, self._clock.now())
+        return self._directory.fork(self._directory.there(owner), owner.principal, ids, self._clock.now())
 
     def export(self, owner: Owner, tell: Tell[Exported]) -> None:
         """What a session is after its queued chunks, to go on elsewhere.
@@ -168,10 +165,10 @@ class SessionCalls:
         Raises:
             SessionExpired, UnknownSession: it does not exist.
         """
-        place = self.directory.find(owner)
+        place = self._directory.find(owner)
 
         def export() -> Exported:
-            runtime, slot = self.directory.there(owner)
+            runtime, slot = self._directory.there(owner)
             slots, spec = np.array([slot]), runtime.spec
             pairs = zip(runtime.view.states, runtime.states_of(slots), strict=True)
             return Exported(
@@ -193,8 +190,8 @@ class SessionCalls:
             OtherState: no loaded version is its model.
             ServiceError: as `SessionDirectory.open`.
         """
-        runtime = self.directory.of_fingerprint(exported)
-        return self.directory.open(
+        runtime = self._directory.of_fingerprint(exported)
+        return self._directory.open(
             owner.principal,
             [owner.session_id],
             OpenMode.NEW,
@@ -204,24 +201,6 @@ class SessionCalls:
             runtime=runtime,
             position=exported.position,
         )
-
-    def place(self, owner: Owner) -> SessionLocation:
-        """Where a session runs.
-
-        Raises:
-            SessionExpired, UnknownSession: it does not.
-        """
-        return self.directory.find(owner)
-
-    def after_queued(self, owner: Owner, function: Callable[[SessionLocation], None]) -> None:
-        """Calls `function` with where a session runs, once the chunks that it has queued now have ended; in a batch's
-        commit, perhaps, where nothing may be admitted.
-
-        Raises:
-            SessionExpired, UnknownSession: it does not exist.
-        """
-        place = self.directory.find(owner)
-        place.runtime.after_queued(place.slot, lambda: function(self.directory.place(owner) or place))
 
     def page(self, principal: str, count: int, token: str) -> tuple[list[SessionView], str]:
         """At most `count` sessions and the next page's token, empty on the last; fewer where many others' lie between.
@@ -242,7 +221,7 @@ class SessionCalls:
         return views, ""
 
     def _runtimes(self) -> list[Runtime]:
-        return sorted(self.directory.versions.values(), key=lambda r: (r.number, version_key(r.spec.version)))
+        return sorted(self._directory.versions.values(), key=lambda r: (r.number, version_key(r.spec.version)))
 
     def _view(self, place: SessionLocation, *, with_state: bool = False) -> SessionView:
         runtime, slot = place
@@ -264,10 +243,6 @@ class SessionCalls:
             tensors=runtime.view if with_state else None,
             marks=runtime.marks.positions(slot),
         )
-
-
-def _no_worker(runtime: Runtime) -> Worker:
-    raise RuntimeError("these calls were made without workers: nothing is rewound or moved by them")
 
 
 def _read_token(token: str) -> tuple[int, int]:

@@ -34,14 +34,14 @@ class GenerateCall:
             asked.read(self._directory.version(version).view)  # before there is a session
             self._own = self._open(asked.principal, version, context)
             asked = asked._replace(session_id=self._own.session_id)
-        self._generators.ask(SessionCalls(self._directory, self._clock), asked, self._listener)
+        self._generators.ask(self._directory, asked, self._listener)
         return asked.session_id
 
     def end(self) -> None:
         """Nobody listens any more."""
         self._generators.leave(self._listener)
         if self._own:
-            session_calls = SessionCalls(self._directory, self._clock)
+            session_calls = SessionCalls(self._directory, self._clock, self._generators.worker_of)
             session_calls.close(self._own.principal, [self._own.session_id], lambda _: None)
 
     def _open(self, principal: str, version: str, context: Mapping[str, NDArray[Any]]) -> Owner:

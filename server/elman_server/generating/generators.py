@@ -7,7 +7,6 @@ from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 from elman_server.engine.engine import Engine
-from elman_server.engine.session_calls import SessionCalls
 from elman_server.engine.worker import Worker
 from elman_server.errors import (
     AnswerGone,
@@ -23,6 +22,7 @@ from elman_server.exchange.model_view import ModelView
 from elman_server.generating.generation import Generation
 from elman_server.generating.generator import Generator
 from elman_server.generating.spec import GenerateSpec
+from elman_server.models.runtime import Runtime
 from elman_server.sessions.directory import SessionDirectory, SessionLocation
 from elman_server.sessions.table import Owner
 
@@ -85,30 +85,32 @@ class Asked(NamedTuple):
 class Generators:
     """One for each model version. On the engine's thread."""
 
-    def __init__(self, engine: Engine, worker_of: Callable[[SessionLocation], Worker]) -> None:
+    def __init__(self, engine: Engine, worker_of: Callable[[Runtime], Worker]) -> None:
         self._engine = engine
-        self._worker_of = worker_of
+        self.worker_of = worker_of
         self._generators: WeakKeyDictionary[Worker, Generator] = WeakKeyDictionary()
         self._draining = False
 
-    def ask(self, session_calls: SessionCalls, asked: Asked, listener: Listener) -> None:
+    def ask(self, directory: SessionDirectory, asked: Asked, listener: Listener) -> None:
         """Has a session generate after its queued chunks, or go on where it was cut. What is wrong with it is told to
         the listener."""
 
-        def begin(place: SessionLocation) -> None:
+        def begin() -> None:
+            place = directory.there(asked.owner)
             if place.runtime.scheduler.queues.is_empty(place.slot):
-                self._isolate(listener, lambda: self._begin(place, session_calls.directory, asked, listener))
+                self._begin(place, directory, asked, listener)
             else:
-                self.ask(session_calls, asked, listener)  # more was queued meanwhile, before its turn came
+                find()  # more was queued meanwhile, before its turn came
 
         def find() -> None:
-            place = session_calls.place(asked.owner)
-            found = self._of(place, session_calls.directory).records.find(place.slot)
+            place = directory.find(asked.owner)
+            found = self._of(place, directory).records.find(place.slot)
             if found and found.key == asked.key and found.begin == asked.position:
-                self._resume(self._of(place, session_calls.directory), found, asked, listener)
+                self._resume(self._of(place, directory), found, asked, listener)
             else:
                 # A batch's commit is no place to admit steps in.
-                session_calls.after_queued(asked.owner, lambda place: self._engine.post(partial(begin, place)))
+                later = partial(self._engine.post, partial(self._isolate, listener, begin))
+                place.runtime.after_queued(place.slot, later)
 
         self._isolate(listener, find)
 
@@ -139,7 +141,7 @@ class Generators:
             self._engine.loop_calls.flush()
 
     def _of(self, place: SessionLocation, directory: SessionDirectory) -> Generator:
-        worker = self._worker_of(place)
+        worker = self.worker_of(place.runtime)
         if worker not in self._generators:
             self._generators[worker] = Generator(worker, self._engine, directory)
         return self._generators[worker]

@@ -4,14 +4,16 @@ import asyncio
 import logging
 import math
 import time
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from elman_models.errors import BundleError
-from elman_models.fingerprint import check_distinct, fingerprint, read_specs
+from elman_models.fingerprint import check_distinct, fingerprint, may_be, readable_specs
 from elman_models.graph.spec import GraphSpec
 from elman_models.graph.stack import GraphStack
 from elman_models.spec import ModelSpec
@@ -116,9 +118,10 @@ class Catalogue:
             ModelChanged: one that is loaded was loaded from other files.
         """
         try:
-            specs = read_specs(self.folder)
+            specs, broken = readable_specs(self.folder)
             meant = {p: s for p, s in specs.items() if s.name == name and version in ("", s.version)}
             check_distinct(meant)
+            _pass_over(broken, name, is_found=bool(meant))
         except BundleError as error:
             raise BrokenBundle(str(error)) from error
         if not meant:
@@ -146,10 +149,11 @@ class Catalogue:
         try:
             stack = await detached(partial(self._prepare, bundle))
             runtime = await self._engine.call(lambda: self._add(stack))
-        except (BundleError, ValueError) as error:
-            self.failures[bundle] = str(error)
-            log.error("loading %s failed: %s", bundle, error)
-            raise BrokenBundle(str(error)) from error
+        except (BundleError, ValueError, MemoryError, torch.OutOfMemoryError) as error:
+            message = _in_words(bundle, error)
+            self.failures[bundle] = message
+            log.error("loading %s failed: %s", bundle, message)
+            raise BrokenBundle(message) from error
         except ServiceError as error:
             log.error("loading %s failed: %s", bundle, error)
             raise
@@ -342,11 +346,26 @@ def _plan_expiry(runtime: Runtime, now: float, timeout: float) -> None:
     runtime.next_expiry = runtime.sessions.earliest_use(now) + timeout
 
 
+def _pass_over(broken: Mapping[Path, BundleError], name: str, *, is_found: bool) -> None:
+    """What cannot be read is refused where it may be the model meant, and holds up no other."""
+    for path, error in broken.items():
+        if not is_found or may_be(path, name):
+            raise error
+        log.warning("loading model %s passes over what cannot be read: %s", name, error)
+
+
 def _fingerprint(bundle: Path) -> str:
     try:
         return fingerprint(bundle)
     except BundleError as error:
         raise BrokenBundle(str(error)) from error
+
+
+def _in_words(bundle: Path, error: Exception) -> str:
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        said = " ".join(str(error).split())
+        return f"{bundle}: takes more memory than there is{f' ({said})' if said else ''}"
+    return str(error) if str(bundle) in str(error) else f"{bundle}: {error}"
 
 
 def _check_unchanged(spec: ModelSpec | GraphSpec, loaded: str, found: str) -> None:

@@ -7,12 +7,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from elman_models.errors import BundleError
 from elman_models.graph.stack import GraphStack
 from elman_models.stack import Stack
 from elman_server.config.server_config import Limits
 from elman_server.exchange.frames import Frame
 from elman_server.exchange.initial import Initial
-from elman_server.models.model import RowsState, model_of, seam_tensors
+from elman_server.models.model import Model, Pool, RowsState, model_of, seam_tensors
 from elman_server.models.transfer import transfer_of
 from elman_server.scheduling.input_blocks import InputBlocks
 from elman_server.scheduling.scheduler import Scheduler
@@ -38,6 +39,11 @@ class Runtime:
         tombstones: Tombstones,
         metrics: ModelMetrics,
     ) -> None:
+        """Of a stack, by a server's limits.
+
+        Raises:
+            BundleError: there is no memory for so many sessions' states.
+        """
         spec = stack.spec
         self.model = model_of(stack)
         self.view = self.model.view
@@ -51,7 +57,7 @@ class Runtime:
         self.metrics = metrics
         self.sessions = Sessions(number, key, max_sessions, limits.max_infer_rows)
         num_slots = self.sessions.num_slots
-        self.pool = self.model.pool(num_slots)
+        self.pool = _pool(self.model, num_slots)
         self.transfer = transfer_of(stack.device)
         max_slice = None if is_whole else limits.max_slice
         self.scheduler = Scheduler(num_slots, limits.max_queue_rows, limits.max_rows, max_slice)
@@ -183,3 +189,13 @@ class Runtime:
     def busy(self, slots: NDArray[np.int64] | None = None) -> NDArray[np.bool_]:
         """[n] which of `slots`, by default of all, have chunks that wait or run."""
         return self.scheduler.queues.busy(slots)
+
+
+def _pool(model: Model, num_slots: int) -> Pool:
+    try:
+        return model.pool(num_slots)
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        raise BundleError(
+            f"a session's state has {model.view.state_bytes:,} bytes, and there is no memory for {num_slots:,}, "
+            "max_sessions and max_infer_rows together: lower them"
+        ) from error
