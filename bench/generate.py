@@ -3,7 +3,8 @@
     python -m bench.generate [--short|--full]
 
 All sample from the same language model with random weights at temperature 1, one core for the server, another for the
-client. Forks are children of one session, 64 at a time, opened and closed.
+client. Forks are children of one session, 64 at a time, opened and closed; hand-offs are sessions that begin from
+another one's state, 64 callers at a time, opened and closed.
 """
 
 import asyncio
@@ -43,13 +44,14 @@ class LanguageModel(nn.Module):
 
 @dataclass(frozen=True)
 class Round:
-    """Tokens a second of each side; and forks a second."""
+    """Tokens a second of each side; forks and hand-offs a second."""
 
     generated: float
     fed_back: float
     pool_fed_back: float
     bare: float
     forks: float
+    hand_offs: float
 
 
 def measure(effort: Effort, folder: Path) -> Result:
@@ -67,6 +69,7 @@ def measure(effort: Effort, folder: Path) -> Result:
                 rate(pool_fed_back),
                 own.start(bare, model.state_dict(), effort.hidden_size, effort.seconds).result(),
                 rate(forks),
+                rate(hand_offs),
             )
             for _ in rounds("generate", effort.rounds)
         ]
@@ -92,6 +95,7 @@ def measure(effort: Effort, folder: Path) -> Result:
             Figure("fed back, one pool", median(found, lambda r: r.pool_fed_back), "tokens/s"),
             Figure("bare torch loop", median(found, lambda r: r.bare), "tokens/s"),
             Figure("forks", median(found, lambda r: r.forks), "sessions/s"),
+            Figure("hand-offs", median(found, lambda r: r.hand_offs), "sessions/s"),
         ),
     )
 
@@ -199,6 +203,28 @@ def forks(address: str, seconds: float) -> float:
             with session.fork(SESSIONS):
                 count += SESSIONS
         return count / (time.perf_counter() - began)
+
+
+def hand_offs(address: str, seconds: float) -> float:
+    """Sessions a second that begin from another one's state, and are closed. Runs in a client process."""
+
+    async def hand_over(model: elman.AsyncModel, source: elman.AsyncSession, until: float) -> int:
+        count = 0
+        while time.perf_counter() < until:
+            async with model.session(from_=source):
+                count += 1
+        return count
+
+    async def all_of_them() -> float:
+        async with elman.AsyncClient(address) as client:
+            model = await client.model(NAME)
+            async with model.session() as source:
+                await source.step(PROMPT)
+                began = time.perf_counter()
+                counts = await asyncio.gather(*[hand_over(model, source, began + seconds) for _ in range(SESSIONS)])
+                return sum(counts) / (time.perf_counter() - began)
+
+    return run_loop(all_of_them())
 
 
 def _drawn(logits: np.ndarray, chance: np.random.Generator) -> np.ndarray:

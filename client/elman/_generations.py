@@ -50,7 +50,7 @@ class Generation(_Generated):
                 for step in steps:
                     yield self._core.note(step)
         finally:
-            self.close()
+            self._thread.run_or_leave(self._core.close())
 
     def close(self) -> None:
         """Ends it within a step; its session may be stepped again, and a loop over it elsewhere ends. Raises

@@ -23,6 +23,7 @@ class LoopThread:
         self._thread: threading.Thread | None = None
         self._is_stopped = False
         self._affinity = LoopAffinity()
+        self._left: set[asyncio.Task[None]] = set()
 
     def run(self, coroutine: Coroutine[Any, Any, ResultT]) -> ResultT:
         """Runs a coroutine to its end; blocks the calling thread."""
@@ -40,6 +41,14 @@ class LoopThread:
         except BaseException:
             future.cancel()  # KeyboardInterrupt, say: don't leave it running behind the caller's back
             raise
+
+    def run_or_leave(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """As `run`; on the loop's own thread, where the garbage collector may call, it is left to run by itself."""
+        if threading.current_thread() is self._thread:
+            self._left.add(task := self.loop.create_task(coroutine))
+            task.add_done_callback(self._left.discard)
+        else:
+            self.run(coroutine)
 
     def post(self, callback: Callable[..., object], *arguments: object) -> None:
         """Has the loop call something; does not wait."""

@@ -1,6 +1,7 @@
 """A generation: what was asked of a session, and what came of it so far."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from enum import IntEnum
 from typing import Any, Protocol
 
@@ -37,7 +38,7 @@ class Generation:
     """Written on the engine's thread. Others read `steps`, which only grows, and what is set once."""
 
     def __init__(self, spec: GenerateSpec, key: bytes, slot: int, created: float, position: int) -> None:
-        """`key`: what was asked, as bytes; `created`: when its session was, which tells it from the slot's next one;
+        """`key`: of what was asked; `created`: when its session was, which tells it from the slot's next one;
         `position`: of the session before the prompt."""
         self.spec = spec
         self.key = key
@@ -64,6 +65,20 @@ class Generation:
         self.error: ServiceError | None = None
         self.listener: Listening | None = None
         """Who is told when there is more; None: nobody, and it rests."""
+
+    @property
+    def num_bytes(self) -> int:
+        """About, of what is kept of it."""
+        step = 64 if self.spec.takes_ids_alone else 128 + sum(one.input.num_bytes for one in self.spec.feedback)
+        given = sum(array.nbytes for array in self.spec.given.values())
+        prompt = 0 if self.spec.prompt is None else self.spec.prompt.nbytes
+        output = 0 if self.output is None else self.output.nbytes
+        return 1024 + step * self.count + given + prompt + output
+
+    def note_prompt(self) -> None:
+        """The prompt has run, and is not needed any more."""
+        self.has_run_prompt = True
+        self.spec = replace(self.spec, prompt=None)
 
     @property
     def count(self) -> int:

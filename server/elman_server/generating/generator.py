@@ -49,7 +49,6 @@ class Generator:
 
     def start(self, generation: Generation) -> None:
         """Begins with the prompt, or with the last output, which it has then."""
-        self.records.trim()
         self.records.put(generation)
         self._attach(generation)
         if generation.has_run_prompt:
@@ -225,7 +224,7 @@ class _Turn:
     def _apply(self, one: Generation, row: int) -> None:
         fed = self._fed
         if fed is None:
-            one.has_run_prompt = True
+            one.note_prompt()
         elif fed.tokens is None or fed.log_probs is None:
             one.add(self._steps[row])
         else:

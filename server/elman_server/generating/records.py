@@ -5,8 +5,10 @@ from collections import OrderedDict
 from elman_server.generating.generation import Generation
 from elman_server.sessions.table import Sessions
 
-MAX_STEPS = 1 << 20
-"""Of all records of a model version together."""
+MAX_BYTES = 64 << 20
+"""Of all records of a model version together, about."""
+STARTS_BETWEEN = 64
+"""Between looks at how many they are."""
 
 
 class Records:
@@ -15,6 +17,7 @@ class Records:
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
         self._by_slot: OrderedDict[int, Generation] = OrderedDict()
+        self._num_put = 0
 
     def find(self, slot: int) -> Generation | None:
         """That of a session, if it has not been stepped otherwise since."""
@@ -26,6 +29,9 @@ class Records:
 
     def put(self, generation: Generation) -> None:
         """A new one, in place of its session's last."""
+        self._num_put += 1
+        if self._num_put % STARTS_BETWEEN == 0:
+            self._trim()
         self._by_slot.pop(generation.slot, None)
         self._by_slot[generation.slot] = generation
 
@@ -33,12 +39,12 @@ class Records:
         """All there are."""
         return list(self._by_slot.values())
 
-    def trim(self) -> None:
-        """Lets go of the oldest that do not run, where they have too many steps."""
-        steps = sum(one.count for one in self._by_slot.values())
+    def _trim(self) -> None:
+        # The oldest that nobody listens to go, where they are too large.
+        num_bytes = sum(one.num_bytes for one in self._by_slot.values())
         for slot, one in list(self._by_slot.items()):
-            if steps <= MAX_STEPS:
+            if num_bytes <= MAX_BYTES:
                 return
-            if not one.is_running:
+            if one.listener is None:
                 del self._by_slot[slot]
-                steps -= one.count
+                num_bytes -= one.num_bytes

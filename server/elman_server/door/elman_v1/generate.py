@@ -1,6 +1,7 @@
 """One call of `Generate`: what comes of a generation, told as it comes."""
 
 import asyncio
+import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator
 from functools import partial
 
@@ -129,4 +130,4 @@ def _key(request: inference_pb2.GenerateRequest) -> bytes:
     same = inference_pb2.GenerateRequest()
     same.CopyFrom(request)
     same.told = 0
-    return same.SerializeToString(deterministic=True)
+    return hashlib.sha256(same.SerializeToString(deterministic=True)).digest()
