@@ -1,5 +1,6 @@
 """The generator of a model version: what its sessions gave becomes their next frame, that of all of them together."""
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,6 +22,7 @@ from elman_server.sessions.directory import SessionDirectory
 
 Array = NDArray[Any]
 I64 = NDArray[np.int64]
+log = logging.getLogger(__name__)
 
 
 class Generator:
@@ -104,14 +106,23 @@ class Generator:
             self.fail(one, error)
 
     def _step(self, group: Sequence[Generation]) -> None:
+        try:
+            data, fed = self._made(group)
+        except Exception as error:
+            log.exception("a bug in what makes steps of what is generated")
+            for one in group:  # not the engine's end: nothing of them was handed over
+                self.fail(one, EngineFailed(f"a step met a bug in the server: {type(error).__name__}"))
+            return
+        self._submit(_Turn(self, group, data, fed), data)
+
+    def _made(self, group: Sequence[Generation]) -> tuple[Array, Fed]:
         view, spec = self._worker.runtime.view, group[0].spec
         counts = np.array([one.count for one in group], np.int64)
         outputs = np.stack([one.output for one in group if one.output is not None])
         rules, histories = [one.spec.rules for one in group], [one.tokens for one in group]
         fed = feed(spec.feedback, view.output.part(spec.outputs), outputs, rules, counts, histories)
         fields = [fed.tensors[f.name] if f.name in fed.tensors else _given(f.name, group) for f in view.input.fields]
-        data = view.input.joined(fields)
-        self._submit(_Turn(self, group, data, fed), data)
+        return view.input.joined(fields), fed
 
     def _submit(self, turn: "_Turn", data: Array) -> None:
         # `data` is packed, of one row for each of the turn's generations, all of one length.
