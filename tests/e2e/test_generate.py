@@ -165,7 +165,7 @@ async def test_a_bug_where_steps_are_made_ends_what_generates_and_nothing_else(
     async with model.session() as session:
         with monkeypatch.context() as patched:
             patched.setattr("elman_server.generating.generator.feed", lambda *_: [][0])
-            with pytest.raises(elman.ServerError, match="a step met a bug in the server: IndexError"):
+            with pytest.raises(elman.ServerError, match="what is generated met a bug in the server: IndexError"):
                 await listed(session.generate(3, prompt=[1]))
         assert len(await listed(session.generate(3))) == 3
         assert len(await listed(model.generate(3, prompt=[1]))) == 3
