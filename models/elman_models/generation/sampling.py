@@ -85,6 +85,7 @@ def _weighed(logits: F64, rules: Sequence[SamplingRules], histories: Sequence[Se
     for row, (one, history) in enumerate(zip(rules, histories, strict=True)):
         if one.repetition_penalty != 1 and len(history):
             had = np.unique(np.asarray(history, np.int64))
+            had = had[had < logits.shape[1]]  # a model may take more ids than it gives
             values = logits[row, had]
             factor = np.where(values > 0, 1 / one.repetition_penalty, one.repetition_penalty)
             logits[row, had] = values * factor
