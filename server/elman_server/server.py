@@ -143,7 +143,7 @@ class Server:
         self._engine.start(self._port)
         await self._grpc.start()
         log.info("door: %s (%s)", self._choice.name, self._choice.reason)
-        log.info("listening on %s, metrics on %s", self.address, self.metrics_address)
+        log.info("listening on %s, metrics on %s", self.address, self.metrics_address or "no address")
 
     async def load(self) -> None:
         """Loads all bundles of the folder, and serves them.

@@ -26,6 +26,7 @@ TABLE = [
     ("SUPERSEDED", "ABORTED", elman.StaleHandleError),
     ("RE_ATTACH", "ABORTED", elman.UnavailableError),
     ("NO_SESSIONS", "FAILED_PRECONDITION", elman.UnsupportedError),
+    ("CANNOT_GENERATE", "FAILED_PRECONDITION", elman.UnsupportedError),
     ("OTHER_STATE", "FAILED_PRECONDITION", elman.UnsupportedError),
     ("BROKEN_BUNDLE", "FAILED_PRECONDITION", elman.UnsupportedError),
     ("MODEL_CHANGED", "FAILED_PRECONDITION", elman.UnsupportedError),

@@ -12,7 +12,7 @@ import yaml
 sys.path.insert(0, str(Path(__file__).parents[1] / "models"))
 
 from graph_cases import graph_weights, make_network, random_context, random_inputs
-from graph_networks import ActorCritic, Forecaster, MinGru, Network, NoiseSuppression, Tagger
+from graph_networks import ActorCritic, Forecaster, MinGru, Network, NoiseSuppression, Tagger, TwoSizes
 from toys import write_toys
 
 from elman_models import write_bundle
@@ -196,7 +196,8 @@ def test_a_precision_that_a_graphs_recurrences_do_not_run_in_is_said(
         write_bundle(tmp_path / "m", spec, graph_weights(spec, network), overwrite=True)
         assert main(["check", str(tmp_path / "m")]) == 0
         said = capsys.readouterr().out
-        assert said.count("note:        ") == (precision == "float16")
+        notes = [line for line in said.splitlines() if line.startswith("note:        ") and "ort-graph" not in line]
+        assert len(notes) == (precision == "float16")
         assert (note in said) == (precision == "float16")
 
 
@@ -221,3 +222,26 @@ def test_a_broken_graph_is_refused_by_name(tmp_path: Path, capsys: Captured) -> 
     file.write_text(yaml.safe_dump(fields))
     assert main(["check", str(tmp_path / "m")]) == 1
     assert "no_such" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        (Tagger, "a graph of kind whole"),
+        (MinGru, "a graph of kind step"),
+        (TwoSizes, "node two (lstm): a projection"),
+    ],
+)
+def test_why_onnxruntime_does_not_run_all_of_a_graph_is_said(
+    kind: type[Network], reason: str, tmp_path: Path, capsys: Captured
+) -> None:
+    write(tmp_path / "m", kind)
+    assert main(["check", str(tmp_path / "m")]) == 0
+    said = capsys.readouterr().out
+    assert f"note:        plan ort-graph, all nodes together in onnxruntime, is left out: {reason}" in said
+
+
+def test_of_a_graph_that_onnxruntime_may_run_nothing_is_said(tmp_path: Path, capsys: Captured) -> None:
+    write(tmp_path / "m", ActorCritic)
+    assert main(["check", str(tmp_path / "m")]) == 0
+    assert "left out" not in capsys.readouterr().out

@@ -9,6 +9,8 @@ from elman_server.cli import pictures, proof
 from elman_server.cli.command import fail, say
 
 if TYPE_CHECKING:
+    import torch
+
     from elman_models import GraphSpec, ModelSpec
     from elman_server.cli.command import Commands
 
@@ -60,21 +62,28 @@ def _check(given: argparse.Namespace, bundle: Path) -> int:
         say(f"{describe_graph(spec, num_bytes)}\n\n{proven.line}")
     else:
         say(f"{describe(spec, num_bytes)}\n{proven.line}")
-    for line in (*drawn, *_left_out(spec)):
+    for line in (*drawn, *_left_out(spec, weights)):
         say(line)
     return 0 if proven.holds else fail(f"{bundle}: gives something else than {given.golden}")
 
 
-def _left_out(spec: "ModelSpec | GraphSpec") -> list[str]:
+def _left_out(spec: "ModelSpec | GraphSpec", weights: "dict[str, torch.Tensor]") -> list[str]:
+    """Which plans a model would not have, served on this machine, and why."""
     import torch
 
-    from elman_models import GraphSpec
+    from elman_models import GraphSpec, GraphStack
     from elman_models.graph.left_out import left_out_of_graph
     from elman_models.plans.left_out import left_out
+    from elman_models.plans.table import ORT_GRAPH
 
     if torch.cuda.is_available():
         return []  # that device is what serves, unless told otherwise
-    sentences = left_out_of_graph(spec) if isinstance(spec, GraphSpec) else left_out(spec)
+    if isinstance(spec, GraphSpec):
+        sentences = left_out_of_graph(spec)
+        if reason := GraphStack(spec, weights, torch.device("cpu")).ort_graph_left_out:
+            sentences.append(f"plan {ORT_GRAPH}, all nodes together in onnxruntime, is left out: {reason}")
+    else:
+        sentences = left_out(spec)
     return [f"{'note:':<13}{sentence}" for sentence in sentences]
 
 
