@@ -119,7 +119,7 @@ EXPOSE 8470 9470
 # SIGTERM lets what is queued finish, then ends with 0.
 STOPSIGNAL SIGTERM
 # Asks the gRPC health service, on whichever port or unix socket ELMAN_LISTEN names. The start covers loading and measuring the plans.
-HEALTHCHECK --interval=10s --timeout=5s --start-period=120s --retries=3 \
+HEALTHCHECK --interval=10s --timeout=5s --start-period=300s --retries=3 \
     CMD ["/bin/sh", "-c", "case \"$ELMAN_LISTEN\" in unix:*) target=$ELMAN_LISTEN;; *) target=127.0.0.1:${ELMAN_LISTEN##*:};; esac; exec elman-server health --target \"$target\""]
 ENTRYPOINT ["elman-server"]
 CMD ["serve"]

@@ -76,6 +76,7 @@ class GenerationCore:
         self._failures = RetryState(transport.retry)
         self._is_over = False  # nothing more comes
         self._is_reading = False
+        self._ending = asyncio.Lock()
 
     @property
     def is_busy(self) -> bool:
@@ -84,19 +85,28 @@ class GenerationCore:
 
     async def steps(self) -> list[Step]:
         """What there is, at least one; none when it is over. Raises ElmanError."""
-        if self._is_reading:
-            raise InvalidInputError("a generation is read by one at a time")
+        self.check_unread()
         self._is_reading = True
         try:
             while not self._buffer and not self._is_over:
                 await self._read()
         except ElmanError:
-            await self._end()
+            await self.close()
             raise
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if not self._is_over or task is None or task.cancelling():
+                raise
+            # It was not the reader that was cancelled, but the call: somebody else has closed it.
         finally:
             self._is_reading = False
         steps, self._buffer = list(self._buffer), deque()
         return steps
+
+    def check_unread(self) -> None:
+        """Raises InvalidInputError while somebody waits for its next step."""
+        if self._is_reading:
+            raise InvalidInputError("a generation is read by one at a time")
 
     def note(self, step: Step) -> Any:
         """A step that the caller has now; its value."""
@@ -105,12 +115,16 @@ class GenerationCore:
         return step.value
 
     async def close(self) -> None:
-        """Ends it within a step, wherever it is; the session is where it left it."""
-        if not self._is_over:
-            await self._end()
+        """Ends it within a step, wherever it is; the session is where it left it, and whoever reads it gets no more."""
+        async with self._ending:  # who closes it second waits until it is closed
+            if not self._is_over:
+                await self._end()
 
     async def _read(self) -> None:
         session = self._session or await self._begin()
+        if self._is_over:  # it was closed meanwhile
+            await self._leave(session)
+            return
         if self._stream is None:
             method = self._transport.inference.Generate
             self._stream = MessageStream(self._transport, method, self._request, self._deadline)
@@ -174,10 +188,13 @@ class GenerationCore:
         if self._stream is not None:
             self._stream.cancel()
             self._stream = None
-        if self._session is not None:
-            if not self._ends_session:
-                await self._session.client.driver.find_position(self._session.rows.item())
-            await self._leave(self._session)
+        session = self._session
+        if session is not None:
+            try:
+                if not self._ends_session:
+                    await session.client.driver.find_position(session.rows.item())
+            finally:
+                await self._leave(session)
 
     async def _leave(self, session: SessionCore) -> None:
         session.end_generation(self)

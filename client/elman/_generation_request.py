@@ -80,7 +80,7 @@ class GenerateOptions(TypedDict, total=False):
     beams: int | None
     """Keeps so many sequences, 2 to 64, and gives the likeliest, all at once."""
     length_penalty: float
-    """With beams: log-probabilities are divided by the length to this power; by default 0."""
+    """With beams: log-probabilities are divided by the length to this power, -16 to 16; by default 0."""
     given: Mapping[str, ArrayLike]
     """[max_steps, *features] of each input that is not fed back."""
     feedback: Mapping[str, Feedback]

@@ -44,6 +44,7 @@ class Generation(_Generated):
         self._thread = thread
 
     def __iter__(self) -> Iterator[Any]:
+        self._core.check_unread()  # before it could close what another one reads
         try:
             while steps := self._thread.run(self._core.steps()):
                 for step in steps:
@@ -52,7 +53,9 @@ class Generation(_Generated):
             self._thread.run_or_leave(self._core.close())
 
     def close(self) -> None:
-        """Ends it within a step; its session may be stepped again. Raises ClosedError."""
+        """Ends it within a step; its session may be stepped again, and a loop over it elsewhere ends. Raises
+        ClosedError.
+        """
         self._thread.run(self._core.close())
 
 
@@ -60,6 +63,7 @@ class AsyncGeneration(_Generated):
     """The steps of a generation as they come, for coroutines. Made by `AsyncSession.generate`."""
 
     async def __aiter__(self) -> AsyncIterator[Any]:
+        self._core.check_unread()  # before it could close what another one reads
         try:
             while steps := await self._core.steps():
                 for step in steps:
@@ -68,5 +72,7 @@ class AsyncGeneration(_Generated):
             await self.close()
 
     async def close(self) -> None:
-        """Ends it within a step; its session may be stepped again. Raises ClosedError."""
+        """Ends it within a step; its session may be stepped again, and a loop over it elsewhere ends. Raises
+        ClosedError.
+        """
         await self._core.close()

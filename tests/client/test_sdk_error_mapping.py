@@ -15,6 +15,7 @@ from elman._shared.retry import is_cut, is_refused_for_now
 TABLE = [
     ("UNKNOWN_MODEL", "NOT_FOUND", elman.UnknownModelError),
     ("UNKNOWN_SESSION", "NOT_FOUND", elman.UnknownSessionError),
+    ("UNKNOWN_MARK", "NOT_FOUND", elman.UnknownMarkError),
     ("SESSION_EXISTS", "ALREADY_EXISTS", elman.SessionExistsError),
     ("SESSION_EXPIRED", "NOT_FOUND", elman.SessionExpiredError),
     ("INVALID_INPUT", "INVALID_ARGUMENT", elman.InvalidInputError),
@@ -25,6 +26,8 @@ TABLE = [
     ("SUPERSEDED", "ABORTED", elman.StaleHandleError),
     ("RE_ATTACH", "ABORTED", elman.UnavailableError),
     ("NO_SESSIONS", "FAILED_PRECONDITION", elman.UnsupportedError),
+    ("CANNOT_GENERATE", "FAILED_PRECONDITION", elman.UnsupportedError),
+    ("OTHER_STATE", "FAILED_PRECONDITION", elman.UnsupportedError),
     ("BROKEN_BUNDLE", "FAILED_PRECONDITION", elman.UnsupportedError),
     ("MODEL_CHANGED", "FAILED_PRECONDITION", elman.UnsupportedError),
     ("LOADING", "UNAVAILABLE", elman.UnavailableError),

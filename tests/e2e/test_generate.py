@@ -151,6 +151,13 @@ async def test_it_ends_with_a_stop_token_or_the_last_of_a_sequence_which_are_tol
     assert given == tokens[:end]
 
 
+async def test_a_prompt_may_have_tokens_that_the_model_never_gives(client: elman.AsyncClient) -> None:
+    model = await client.model("tokens")  # takes 11 ids, and gives logits of 4
+    rules = SamplingRules(temperature=0.0, repetition_penalty=1.7)
+    given = await listed(model.generate(6, prompt=[7, 10], temperature=0.0, repetition_penalty=1.7, stop=[[0, 0, 0]]))
+    assert given == reference([7, 10], 6, rules)[0][: len(given)]
+
+
 BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"temperature": -1.0}, elman.InvalidInputError, "temperature: expected 0 or more, got -1"),
     ({"top_p": 0.0}, elman.InvalidInputError, "top_p: expected more than 0 and at most 1, got 0"),

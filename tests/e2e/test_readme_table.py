@@ -27,6 +27,7 @@ SHOWN: dict[str, Sequence[str]] = {
     "actor and critic": ["actor critic", "actor critic of two"],
     "the best k of all items": ["recommender", "recommender of five"],
     "ids and floats together": ["deepar lstm", "deepar gru"],
+    "`einsum` as a linear layer": ["einsums"],
     "words and their letters": ["letters and words"],
     "what was answered and what is asked next": ["knowledge tracing"],
     "forecasters with scaling": ["scaled forecaster", "scaled forecaster by h_n"],
@@ -83,7 +84,7 @@ NOT_SERVED: dict[str, Sequence[str]] = {
     "a mask": ["a mask"],
     "another number of steps out than in (strides over time)": ["a strided convolution"],
     "causal attention": ["causal attention", "causal attention by hand"],
-    "`einsum`": ["einsum"],
+    "`einsum` other than as a linear layer": ["einsum of two values", "einsum that is a product", "einsum over time"],
 }
 """The networks that show that each kind is refused (tests/models/test_pack_modules.py)."""
 SERVED: dict[str, Callable[[GraphSpec], bool]] = {

@@ -126,6 +126,18 @@ class WireBench:
         request = sessions_pb2.DescribeSessionRequest(model=self._model, session_id=full, return_state=True)
         return self._ask(describe, request, num_asked=1)
 
+    def mark(self, session_id: str, name: str) -> int:
+        """Marks a session that has nothing queued; its position."""
+        (full,) = self._full([session_id])
+        request = sessions_pb2.MarkSessionRequest(model=self._model, session_id=full, mark=name)
+        return int(self._ask(self._house.connection(1).sessions.MarkSession, request).now().position)
+
+    def rewind(self, session_id: str, name: str) -> int:
+        """Returns such a session to a mark; its position."""
+        (full,) = self._full([session_id])
+        request = sessions_pb2.RewindSessionRequest(model=self._model, session_id=full, mark=name)
+        return int(self._ask(self._house.connection(1).sessions.RewindSession, request).now().position)
+
     def positions(self) -> dict[str, tuple[int, int]]:
         """The sessions that there are: steps applied, and steps admitted."""
         found: dict[str, tuple[int, int]] = {}

@@ -445,6 +445,22 @@ class Activity(nn.Module):
         return F.softmax(self.out(y[:, -1]), -1)
 
 
+class Einsums(nn.Module):
+    """Layers that are written as einsum: one of heads, one that joins them, one whose weight stands first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gru = nn.GRU(3, 4, batch_first=True)
+        self.heads, self.joined = nn.Parameter(torch.randn(4, 2, 3)), nn.Parameter(torch.randn(2, 3, 5))
+        self.turned, self.score = nn.Parameter(torch.randn(6, 5)), nn.Parameter(torch.randn(6))
+
+    def forward(self, x: torch.Tensor) -> Any:
+        heads = torch.tanh(torch.einsum("btd,dhk->bthk", self.gru(x)[0], self.heads))
+        y = torch.relu(torch.einsum("...hk,hko->...o", heads, self.joined))
+        y = torch.einsum("of,btf->bot", self.turned, y)
+        return y.transpose(1, 2), torch.einsum("bot, o -> bt", y, self.score)
+
+
 class Unbatched(nn.Module):
     """The tutorial's part-of-speech tagger: one sentence at a time."""
 
@@ -516,6 +532,7 @@ SEQUENCES: dict[str, Case] = {
     "batch norm, flat": Case(lambda: BatchNormed(True), floats(3, 6, 5)),
     "batch norm, transposed": Case(lambda: BatchNormed(False), floats(3, 6, 5)),
     "gates and parts": Case(Gated, floats(5, 3, 4)),
+    "einsums": Case(Einsums, floats(7, 11, 3), outputs=("output_0", "output_1")),
     "letters and words": Case(CharTagger, lambda: (torch.randint(12, (3, 5)), torch.randint(9, (3, 5, 4)))),
     "one sentence": Case(Unbatched, ids(7, 6)),
     "bilstm tagger": Case(lambda: Tagger(nn.LSTM), ids(12, 3, 5), "whole"),

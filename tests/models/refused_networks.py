@@ -164,7 +164,19 @@ class CausalScores(Base):
 class Einsum(Base):
     def forward(self, x: torch.Tensor) -> Any:
         y, _ = self.gru(x)
-        return torch.einsum("btf,fo->bto", y, self.head.weight.t())
+        return torch.einsum("btf,bsf->bts", y, y)
+
+
+class EinsumOfProducts(Base):
+    def forward(self, x: torch.Tensor) -> Any:
+        y, _ = self.gru(x)
+        return torch.einsum("btf,f->btf", y, self.head.weight[0])
+
+
+class EinsumOverTime(Base):
+    def forward(self, x: torch.Tensor) -> Any:
+        y, _ = self.gru(x)
+        return torch.einsum("btf,fo->bo", y, self.head.weight.t())
 
 
 class Masked(Base):
@@ -201,6 +213,8 @@ REFUSED: dict[str, tuple[type[nn.Module], str, str]] = {
     "a module that fails": (Failing, "raise ValueError", "not today"),
     "causal attention": (CausalAttention, "is_causal=True", "attention that looks back at all steps"),
     "causal attention by hand": (CausalScores, ".triu(1)", "positions within a sequence"),
-    "einsum": (Einsum, "torch.einsum", "einsum: an operation that is not known"),
+    "einsum of two values": (Einsum, "torch.einsum", "einsum other than of one value and one weight"),
+    "einsum that is a product": (EinsumOfProducts, "torch.einsum", "'btf,f->btf', which is no linear layer"),
+    "einsum over time": (EinsumOverTime, "torch.einsum", "'btf,fo->bo', which is no linear layer"),
     "a mask": (Masked, "key_padding_mask", "without a mask"),
 }

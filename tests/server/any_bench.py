@@ -32,6 +32,14 @@ class AnyBench(Protocol):
         """A session with its state, after its queued chunks."""
         ...
 
+    def mark(self, session_id: str, name: str) -> int:
+        """Marks a session that has nothing queued; its position."""
+        ...
+
+    def rewind(self, session_id: str, name: str) -> int:
+        """Returns such a session to a mark; its position."""
+        ...
+
     def positions(self) -> dict[str, tuple[int, int]]:
         """The sessions that there are: steps applied, and steps admitted."""
         ...

@@ -97,10 +97,23 @@ class Plain:
     stale: list[int] = field(default_factory=list)
     broken: bool = False
     closing: bool = False
+    undone: list[Chunk] = field(default_factory=list)  # that a rewind has left behind
+    marks: dict[str, list[Array]] = field(default_factory=dict)  # what was applied before each, by name
 
     @property
     def admitted(self) -> int:
         return self.queue[-1].end if self.queue else self.position
+
+    def mark(self, name: str) -> None:
+        """Keeps where it is."""
+        self.marks[name] = list(self.applied)
+
+    def rewind(self, name: str) -> None:
+        """Is where it was; answers that were held are forgotten."""
+        self.applied = list(self.marks[name])
+        self.position = sum(map(len, self.applied))
+        self.undone = self.done[-4:]
+        self.done = []
 
     def sequence(self, steps: int) -> Array:
         """The first `steps` inputs applied."""

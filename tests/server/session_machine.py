@@ -178,6 +178,25 @@ class SessionMachine(RuleBasedStateMachine):
             self.calls.views.append((session, self.bench.describe(session_id)))
             self.compare()
 
+    @rule(session_id=st.sampled_from(IDS), name=st.sampled_from("mn"), again=st.booleans())
+    def mark_or_rewind(self, session_id: str, name: str, again: bool) -> None:
+        """`again`: a mark that is there is made anew."""
+        session = self._quiet(session_id)
+        if session is None:
+            return
+        if again or name not in session.marks:
+            assert self.bench.mark(session_id, name) == session.position
+            session.mark(name)
+        else:
+            told = self.bench.rewind(session_id, name)
+            session.rewind(name)
+            assert told == session.position
+
+    def _quiet(self, session_id: str) -> Plain | None:
+        """The session of that id, if there is one that has nothing queued."""
+        session = self.plain.sessions.get(session_id)
+        return None if session is None or session.queue or session.closing else session
+
     @rule(which=st.integers(0, 2))
     def go_away(self, which: int) -> None:
         leaving = self.listeners[which]
@@ -250,5 +269,5 @@ class SessionMachine(RuleBasedStateMachine):
 
 
 def _earlier(session: Plain, pick: int) -> Chunk | None:
-    known = [*session.done, *session.queue]
+    known = [*session.done, *session.queue, *session.undone]
     return known[-1 - pick % len(known)] if known else None

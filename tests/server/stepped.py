@@ -24,6 +24,7 @@ from elman_server.exchange.answers import Answer
 from elman_server.exchange.clock import Clock
 from elman_server.exchange.frames import Frame, FramePart
 from elman_server.exchange.initial import NOTHING_GIVEN, Initial
+from elman_server.exchange.tell import Tell
 from elman_server.models.catalogue import Catalogue
 from elman_server.models.runtime import Runtime
 from elman_server.sessions.directory import OpenMode, OpenResult
@@ -161,6 +162,19 @@ class Bench:
         view: Later[SessionView] = Later()
         self.do(lambda: self.session_calls.describe(Owner("me", session_id), True, view.tell))
         return view
+
+    def mark(self, session_id: str, name: str) -> int:
+        """Marks a session that has nothing queued; its position."""
+        return self._told(lambda tell: self.session_calls.marks.mark(Owner("me", session_id), name, tell))
+
+    def rewind(self, session_id: str, name: str) -> int:
+        """Returns such a session to a mark; its position."""
+        return self._told(lambda tell: self.session_calls.marks.rewind(Owner("me", session_id), name, tell))
+
+    def _told(self, ask: Callable[[Tell[T]], None]) -> T:
+        told: list[T] = []
+        self.do(lambda: ask(lambda function: told.append(function())))
+        return told[0]
 
     def positions(self) -> dict[str, tuple[int, int]]:
         """The sessions that there are: steps applied, and steps admitted."""

@@ -136,7 +136,8 @@ def test_a_bad_value_stops_the_start_and_says_what_was_expected_where(
 
 
 @pytest.mark.parametrize(
-    "name", sorted(set(SETTINGS) - {"oip_strict_order", "oip_optional_inputs", "refuse_non_finite"})
+    "name",
+    sorted(set(SETTINGS) - {"end_on_disconnect", "oip_strict_order", "oip_optional_inputs", "refuse_non_finite"}),
 )
 def test_yes_is_no_number_and_no_name(name: str, tmp_path: Path) -> None:
     file = tmp_path / "elman.yaml"

@@ -26,7 +26,7 @@ def check(request: inference_pb2.StepRequest) -> npt.NDArray[np.generic]:
     if len(set(request.handles)) != len(lengths):
         raise Refusal("INVALID_INPUT", "a handle is repeated")
     names.check_outputs(request.outputs)
-    return _input(request, lengths)
+    return read_input(request, lengths)
 
 
 def check_infer(request: inference_pb2.InferRequest, model: FakeModel) -> npt.NDArray[np.generic]:
@@ -34,17 +34,16 @@ def check_infer(request: inference_pb2.InferRequest, model: FakeModel) -> npt.ND
     names.check_context(names.context_names(request.context))
     names.check_initial(request, model.is_lstm)
     names.check_outputs(request.outputs)
-    values = _input(request, list(request.lengths))
-    _check_fits(values, request, model)
+    values = read_input(request, list(request.lengths))
+    check_fits(values, request, model)
     error = model.bad_value(values)
     if error:
         raise Refusal("INVALID_INPUT", error)
     return values
 
 
-def _input(
-    request: inference_pb2.StepRequest | inference_pb2.InferRequest, lengths: list[int]
-) -> npt.NDArray[np.generic]:
+def read_input(request: names.HasInput, lengths: list[int]) -> npt.NDArray[np.generic]:
+    """The steps of rows of these lengths, packed. Raises Refusal."""
     if not lengths or min(lengths) < 1 or lengths != sorted(lengths, reverse=True):
         raise Refusal("INVALID_INPUT", "lengths must be at least 1 and not increase")
     try:
@@ -56,11 +55,8 @@ def _input(
     return values
 
 
-def _check_fits(
-    values: npt.NDArray[np.generic],
-    request: inference_pb2.StepRequest | inference_pb2.InferRequest,
-    model: FakeModel,
-) -> None:
+def check_fits(values: npt.NDArray[np.generic], request: names.HasInput, model: FakeModel) -> None:
+    """Raises Refusal for an input of another model."""
     if values.shape[1:] != model.features or names.input_of(request).dtype != model.dtype:
         raise Refusal("INVALID_INPUT", f"input: expected features {list(model.features)}")
 
@@ -79,7 +75,7 @@ def apply(
             session = sessions.of_handle(handle)
             begin = request.positions[row] if request.positions else session.position
             chunk = values[row_of == row]
-            _check_fits(chunk, request, session.model)
+            check_fits(chunk, request, session.model)
             answers[row] = session.step(begin, chunk, asked)
         except Refusal as refusal:
             errors.append(inference_pb2.RowError(row=row, status=refusal.status))

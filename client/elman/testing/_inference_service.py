@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import functools
 import queue
 import threading
 from collections.abc import Iterator
@@ -13,9 +14,11 @@ import numpy as np
 
 from elman._shared.packed_layout import Index, pack, unpack
 from elman.testing import _frames as frames
+from elman.testing._generate_call import GenerateCall
 from elman.testing._handling import answer
 from elman.testing._model import Values
 from elman.testing._refusal import Refusal
+from elman.testing._scoring import score
 from elman.testing._server_state import ServerState
 from elman.v1 import inference_pb2, inference_pb2_grpc, tensor_pb2
 from elman.wire import from_tensor, to_tensor
@@ -49,12 +52,12 @@ class FakeInference(inference_pb2_grpc.InferenceServicer):
     def Generate(
         self, request: inference_pb2.GenerateRequest, context: grpc.ServicerContext
     ) -> Iterator[inference_pb2.GenerateResponse]:
-        """Not here."""
-        context.abort(grpc.StatusCode.UNIMPLEMENTED, "the fake server generates nothing")
+        """Steps that a session feeds itself. Draws are not the server's: see `FakeServer`."""
+        return GenerateCall(self._server_state, request, context).responses()
 
     def Score(self, request: inference_pb2.ScoreRequest, context: grpc.ServicerContext) -> inference_pb2.ScoreResponse:
-        """Not here."""
-        context.abort(grpc.StatusCode.UNIMPLEMENTED, "the fake server scores nothing")
+        """Compares."""
+        return answer(self._server_state, context, functools.partial(score, self._server_state), request)
 
     def _begin(self, context: grpc.ServicerContext) -> str:
         self._server_state.num_streams += 1

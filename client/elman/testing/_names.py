@@ -10,9 +10,12 @@ from elman.v1 import inference_pb2, tensor_pb2
 
 INPUT: Final = "input"
 OUTPUT: Final = "output"
+HasInput = (
+    inference_pb2.StepRequest | inference_pb2.InferRequest | inference_pb2.GenerateRequest | inference_pb2.ScoreRequest
+)
 
 
-def input_of(request: inference_pb2.StepRequest | inference_pb2.InferRequest) -> tensor_pb2.Tensor:
+def input_of(request: HasInput) -> tensor_pb2.Tensor:
     """The input, by its name or without. Raises Refusal."""
     if not request.inputs:
         return request.input

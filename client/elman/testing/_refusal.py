@@ -19,6 +19,7 @@ _CODES = {
     "SUPERSEDED": code_pb2.ABORTED,
     "RE_ATTACH": code_pb2.ABORTED,
     "NO_SESSIONS": code_pb2.FAILED_PRECONDITION,
+    "CANNOT_GENERATE": code_pb2.FAILED_PRECONDITION,
     "OTHER_STATE": code_pb2.FAILED_PRECONDITION,
     "BROKEN_BUNDLE": code_pb2.FAILED_PRECONDITION,
     "MODEL_CHANGED": code_pb2.FAILED_PRECONDITION,
@@ -29,6 +30,10 @@ _CODES = {
     "ENGINE_FAILED": code_pb2.INTERNAL,
     "CANCELLED": code_pb2.CANCELLED,
 }
+
+
+class NotFaked(Exception):
+    """The server does it, and the fake does not."""
 
 
 class Refusal(Exception):

@@ -19,7 +19,12 @@ _WAIT_SECONDS = 30.0
 
 
 class FakeServer:
-    """`with FakeServer(models) as address:` listens on a free loopback port until the block ends."""
+    """`with FakeServer(models) as address:` listens on a free loopback port until the block ends.
+
+    What sessions generate at temperature 0, and of values, is what the server would generate; tokens are drawn with
+    NumPy from the seed and their number, the same each time, but others than the server's. There are no beams, and no
+    draws from distributions.
+    """
 
     def __init__(
         self,
@@ -84,13 +89,13 @@ class FakeServer:
                 context.cancel()
 
     def cut_at_random(self, probability: float, times: int, seed: int = 0) -> None:
-        """Cuts streams `times` times, before or after a frame is applied or between its results."""
+        """Cuts streams `times` times, before or after a frame, or a generated step, is applied or between results."""
         faults = self._server_state.faults
         with self._server_state.lock:
             faults.random, faults.cut_probability, faults.cuts_left = random.Random(seed), probability, times
 
     def refuse(self, frames: int, retry_after_seconds: float | None = 0.001) -> None:
-        """Refuses the next frames with RESOURCE_EXHAUSTED; None: without saying when to try again."""
+        """Refuses the next frames, and generations, with RESOURCE_EXHAUSTED; None: without saying when to try again."""
         faults: Faults = self._server_state.faults
         with self._server_state.lock:
             faults.refusals_left, faults.refusal_retry_seconds = frames, retry_after_seconds
@@ -111,7 +116,7 @@ class FakeServer:
             self._server_state.sessions.attach(self._name(model), session_id)
 
     def hold(self) -> None:
-        """Reads frames without running them, until `release`."""
+        """Reads frames without running them, and generates nothing, until `release`."""
         self._server_state.running.clear()
 
     def release(self) -> None:

@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
+import numpy.typing as npt
 
 from elman.testing._model import FakeModel, Values
 from elman.testing._refusal import Refusal
+from elman.v1 import tensor_pb2
 
 REPLAY_CHUNKS = 8
 MAX_MARKS = 16
@@ -40,12 +42,15 @@ class FakeSession:
     use_time: datetime = field(default_factory=lambda: datetime.now(UTC))
     handle: int = 0
     position: int = 0
+    has_ended: bool = False
     ends_with_stream: bool = False
     failed_end: int = 0  # where the chunks end that failed since the last good one
     held: OrderedDict[int, HeldAnswer] = field(default_factory=OrderedDict)
+    last_output: Values | None = None  # what it gave last, unless none was asked for
+    generation: object = None  # the newest, that it may be asked for again
     marks: dict[str, tuple[int, Values]] = field(default_factory=dict)  # position and state, by name
 
-    def step(self, begin: int, values: Values, asked: tuple[int, int, bool]) -> HeldAnswer:
+    def step(self, begin: int, values: npt.NDArray[np.generic], asked: tuple[int, int, bool]) -> HeldAnswer:
         """Applies a chunk, or answers it again."""
         self.use_time = datetime.now(UTC)
         if begin < self.position:
@@ -55,12 +60,26 @@ class FakeSession:
         if error := self.model.bad_value(values):
             self.failed_end = begin + len(values)
             raise Refusal("INVALID_INPUT", error)
-        outputs, self.state = self.model.run(values, self.state)
-        self.position = self.failed_end = begin + len(values)
+        outputs = self.run(values)
+        if asked[1] == tensor_pb2.RETURN_NONE:
+            self.last_output = None
         self.held[begin] = HeldAnswer(asked, outputs, self.state, self.position, self.model.is_lstm)
         if len(self.held) > REPLAY_CHUNKS:
             self.held.popitem(last=False)
         return self.held[begin]
+
+    def run(self, values: npt.NDArray[np.generic]) -> Values:
+        """Steps through good `values` [T, *features]; outputs [T, num_outputs]."""
+        outputs, self.state = self.model.run(values, self.state)
+        self.position = self.failed_end = self.position + len(values)
+        self.last_output = outputs[-1]
+        return outputs
+
+    def check_version(self, version: str) -> None:
+        """Raises Refusal if it runs on another one; empty: any will do."""
+        if version and version != self.model.version:
+            text = f"session {self.id!r} runs on version {self.model.version!r}, not {version!r}"
+            raise Refusal("INVALID_INPUT", text)
 
     def mark(self, name: str) -> None:
         """Keeps its state and position."""
@@ -75,6 +94,7 @@ class FakeSession:
         self.position, self.state = self.marks[name]
         self.failed_end = self.position
         self.held.clear()
+        self.last_output = None
 
     def check_mark(self, name: str) -> None:
         """Raises Refusal if there is none."""
@@ -165,6 +185,7 @@ class FakeSessions:
         session = self.get(model, session_id)
         del self._by_id[model, session_id]
         self._by_handle.pop(session.handle, None)
+        session.has_ended = True
         return session
 
     def expire(self, model: str, session_id: str) -> None:

@@ -15,12 +15,13 @@ def uniform(seeds: Any, counts: Any, draw: Any = 0) -> F64:
     """Numbers in [0, 1) for steps `counts`, below 2^32, of what was begun with `seeds`, below 2^64; `draw`, below 2^32:
     which of the numbers of a step. The three are broadcast against each other.
 
-    SplitMix64 (Steele, Lea and Flood, Fast Splittable Pseudorandom Number Generators, OOPSLA 2014) of the seed mixed
-    once, plus the count mixed once; its upper 53 bits.
+    SplitMix64 (Steele, Lea and Flood, Fast Splittable Pseudorandom Number Generators, OOPSLA 2014) from the seed mixed
+    once, as far on as 2^32 times the count and the draw say; its upper 53 bits.
     """
     with np.errstate(over="ignore"):
         at = (np.asarray(counts, np.uint64) << np.uint64(32)) + np.asarray(draw, np.uint64)
-        bits = _mixed(_mixed(np.asarray(seeds, np.uint64)) + _mixed(at))
+        # Not the sum of both mixed: a seed and a draw that change places would give the same number.
+        bits = _mixed(_mixed(np.asarray(seeds, np.uint64)) + at * _GAMMA)
     numbers: F64 = (bits >> np.uint64(11)) * np.float64(2.0**-53)
     return numbers
 

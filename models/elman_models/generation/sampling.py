@@ -51,7 +51,8 @@ def sample(
         logits: [K, V]; log-probabilities will do.
         rules: [K].
         counts: [K] how many tokens were drawn from the row's seed before.
-        histories: [K] the tokens that each sequence has had, looked at where there is a repetition penalty.
+        histories: [K] the tokens that each sequence has had, looked at where there is a repetition penalty; those
+            beyond V count for nothing.
 
     Returns:
         The log-probability is that which the model gave the token, before any of the rules.
@@ -63,7 +64,8 @@ def sample(
     tokens = wanted.argmax(axis=1)
     drawn = np.flatnonzero(temperatures > 0)
     if drawn.size:
-        scaled = wanted[drawn] / temperatures[drawn, None]
+        # The largest at 0: no temperature, however small, makes of two of them the same infinity.
+        scaled = (wanted[drawn] - wanted[drawn].max(axis=1, keepdims=True)) / temperatures[drawn, None]
         _bar(scaled, [rules[row] for row in drawn.tolist()])
         seeds = np.array([rules[row].seed for row in drawn.tolist()], np.uint64)
         tokens[drawn] = _draw(scaled, uniform(seeds, np.asarray(counts)[drawn]))
@@ -85,6 +87,7 @@ def _weighed(logits: F64, rules: Sequence[SamplingRules], histories: Sequence[Se
     for row, (one, history) in enumerate(zip(rules, histories, strict=True)):
         if one.repetition_penalty != 1 and len(history):
             had = np.unique(np.asarray(history, np.int64))
+            had = had[had < logits.shape[1]]  # a model may take more ids than it gives
             values = logits[row, had]
             factor = np.where(values > 0, 1 / one.repetition_penalty, one.repetition_penalty)
             logits[row, had] = values * factor

@@ -31,7 +31,7 @@ def add(commands: "Commands") -> None:
     )
     exported.add_argument("session_ids", metavar="ID", nargs="*", help="the sessions' ids")
     exported.add_argument("--all", action="store_true", help="all of the model's sessions (default: those named)")
-    exported.add_argument("--out", metavar="FILE", required=True, help="the file, which must not exist")
+    exported.add_argument("--out", metavar="FILE", required=True, help="the file, which must not exist; required")
     imported = _add(
         actions, "import", "begin sessions where those of a file were, under the ids that they had", _import
     )

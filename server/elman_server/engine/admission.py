@@ -68,8 +68,8 @@ class Admission:
             ("max_queue_bytes", limits.max_queue_bytes, runtime.queue_bytes + bytes_before, num_bytes),
         )
 
-    def _free_rows(self, row_bytes: int, rows_before: int, bytes_before: int) -> int:
-        # How many more of that size may wait.
+    def free_rows(self, row_bytes: int, rows_before: int = 0, bytes_before: int = 0) -> int:
+        """How many more of that size may wait; `..._before`: as `check_room`."""
         runtime, limits = self._runtime, self._runtime.limits
         by_rows = limits.max_queue_rows - runtime.queue_rows - rows_before
         by_bytes = (limits.max_queue_bytes - runtime.queue_bytes - bytes_before) // max(1, row_bytes)
@@ -131,7 +131,7 @@ class Admission:
             count = 0 if is_refused else frame.num_rows
             row_bytes = frame.num_bytes // frame.num_rows
             if frame.owners is not None:
-                count = min(count, self._free_rows(row_bytes, rows, num_bytes))
+                count = min(count, self.free_rows(row_bytes, rows, num_bytes))
                 error = self.check_room(1, row_bytes, rows + count, num_bytes + count * row_bytes)
                 if error and not is_refused:
                     crowded |= dict.fromkeys(range(end - frame.num_rows + count, end), error)

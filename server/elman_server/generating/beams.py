@@ -1,5 +1,6 @@
 """A beam search on the server: the sequences that are kept are sessions of their own, forked from one that stays."""
 
+import logging
 import secrets
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -9,12 +10,13 @@ from numpy.typing import NDArray
 
 from elman_models.generation.beams import BeamSearch, Hypothesis
 from elman_models.generation.sampling import log_softmax
-from elman_server.errors import EngineFailed, ServiceError
+from elman_server.engine.session_calls import SessionCalls
+from elman_server.errors import RETRY_SECONDS, LimitReached, ServiceError
 from elman_server.exchange.answers import Answer
 from elman_server.exchange.frames import Frame
 from elman_server.generating.feeding import logits_of, token_input
 from elman_server.generating.frames import frame_of
-from elman_server.generating.generation import Generation
+from elman_server.generating.generation import Generation, bug
 from elman_server.generating.spec import FeedbackKind
 from elman_server.sessions.directory import SessionDirectory, SessionLocation
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from elman_server.generating.generator import Generator
 
 Array = NDArray[Any]
+log = logging.getLogger(__name__)
 
 PRINCIPAL = "elman:beams"
 """Whose sessions they are: nobody's who could ask for them."""
@@ -46,17 +49,21 @@ class Beams:
         self._outputs: dict[int, Array] = {}  # by row
         self._num_rows = 1
         self._last: _LastStep | None = None
-        self._fork(SessionLocation(self._runtime, generation.slot), spec.beams)
+        self._ids = [secrets.token_urlsafe(12) for _ in range(spec.beams)]
+        self._fork(SessionLocation(self._runtime, generation.slot))
+        generation.search = self
 
     def begin(self) -> None:
         """Goes on from the generation's last output."""
         output = self._generation.output
         assert output is not None  # it has run its prompt, or begins where there is one
         self._outputs[0] = output
-        self._advance()
+        self._go_on()
 
     def on_result(self, frame: Frame, answer: Answer) -> None:
         """Takes a part of what the live ones gave."""
+        if self._generation.search is not self:
+            return  # a part before it has ended it
         error = answer.frame_error or (answer.errors[0][1] if answer.errors else None)
         if error:
             self._fail(error)
@@ -64,17 +71,16 @@ class Beams:
             for row, output in zip(answer.finished.tolist(), answer.output.copy(), strict=True):
                 self._outputs[row] = output
             if len(self._outputs) == self._num_rows:
-                self._generator.engine.post(self._advance)
+                self._generator.engine.post(self._go_on)
 
     def on_bug(self, frame: Frame, error: Exception) -> None:
         """Ends it."""
-        self._fail(EngineFailed(f"an answer met a bug in the server: {type(error).__name__}"))
+        if self._generation.search is self:
+            self._fail(bug(error))
 
-    def _fork(self, place: SessionLocation, count: int) -> None:
-        ids = [secrets.token_urlsafe(12) for _ in range(count)]
-        opened = self._directory.fork(place, PRINCIPAL, ids, self._now)
-        there = [handle for handle in opened.handles if handle]
-        self._handles = np.array(there, np.uint64)
+    def _fork(self, place: SessionLocation) -> None:
+        opened = self._directory.fork(place, PRINCIPAL, self._ids, self._now)
+        self._handles = np.array(opened.handles, np.uint64)
         self._slots = self._runtime.sessions.slots(self._handles)
         if opened.errors:
             self._end_sessions()
@@ -84,13 +90,23 @@ class Beams:
     def _now(self) -> float:
         return self._generator.engine.clock.now()
 
+    def _go_on(self) -> None:
+        one = self._generation
+        if one.listener is None or one.is_over or not self._generator.is_at_home(one):
+            self._end_sessions()  # it begins anew if it is asked for again
+            return
+        if not (
+            self._runtime.sessions.slots(self._handles) == self._slots
+        ).all():  # evicted or moved: they are idle now
+            self._fail(LimitReached("the beams' sessions were ended for others", retry_seconds=RETRY_SECONDS))
+            return
+        try:
+            self._advance()
+        except Exception as error:
+            log.exception("a bug in a beam search")
+            self._fail(bug(error))
+
     def _advance(self) -> None:
-        if self._generation.listener is None:  # its caller went away: it begins anew if it is asked for again
-            self._end_sessions()
-            return
-        if not self._generator.is_at_home(self._generation):
-            self._end_sessions()
-            return
         outputs = np.stack([self._outputs[row] for row in range(self._num_rows)])
         self._outputs.clear()
         chosen = self._search.advance(self._log_probs(outputs))
@@ -160,14 +176,17 @@ class Beams:
         self._submit(np.array([one.handle], np.uint64), self._base + len(steps) - 1, steps[-1][None], last)
 
     def _fail(self, error: ServiceError) -> None:
+        self._end_sessions()
         if not self._generation.is_over:
-            self._end_sessions()
             self._generator.fail(self._generation, error)
 
     def _end_sessions(self) -> None:
-        there = self._slots[self._runtime.sessions.are_attached(self._slots)]
-        self._directory.end(self._runtime, there, "closed", self._now)
-        self._slots = self._slots[:0]
+        # By their ids, behind what is queued for them: they may have moved, and may have steps of a frame that failed.
+        if self._generation.search is self:
+            self._generation.search = None
+        generator = self._generator
+        calls = SessionCalls(self._directory, generator.engine.clock, lambda _: generator.worker)
+        calls.close(PRINCIPAL, self._ids, lambda _: None)
 
 
 class _LastStep:
@@ -198,12 +217,15 @@ class _LastStep:
 
     def on_bug(self, frame: Frame, error: Exception) -> None:
         """Nobody knows."""
-        self._fail(EngineFailed(f"an answer met a bug in the server: {type(error).__name__}"))
+        self._fail(bug(error))
 
     def _fail(self, error: ServiceError) -> None:
-        self._generator.worker.runtime.pool.replace(np.array([self._generation.slot]), self._before)
-        self._move(self._generation.position)
-        self._generator.fail(self._generation, error)
+        one, sessions = self._generation, self._generator.worker.runtime.sessions
+        slots = np.array([one.slot])
+        if sessions.are_attached(slots).all() and float(sessions.created[one.slot]) == one.created:  # it is there yet
+            self._generator.worker.runtime.pool.replace(slots, self._before)
+            self._move(one.position)
+        self._generator.fail(one, error)
 
     def _move(self, position: int) -> None:
         sessions, slot = self._generator.worker.runtime.sessions, self._generation.slot

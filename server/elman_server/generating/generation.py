@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elman_models.generation.beams import Hypothesis
-from elman_server.errors import ServiceError
+from elman_server.errors import EngineFailed, ServiceError
 from elman_server.generating.spec import GenerateSpec
 
 Array = NDArray[Any]
@@ -37,14 +37,15 @@ class Listening(Protocol):
 class Generation:
     """Written on the engine's thread. Others read `steps`, which only grows, and what is set once."""
 
-    def __init__(self, spec: GenerateSpec, key: bytes, slot: int, created: float, position: int) -> None:
+    def __init__(self, spec: GenerateSpec, key: bytes, slot: int, created: float, position: int, turns: int) -> None:
         """`key`: of what was asked; `created`: when its session was, which tells it from the slot's next one;
-        `position`: of the session before the prompt."""
+        `position`: of the session before the prompt; `turns`: `Runtime.turns` of the slot."""
         self.spec = spec
         self.key = key
         self.slot = slot
         self.created = created
         self.begin = position
+        self.turns = turns
         self.prompt_length = 0 if spec.prompt is None else len(spec.prompt)
         self.handle = 0
         """Under which its steps are taken in."""
@@ -61,6 +62,8 @@ class Generation:
         """Steps of it that are queued or run."""
         self.beams: list[Hypothesis] = []
         """Of a beam search, once it is over: all that were kept, the best first."""
+        self.search: object | None = None
+        """The beam search that is under way for it."""
         self.finish: Finish | None = None
         self.error: ServiceError | None = None
         self.listener: Listening | None = None
@@ -128,6 +131,11 @@ class Generation:
             if len(sequence) <= self.count and tuple(self.tokens[-len(sequence) :]) == sequence:
                 return Finish.STOP
         return Finish.LENGTH if self.count == self.spec.max_steps else None
+
+
+def bug(error: Exception) -> EngineFailed:
+    """What whoever waits is told of a bug."""
+    return EngineFailed(f"what is generated met a bug in the server: {type(error).__name__}")
 
 
 def as_array(generation: Generation, first: int, end: int) -> Array:

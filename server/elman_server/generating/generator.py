@@ -1,6 +1,8 @@
 """The generator of a model version: what its sessions gave becomes their next frame, that of all of them together."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -8,19 +10,28 @@ from numpy.typing import NDArray
 
 from elman_server.engine.engine import Engine
 from elman_server.engine.worker import Worker
-from elman_server.errors import AnswerGone, Draining, EngineFailed, LimitReached, ServiceError, StaleHandle
+from elman_server.errors import (
+    RETRY_SECONDS,
+    AnswerGone,
+    Draining,
+    EngineFailed,
+    LimitReached,
+    ServiceError,
+    StaleHandle,
+)
 from elman_server.exchange.answers import Answer
 from elman_server.exchange.frames import Frame
 from elman_server.generating.beams import Beams
 from elman_server.generating.feeding import Fed, feed
 from elman_server.generating.frames import frame_of
-from elman_server.generating.generation import Generation, Listening
+from elman_server.generating.generation import Generation, Listening, bug
 from elman_server.generating.records import Records
 from elman_server.generating.spec import Feedback
 from elman_server.sessions.directory import SessionDirectory
 
 Array = NDArray[Any]
 I64 = NDArray[np.int64]
+log = logging.getLogger(__name__)
 
 
 class Generator:
@@ -34,7 +45,7 @@ class Generator:
         self._ready: list[Generation] = []
         self._is_due = False
         self._told: list[Generation] = []
-        self.records = Records(worker.runtime.sessions)
+        self.records = Records(worker.runtime)
         self.draining = False
 
     @property
@@ -55,6 +66,13 @@ class Generator:
             self.make_ready(generation)
         else:
             self._run_prompt(generation)
+
+    def give_way(self, slot: int) -> None:
+        """Ends what a session generates, which is to generate something else."""
+        there = self.records.newest(slot)
+        if there and there.listener and not there.is_over:
+            position = {"position": there.position}
+            self.fail(there, AnswerGone("the session was asked to generate something else", metadata=position))
 
     def resume(self, generation: Generation) -> None:
         """Goes on with one that rests, or has met an error; somebody listens again."""
@@ -87,21 +105,43 @@ class Generator:
         self._is_due = False
         ready, self._ready = self._ready, []
         groups: dict[tuple[Feedback, ...], list[Generation]] = {}
-        for one in ready:
+        for one in dict.fromkeys(ready):  # who resumes while it waits is there twice
             if not (one.listener and not one.is_over and not one.is_running and self.is_at_home(one)):
                 continue
             if one.spec.beams:
-                self._search(one)
+                if one.search is None:
+                    self._search(one)
             else:
                 groups.setdefault(one.spec.feedback, []).append(one)
         for group in groups.values():
-            self._step(group)
+            self._isolate(group, partial(self._step_some, group))
 
     def _search(self, one: Generation) -> None:
-        try:
+        def begin() -> None:
             Beams(self, self._directory, one).begin()
+
+        self._isolate([one], begin)
+
+    def _isolate(self, group: Sequence[Generation], function: Callable[[], None]) -> None:
+        # A bug in what is made of outputs is not the engine's: nothing was submitted.
+        try:
+            function()
         except ServiceError as error:
-            self.fail(one, error)
+            for one in group:
+                self._end(one, error)
+        except Exception as error:
+            log.exception("a bug in what is generated")
+            for one in group:
+                self.fail(one, bug(error))
+
+    def _step_some(self, group: Sequence[Generation]) -> None:
+        # As many as there is room for, at least one, which is told so; those that have come least far first.
+        room = max(1, self._worker.admission.free_rows(self._worker.runtime.view.input.num_bytes))
+        if room < len(group):
+            group = sorted(group, key=lambda one: one.count)
+            for one in group[room:]:
+                self._put_off(one, RETRY_SECONDS)
+        self._step(group[:room])
 
     def _step(self, group: Sequence[Generation]) -> None:
         view, spec = self._worker.runtime.view, group[0].spec
@@ -126,20 +166,28 @@ class Generator:
     def is_at_home(self, one: Generation) -> bool:
         """Whether its session is where it left it; else it fails. Whoever has stepped it meanwhile is not to have the
         answer taken for ours."""
-        sessions = self._worker.runtime.sessions
-        error: ServiceError | None = None
-        if self.draining:
-            error = Draining("the server is stopping; reconnect")
-        elif sessions.handle(one.slot) != one.handle or sessions.closing[one.slot]:
-            error = StaleHandle("the session was attached elsewhere since, or ended; attach again")
-        elif int(sessions.admitted[one.slot]) != one.position:
-            admitted = int(sessions.admitted[one.slot])
-            error = AnswerGone(
-                f"somebody else has stepped the session, to position {admitted}", metadata={"position": admitted}
-            )
+        error = self._left_home(one)
         if error:
             self.fail(one, error)
         return error is None
+
+    def _left_home(self, one: Generation) -> ServiceError | None:
+        runtime = self._worker.runtime
+        sessions = runtime.sessions
+        admitted = int(sessions.admitted[one.slot])
+        if self.draining:
+            return Draining("the server is stopping; reconnect")
+        if int(sessions.slots(np.array([one.handle], np.uint64))[0]) != one.slot:
+            return runtime.tombstones.of_handle(one.handle) or StaleHandle(
+                "the session was attached elsewhere since, or ended; attach again"
+            )
+        if admitted != one.position:
+            return AnswerGone(
+                f"somebody else has stepped the session, to position {admitted}", metadata={"position": admitted}
+            )
+        if runtime.turns[one.slot] != one.turns:
+            return AnswerGone("the session was put at another state", metadata={"position": admitted})
+        return None
 
     # ---- what becomes of steps
 
@@ -155,11 +203,16 @@ class Generator:
         """What comes next of it was refused, or failed. A full queue is no failure once it has begun."""
         one.under_way = 0
         if isinstance(error, LimitReached) and error.retry_seconds is not None and one.has_run_prompt:
-            loop_calls, seconds = self._engine.loop_calls, error.retry_seconds
-            loop_calls.put_later(seconds, lambda: self._engine.post(lambda: self.make_ready(one)))
+            self._put_off(one, error.retry_seconds)
             return
+        self._end(one, error)
+
+    def _end(self, one: Generation, error: ServiceError) -> None:
         one.error = error
         self._tell_later(one)
+
+    def _put_off(self, one: Generation, seconds: float) -> None:
+        self._engine.loop_calls.put_later(seconds, lambda: self._engine.post(lambda: self.make_ready(one)))
 
     def end_all(self, error: EngineFailed | Draining) -> None:
         """Ends what runs: the engine has failed, or the server stops, which lets the steps that are queued run."""
@@ -219,7 +272,7 @@ class _Turn:
     def on_bug(self, frame: Frame, error: Exception) -> None:
         """Ends them: nobody knows what was applied."""
         for one in self.generations:
-            self._generator.fail(one, EngineFailed(f"an answer met a bug in the server: {type(error).__name__}"))
+            self._generator.fail(one, bug(error))
 
     def _apply(self, one: Generation, row: int) -> None:
         fed = self._fed

@@ -1,10 +1,11 @@
 """Asking for generations, and listening to them: the door's way in."""
 
 import asyncio
+import logging
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 from elman_server.engine.engine import Engine
 from elman_server.engine.worker import Worker
@@ -19,12 +20,14 @@ from elman_server.errors import (
 )
 from elman_server.exchange.mailbox import LoopCalls
 from elman_server.exchange.model_view import ModelView
-from elman_server.generating.generation import Generation
+from elman_server.generating.generation import Generation, bug
 from elman_server.generating.generator import Generator
 from elman_server.generating.spec import GenerateSpec
 from elman_server.models.runtime import Runtime
 from elman_server.sessions.directory import SessionDirectory, SessionLocation
 from elman_server.sessions.table import Owner
+
+log = logging.getLogger(__name__)
 
 
 class Listener:
@@ -37,6 +40,8 @@ class Listener:
         """Once it has begun."""
         self.error: ServiceError | None = None
         """Why it is not told of it any more, or it has not begun."""
+        self.is_gone = False
+        """Whether nobody listens any more. On the engine's thread."""
 
     async def wait(self) -> None:
         """Until there is more to tell, or an error."""
@@ -90,6 +95,7 @@ class Generators:
         self.worker_of = worker_of
         self._generators: WeakKeyDictionary[Worker, Generator] = WeakKeyDictionary()
         self._draining = False
+        self._listeners: WeakSet[Listener] = WeakSet()
 
     def ask(self, directory: SessionDirectory, asked: Asked, listener: Listener) -> None:
         """Has a session generate after its queued chunks, or go on where it was cut. What is wrong with it is told to
@@ -112,10 +118,12 @@ class Generators:
                 later = partial(self._engine.post, partial(self._isolate, listener, begin))
                 place.runtime.after_queued(place.slot, later)
 
+        self._listeners.add(listener)
         self._isolate(listener, find)
 
     def leave(self, listener: Listener) -> None:
         """Nobody listens any more: it ends within a step, and rests."""
+        listener.is_gone = True
         generation = listener.generation
         if generation and generation.listener is listener:
             generation.listener = None
@@ -127,6 +135,9 @@ class Generators:
     def fail(self, error: EngineFailed) -> None:
         """Ends all: the engine answers no more."""
         self._end(error)
+        for listener in list(self._listeners):
+            if listener.generation is None and listener.error is None:  # its turn does not come any more
+                listener.fail(error)
 
     def _end(self, error: Draining | EngineFailed) -> None:
         self._draining = True
@@ -134,10 +145,16 @@ class Generators:
             generator.end_all(error)
 
     def _isolate(self, listener: Listener, function: Callable[[], None]) -> None:
+        if listener.is_gone:  # before its turn came
+            return
         try:
             function()
         except ServiceError as error:
             listener.fail(error)
+            self._engine.loop_calls.flush()
+        except Exception as error:
+            log.exception("a bug in what begins a generation")
+            listener.fail(bug(error))
             self._engine.loop_calls.flush()
 
     def _of(self, place: SessionLocation, directory: SessionDirectory) -> Generator:
@@ -155,7 +172,8 @@ class Generators:
         if asked.told:
             raise InvalidInput(f"told: nothing was generated from position {admitted} yet, got {asked.told}")
         spec = asked.read(runtime.view)
-        generation = Generation(spec, asked.key, slot, float(runtime.sessions.created[slot]), admitted)
+        created, turns = float(runtime.sessions.created[slot]), runtime.turns[slot]
+        generation = Generation(spec, asked.key, slot, created, admitted, turns)
         if spec.prompt is None:
             generation.output = runtime.last_output(slot, spec.outputs)
             if generation.output is None:
@@ -163,8 +181,10 @@ class Generators:
                     "expected a prompt: the output that the session gave last is not held; it has not stepped yet, "
                     "returned none then, or too much ran since"
                 )
+        generator = self._of(place, directory)
+        generator.give_way(slot)
         listener.begin(generation)
-        self._of(place, directory).start(generation)
+        generator.start(generation)
 
     def _resume(self, generator: Generator, found: Generation, asked: Asked, listener: Listener) -> None:
         if asked.told > found.count:

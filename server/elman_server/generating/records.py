@@ -3,7 +3,7 @@
 from collections import OrderedDict
 
 from elman_server.generating.generation import Generation
-from elman_server.sessions.table import Sessions
+from elman_server.models.runtime import Runtime
 
 MAX_BYTES = 64 << 20
 """Of all records of a model version together, about."""
@@ -14,18 +14,23 @@ STARTS_BETWEEN = 64
 class Records:
     """One for each session, its newest."""
 
-    def __init__(self, sessions: Sessions) -> None:
-        self._sessions = sessions
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
         self._by_slot: OrderedDict[int, Generation] = OrderedDict()
         self._num_put = 0
 
     def find(self, slot: int) -> Generation | None:
-        """That of a session, if it has not been stepped otherwise since."""
-        found = self._by_slot.get(slot)
-        if found is None or found.created != float(self._sessions.created[slot]):
+        """That of a session, if it has not been stepped otherwise since, nor put at another state."""
+        found = self.newest(slot)
+        if found is None or found.turns != self._runtime.turns[slot]:
             return None
-        admitted = int(self._sessions.admitted[slot])
+        admitted = int(self._runtime.sessions.admitted[slot])
         return found if admitted == found.position + found.under_way else None
+
+    def newest(self, slot: int) -> Generation | None:
+        """That of a session, whatever became of the session since."""
+        found = self._by_slot.get(slot)
+        return found if found and found.created == float(self._runtime.sessions.created[slot]) else None
 
     def put(self, generation: Generation) -> None:
         """A new one, in place of its session's last."""

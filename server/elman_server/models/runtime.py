@@ -1,5 +1,6 @@
 """A runtime: one model version as the engine runs it, with everything that it alone owns."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -72,6 +73,8 @@ class Runtime:
         """What waits for a chunk to end, by its number."""
         self.starting_states: dict[int, RowsState] = {}
         """Of chunks longer than a slice, by number: put back if the engine fails."""
+        self.turns: Counter[int] = Counter()
+        """How often a slot's session was put at another state than its steps led to, by slot; it only grows."""
         self.next_expiry = 0.0
         """Seconds on the engine's clock before which no session can expire."""
         self.unloading = False
@@ -111,6 +114,7 @@ class Runtime:
     def set_states(self, slot: int, states: tuple[NDArray[Any], ...]) -> None:
         """Puts [layers or 1, 1, *features] of each state in place of a slot's own; none: what the model begins with."""
         slots = np.array([slot])
+        self.turns[slot] += 1
         self.begin(slots, Initial(states, self.context_of(slots)))
 
     def fork(self, slot: int, slots: NDArray[np.int64]) -> None:
@@ -164,6 +168,7 @@ class Runtime:
     def rewind(self, slot: int, mark: Mark[RowsState]) -> None:
         """Puts `slot`, which nothing runs for, at the state and position of a mark of its own."""
         slots = np.array([slot])
+        self.turns[slot] += 1
         self.pool.replace(slots, mark.state)
         self.sessions.position[slot] = self.sessions.admitted[slot] = mark.position
         self.held.forget(slots)  # its positions are used again, by other chunks

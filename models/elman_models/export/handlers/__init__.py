@@ -4,6 +4,7 @@ from elman_models.export.handlers import (  # noqa: F401 - each fills the regist
     attention,
     convolutions,
     creation,
+    einsum,
     elementwise,
     identities,
     joins,

@@ -64,7 +64,11 @@ def permute(call: Call) -> Traced:
     given = call.raw("self")
     if given.end_of:
         given = call.settled(given)
-    order = _order(call, len(given.roles))
+    return reordered(call, given, _order(call, len(given.roles)))
+
+
+def reordered(call: Call, given: Traced, order: Sequence[int]) -> Traced:
+    """The axes in that order."""
     roles = tuple(given.roles[axis] for axis in order)
     features = [given.feature_index(axis) for axis in order if given.roles[axis] is Role.FEATURE]
     if features == sorted(features):

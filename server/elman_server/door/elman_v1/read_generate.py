@@ -26,6 +26,8 @@ MAX_BEAMS = 64
 MAX_STOPS = 1024
 """Stop tokens, stop sequences, and tokens of each."""
 MAX_BIASES = 65536
+MAX_LENGTH_PENALTY = 16.0
+"""Either way: the longest sequence's length to its power is a number still."""
 
 
 def read_generate(request: inference_pb2.GenerateRequest, max_steps: int, view: ModelView) -> GenerateSpec:
@@ -147,6 +149,9 @@ def _read_beams(request: inference_pb2.GenerateRequest, feedback: tuple[Feedback
         raise InvalidInput(f"beams: expected 2 to {MAX_BEAMS}, or 0 for none, got {request.beams}")
     if not _num_tokens(feedback):
         raise CannotGenerate("beams are of tokens, and none are drawn here")
+    if abs(request.length_penalty) > MAX_LENGTH_PENALTY:
+        expected = f"-{MAX_LENGTH_PENALTY:g} to {MAX_LENGTH_PENALTY:g}"
+        raise InvalidInput(f"length_penalty: expected {expected}, got {request.length_penalty:g}")
     return request.beams
 
 
