@@ -11,6 +11,8 @@ from elman_models.generation.chance import uniform
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
+_LARGEST = 1e300
+"""Of a logit that a penalty changes: beyond it none is likelier than another."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,8 @@ def sample(
     drawn = np.flatnonzero(temperatures > 0)
     if drawn.size:
         # The largest at 0: no temperature, however small, makes of two of them the same infinity.
-        scaled = (wanted[drawn] - wanted[drawn].max(axis=1, keepdims=True)) / temperatures[drawn, None]
+        with np.errstate(over="ignore"):
+            scaled = (wanted[drawn] - wanted[drawn].max(axis=1, keepdims=True)) / temperatures[drawn, None]
         _bar(scaled, [rules[row] for row in drawn.tolist()])
         seeds = np.array([rules[row].seed for row in drawn.tolist()], np.uint64)
         tokens[drawn] = _draw(scaled, uniform(seeds, np.asarray(counts)[drawn]))
@@ -90,7 +93,8 @@ def _weighed(logits: F64, rules: Sequence[SamplingRules], histories: Sequence[Se
             had = had[had < logits.shape[1]]  # a model may take more ids than it gives
             values = logits[row, had]
             factor = np.where(values > 0, 1 / one.repetition_penalty, one.repetition_penalty)
-            logits[row, had] = values * factor
+            with np.errstate(over="ignore"):
+                logits[row, had] = np.clip(values * np.minimum(factor, _LARGEST), -_LARGEST, _LARGEST)
         for token, bias in one.logit_bias.items():
             logits[row, token] += bias
     return logits
