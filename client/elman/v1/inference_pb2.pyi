@@ -373,7 +373,7 @@ class GenerateRequest(message.Message):
     beams: builtins.int
     """Keeps so many sequences, 2 to 64, and gives the likeliest instead of drawing: all at once, when they have ended. 0: no beams."""
     length_penalty: builtins.float
-    """A sequence's log-probability is divided by its length to this power; with beams."""
+    """A sequence's log-probability is divided by its length to this power, -16 to 16; with beams."""
     @builtins.property
     def input(self) -> tensor_pb2.Tensor:
         """The prompt, [n, *features], n >= 1; each input of a model of several by name."""
