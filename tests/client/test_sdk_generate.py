@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import QUICK
 
 import elman
 from elman.testing import FakeModel, FakeServer
 
 STEPS = 40
+QUICK = elman.Retry(initial_backoff_seconds=0.001, max_backoff_seconds=0.02)
 
 
 def language(token, state):

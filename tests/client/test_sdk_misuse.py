@@ -125,6 +125,7 @@ def of_model() -> Iterator[Misuse]:
     yield "an odd id to import", lambda model: model.import_session(b"", "\n"), INVALID, "id: expected"
     yield "a positional mode", lambda model: model.session("a", "new"), TYPE, ""
     yield from of_infer()
+    yield from of_generations()
 
 
 def of_infer() -> Iterator[Misuse]:
@@ -166,6 +167,45 @@ def of_session() -> Iterator[Misuse]:
     for value in (None, 5, "h"):
         yield f"set_state {value!r}", lambda session, v=value: session.set_state(v), TYPE, "state: expected a State"
     yield "set_state of {}", lambda session: session.set_state({}), INVALID, "state: model .* expects 'h'"
+    yield from of_generations()
+
+
+def of_generations() -> Iterator[Misuse]:
+    """Of a model and of a session alike."""
+    counts = ((0, INVALID), (-1, INVALID), (1.5, TYPE), (True, TYPE), ("2", TYPE))
+    numbers = ((None, TYPE), ("1", TYPE), (True, TYPE), ([1.0], TYPE), (np.nan, INVALID), (np.inf, INVALID))
+    odd: dict[str, tuple[Any, ...]] = {
+        "top_k": counts,
+        "beams": counts,
+        "seed": ((-1, INVALID), (1 << 64, INVALID), (1.5, TYPE), ("1", TYPE)),
+        "temperature": (*numbers, (-1.0, INVALID)),
+        "top_p": (*numbers, (0.0, INVALID), (1.5, INVALID)),
+        "repetition_penalty": (*numbers, (0.0, INVALID)),
+        "length_penalty": numbers[:4],
+        "stop": (("end", TYPE), (5, TYPE), ([1.5], TYPE), ([["a"]], TYPE), ([-1], INVALID)),
+        "logit_bias": ((5, TYPE), ([1.0], TYPE), ({"a": 1.0}, TYPE), ({1: "a"}, TYPE)),
+        "feedback": ((5, TYPE), ("output", TYPE), ({"input": 5}, TYPE), ({5: "output"}, TYPE)),
+        "given": ((5, TYPE), ([X], TYPE), ({"nothing": X}, INVALID)),
+        "timeout": BAD_TIMEOUTS,
+    }
+    for value, error in counts:
+        yield f"generate {value!r}", lambda on, v=value: on.generate(v, prompt=X), error, "max_steps: expected"
+    for name, values in odd.items():
+        for value, error in values:
+            call = lambda on, n=name, v=value: on.generate(2, **{"prompt": X, n: v})  # noqa: E731
+            yield f"generate, {name} {value!r}", call, error, f"{name}: .*expected"
+    for what, value, text in BAD_INPUTS:
+        if value is not None:  # no prompt: that is fine
+            yield f"generate from {what}", lambda on, v=value: on.generate(2, prompt=v), INVALID, text
+    for option in ({"top_k": 2}, {"top_p": 0.5}, {"logit_bias": {1: 1.0}}, {"stop": [1]}):
+        call = lambda on, o=option: on.generate(2, prompt=X, **o)  # noqa: E731
+        yield f"generate values with {option!r}", call, INVALID, "none are drawn here|no tokens are drawn here"
+    yield "generate, an unknown option", lambda on: on.generate(2, prompt=X, temprature=1.0), TYPE, "got temprature"
+    for value, error in ((5, TYPE), ("nothing", INVALID)):
+        yield f"score of {value!r}", lambda on, v=value: on.score(X, X, output=v), error, "output: expected"
+    for value, error in BAD_TIMEOUTS:
+        yield f"score, timeout {value!r}", lambda on, v=value: on.score(X, X, timeout=v), error, "timeout: expected"
+    yield "score of other targets", lambda on: on.score(X, np.zeros((9, 2))), INVALID, "targets: expected"
 
 
 def of_pool() -> Iterator[Misuse]:
@@ -210,8 +250,8 @@ def test_every_call_that_takes_arguments_is_in_the_table():
     }
     assert takes == {
         "Client": {"model", "is_ready"},
-        "Model": {"session", "sessions", "import_session", "infer", "end_sessions", "move"},
-        "Session": {"drop_mark", "fork", "mark", "rewind", "set_state", "step", "stream"},
+        "Model": {"session", "sessions", "import_session", "infer", "end_sessions", "move", "generate", "score"},
+        "Session": {"drop_mark", "fork", "mark", "rewind", "set_state", "step", "stream", "generate", "score"},
         "SessionPool": {"step"},
     }
 
@@ -220,7 +260,7 @@ def test_every_call_that_takes_arguments_is_in_the_table():
 def test_misuse_is_told_what_was_expected_in_threads(misused, kind, call, error, text):
     def run() -> None:
         value = call(misused[kind])
-        if inspect.isgenerator(value):
+        if inspect.isgenerator(value) or isinstance(value, elman.Generation):
             list(value)
 
     with pytest.raises(error) as caught:

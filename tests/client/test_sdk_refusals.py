@@ -116,7 +116,7 @@ async def test_a_session_that_another_client_stepped_is_not_continued_silently(a
 
 
 async def test_an_unknown_model_is_told_with_those_that_exist(aclient):
-    with pytest.raises(elman.UnknownModelError, match="there are both-ways, lstm"):
+    with pytest.raises(elman.UnknownModelError, match="loaded: both-ways, lstm"):
         await aclient.model("nothing")
     with pytest.raises(elman.UnknownModelError):
         await aclient.model("sum", "2")

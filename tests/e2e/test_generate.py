@@ -158,6 +158,19 @@ async def test_a_prompt_may_have_tokens_that_the_model_never_gives(client: elman
     assert given == reference([7, 10], 6, rules)[0][: len(given)]
 
 
+async def test_a_bug_where_steps_are_made_ends_what_generates_and_nothing_else(
+    client: elman.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = await client.model("tokens")
+    async with model.session() as session:
+        with monkeypatch.context() as patched:
+            patched.setattr("elman_server.generating.generator.feed", lambda *_: [][0])
+            with pytest.raises(elman.ServerError, match="what is generated met a bug in the server: IndexError"):
+                await listed(session.generate(3, prompt=[1]))
+        assert len(await listed(session.generate(3))) == 3
+        assert len(await listed(model.generate(3, prompt=[1]))) == 3
+
+
 BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"temperature": -1.0}, elman.InvalidInputError, "temperature: expected 0 or more, got -1"),
     ({"top_p": 0.0}, elman.InvalidInputError, "top_p: expected more than 0 and at most 1, got 0"),

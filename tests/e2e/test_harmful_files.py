@@ -1,6 +1,7 @@
 """Files made to harm whoever packs them, beside a running server: refused by name, nothing in them run or written."""
 
 import pickle
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from keras_files import altered
 from onnx import TensorProto
 from onnx.helper import make_tensor_value_info
 from onnx_files import graph, node, save, weights
+from pt2_files import members, tagger
 from served import Serve, Served
 from toys import write_toys
 
@@ -68,6 +70,20 @@ def keras_file(change: Callable[[dict[str, bytes]], object]) -> Callable[[Path],
     return lambda folder: altered("lstm_stack", folder, parts=change)
 
 
+def pt2_file(parts: dict[str, bytes], folder: str = "made/") -> Callable[[Path], Path]:
+    """A file of a Tagger, with these parts in place of its own or beside them."""
+
+    def made(out: Path) -> Path:
+        path = tagger(out)
+        own = {f"made/{name}": data for name, data in members(path).items()}
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, data in (own | {f"{folder}{name}": data for name, data in parts.items()}).items():
+                archive.writestr(name, data)
+        return path
+
+    return made
+
+
 FILES: dict[str, tuple[Callable[[Path], Path], str]] = {
     "onnx: a cycle": (
         onnx_file(lambda m: m.graph.node[0].input.__setitem__(0, "z")),
@@ -114,6 +130,14 @@ FILES: dict[str, tuple[Callable[[Path], Path], str]] = {
     ),
     "keras: a pickle": (pickled("given.keras"), "is neither a zip archive"),
     "h5: a pickle": (pickled("given.h5"), "nor an HDF5 file"),
+    "pt2: a zip bomb": (pt2_file({"models/model.json": b" " * (1 << 25)}), "a zip bomb"),
+    "pt2: a way out of its folder": (pt2_file({"out": b""}, folder="../"), "leads out of the archive"),
+    "pt2: a depth bomb": (pt2_file({"models/model.json": b"[" * 200_000}), "models/model.json"),
+    "pt2: a weight that is a pickle": (
+        pt2_file({"data/weights/weight_9": pickle.dumps(Payload())}),
+        "tensor head.weight",
+    ),
+    "pt2: a pickle": (pickled("given.pt2"), "is not a .pt2 file"),
     "torch: a pickle that calls": (pickled("given.pt"), "refused, and not run: it is not a pickle of tensors alone"),
     "torch: a state_dict that calls": (
         torch_saved("given.pth", {"rnn.weight_ih_l0": Payload()}),

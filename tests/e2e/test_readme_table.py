@@ -58,6 +58,7 @@ SHOWN: dict[str, Sequence[str]] = {
     "images of text": ["text reader", "text reader that pools"],
     "keywords": ["keyword crnn"],
     "activities": ["human activity"],
+    "electrocardiograms": ["electrocardiogram"],
 }
 """The networks that show each kind which the README says is packed from a module."""
 FILES = {

@@ -445,6 +445,26 @@ class Activity(nn.Module):
         return F.softmax(self.out(y[:, -1]), -1)
 
 
+class Electrocardiogram(nn.Module):
+    """Heartbeats: dilated convolutions with a short cut around them, both directions, the largest over time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.bn1 = nn.Conv1d(2, 6, 7, padding=3, bias=False), nn.BatchNorm1d(6)
+        self.second, self.bn2 = nn.Conv1d(6, 6, 3, padding=2, dilation=2, bias=False), nn.BatchNorm1d(6)
+        self.lstm, self.drop, self.out = (
+            nn.LSTM(6, 5, bidirectional=True, batch_first=True),
+            nn.Dropout(),
+            nn.Linear(10, 4),
+        )
+
+    def forward(self, leads: torch.Tensor) -> torch.Tensor:
+        y = F.relu(self.bn1(self.first(leads)))  # [B, C, T]
+        y = F.relu(self.bn2(self.second(y)) + y)
+        y, _ = self.lstm(y.permute(0, 2, 1))
+        return torch.sigmoid(self.out(self.drop(y.max(dim=1).values)))
+
+
 class Einsums(nn.Module):
     """Layers that are written as einsum: one of heads, one that joins them, one whose weight stands first."""
 
@@ -553,6 +573,7 @@ SEQUENCES: dict[str, Case] = {
     "text reader": Case(lambda: TextReader(False), floats(7, 8, 9), "whole"),
     "text reader that pools": Case(lambda: TextReader(True), floats(7, 8, 9), "whole"),
     "human activity": Case(Activity, floats(3, 9, 4), "whole"),
+    "electrocardiogram": Case(Electrocardiogram, floats(3, 2, 9), "whole"),
 }
 
 

@@ -58,7 +58,7 @@ def test_a_module_of_one_step_is_packed_and_gives_what_a_loop_over_it_gives(name
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_module_that_no_bundle_can_be_is_refused_by_its_line_and_reason_and_nothing_is_written(
-    name: str, tmp_path: Path
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     make, line, reason = REFUSED[name]
     with pytest.raises(ExportError) as caught:
@@ -67,6 +67,12 @@ def test_a_module_that_no_bundle_can_be_is_refused_by_its_line_and_reason_and_no
     assert line in str(caught.value)
     assert reason in str(caught.value)
     assert not (tmp_path / "m").exists()
+    assert capsys.readouterr() == ("", "")  # torch prints half a graph where it gives up
+
+
+def test_an_example_of_another_size_than_the_modules_is_refused_by_its_size(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="input_size: expected 3, got 5"):
+        pack(nn.GRU(3, 4), (torch.randn(7, 2, 5),), out=tmp_path / "m", name="m", quiet=True)
 
 
 class Counting(nn.Module):

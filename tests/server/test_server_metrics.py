@@ -45,7 +45,7 @@ def test_every_series_is_there_at_zero_from_the_start() -> None:
         assert samples, name
         assert all(s.value == 0 for s in samples if not s.name.endswith("_created")), name
     reasons = {s.labels["reason"] for s in directories["elman_sessions_ended"].samples}
-    assert reasons == {"closed", "expired", "evicted", "drained"}
+    assert reasons == {"closed", "disconnected", "expired", "evicted", "drained", "moved"}
     assert "elman_plan_launches" in directories
 
 

@@ -66,6 +66,7 @@ SAMPLES: dict[str, tuple[str, object]] = {
     "max_frame_bytes": ("2048", 2048),
     "max_infer_rows": ("7", 7),
     "max_infer_steps": ("7", 7),
+    "max_generate_steps": ("4096", 4096),
     "replay_chunks": ("0", 0),
     "replay_bytes": ("0", 0),
     "max_marks": ("0", 0),

@@ -54,7 +54,7 @@ class FakeGeneration:
         session, prompt = self.session, self.spec.prompt
         if not self.has_run_prompt and prompt is not None:
             if error := session.model.bad_value(prompt):
-                raise Refusal("INVALID_INPUT", error)
+                raise Refusal("INVALID_INPUT", f"row 0: {error}")
             session.run(prompt)
             self.has_run_prompt = True
         assert session.last_output is not None  # else it would not have begun

@@ -119,7 +119,10 @@ class ServerState:
     def model(self, name: str, version: str) -> FakeModel:
         """A model; without a version the highest by name."""
         versions = sorted(known for known_name, known in self.models if known_name == name)
-        if not versions or (version and version not in versions):
-            names = ", ".join(sorted({known_name for known_name, _ in self.models}))
-            raise Refusal("UNKNOWN_MODEL", f"no model {name!r} {version}; there are {names}", model=name)
+        if not versions:
+            names = ", ".join(sorted({known_name for known_name, _ in self.models})) or "none"
+            raise Refusal("UNKNOWN_MODEL", f"unknown model {name!r}; loaded: {names}", model=name)
+        if version and version not in versions:
+            text = f"model {name!r} has no version {version!r} loaded; loaded: {', '.join(versions)}"
+            raise Refusal("UNKNOWN_MODEL", text, model=name, version=version)
         return self.models[name, version or versions[-1]]

@@ -88,12 +88,12 @@ class Inputs:
         return ModuleInput(name, Traced(value, roles, name), kind)
 
     def _roles(self, name: str, node: Node) -> tuple[Role, ...]:
+        if not node.users:
+            raise ExportError(f"{name}: nobody uses it; make the module take what it needs alone")
         sequences, shape = self._capture.sequences, shape_of(node)
         known = {sequences.batch: Role.BATCH, sequences.time: Role.TIME}
         roles = [Role.FEATURE if isinstance(size, int) else known.get(size) for size in shape]
         for size, role in zip(shape, roles, strict=True):
-            if role is None and not node.users:
-                raise ExportError(f"{name}: nobody uses it; make the module take what it needs alone")
             if role is None:
                 raise ExportError(
                     f"{name}: an axis of {size}, which is neither the batch nor the length of the sequences"

@@ -24,6 +24,11 @@ def _check(holds: bool, message: str) -> None:
     torch._check(holds, lambda: message)  # type: ignore[no-untyped-call]
 
 
+def _of_example(size: int | torch.SymInt) -> object:
+    """A size as the author gave it, which an open axis bears beside its symbol."""
+    return getattr(size.node, "hint", None) or size if isinstance(size, torch.SymInt) else size
+
+
 @torch.library.custom_op("elman_export::stack", mutates_args=())
 def stack(
     input: torch.Tensor,
@@ -56,7 +61,7 @@ def _(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     directions, size = 2 if bidirectional else 1, proj_size or hidden_size
     given, wanted = input.shape[-1], weights[0].shape[1]
-    _check(given == wanted, f"input_size: expected {wanted}, got {given}")
+    _check(given == wanted, f"input_size: expected {wanted}, got {_of_example(given)}")
     batch = () if input.dim() == 2 else (input.shape[0 if batch_first else 1],)
     for state, width in zip(initial, (size, hidden_size), strict=False):
         expected = (directions * num_layers, *batch, width)

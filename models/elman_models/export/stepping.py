@@ -2,7 +2,7 @@
 
 import inspect
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,6 +86,8 @@ class _Step:
     arguments: tuple[Argument, ...]
     states: tuple[str, ...]
     """The names of the state's tensors, as they are arguments."""
+    keys: tuple[str, ...] = ()
+    """Likewise, where they are in the state that was given, if that is a dict."""
 
     @classmethod
     def of(cls, module: nn.Module, inputs: object, state: object) -> "_Step":
@@ -99,12 +101,36 @@ class _Step:
         )
         takes = [p for p in inspect.signature(module.forward).parameters.values() if p.kind is not p.VAR_KEYWORD]
         is_apart = any(p.kind is p.VAR_POSITIONAL for p in takes) or len(takes) >= len(given) + len(apart)
+        if is_apart and isinstance(state, Mapping) and len(apart) == 1:
+            is_apart = not _takes(module, [*given, state])  # a dict of one, or what is in it
         arguments = named_arguments(module, (*given, *(apart if is_apart else [state])))
         if isinstance(state, Mapping) and is_apart:
             names = [argument.name for argument in arguments[: len(given)]] + [str(key) for key in state]
             arguments = tuple(Argument(n, a.value) for n, a in zip(names, arguments, strict=True))
         own = arguments[len(given) :]
-        return cls(arguments, tuple(name for argument in own for name, _ in argument.leaves()))
+        keys = tuple(_keys(state)) if isinstance(state, Mapping) else ()
+        return cls(arguments, tuple(name for argument in own for name, _ in argument.leaves()), keys)
+
+
+def _takes(module: nn.Module, arguments: list[object]) -> bool:
+    try:
+        called(module, arguments)
+    except Exception:  # noqa: BLE001 - whatever the author's code raises
+        return False
+    return True
+
+
+def _keys(state: object, where: str = "") -> Iterator[str]:
+    """Where each of its tensors is: `h`, `rnn.0`."""
+    parts: Iterable[tuple[object, object]] = ()
+    if isinstance(state, Mapping):
+        parts = state.items()
+    elif isinstance(state, tuple | list):
+        parts = enumerate(state)
+    else:
+        yield where.removeprefix(".")
+    for key, part in parts:
+        yield from _keys(part, f"{where}.{key}")
 
 
 def _find_batch(program: ExportedProgram) -> Sequences:
@@ -140,7 +166,7 @@ def _divided(
     number = len(leaves) - len(step.states)
     if number < 0:
         raise ExportError(f"module: expected outputs and {len(step.states)} next states, got {len(leaves)} tensors")
-    next_states = {name: number + index for index, name in enumerate(step.states)}
+    next_states = {name: number + index for name, index in zip(step.states, _order(step, given), strict=True)}
     if number == 0:
         return [((output_names or ["output"])[0], 0)], next_states
     names = [name for name, _ in leaves[:number]]
@@ -149,6 +175,21 @@ def _divided(
     elif isinstance(given, tuple | list) and len(given) > 1 and isinstance(given[0], tuple | list | Mapping):
         names = [name for name, _ in flatten(given[0], "output")][:number]
     return named_leaves(names, [leaf for _, leaf in leaves[:number]], output_names), next_states
+
+
+def _order(step: _Step, given: object) -> list[int]:
+    """Which of the tensors of the state that the module gives is the next of each: of a dict by its keys."""
+    last = given[-1] if isinstance(given, tuple | list) and given else given
+    if not step.keys or not isinstance(last, Mapping):
+        return list(range(len(step.states)))
+    found = list(_keys(last))
+    if last is given:  # outputs and state in one dict
+        found = found[-len(step.keys) :]
+    if sorted(found) != sorted(step.keys):
+        raise ExportError(
+            f"module: expected a next state of {', '.join(step.keys)}, as the state has, got {', '.join(found)}"
+        )
+    return [found.index(key) for key in step.keys]
 
 
 def _assembled(

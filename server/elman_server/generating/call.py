@@ -10,6 +10,7 @@ from elman_server.engine.session_calls import SessionCalls
 from elman_server.exchange.clock import Clock
 from elman_server.exchange.initial import Initial
 from elman_server.generating.generators import Asked, Generators, Listener
+from elman_server.generating.target import check_version
 from elman_server.sessions.directory import OpenMode, SessionDirectory
 from elman_server.sessions.table import Owner
 
@@ -28,9 +29,13 @@ class GenerateCall:
         """Asks for it; the session's id. Without one a session is opened on that version, with that context.
 
         Raises:
-            ServiceError: as `SessionDirectory.open`, or as what is asked is read.
+            ServiceError: as `SessionDirectory.open`, or as what is asked is read; or the session runs on another
+                version than the one that is named.
         """
-        if not asked.session_id:
+        if asked.session_id:
+            runtime, _ = self._directory.find(asked.owner)
+            check_version(runtime, asked.session_id, version)
+        else:
             asked.read(self._directory.version(version).view)  # before there is a session
             self._own = self._open(asked.principal, version, context)
             asked = asked._replace(session_id=self._own.session_id)

@@ -5,6 +5,7 @@ from typing import NamedTuple
 from elman_server.engine.worker import Worker
 from elman_server.errors import InvalidInput
 from elman_server.models.catalogue import Catalogue
+from elman_server.models.runtime import Runtime
 from elman_server.sessions.table import Owner
 
 
@@ -27,6 +28,11 @@ def find_target(catalogue: Catalogue, model: str, version: str, principal: str, 
     if not session_id:
         return Target(catalogue.worker_of(directory.version(version)), None)
     runtime, slot = directory.find(Owner(principal, session_id))
+    check_version(runtime, session_id, version)
+    return Target(catalogue.worker_of(runtime), runtime.sessions.handle(slot))
+
+
+def check_version(runtime: Runtime, session_id: str, version: str) -> None:
+    """Raises InvalidInput where another version than that of the session is named."""
     if version and version != runtime.spec.version:
         raise InvalidInput(f"session {session_id!r} runs on version {runtime.spec.version!r}, not {version!r}")
-    return Target(catalogue.worker_of(runtime), runtime.sessions.handle(slot))
