@@ -18,9 +18,19 @@ from elman_models.graph.spec import Kind
 from elman_models.graph.state import GraphState
 
 FIXTURES = Path(__file__).parent / "fixtures" / "keras"
-STREAMING = ("lstm_stack", "gru_last", "simple_rnns", "front", "tagger", "nested", "stateful", "masked")
-WHOLE = ("both_ways", "pooled")
-LEGACY = ("both_ways", "front", "tagger")
+STREAMING = (
+    "lstm_stack",
+    "gru_last",
+    "simple_rnns",
+    "front",
+    "tagger",
+    "nested",
+    "stateful",
+    "masked",
+    "reset_before",
+)
+WHOLE = ("both_ways", "pooled", "reset_before_both_ways")
+LEGACY = ("both_ways", "front", "tagger", "reset_before")
 FILES = [f"{name}.keras" for name in (*STREAMING, *WHOLE)] + [f"{name}.h5" for name in LEGACY]
 
 

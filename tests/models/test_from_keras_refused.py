@@ -33,12 +33,9 @@ def refused(path: Path, *said: str) -> None:
     [
         ("with_lambda", "layer lambda (Lambda): holds code, which is not run"),
         ("with_class", "layer twice (Twice): a class of Mine>Twice, not of Keras"),
-        ("reset_before", "layer gru (GRU): reset_after=False"),
     ],
 )
-def test_code_in_a_file_and_a_gru_that_torch_has_not_are_refused_by_the_layers_name(
-    file: str, said: str, tmp_path: Path
-) -> None:
+def test_code_in_a_file_is_refused_by_the_layers_name(file: str, said: str, tmp_path: Path) -> None:
     path = tmp_path / f"{file}.keras"
     path.write_bytes((FIXTURES / path.name).read_bytes())
     refused(path, said)

@@ -87,6 +87,8 @@ RECURRENCES = {
     "an lstm": ("LSTM", "x W R B", {}),
     "an lstm without bias": ("LSTM", "x W R", {}),
     "a gru": ("GRU", "x W R B", {"linear_before_reset": 1}),
+    "a gru that resets before the product": ("GRU", "x W R B", {}),
+    "such a gru without bias": ("GRU", "x W R", {}),
     "an rnn": ("RNN", "x W R B", {}),
     "an rnn of relu": ("RNN", "x W R B", {"activations": ["Relu"]}),
 }
