@@ -41,6 +41,16 @@ def test_code_in_a_file_is_refused_by_the_layers_name(file: str, said: str, tmp_
     refused(path, said)
 
 
+def test_directions_of_two_kinds_of_gru_are_refused(tmp_path: Path) -> None:
+    def mixed(config: Config) -> None:
+        own = layer(config, "Bidirectional")["config"]
+        own["backward_layer"] = json.loads(json.dumps(own["layer"]))
+        own["backward_layer"]["config"].update(reset_after=True, go_backwards=True)
+
+    said = "layer bidirectional (Bidirectional): reset_after differs between the directions"
+    refused(altered("reset_before_both_ways", tmp_path, config=mixed), said)
+
+
 def _set(kind: str, **fields: Any) -> Callable[[Config], object]:
     return lambda config: layer(config, kind)["config"].update(fields)
 
