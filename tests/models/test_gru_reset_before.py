@@ -1,4 +1,4 @@
-"""A GRU whose reset gate stands before the product: what its formula gives, in chunks, beside others, in whole graphs."""
+"""A GRU whose reset gate stands before the product: what its formula gives, in chunks and whole graphs."""
 
 from pathlib import Path
 from typing import Any
@@ -71,7 +71,7 @@ def test_it_gives_what_the_formula_gives_on_rows_of_any_length_from_any_state(bi
     lengths = [6, 4, 4, 1]
     rows, begin = [torch.randn(n, GIVEN) for n in lengths], torch.randn(1, 4, SIZE)
     inputs = packed(rows)
-    y, end = operation.bind([STEP], weights)(inputs.batch_sizes, *inputs.data, begin)  # type: ignore[misc]
+    y, end = operation.bind([STEP], weights)(inputs.batch_sizes, *inputs.data, begin)
     assert end.shape == (1, 4, SIZE)
     for index, (row, got) in enumerate(zip(rows, unpack(y, lengths), strict=True)):
         want = torch.from_numpy(by_formula(row.numpy(), begin[0, index].numpy(), weights)).float()
@@ -114,8 +114,8 @@ def test_sessions_in_chunks_of_any_length_give_what_the_formula_gives() -> None:
         pool.replace(index, state)
         for (row, _, _), part in zip(takes, unpack(given["y"], [b - a for _, a, b in takes]), strict=True):
             got[row].append(part)
-    for row, parts in zip(rows, got, strict=True):
-        want = by_formula(row.numpy(), np.zeros(SIZE), weights)
+    for whole, parts in zip(rows, got, strict=True):
+        want = by_formula(whole.numpy(), np.zeros(SIZE), weights)
         assert_near(torch.cat(parts), torch.from_numpy(want).float())
 
 
@@ -123,7 +123,7 @@ def test_sessions_in_chunks_of_any_length_give_what_the_formula_gives() -> None:
 def test_in_a_whole_graph_it_runs_backwards_and_gives_what_rows_end_with(begins: str) -> None:
     torch.manual_seed(4)
     weights, has_begin = weights_of(), begins == "with an input"
-    nodes = [
+    nodes: list[Fields] = [
         {"name": "back", "op": "time_flip", "inputs": ["x"]},
         {"name": "begin", "op": "reshape", "inputs": ["h0"], "parameters": {"features": [1, SIZE]}},
         gru("rnn", "back", *["begin"] * has_begin, state=""),
@@ -143,7 +143,10 @@ def test_in_a_whole_graph_it_runs_backwards_and_gives_what_rows_end_with(begins:
 
 
 def test_that_onnxruntime_does_not_run_the_whole_graph_is_said_by_its_node() -> None:
-    assert "node rnn (gru_reset_before): an operation that is not said in ONNX" in streaming(weights_of()).ort_graph_left_out
+    assert (
+        "node rnn (gru_reset_before): an operation that is not said in ONNX"
+        in streaming(weights_of()).ort_graph_left_out
+    )
 
 
 @pytest.mark.parametrize(

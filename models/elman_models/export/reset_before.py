@@ -1,4 +1,4 @@
-"""A GRU whose reset gate stands before the product, as a module: what files of Keras and ONNX hold and torch has not."""
+"""A GRU whose reset gate stands before the product, as a module: files of Keras and ONNX hold it, torch has none."""
 
 import torch
 from torch import nn
@@ -41,7 +41,7 @@ class ResetBeforeGRU(nn.Module):
         if not self.bidirectional:
             return self.along(input, hx, self.weights_of("_l0"))
         time = 1 if self.batch_first else 0
-        begin = (None, None) if hx is None else hx.split(1)
+        begin = (None, None) if hx is None else hx.chunk(2)
         forth, end = self.along(input, begin[0], self.weights_of("_l0"))
         back, other_end = self.along(torch.flip(input, (time,)), begin[1], self.weights_of("_l0_reverse"))
         return torch.cat([forth, torch.flip(back, (time,))], -1), torch.cat([end, other_end])

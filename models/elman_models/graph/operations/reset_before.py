@@ -97,7 +97,7 @@ def step(gates: torch.Tensor, h: torch.Tensor, weight_hh: torch.Tensor) -> torch
         weight_hh: [3 x size, size].
     """
     size = h.shape[1]
-    of_input, of_state = gates.split((2 * size, size), 1), weight_hh.split((2 * size, size))
-    r, z = torch.sigmoid(of_input[0] + functional.linear(h, of_state[0])).chunk(2, 1)
-    n = torch.tanh(of_input[1] + functional.linear(r * h, of_state[1]))
+    both = 2 * size
+    r, z = torch.sigmoid(gates[:, :both] + functional.linear(h, weight_hh[:both])).chunk(2, 1)
+    n = torch.tanh(gates[:, both:] + functional.linear(r * h, weight_hh[both:]))
     return (1 - z) * n + z * h
