@@ -1,4 +1,4 @@
-"""Anomalies: what a forecaster did not expect. Here: planted in series with a daily rhythm.
+"""Anomalies: what a forecaster did not expect, scored on the server. Here: planted in series with a daily rhythm.
 
 With `make serve` running, from the repository's root: python -m examples.anomaly
 """
@@ -8,21 +8,21 @@ import sys
 import numpy as np
 
 import elman
-from models.bundles.anomaly.data import HELD_OUT_SEEDS, alarms_of, overlaps, planted, precision_and_recall
+from models.bundles.anomaly.data import HELD_OUT_SEEDS, alarms_from, overlaps, planted, precision_and_recall
 
 
 def main(address: str = "localhost:8470") -> tuple[float, float]:
     """Looks for the anomalies of all held-out series; precision and recall."""
     made = [planted(seed) for seed in HELD_OUT_SEEDS]
-    load = np.stack([series for series, _ in made], 1)[..., None]  # [T, K, 1]
+    found = []
     with elman.Client(address) as client:
         model = client.model("anomaly")
-        with model.sessions(len(made)) as pool:
-            forecasts = pool.step(load)  # [T, K, 1]: of the hour after each
         card = model.info.metadata
-    threshold, found = float(card["threshold"]), []
-    for number, (series, events) in enumerate(made):
-        found.append((alarms_of(series, forecasts[:, number, 0], threshold), events))
+        for series, events in made:
+            load = series[:, None]  # [T, 1]
+            with model.session() as session:
+                score = session.score(load[:-1], load[1:], steps=True)  # squared errors [T - 1] of the hours after
+            found.append((alarms_from(np.sqrt(score.steps), float(card["threshold"])), events))
     alarms, events = found[0]
     for event in events:
         seen = "found" if overlaps(event, alarms) else "missed"

@@ -300,3 +300,14 @@ async def test_wide_beams_find_what_a_look_at_all_sequences_finds(client: elman.
         output = await session.step([1])
         assert np.allclose(output[0], toy("tokens").run(np.array([3, 1, *tokens, 1]))[0][-1], atol=1e-5)
     assert not [one async for one in model.list_sessions()]
+
+
+async def test_a_state_that_was_put_in_has_given_no_output_to_go_on_from(client: elman.AsyncClient) -> None:
+    model = await client.model("tokens")
+    async with model.session() as session:
+        await session.step([3, 1])
+        await session.set_state(await session.state())
+        with pytest.raises(elman.InvalidInputError, match="expected a prompt"):
+            await listed(session.generate(3))
+        await session.step([2])
+        assert len(await listed(session.generate(3))) == 3

@@ -1,5 +1,6 @@
 """What is fed back: values, draws from distributions, tokens as one-hot vectors, beside inputs that are given."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -69,15 +70,28 @@ class Mixed(nn.Module):
         return {"means": self.means(y), "scales": torch.exp(self.scales(y)), "weights": self.weights(y)}
 
 
+class LostAtZero(OneHot):
+    """No numbers where the first of the letter's values is 0."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.rnn(x)[0]) + x[..., :1] / x[..., :1]
+
+
 torch.manual_seed(0)
-NETWORKS = {"values": Values(), "one_hot": OneHot(), "gaussian": Gaussian(), "mixed": Mixed()}
+NETWORKS = {
+    "values": Values(),
+    "one_hot": OneHot(),
+    "gaussian": Gaussian(),
+    "mixed": Mixed(),
+    "lost_at_zero": LostAtZero(),
+}
 PROMPT = np.random.default_rng(0).normal(size=(4, 2)).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("feedback")
-    sizes = {"values": (2,), "one_hot": (5,), "gaussian": (2, 1), "mixed": (2,)}
+    sizes = {"values": (2,), "one_hot": (5,), "gaussian": (2, 1), "mixed": (2,), "lost_at_zero": (5,)}
     for name, module in NETWORKS.items():
         example = tuple(torch.randn(3, 4, size) for size in sizes[name])
         pack(module.eval(), example, out=folder / name, name=name)
@@ -184,3 +198,28 @@ async def test_what_cannot_be_fed_or_is_missing_is_refused_by_name(client: elman
         await listed(values.generate(3, prompt=PROMPT, stop=[1]))
     with pytest.raises(elman.UnsupportedError, match="beams are of tokens"):
         await listed(values.generate(3, prompt=PROMPT, beams=3))
+
+
+async def test_what_is_not_finite_ends_its_own_generation_alone(client: elman.AsyncClient) -> None:
+    model = await client.model("mixed")
+    feedback = {"x": elman.Mixture("means", "scales", "weights")}
+    large = np.full((1, 2), 3e38, np.float32)
+    async with model.session() as lost, model.session() as other:
+        await lost.set_state(
+            {name: np.full_like(array, np.float32(3e38)) for name, array in (await lost.state()).items()}
+        )
+        failing = listed(lost.generate(50, prompt=large, feedback=feedback))
+        going = listed(other.generate(50, prompt=PROMPT, feedback=feedback))
+        outcomes = await asyncio.gather(failing, going, return_exceptions=True)
+    assert isinstance(outcomes[0], elman.InvalidInputError), outcomes[0]
+    assert "NaN or infinite" in str(outcomes[0])
+    assert len(outcomes[1]) == 50
+
+
+async def test_tokens_are_not_drawn_from_what_is_no_number(client: elman.AsyncClient) -> None:
+    feedback = {"x": elman.Tokens("output")}
+    model = await client.model("lost_at_zero")
+    async with model.session() as lost, (await client.model("one_hot")).session() as other:
+        with pytest.raises(elman.UnsupportedError, match="no number"):
+            await listed(lost.generate(9, prompt=np.zeros((1, 5)), feedback=feedback))
+        assert len(await listed(other.generate(9, prompt=np.eye(5)[:1], feedback=feedback))) == 9

@@ -138,6 +138,21 @@ class WireBench:
         request = sessions_pb2.RewindSessionRequest(model=self._model, session_id=full, mark=name)
         return int(self._ask(self._house.connection(1).sessions.RewindSession, request).now().position)
 
+    def fork(self, session_id: str, other: str) -> OpenResult:
+        """Begins another session where such a session is."""
+        full, new = self._full([session_id, other])
+        request = sessions_pb2.ForkSessionRequest(model=self._model, session_id=full, session_ids=[new])
+        return _opened([other], self._ask(self._house.connection(1).sessions.ForkSession, request).now())
+
+    def carry(self, session_id: str, other: str) -> OpenResult:
+        """Begins another session from what such a session is exported as."""
+        full, new = self._full([session_id, other])
+        calls = self._house.connection(1).sessions
+        export = sessions_pb2.ExportSessionRequest(model=self._model, session_id=full)
+        exported = self._ask(calls.ExportSession, export).now().exported
+        request = sessions_pb2.ImportSessionRequest(model=self._model, session_id=new, exported=exported)
+        return _opened([other], self._ask(calls.ImportSession, request).now())
+
     def positions(self) -> dict[str, tuple[int, int]]:
         """The sessions that there are: steps applied, and steps admitted."""
         found: dict[str, tuple[int, int]] = {}

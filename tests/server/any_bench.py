@@ -40,6 +40,14 @@ class AnyBench(Protocol):
         """Returns such a session to a mark; its position."""
         ...
 
+    def fork(self, session_id: str, other: str) -> OpenResult:
+        """Begins another session where such a session is."""
+        ...
+
+    def carry(self, session_id: str, other: str) -> OpenResult:
+        """Begins another session from what such a session is exported as."""
+        ...
+
     def positions(self) -> dict[str, tuple[int, int]]:
         """The sessions that there are: steps applied, and steps admitted."""
         ...

@@ -50,6 +50,18 @@ class PlainEngine:
                 self._attached(session_id, opened.handles[index], opened.positions[index])
         self._evicted([session_id for session_id in self.sessions if session_id not in there])
 
+    def begun_from(self, source: Plain, opened: OpenResult, *, shares_answers: bool) -> None:
+        """A session that begins where another one is, perhaps with the answers that are held for it."""
+        (session_id,), (handle,), now = opened.ids, opened.handles, self._clock.time
+        assert not opened.errors
+        assert opened.positions == [source.position]
+        done = list(source.done) if shares_answers else []
+        new = Plain(session_id, handle, now, source.position, list(source.applied), done=done)
+        self.sessions[session_id] = new
+        self.ended.pop(session_id, None)
+        if shares_answers:
+            source.used = now
+
     def _check_opened(self, session_id: str, mode: OpenMode, error: Exception | None) -> None:
         session = self.sessions.get(session_id)
         if session and mode is OpenMode.NEW:

@@ -192,6 +192,16 @@ class SessionMachine(RuleBasedStateMachine):
             session.rewind(name)
             assert told == session.position
 
+    @rule(session_id=st.sampled_from(IDS), other=st.sampled_from(IDS), is_fork=st.booleans())
+    def fork_or_carry(self, session_id: str, other: str, is_fork: bool) -> None:
+        session = self._quiet(session_id)
+        is_full = len(self.plain.sessions) >= LIMITS["max_sessions"]
+        if session is None or other in self.plain.sessions or is_full:
+            return
+        self.bench.clock.time += 1
+        opened = (self.bench.fork if is_fork else self.bench.carry)(session_id, other)
+        self.plain.begun_from(session, opened, shares_answers=is_fork)
+
     def _quiet(self, session_id: str) -> Plain | None:
         """The session of that id, if there is one that has nothing queued."""
         session = self.plain.sessions.get(session_id)

@@ -22,6 +22,7 @@ from elman_server.engine.session_calls import Closed, SessionCalls, SessionView
 from elman_server.engine.slices import slices_of
 from elman_server.exchange.answers import Answer
 from elman_server.exchange.clock import Clock
+from elman_server.exchange.exported import Exported
 from elman_server.exchange.frames import Frame, FramePart
 from elman_server.exchange.initial import NOTHING_GIVEN, Initial
 from elman_server.exchange.tell import Tell
@@ -170,6 +171,15 @@ class Bench:
     def rewind(self, session_id: str, name: str) -> int:
         """Returns such a session to a mark; its position."""
         return self._told(lambda tell: self.session_calls.marks.rewind(Owner("me", session_id), name, tell))
+
+    def fork(self, session_id: str, other: str) -> OpenResult:
+        """Begins another session where such a session is."""
+        return self._told(lambda tell: self.session_calls.fork(Owner("me", session_id), [other], tell))
+
+    def carry(self, session_id: str, other: str) -> OpenResult:
+        """Begins another session from what such a session is exported as."""
+        exported: Exported = self._told(lambda tell: self.session_calls.export(Owner("me", session_id), tell))
+        return self.do(lambda: self.session_calls.import_session(Owner("me", other), exported))
 
     def _told(self, ask: Callable[[Tell[T]], None]) -> T:
         told: list[T] = []

@@ -59,8 +59,12 @@ def planted(seed: int) -> tuple[Floats, list[Event]]:
 
 
 def alarms_of(series: Floats, forecasts: Floats, threshold: float) -> list[Event]:
-    """Where the forecasts [T], each of the hour after, are off by more than the threshold; TOGETHER makes them one."""
-    errors = np.abs(series[1:] - forecasts[:-1])
+    """Where the forecasts [T], each of the hour after, are off by more than the threshold."""
+    return alarms_from(np.abs(series[1:] - forecasts[:-1]), threshold)
+
+
+def alarms_from(errors: Floats, threshold: float) -> list[Event]:
+    """Where the errors [T - 1] of the forecasts of hours 1 to T - 1 pass the threshold; TOGETHER makes them one."""
     alarms: list[Event] = []
     for hour in np.flatnonzero(errors > threshold) + 1:
         if hour < SETTLING:

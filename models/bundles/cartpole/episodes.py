@@ -45,4 +45,5 @@ def episodes(num: int, seed: int, act: Act) -> Iterator[Step]:
 
 def returns(num: int, seed: int, act: Act) -> NDArray[np.int64]:
     """[num] of each environment's episode: the steps that the pole stood, at most MAX_STEPS."""
-    return np.sum([step.lives for step in episodes(num, seed, act)], axis=0)
+    stood: NDArray[np.int64] = np.sum([step.lives for step in episodes(num, seed, act)], axis=0)
+    return stood

@@ -54,6 +54,15 @@ def feed(
     return fed
 
 
+def is_nan(record: StepRecord, outputs: Array) -> NDArray[np.bool_]:
+    """[K] which of `outputs` [K, *features], the record `record`, have a value that is no number."""
+    found = np.zeros(len(outputs), np.bool_)
+    for one, tensor in zip(record.fields, record.tensors(outputs), strict=True):
+        if one.dtype.kind == "f":
+            found |= np.isnan(tensor).reshape(len(outputs), -1).any(axis=1)
+    return found
+
+
 def logits_of(one: Feedback, given: Mapping[str, Array]) -> Array:
     """[K, V] logits or log-probabilities, of the outputs by name."""
     output = given[one.output.name]

@@ -13,6 +13,7 @@ from elman_server.engine.worker import Worker
 from elman_server.errors import (
     RETRY_SECONDS,
     AnswerGone,
+    CannotGenerate,
     Draining,
     EngineFailed,
     LimitReached,
@@ -22,7 +23,7 @@ from elman_server.errors import (
 from elman_server.exchange.answers import Answer
 from elman_server.exchange.frames import Frame
 from elman_server.generating.beams import Beams
-from elman_server.generating.feeding import Fed, feed
+from elman_server.generating.feeding import Fed, feed, is_nan
 from elman_server.generating.frames import frame_of
 from elman_server.generating.generation import Generation, Listening, bug
 from elman_server.generating.records import Records
@@ -145,13 +146,26 @@ class Generator:
 
     def _step(self, group: Sequence[Generation]) -> None:
         view, spec = self._worker.runtime.view, group[0].spec
-        counts = np.array([one.count for one in group], np.int64)
+        record = view.output.part(spec.outputs)
         outputs = np.stack([one.output for one in group if one.output is not None])
+        lost = is_nan(record, outputs)
+        if lost.any():
+            self._step_others(group, lost)
+            return
+        counts = np.array([one.count for one in group], np.int64)
         rules, histories = [one.spec.rules for one in group], [one.tokens for one in group]
-        fed = feed(spec.feedback, view.output.part(spec.outputs), outputs, rules, counts, histories)
+        fed = feed(spec.feedback, record, outputs, rules, counts, histories)
         fields = [fed.tensors[f.name] if f.name in fed.tensors else _given(f.name, group) for f in view.input.fields]
         data = view.input.joined(fields)
         self._submit(_Turn(self, group, data, fed), data)
+
+    def _step_others(self, group: Sequence[Generation], lost: NDArray[np.bool_]) -> None:
+        for one, is_lost in zip(group, lost.tolist(), strict=True):
+            if is_lost:
+                self.fail(one, CannotGenerate("the model gave what is no number (NaN): nothing follows from it"))
+        others = [one for one, is_lost in zip(group, lost.tolist(), strict=True) if not is_lost]
+        if others:
+            self._step(others)
 
     def _submit(self, turn: "_Turn", data: Array) -> None:
         # `data` is packed, of one row for each of the turn's generations, all of one length.

@@ -73,6 +73,7 @@ class Runtime:
         """What waits for a chunk to end, by its number."""
         self.starting_states: dict[int, RowsState] = {}
         """Of chunks longer than a slice, by number: put back if the engine fails."""
+        self._set_at: dict[int, tuple[float, int]] = {}  # by slot: when its session began, and where its state was set
         self.turns: Counter[int] = Counter()
         """How often a slot's session was put at another state than its steps led to, by slot; it only grows."""
         self.next_expiry = 0.0
@@ -115,6 +116,7 @@ class Runtime:
         """Puts [layers or 1, 1, *features] of each state in place of a slot's own; none: what the model begins with."""
         slots = np.array([slot])
         self.turns[slot] += 1
+        self._set_at[slot] = (float(self.sessions.created[slot]), int(self.sessions.position[slot]))
         self.begin(slots, Initial(states, self.context_of(slots)))
 
     def fork(self, slot: int, slots: NDArray[np.int64]) -> None:
@@ -126,7 +128,10 @@ class Runtime:
 
     def last_output(self, slot: int, outputs: int) -> NDArray[Any] | None:
         """[*features] what a slot's session gave last, the record of `outputs`, if that is held."""
-        piece = self.held.last(slot, int(self.sessions.position[slot]))
+        position = int(self.sessions.position[slot])
+        if self._set_at.get(slot) == (float(self.sessions.created[slot]), position):
+            return None  # it was given another state since
+        piece = self.held.last(slot, position)
         return piece and piece.page.last_output(piece.row, outputs, self.view)
 
     def take_over(self, slots: NDArray[np.int64], made: Mapping[int, torch.Tensor]) -> None:
