@@ -241,3 +241,56 @@ class SqueezedHeart(nn.Module):
         y, _ = self.gru(x.transpose(2, 1))
         pooled = torch.cat([y.mean(1), y.amax(1)], dim=1)
         return {"beats": self.beats(y), "rhythm": self.rhythm(pooled)}
+
+
+class PlayerOfFrames(nn.Module):
+    """Seq-first frames of three channels, what was done and gained last beside them, and values of each action."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.conv2 = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 2, stride=2)
+        self.fc, self.core = nn.Linear(4 * 2 * 2, 6), nn.GRU(6 + 3 + 1, 7)
+        self.q = nn.Linear(7, 3)
+
+    def forward(self, frame: torch.Tensor, last_action: torch.Tensor, reward: torch.Tensor) -> dict[str, torch.Tensor]:
+        steps, batch = frame.shape[0], frame.shape[1]
+        x = torch.flatten(frame, 0, 1) / 255.0
+        x = F.max_pool2d(F.relu(self.conv1(x)), 2)
+        x = F.relu(self.fc(F.relu(self.conv2(x)).flatten(start_dim=1))).view(steps, batch, -1)
+        done = F.one_hot(last_action, 3).float()
+        q = self.q(self.core(torch.cat([x, done, reward.clamp(-1, 1).unsqueeze(-1)], dim=-1))[0])
+        return {"q": q, "action": q.argmax(dim=-1)}
+
+
+class MaskedSpectrum(nn.Module):
+    """A mask over the magnitudes of a spectrum, from their logarithms, normed, by two LSTMs of different sizes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.lstm1, self.lstm2 = nn.LayerNorm(7), nn.LSTM(7, 6), nn.LSTM(6, 8)
+        self.drop, self.fc1, self.fc2 = nn.Dropout(0.25), nn.Linear(8, 6), nn.Linear(6, 7)
+        self.act = nn.PReLU()
+
+    def forward(self, spectrum: torch.Tensor) -> Any:
+        magnitude = torch.sqrt(spectrum.pow(2) + 1e-7)
+        x, _ = self.lstm1(self.norm(torch.log10(magnitude)))
+        x, _ = self.lstm2(self.drop(x))
+        mask = torch.sigmoid(self.fc2(self.act(self.fc1(x))))
+        return mask * spectrum, mask
+
+
+class LetterConvTagger(nn.Module):
+    """Words in lower case by themselves, and the strongest of each pattern of their letters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.char_embed, self.word_embed = nn.Embedding(8, 4, padding_idx=0), nn.Embedding(10, 5)
+        self.char_conv = nn.Conv1d(4, 6, kernel_size=3, padding=1)
+        self.gru, self.tags = nn.GRU(5 + 6, 7, num_layers=2), nn.Linear(7, 4)
+
+    def forward(self, chars: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
+        t, b, letters = chars.size()
+        c = self.char_embed(chars.reshape(-1, letters)).permute(0, 2, 1)
+        c = torch.tanh(self.char_conv(c)).max(dim=-1)[0].reshape(t, b, 6)
+        out, _ = self.gru(torch.cat([self.word_embed(words), c], dim=2))
+        return F.log_softmax(self.tags(out), dim=-1)
