@@ -558,7 +558,7 @@ SEQUENCES: dict[str, Case] = {
     "frames": Case(FrameNetwork, floats(2, 4, 1, 6, 6)),
     "frames and what was done": Case(
         PlayerOfFrames,
-        lambda: (torch.rand(4, 3, 3, 8, 8), torch.randint(3, (4, 3)), torch.randn(4, 3)),
+        lambda: (torch.rand(11, 5, 3, 8, 8), torch.randint(3, (11, 5)), torch.randn(11, 5)),
         outputs=("q", "action"),
     ),
     "voice activity, padded": Case(lambda: VoiceActivity(False), floats(3, 7, 4)),
@@ -605,14 +605,14 @@ SEQUENCES: dict[str, Case] = {
     ),
     "encoder and decoder": Case(EncoderDecoder, floats(3, 6, 3), "whole"),
     "encoder and decoder of words": Case(
-        Translator, lambda: (torch.randint(9, (6, 3)), torch.randint(7, (6, 3))), "whole"
+        Translator, lambda: (torch.randint(9, (13, 8)), torch.randint(7, (13, 8))), "whole"
     ),
     "gru conditioned": Case(lambda: Conditioned(nn.GRU), lambda: (torch.randn(3, 6, 3), torch.randn(3, 5)), "whole"),
     "lstm conditioned": Case(lambda: Conditioned(nn.LSTM), lambda: (torch.randn(3, 6, 3), torch.randn(3, 5)), "whole"),
     "deep speech": Case(DeepSpeech, floats(3, 6, 7), "whole"),
-    "deep speech, clipped": Case(ClippedSpeech, floats(3, 5, 7), "whole"),
+    "deep speech, clipped": Case(ClippedSpeech, floats(3, 5, 13), "whole"),
     "keyword crnn": Case(KeywordCrnn, floats(3, 7, 6), "whole"),
-    "wake word": Case(WakeWord, floats(3, 6, 7), "whole"),
+    "wake word": Case(WakeWord, floats(7, 6, 17), "whole"),
     "text reader": Case(lambda: TextReader(False), floats(7, 8, 9), "whole"),
     "text reader that pools": Case(lambda: TextReader(True), floats(7, 8, 9), "whole"),
     "human activity": Case(Activity, floats(3, 9, 4), "whole"),

@@ -142,18 +142,18 @@ class AnomalyDetector(nn.Module):
 
 
 class Translator(nn.Module):
-    """An encoder of both directions, a bridge from its ends, a decoder of two layers that is told the words so far."""
+    """Both directions, a bridge from their ends, a decoder told the words so far and, place by place, what was read."""
 
     def __init__(self) -> None:
         super().__init__()
         self.src, self.tgt = nn.Embedding(9, 4), nn.Embedding(7, 5)
         self.encoder, self.bridge = nn.GRU(4, 3, bidirectional=True), nn.Linear(6, 2 * 5)
-        self.decoder, self.generator = nn.GRU(5, 5, num_layers=2), nn.Linear(5, 7)
+        self.decoder, self.generator = nn.GRU(5 + 6, 5, num_layers=2), nn.Linear(5, 7)
 
     def forward(self, src: torch.Tensor, tgt: torch.Tensor) -> torch.Tensor:
-        _, ends = self.encoder(self.src(src))
+        read, ends = self.encoder(self.src(src))
         first, second = torch.tanh(self.bridge(torch.cat([ends[0], ends[1]], dim=1))).split(5, dim=1)
-        out, _ = self.decoder(self.tgt(tgt), torch.stack([first, second]))
+        out, _ = self.decoder(torch.cat([self.tgt(tgt), read], dim=2), torch.stack([first, second]))
         return self.generator(out).log_softmax(dim=-1)
 
 
