@@ -5,6 +5,25 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from second_networks import (
+    AnomalyDetector,
+    ClippedSpeech,
+    DeepConvLstm,
+    DreamerGru,
+    HeadedScan,
+    HeadedSLstm,
+    InputFeeding,
+    LetterConvTagger,
+    MaskedSpectrum,
+    MixtureHead,
+    PlayerOfFrames,
+    ProjectedLanguageModel,
+    SkillTracing,
+    SqueezedHeart,
+    StackedMinGru,
+    Translator,
+    WakeWord,
+)
 from torch import nn
 from torch.nn import functional as F  # noqa: N812 - as people write it
 
@@ -513,6 +532,9 @@ SEQUENCES: dict[str, Case] = {
     "tied language model": Case(
         TiedLanguageModel, lambda: (torch.randint(13, (5, 3)), (torch.zeros(2, 3, 6), torch.zeros(2, 3, 6)))
     ),
+    "tied language model, projected": Case(
+        ProjectedLanguageModel, lambda: (torch.randint(11, (3, 5)), torch.zeros(1, 3, 8))
+    ),
     "char lstm": Case(lambda: CharModel(nn.LSTM, 2), ids(11, 3, 5)),
     "char gru given its state": Case(
         lambda: CharModel(nn.GRU), lambda: (torch.randint(11, (3, 5)), torch.zeros(1, 3, 7))
@@ -534,9 +556,15 @@ SEQUENCES: dict[str, Case] = {
     "actor critic": Case(lambda: ActorCritic(True), floats(5, 3, 6), outputs=("policy", "value")),
     "actor critic of two": Case(lambda: ActorCritic(False), floats(5, 3, 6), outputs=("policy", "value")),
     "frames": Case(FrameNetwork, floats(2, 4, 1, 6, 6)),
+    "frames and what was done": Case(
+        PlayerOfFrames,
+        lambda: (torch.rand(11, 5, 3, 8, 8), torch.randint(3, (11, 5)), torch.randn(11, 5)),
+        outputs=("q", "action"),
+    ),
     "voice activity, padded": Case(lambda: VoiceActivity(False), floats(3, 7, 4)),
     "voice activity, chopped": Case(lambda: VoiceActivity(True), floats(3, 7, 4)),
     "noise suppression": Case(NoiseSuppression, floats(3, 5, 6), outputs=("output_0", "output_1")),
+    "noise suppression by a mask": Case(MaskedSpectrum, floats(5, 3, 7), outputs=("output_0", "output_1")),
     "residual layer norm": Case(lambda: Residual(nn.LayerNorm), floats(3, 5, 5)),
     "residual rms norm": Case(lambda: Residual(nn.RMSNorm), floats(3, 5, 5)),
     "learned start": Case(lambda: LearnedStart(1), floats(3, 5, 4)),
@@ -544,8 +572,14 @@ SEQUENCES: dict[str, Case] = {
     "weight norm": Case(lambda: WeightNormed(False), floats(3, 5, 4)),
     "spectral norm": Case(lambda: WeightNormed(True), floats(3, 5, 4)),
     "mixture density": Case(MixtureDensity, floats(5, 3, 3), outputs=tuple(f"output_{i}" for i in range(4))),
+    "mixture density of points": Case(MixtureHead, floats(3, 5, 2), outputs=("log_pi", "mu", "sigma")),
     "knowledge tracing": Case(
         KnowledgeTracing, lambda: (torch.randint(5, (3, 6)), torch.randint(2, (3, 6)), torch.randint(5, (3, 6)))
+    ),
+    "knowledge tracing of questions": Case(
+        SkillTracing,
+        lambda: (torch.randint(6, (5, 3)), torch.randint(2, (5, 3)), torch.randint(6, (5, 3))),
+        outputs=("output_0", "output_1"),
     ),
     "speaker added": Case(lambda: Speaker(True), lambda: (torch.randn(3, 5, 4), torch.randint(6, (3,)))),
     "speaker beside": Case(lambda: Speaker(False), lambda: (torch.randn(3, 5, 4), torch.randint(6, (3,)))),
@@ -554,6 +588,7 @@ SEQUENCES: dict[str, Case] = {
     "gates and parts": Case(Gated, floats(5, 3, 4)),
     "einsums": Case(Einsums, floats(7, 11, 3), outputs=("output_0", "output_1")),
     "letters and words": Case(CharTagger, lambda: (torch.randint(12, (3, 5)), torch.randint(9, (3, 5, 4)))),
+    "letters convolved": Case(LetterConvTagger, lambda: (torch.randint(8, (5, 3, 6)), torch.randint(10, (5, 3)))),
     "one sentence": Case(Unbatched, ids(7, 6)),
     "bilstm tagger": Case(lambda: Tagger(nn.LSTM), ids(12, 3, 5), "whole"),
     "bigru tagger": Case(lambda: Tagger(nn.GRU), ids(12, 3, 5), "whole"),
@@ -565,15 +600,25 @@ SEQUENCES: dict[str, Case] = {
     "max over time": Case(lambda: Pooled("max"), floats(6, 3, 3), "whole"),
     "both directions' ends": Case(lambda: Pooled("ends"), floats(6, 3, 3), "whole"),
     "autoencoder": Case(Autoencoder, floats(3, 6, 3), "whole"),
+    "autoencoder with a bottleneck": Case(
+        AnomalyDetector, floats(6, 3, 4), "whole", outputs=("rebuilt", "code", "error")
+    ),
     "encoder and decoder": Case(EncoderDecoder, floats(3, 6, 3), "whole"),
+    "encoder and decoder of words": Case(
+        Translator, lambda: (torch.randint(9, (13, 8)), torch.randint(7, (13, 8))), "whole"
+    ),
     "gru conditioned": Case(lambda: Conditioned(nn.GRU), lambda: (torch.randn(3, 6, 3), torch.randn(3, 5)), "whole"),
     "lstm conditioned": Case(lambda: Conditioned(nn.LSTM), lambda: (torch.randn(3, 6, 3), torch.randn(3, 5)), "whole"),
     "deep speech": Case(DeepSpeech, floats(3, 6, 7), "whole"),
+    "deep speech, clipped": Case(ClippedSpeech, floats(3, 5, 13), "whole"),
     "keyword crnn": Case(KeywordCrnn, floats(3, 7, 6), "whole"),
+    "wake word": Case(WakeWord, floats(7, 6, 17), "whole"),
     "text reader": Case(lambda: TextReader(False), floats(7, 8, 9), "whole"),
     "text reader that pools": Case(lambda: TextReader(True), floats(7, 8, 9), "whole"),
     "human activity": Case(Activity, floats(3, 9, 4), "whole"),
+    "human activity by sensor": Case(DeepConvLstm, floats(3, 9, 4), "whole", outputs=("output_0", "output_1")),
     "electrocardiogram": Case(Electrocardiogram, floats(3, 2, 9), "whole"),
+    "electrocardiogram, beat by beat": Case(SqueezedHeart, floats(3, 9, 3), "whole", outputs=("beats", "rhythm")),
 }
 
 
@@ -720,11 +765,21 @@ STEPS: dict[str, StepCase] = {
     ),
     "a cell of linear layers": StepCase(ElmanCell, floats(1, 3), zeros((1, 4)), ("hidden",)),
     "minimal gru": StepCase(MinGru, floats(3, 3), zeros((3, 5)), ("h",)),
+    "minimal gru of two layers": StepCase(
+        StackedMinGru, floats(3, 4), lambda: [torch.zeros(3, 6), torch.zeros(3, 6)], ("hiddens_0", "hiddens_1")
+    ),
     "a gru cell alone": StepCase(lambda: nn.GRUCell(3, 4), floats(3, 3), zeros((3, 4)), ("hx",)),
     "an lstm cell alone": StepCase(lambda: nn.LSTMCell(3, 4), floats(3, 3), zeros((3, 4), (3, 4)), ("hx_0", "hx_1")),
     "slstm": StepCase(SLstm, floats(3, 3), lambda: {k: torch.zeros(3, 4) for k in "hcnm"}, ("h", "c", "n", "m")),
+    "slstm of two heads": StepCase(
+        HeadedSLstm, floats(3, 5), zeros(*[(3, 2, 3)] * 4), tuple(f"state_{i}" for i in range(4))
+    ),
     "gru with layer norm inside": StepCase(NormedGru, floats(3, 3), zeros((3, 5)), ("h",)),
+    "gru of a world model": StepCase(
+        DreamerGru, lambda: (torch.randn(3, 4), torch.randn(3, 2)), zeros((3, 6)), ("deter",), ("mean", "std")
+    ),
     "selective scan": StepCase(SelectiveScan, floats(3, 3), zeros((3, 3, 4), (3, 3, 2)), ("cache", "ssm")),
+    "selective scan by heads": StepCase(HeadedScan, floats(3, 5), zeros((3, 2, 3, 4)), ("ssm_state",)),
     "voice activity by frames": StepCase(
         lambda: StreamingVad(False), floats(3, 8), zeros((2, 3, 4), (2, 3, 4)), ("h", "c")
     ),
@@ -735,5 +790,12 @@ STEPS: dict[str, StepCase] = {
         zeros((2, 5)),
         ("h",),
         ("logits", "best"),
+    ),
+    "decoder with its context fed back": StepCase(
+        InputFeeding,
+        lambda: (torch.randn(2, 2), torch.randn(2, 4, 3)),
+        zeros((2, 4), (2, 4), (2, 3)),
+        ("state_0", "state_1", "state_2"),
+        ("output_0", "output_1", "output_2"),
     ),
 }

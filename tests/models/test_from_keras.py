@@ -12,15 +12,26 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from keras_files import Config, altered
 
 from elman_models import GraphStack, PackedInputs, batch_sizes, load_graph, pack_keras
 from elman_models.graph.spec import Kind
 from elman_models.graph.state import GraphState
 
 FIXTURES = Path(__file__).parent / "fixtures" / "keras"
-STREAMING = ("lstm_stack", "gru_last", "simple_rnns", "front", "tagger", "nested", "stateful", "masked")
-WHOLE = ("both_ways", "pooled")
-LEGACY = ("both_ways", "front", "tagger")
+STREAMING = (
+    "lstm_stack",
+    "gru_last",
+    "simple_rnns",
+    "front",
+    "tagger",
+    "nested",
+    "stateful",
+    "masked",
+    "reset_before",
+)
+WHOLE = ("both_ways", "pooled", "reset_before_both_ways")
+LEGACY = ("both_ways", "front", "tagger", "reset_before")
 FILES = [f"{name}.keras" for name in (*STREAMING, *WHOLE)] + [f"{name}.h5" for name in LEGACY]
 
 
@@ -119,6 +130,20 @@ def test_what_is_taken_for_granted_and_what_was_compared_is_said(tmp_path: Path)
     assert "# layer gru (GRU)" in made
     made = str(pack_keras(FIXTURES / "stateful.keras", out=tmp_path / "b", name="m", quiet=True))
     assert "assumed  layer lstm (LSTM): stateful: its state is a session's, which begins at zeros" in made
+
+
+def test_a_gru_that_does_not_say_where_its_reset_gate_stands_is_of_before_it_could_be_after(tmp_path: Path) -> None:
+    def older(config: Config) -> None:
+        for one in config["config"]["layers"]:
+            one["config"].pop("reset_after", None)
+
+    path = altered("reset_before", tmp_path, config=older)
+    made = str(pack_keras(path, out=tmp_path / "m", name="m", quiet=True))
+    assert "assumed  layer gru (GRU): reset_after: is not said, so it is False, as before Keras had it" in made
+    expected = golden("reset_before")
+    given = stepped(load_graph(tmp_path / "m", torch.device("cpu")), expected.pop("input"), [6])
+    for name, tensor in expected.items():
+        torch.testing.assert_close(given[name], tensor, rtol=1e-5, atol=1e-5)
 
 
 def test_nodes_bear_the_names_of_layers_and_ids_have_their_bound(tmp_path: Path) -> None:

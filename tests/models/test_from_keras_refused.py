@@ -33,15 +33,22 @@ def refused(path: Path, *said: str) -> None:
     [
         ("with_lambda", "layer lambda (Lambda): holds code, which is not run"),
         ("with_class", "layer twice (Twice): a class of Mine>Twice, not of Keras"),
-        ("reset_before", "layer gru (GRU): reset_after=False"),
     ],
 )
-def test_code_in_a_file_and_a_gru_that_torch_has_not_are_refused_by_the_layers_name(
-    file: str, said: str, tmp_path: Path
-) -> None:
+def test_code_in_a_file_is_refused_by_the_layers_name(file: str, said: str, tmp_path: Path) -> None:
     path = tmp_path / f"{file}.keras"
     path.write_bytes((FIXTURES / path.name).read_bytes())
     refused(path, said)
+
+
+def test_directions_of_two_kinds_of_gru_are_refused(tmp_path: Path) -> None:
+    def mixed(config: Config) -> None:
+        own = layer(config, "Bidirectional")["config"]
+        own["backward_layer"] = json.loads(json.dumps(own["layer"]))
+        own["backward_layer"]["config"].update(reset_after=True, go_backwards=True)
+
+    said = "layer bidirectional (Bidirectional): reset_after differs between the directions"
+    refused(altered("reset_before_both_ways", tmp_path, config=mixed), said)
 
 
 def _set(kind: str, **fields: Any) -> Callable[[Config], object]:

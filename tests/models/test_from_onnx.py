@@ -87,6 +87,8 @@ RECURRENCES = {
     "an lstm": ("LSTM", "x W R B", {}),
     "an lstm without bias": ("LSTM", "x W R", {}),
     "a gru": ("GRU", "x W R B", {"linear_before_reset": 1}),
+    "a gru that resets before the product": ("GRU", "x W R B", {}),
+    "such a gru without bias": ("GRU", "x W R", {}),
     "an rnn": ("RNN", "x W R B", {}),
     "an rnn of relu": ("RNN", "x W R B", {"activations": ["Relu"]}),
 }
@@ -102,12 +104,11 @@ def test_a_recurrence_runs_forward_as_a_stream(case: str, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("direction", ["reverse", "bidirectional"])
-@pytest.mark.parametrize("op", GATES)
+@pytest.mark.parametrize(("op", "more"), [*((op, {}) for op in GATES), ("GRU", {"linear_before_reset": 1})])
 def test_a_recurrence_runs_from_the_end_or_both_ways_on_whole_sequences(
-    op: str, direction: str, tmp_path: Path
+    op: str, more: dict[str, int], direction: str, tmp_path: Path
 ) -> None:
     directions = 2 if direction == "bidirectional" else 1
-    more = {"linear_before_reset": 1} if op == "GRU" else {}
     nodes = [
         node(op, "x W R B", "all h", hidden_size=5, direction=direction, **more),
         node("Transpose", "all", "apart", perm=[0, 2, 1, 3]),
@@ -128,14 +129,15 @@ def test_rnns_of_two_directions_with_relu_are_read(tmp_path: Path) -> None:
     assert (made.spec.kind, made.differences.largest <= 1e-5) == ("whole", True)
 
 
-def test_a_recurrence_begins_with_what_the_file_says(tmp_path: Path) -> None:
+@pytest.mark.parametrize("linear_before_reset", [0, 1])
+def test_a_recurrence_begins_with_what_the_file_says(linear_before_reset: int, tmp_path: Path) -> None:
     begin = np.random.default_rng(2).standard_normal((1, 1, 5)).astype(np.float32)
     nodes = [
         node("Shape", "x", "sizes"),
         node("Gather", "sizes one", "batch"),
         node("Concat", "one batch five", "wide", axis=0),
         node("Expand", "begin wide", "h"),
-        node("GRU", "x W R B - h", "all", hidden_size=5, linear_before_reset=1),
+        node("GRU", "x W R B - h", "all", hidden_size=5, linear_before_reset=linear_before_reset),
         node("Squeeze", "all one", "y"),
     ]
     constants = {**weights("GRU"), "one": [1], "five": [5], "begin": begin}
@@ -143,6 +145,16 @@ def test_a_recurrence_begins_with_what_the_file_says(tmp_path: Path) -> None:
     assert made.differences.largest <= 1e-5
     state = loaded(tmp_path).initial_state(3)
     assert torch.equal(state["the_gru.h"], torch.from_numpy(begin).expand(1, 3, 5))
+
+
+def test_the_state_of_a_gru_that_resets_before_the_product_is_the_sessions(tmp_path: Path) -> None:
+    nodes = [node("GRU", "x W R B - h0", "all h_n", hidden_size=5), node("Squeeze", "all one", "y")]
+    given = {"x": ("T", "B", 4), "h0": (1, "B", 5)}
+    path = save(graph(nodes, ["y", "h_n"], inputs=given, constants={**weights("GRU"), "one": [1]}), tmp_path)
+    made = packed(path, tmp_path)
+    assert (made.spec.kind, made.differences.largest <= 1e-5) == ("streaming", True)
+    assert made.assembled.state_inputs == {"h0": "the_gru.h"}
+    assert [one.op for one in made.spec.nodes] == ["gru_reset_before"]
 
 
 def test_one_state_that_is_an_input_is_the_sessions_and_the_other_begins_at_zeros(tmp_path: Path) -> None:

@@ -47,7 +47,6 @@ def _branch(op: str) -> onnx.NodeProto:
 
 
 RECURRENCES: dict[str, tuple[onnx.ModelProto, str]] = {
-    "the reset gate before the product": (recurrent("GRU"), "node the_gru (GRU): linear_before_reset=0"),
     "other activations": (
         recurrent(activations=["HardSigmoid", "Tanh", "Tanh"]),
         "node the_lstm (LSTM): activations HardSigmoid, Tanh, Tanh",

@@ -18,7 +18,7 @@ NOT_SAID = {
     "logical_and", "logical_or", "logical_not", "where", "cast", "flip", "logsumexp", "argmax", "argmin", "cumsum",
     "top_k", "one_hot", "group_norm", "rnn_tanh_cell", "rnn_relu_cell", "lstm_cell", "gru_cell", "last", "first",
     "time_sum", "time_mean", "time_amax", "time_flip", "time_softmax", "time_cumsum", "time_conv1d", "time_attention",
-    "constant",
+    "constant", "gru_reset_before",
 }  # fmt: skip
 """A constant is known before: it is given as a weight."""
 REFUSED = {("gelu", "tanh"), ("softplus", 1), ("concat", "model"), ("add", "int64")}

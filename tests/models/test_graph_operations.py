@@ -9,8 +9,8 @@ from elman_models.graph.operations import OPERATIONS, operation_of
 from elman_models.graph.value import DType, Per, Value
 
 OVER_TIME = {
-    "rnn_tanh", "rnn_relu", "lstm", "gru", "causal_conv1d", "each_step", "last", "first", "time_sum", "time_mean",
-    "time_amax", "time_flip", "time_softmax", "time_cumsum", "time_conv1d", "time_attention",
+    "rnn_tanh", "rnn_relu", "lstm", "gru", "gru_reset_before", "causal_conv1d", "each_step", "last", "first",
+    "time_sum", "time_mean", "time_amax", "time_flip", "time_softmax", "time_cumsum", "time_conv1d", "time_attention",
 }  # fmt: skip
 """What needs to know of which row a step is: in test_graph_over_time and test_graph_chunking."""
 

@@ -93,6 +93,27 @@ def test_a_bundle_that_gives_something_else_than_its_module_is_not_written(tmp_p
     assert not (tmp_path / "m").exists()
 
 
+class Interpolating(nn.Module):
+    """Sums of products in one call, as optimised code has them, their numbers given and not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gru, self.mix = nn.GRU(3, 4), nn.Parameter(torch.rand(4))
+
+    def forward(self, x: torch.Tensor) -> Any:
+        y, _ = self.gru(x)
+        mixed = torch.lerp(y, y.sin(), self.mix) + torch.lerp(y.cos(), self.mix, 0.3)
+        product = torch.addcmul(self.mix, y, y.exp()) + torch.addcmul(y, y, self.mix, value=-0.5)
+        return mixed, product, torch.addcdiv(y, self.mix, y.exp(), value=2)
+
+
+def test_interpolations_and_sums_of_products_are_what_torch_has_them_be(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    packed = pack(Interpolating(), (torch.randn(5, 3, 3),), out=tmp_path / "m", name="m", quiet=True)
+    assert packed.spec.kind == "streaming"
+    assert packed.differences.largest <= 1e-5
+
+
 def test_a_module_stays_as_it_is(tmp_path: Path) -> None:
     module = nn.Sequential(nn.Linear(3, 4), nn.Dropout(0.5)).train()
     before = nn.LSTM.forward

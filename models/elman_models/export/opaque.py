@@ -10,6 +10,8 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import PackedSequence
 
+from elman_models.export.reset_before import ResetBeforeGRU
+
 STACKS: tuple[type[nn.RNNBase], ...] = (nn.RNN, nn.LSTM, nn.GRU)
 
 Initial = torch.Tensor | tuple[torch.Tensor, torch.Tensor] | None
@@ -94,6 +96,16 @@ def _forward(self: nn.RNNBase, input: torch.Tensor | PackedSequence, hx: Initial
     return (output, (h_n, c_n)) if self.mode == "LSTM" else (output, h_n)
 
 
+def _along(
+    self: ResetBeforeGRU, input: torch.Tensor, hx: torch.Tensor | None, weights: list[torch.Tensor]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    initial, size = [] if hx is None else [hx], self.hidden_size
+    output, h_n, _ = torch.ops.elman_export.stack(
+        input, initial, weights, self.mode, size, 1, 0, self.bias, False, self.batch_first
+    )
+    return output, h_n
+
+
 @torch.library.custom_op("elman_export::attend", mutates_args=())
 def attend(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, num_heads: int, batch_first: bool
@@ -142,17 +154,21 @@ def _attention(
 
 @contextmanager
 def opaque_stacks() -> Iterator[None]:
-    """While it lasts, `RNN`, `LSTM`, `GRU` and `MultiheadAttention` are one operation each, in the whole process."""
+    """While it lasts, `RNN`, `LSTM`, `GRU`, a direction of our `ResetBeforeGRU` and `MultiheadAttention` are one
+    operation each, in the whole process."""
     replaced: tuple[type[nn.Module], ...] = (*STACKS, nn.MultiheadAttention)
     kept = [(kind, kind.forward) for kind in replaced]
+    along = ResetBeforeGRU.along
     fast = torch.backends.mha.get_fastpath_enabled()
     try:
         for kind in STACKS:
             kind.forward = _forward
+        ResetBeforeGRU.along = _along  # type: ignore[method-assign]
         nn.MultiheadAttention.forward = _attention  # type: ignore[method-assign]
         torch.backends.mha.set_fastpath_enabled(False)  # else a transformer's layer is one operation of torch's own
         yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
+        ResetBeforeGRU.along = along  # type: ignore[method-assign]
         for patched, forward in kept:
             patched.forward = forward

@@ -1,4 +1,5 @@
-"""LSTM, GRU and RNN of ONNX as torch's modules, whose gates stand in another order.
+"""LSTM, GRU and RNN of ONNX as torch's modules, whose gates stand in another order; a GRU with `linear_before_reset=0`
+as ours.
 
 ONNX: https://onnx.ai/onnx/operators/onnx__LSTM.html (iofc), onnx__GRU.html (zrh), onnx__RNN.html; torch:
 `torch.nn.LSTM` (ifgo), `torch.nn.GRU` (rzn).
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from elman_models.export.reset_before import ResetBeforeGRU
 from elman_models.from_onnx.call import OnnxCall
 from elman_models.from_onnx.graph import Array, OnnxNode
 from elman_models.from_onnx.sizes import Operand, Sizes
@@ -37,7 +39,8 @@ class RecurrentNode(nn.Module):
         self._check(directions)
         bias = self._bias((directions, 2 * weights[0].shape[1]))
         self._states = [constants.get(name) for name in node.inputs[_H:_P]]
-        kind = {"LSTM": nn.LSTM, "GRU": nn.GRU, "RNN": nn.RNN}[node.op]
+        gru = nn.GRU if self._call.integer("linear_before_reset", 0) else ResetBeforeGRU
+        kind = {"LSTM": nn.LSTM, "GRU": gru, "RNN": nn.RNN}[node.op]
         more = {"nonlinearity": self._nonlinearity()} if node.op == "RNN" else {}
         self.rnn = kind(
             weights[0].shape[2],
@@ -82,11 +85,6 @@ class RecurrentNode(nn.Module):
             raise call.refuse(f"activations {', '.join(call.texts('activations'))}: torch has the default ones alone")
         if "clip" in call.node.attributes or call.integer("input_forget", 0):
             raise call.refuse("clip or input_forget: torch has no such recurrence")
-        if op == "GRU" and not call.integer("linear_before_reset", 0):
-            raise call.refuse(
-                "linear_before_reset=0: the reset gate before the product, which torch.nn.GRU does after it",
-                "a GRU with linear_before_reset=1 (in Keras reset_after=True)",
-            )
         if call.has(_LENGTHS):
             raise call.refuse("sequence_lens: a bundle runs each row to its own length, without padding")
         if op == "LSTM" and call.has(_P) and (call.constant(_P) is None or call.constant(_P).any()):  # type: ignore[union-attr]

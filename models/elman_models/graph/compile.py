@@ -8,8 +8,9 @@ import torch
 
 from elman_models.graph.operations.operation import Run
 from elman_models.graph.operations.recurrences import Recurrence
+from elman_models.graph.operations.reset_before import GruResetBefore
 from elman_models.graph.program import SIZES, Instruction, Loop, execute
-from elman_models.graph.recurrent import BoundRecurrence, recurrence_spec
+from elman_models.graph.recurrent import BoundRecurrence, recurrence_spec, whole_run
 from elman_models.graph.spec import GraphSpec, Kind
 from elman_models.graph.value import Per
 from elman_models.plans.table import PlanTable
@@ -102,6 +103,8 @@ class Compiler:
         carries = [node.states[name] for name in operation.states(inputs)] if node.states else []
         if isinstance(operation, Recurrence):
             run = self._recurrence(node.name, operation, inputs[0].features[0], own, device)
+        elif isinstance(operation, GruResetBefore) and not carries:
+            run = whole_run(operation.bind(inputs, own), 1, [operation.hidden_size])
         elif operation.states(inputs) and not carries:
             run = _from_zeros(operation.bind(inputs, own), [s.features for s in operation.states(inputs).values()])
         else:
@@ -109,7 +112,8 @@ class Compiler:
         reads = [self._registers[reference] for reference in (*node.inputs, *carries)]
         reads = [SIZES, *reads] if operation.needs_sizes else reads
         # In a streaming graph what a recurrence ends with is its state, not a value.
-        names = operation.results[:1] if carries and isinstance(operation, Recurrence) else operation.results
+        is_recurrence = isinstance(operation, Recurrence | GruResetBefore)
+        names = operation.results[:1] if carries and is_recurrence else operation.results
         writes = [self._register(f"{node.name}:{name}") for name in names]
         self._registers[node.name] = writes[0]
         for state in carries:

@@ -58,7 +58,7 @@ def _by_our_names(spec: GraphSpec, arrays: Mapping[str, torch.Tensor], where: st
     results = _results(spec)
     words = {"input": needed[0]} if len(spec.inputs) == 1 else {}
     words |= {"output": results[0]} if len(spec.outputs) == 1 else {}
-    recurrences = [node for node in spec.nodes if node.op in list(Cell) and node.states]
+    recurrences = [node for node in spec.nodes if node.op in (*Cell, "gru_reset_before") and node.states]
     words |= {f"{key}_n": name for key, name in recurrences[0].states.items()} if len(recurrences) == 1 else {}
     own = {name: name if name in (*needed, *results) else words.get(name, name) for name in arrays}
     named = {own[name]: array for name, array in arrays.items()}

@@ -1,6 +1,6 @@
 """A recurrence of a graph: its module on one device, and the table of plans that run it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import copy
 
 import numpy as np
@@ -69,18 +69,24 @@ class BoundRecurrence:
         return (output, state.h) if state.c is None else (output, state.h, state.c)
 
     def whole(self) -> Run:
-        """The function of a whole graph: state, where it is given, and gives it, as values per row have it:
-        [B, state_layers, size]; a constant [state_layers, size] is every row's."""
+        """See `whole_run`."""
         spec = self.spec
-        widths = [spec.state_size, spec.hidden_size][: 2 if spec.has_cell_state else 1]
+        widths = (spec.state_size, spec.hidden_size) if spec.has_cell_state else (spec.state_size,)
+        return whole_run(self.run, spec.state_layers, widths)
 
-        def run(sizes: Sizes, x: torch.Tensor, *initial: torch.Tensor) -> tuple[torch.Tensor, ...]:
-            rows = int(sizes[0])
-            if initial:
-                state = [one.expand(rows, *one.shape[-2:]).transpose(0, 1).contiguous() for one in initial]
-            else:
-                state = [x.new_zeros(spec.state_layers, rows, width) for width in widths]
-            output, *after = self.run(sizes, x, *state)
-            return (output, *(one.transpose(0, 1) for one in after))
 
-        return run
+def whole_run(run: Run, layers: int, widths: Sequence[int]) -> Run:
+    """The function of a whole graph of one of a streaming one whose states are [layers, B, width]: it is given them,
+    where it is, and gives them as values per row have them: [B, layers, width]; a constant [layers, width] is every
+    row's."""
+
+    def whole(sizes: Sizes, x: torch.Tensor, *initial: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        rows = int(sizes[0])
+        if initial:
+            state = [one.expand(rows, *one.shape[-2:]).transpose(0, 1).contiguous() for one in initial]
+        else:
+            state = [x.new_zeros(layers, rows, width) for width in widths]
+        output, *after = run(sizes, x, *state)
+        return (output, *(one.transpose(0, 1) for one in after))
+
+    return whole

@@ -123,6 +123,24 @@ def rsub(call: Call) -> Traced:
     return binary(call, "sub", other, given)
 
 
+@handles("lerp")
+def lerp(call: Call) -> Traced:
+    """self + weight * (end - self)."""
+    begin = call.tensor("self")
+    way = binary(call, "sub", call.tensor("end"), begin)
+    return binary(call, "add", begin, binary(call, "mul", way, call.tensor("weight")))
+
+
+@handles("addcmul", "addcdiv")
+def addcmul(call: Call) -> Traced:
+    """self + value * tensor1 * tensor2, or tensor1 / tensor2."""
+    op, first = "mul" if call.name == "addcmul" else "div", call.tensor("tensor1")
+    product = binary(call, op, first, call.tensor("tensor2"))
+    if call.number("value") != 1:
+        product = binary(call, "mul", product, call.raw_number(call.number("value")))
+    return binary(call, "add", call.tensor("self"), product)
+
+
 @handles("mul", "multiply", "maximum", "minimum", "remainder", "eq", "ne", "lt", "le", "gt", "ge")
 def arithmetic(call: Call) -> Traced:
     """Two tensors, or one and a number."""

@@ -10,10 +10,12 @@ from elman_models.export.handlers.unrolled import unrolled
 from elman_models.export.traced import DYNAMIC, Role, Traced
 from elman_models.graph.operations import operation_of
 from elman_models.graph.operations.recurrences import Recurrence
+from elman_models.graph.operations.reset_before import GruResetBefore
 from elman_models.graph.spec import Node, StateSpec
 from elman_models.graph.value import Per, Value
 
 _STATES = ("h", "c")
+Stack = Recurrence | GruResetBefore
 
 
 @dataclass(frozen=True)
@@ -85,11 +87,12 @@ def _recurrence(call: Call, given: Traced, layout: StackLayout) -> list[Traced |
         call.refuse("a stack whose input is a constant")
     if flat.last_only:
         call.whole("a stack runs on the last step's value of another")
-    parameters = {name: call.get(name) for name in ("hidden_size", "num_layers", "bias", "bidirectional", "proj_size")}
-    if parameters["bidirectional"]:
+    named = ("hidden_size", "num_layers", "bias", "bidirectional", "proj_size")
+    parameters = {name: call.get(name) for name in (("hidden_size", "bias") if op == "gru_reset_before" else named)}
+    if call.flag("bidirectional"):
         call.whole("a bidirectional stack begins at the sequence's end, too")
     operation = operation_of(op, parameters)
-    if not isinstance(operation, Recurrence):
+    if not isinstance(operation, Stack):
         raise TypeError(f"{op} is no recurrence")
     initial = _initial(call)
     name = call.builder.new_name(call.label or op)
@@ -105,7 +108,7 @@ def _recurrence(call: Call, given: Traced, layout: StackLayout) -> list[Traced |
     return _results(call, name, operation, flat.value, layout)
 
 
-def _weights(call: Call, operation: Recurrence, value: Value, name: str) -> dict[str, str]:
+def _weights(call: Call, operation: Stack, value: Value, name: str) -> dict[str, str]:
     given = call.tensors("weights")
     names = operation.weights([value])
     return {key: call.builder.tensor(part, f"{name}.{key}") for key, part in zip(names, given, strict=True)}
@@ -132,7 +135,7 @@ def _layered(call: Call, given: Traced) -> Traced:
     )
 
 
-def _states(call: Call, name: str, operation: Recurrence, value: Value, initial: list[Traced]) -> dict[str, str]:
+def _states(call: Call, name: str, operation: Stack, value: Value, initial: list[Traced]) -> dict[str, str]:
     """The stack's states, with what they begin with."""
     found: dict[str, str] = {}
     for index, (key, shape) in enumerate(operation.states([value]).items()):
@@ -153,7 +156,7 @@ def _states(call: Call, name: str, operation: Recurrence, value: Value, initial:
     return found
 
 
-def _results(call: Call, name: str, operation: Recurrence, value: Value, layout: StackLayout) -> list[Traced | None]:
+def _results(call: Call, name: str, operation: Stack, value: Value, layout: StackLayout) -> list[Traced | None]:
     values = operation.infer([value])
     output = Traced(values[0], layout.roles, name)
     ends: list[Traced | None] = []

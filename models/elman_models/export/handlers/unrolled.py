@@ -7,6 +7,7 @@ import torch
 
 from elman_models.export.broadcasting import reshaped, without_units
 from elman_models.export.call import Call
+from elman_models.export.reset_before import ResetBeforeGRU
 from elman_models.export.traced import DYNAMIC, Role, Traced, constant
 
 MAX_CELLS = 512
@@ -18,6 +19,8 @@ States = tuple[Traced, ...]  # h, and c of an LSTM; each [size] per row or step
 
 def unrolled(call: Call, given: Traced) -> list[Traced | None]:
     """Output, h_n and c_n of a stack whose steps are features, or one."""
+    if call.get("mode") == ResetBeforeGRU.mode:
+        call.refuse("a GRU with the reset gate before the product, other than along the axis of time")
     axis = 1 if call.flag("batch_first") else 0
     rows = given.roles[1 - axis]
     if given.roles[axis] in DYNAMIC or rows not in DYNAMIC:

@@ -1,7 +1,8 @@
-"""LSTM, GRU and SimpleRNN as torch's modules, in one direction or both.
+"""LSTM, GRU and SimpleRNN as torch's modules, in one direction or both; a GRU with `reset_after=False` as ours.
 
 Keras: `keras/src/layers/rnn/lstm.py` (gates i, f, c, o, as torch has them), `gru.py` (z, r, h; torch: r, z, n),
-`simple_rnn.py`. One bias of an LSTM is torch's bias_ih, with a bias_hh of zeros.
+`simple_rnn.py`. One bias, as all but a GRU with `reset_after=True` have
+it, is torch's bias_ih, with a bias_hh of zeros.
 """
 
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from functools import partial
 import torch
 from torch import nn
 
+from elman_models.export.reset_before import ResetBeforeGRU
 from elman_models.from_keras.layers.dense import inner_layer
 from elman_models.from_keras.layers.registry import Building, builds
 from elman_models.from_keras.weights import LayerWeights
@@ -19,10 +21,6 @@ _GATES = {"LSTM": (0, 1, 2, 3), "GRU": (1, 0, 2), "SimpleRNN": (0,)}
 """Of each of torch's gates, which of Keras's it is."""
 Ending = Callable[[], torch.Tensor]
 _NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-_RESET_BEFORE = (
-    "reset_after=False: the reset gate before the product, which torch.nn.GRU does after it",
-    "a GRU with reset_after=True, which is Keras's default",
-)
 
 
 def check(building: Building, *, is_backward: bool = False) -> None:
@@ -35,14 +33,19 @@ def check(building: Building, *, is_backward: bool = False) -> None:
     building.only("activation", *(("tanh", "relu") if kind == "SimpleRNN" else ("tanh",)))
     if kind != "SimpleRNN":
         building.only("recurrent_activation", "sigmoid")
-    if kind == "GRU" and not building.flag("reset_after", True):
-        raise building.layer.refuse(*_RESET_BEFORE)
     if building.flag("go_backwards", False) != is_backward:
         raise building.layer.refuse("go_backwards: it begins at the sequence's end", "a Bidirectional layer")
+    if kind == "GRU" and "reset_after" not in building.layer.config:
+        building.notes.append(f"{building.layer}: reset_after: is not said, so it is False, as before Keras had it")
     if building.flag("time_major", False):
         raise building.layer.refuse("time_major: expected [batch, time, features]")
     if building.flag("stateful", False):
         building.notes.append(f"{building.layer}: stateful: its state is a session's, which begins at zeros")
+
+
+def resets_after(building: Building) -> bool:
+    """Whether a GRU has its reset gate after the product: files from before Keras could do so do not say."""
+    return building.flag("reset_after", False)
 
 
 def read(building: Building, own: LayerWeights) -> tuple[torch.Tensor, ...]:
@@ -52,7 +55,7 @@ def read(building: Building, own: LayerWeights) -> tuple[torch.Tensor, ...]:
     wide = len(order) * units
     found = [own.take("kernel", None, wide).t(), own.take("recurrent_kernel", units, wide).t()]
     if building.flag("use_bias", True):
-        if kind == "GRU":
+        if kind == "GRU" and resets_after(building):
             found += list(own.take("bias", 2, wide))
         else:
             bias = own.take("bias", wide)
@@ -70,7 +73,8 @@ class Recurrent(nn.Module):
         self._sequences = building.flag("return_sequences", False)
         self._states = building.flag("return_state", False)
         self._merge = merge
-        kind = {"LSTM": nn.LSTM, "GRU": nn.GRU, "SimpleRNN": nn.RNN}[layer.kind]
+        gru = nn.GRU if resets_after(building) else ResetBeforeGRU
+        kind = {"LSTM": nn.LSTM, "GRU": gru, "SimpleRNN": nn.RNN}[layer.kind]
         more = {"nonlinearity": str(layer.config.get("activation", "tanh"))} if layer.kind == "SimpleRNN" else {}
         self.rnn = kind(
             weights[0][0].shape[1],
@@ -125,7 +129,7 @@ def _bidirectional(building: Building) -> nn.Module:
     ways = [Building(one, building.weights, building.is_legacy, building.notes) for one in (forth, back)]
     if forth.kind not in RECURRENT or back.kind != forth.kind:
         raise building.layer.refuse(f"of {forth.kind} and {back.kind}: expected one of {', '.join(RECURRENT)} for both")
-    for name in ("units", "use_bias", "return_sequences", "return_state", "activation"):
+    for name in ("units", "use_bias", "return_sequences", "return_state", "activation", "reset_after"):
         if forth.config.get(name) != back.config.get(name):
             raise building.layer.refuse(f"{name} differs between the directions")
     if ways[0].flag("return_state", False):

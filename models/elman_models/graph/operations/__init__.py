@@ -11,6 +11,7 @@ from elman_models.graph.operations.convolutions import Conv, Pool
 from elman_models.graph.operations.operation import Operation
 from elman_models.graph.operations.products import Constant, Embedding, Linear, Matmul
 from elman_models.graph.operations.recurrences import Recurrence
+from elman_models.graph.operations.reset_before import GruResetBefore
 
 OPERATIONS: dict[str, type[Operation]] = {
     **dict.fromkeys(activations.PLAIN, activations.Plain),
@@ -60,6 +61,7 @@ OPERATIONS: dict[str, type[Operation]] = {
     **dict.fromkeys(("max_pool1d", "max_pool2d", "avg_pool1d", "avg_pool2d"), Pool),
     **dict.fromkeys(("rnn_tanh", "rnn_relu", "lstm", "gru"), Recurrence),
     **dict.fromkeys(("rnn_tanh_cell", "rnn_relu_cell", "lstm_cell", "gru_cell"), Cell),
+    "gru_reset_before": GruResetBefore,
     "causal_conv1d": CausalConv1d,
     "each_step": time.EachStep,
     **dict.fromkeys(("last", "first", "time_sum", "time_mean", "time_amax"), time.OverTime),
