@@ -48,7 +48,6 @@ class Beams:
         self._base = generation.position  # before the first token
         self._outputs: dict[int, Array] = {}  # by row
         self._num_rows = 1
-        self._last: _LastStep | None = None
         self._ids = [secrets.token_urlsafe(12) for _ in range(spec.beams)]
         self._fork(SessionLocation(self._runtime, generation.slot))
         generation.search = self

@@ -73,11 +73,6 @@ class GenerateSpec:
     length_penalty: float = 0.0
 
     @property
-    def draws_tokens(self) -> bool:
-        """Whether a step is a token that was drawn: one input at most is."""
-        return any(one.kind is FeedbackKind.TOKENS for one in self.feedback)
-
-    @property
     def takes_ids_alone(self) -> bool:
         """Whether the model has one input, of ids: a step is an id then."""
         return len(self.feedback) == 1 and not self.given and self.feedback[0].input.num_embeddings > 0
