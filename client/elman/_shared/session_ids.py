@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Final, Literal, cast
 
@@ -68,3 +69,8 @@ def check_ids(value: object) -> list[str]:
         repeated = next(one for one in ids if ids.count(one) > 1)
         raise InvalidInputError(f"ids: expected distinct ids, and {repeated!r} is repeated")
     return ids
+
+
+def make_request_id() -> str:
+    """A name for a request that makes sessions, so that it makes them once however often it is sent."""
+    return secrets.token_urlsafe(12)

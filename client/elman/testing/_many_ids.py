@@ -32,6 +32,13 @@ def check_mark_name(name: str) -> None:
         raise Refusal("INVALID_INPUT", f"mark: expected {_EXPECTED}, got {name[:MAX_ID_LENGTH]!r}")
 
 
+def check_request_id(request_id: str) -> None:
+    """Raises Refusal for what can name no request."""
+    if len(request_id) > MAX_ID_LENGTH:
+        text = f"request_id: expected at most {MAX_ID_LENGTH} characters, got {len(request_id)}"
+        raise Refusal("INVALID_INPUT", text)
+
+
 def to_open(request: sessions_pb2.OpenSessionsRequest, new_id: Callable[[], str]) -> list[str]:
     """The ids that a call opens; `new_id` makes those that it does not name. Raises Refusal."""
     if request.mode not in sessions_pb2.OpenMode.values():

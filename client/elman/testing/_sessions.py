@@ -48,6 +48,7 @@ class FakeSession:
     held: OrderedDict[int, HeldAnswer] = field(default_factory=OrderedDict)
     last_output: Values | None = None  # what it gave last, unless none was asked for
     generation: object = None  # the newest, that it may be asked for again
+    request_id: str = ""  # of the request that made it; empty: it has no name
     marks: dict[str, tuple[int, Values]] = field(default_factory=dict)  # position and state, by name
 
     def step(self, begin: int, values: npt.NDArray[np.generic], asked: tuple[int, int, bool]) -> HeldAnswer:
@@ -152,6 +153,10 @@ class FakeSessions:
     def has(self, model: str, session_id: str) -> bool:
         """Whether there is such a session."""
         return (model, session_id) in self._by_id
+
+    def made_by(self, model: str, request_id: str) -> list[FakeSession]:
+        """The sessions that a request of that name made; none of one without."""
+        return [one for one in self.of_model(model) if request_id and one.request_id == request_id]
 
     def attach(self, model: str, session_id: str) -> FakeSession:
         """A new handle; the one before becomes stale."""

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TypeVar
 
 import grpc
@@ -12,7 +13,7 @@ import numpy as np
 
 from elman.testing._exported import read_exported, state_of, write_exported
 from elman.testing._handling import answer
-from elman.testing._many_ids import check_mark_name, given, to_open
+from elman.testing._many_ids import check_mark_name, check_request_id, given, to_open
 from elman.testing._model import FakeModel, Values
 from elman.testing._names import check_context, context_names
 from elman.testing._refusal import Refusal
@@ -271,17 +272,27 @@ class FakeSessionsService(sessions_pb2_grpc.SessionsServicer):
     def _import(self, request: sessions_pb2.ImportSessionRequest) -> sessions_pb2.ImportSessionResponse:
         self._server_state.model(request.model, "")
         sessions = self._server_state.sessions
-        session_id = given([request.session_id])[0] if request.session_id else sessions.new_id()
+        ids = given([request.session_id]) if request.session_id else []
         exported = read_exported(request.exported)
+        check_request_id(request.request_id)
+        made = sessions.made_by(request.model, request.request_id)
+        if made:
+            if ids and ids != [made[0].id]:
+                text = f"request_id: that request made session {made[0].id!r}, and this one is for {ids[0]!r}"
+                raise Refusal("INVALID_INPUT", text)
+            return self._each(
+                sessions_pb2.ImportSessionResponse(), [made[0].id], partial(sessions.attach, request.model)
+            )
         model = self._server_state.of_fingerprint(request.model, exported)
 
         def import_one(session_id: str) -> FakeSession:
             session = sessions.open(model, session_id, may_exist=False, may_begin=True)
             session.state, session.position = state_of(exported), exported.position
             session.failed_end = exported.position
+            session.request_id = request.request_id
             return session
 
-        return self._each(sessions_pb2.ImportSessionResponse(), [session_id], import_one)
+        return self._each(sessions_pb2.ImportSessionResponse(), ids or [sessions.new_id()], import_one)
 
     def _move(self, request: sessions_pb2.MoveSessionRequest) -> sessions_pb2.MoveSessionResponse:
         session = self._server_state.sessions.get(request.model, request.session_id)

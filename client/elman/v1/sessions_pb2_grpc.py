@@ -257,9 +257,10 @@ class SessionsServicer(object):
     def ImportSession(self, request, context):
         """Begins a session where an exported one was: at its position, with its state and context, on the version of the model that
         has its fingerprint, and attaches it. Position and state are as they were, so steps go on exactly where they were exported.
+        With a request_id it may be sent again after a lost answer: one session is made, and attached each time.
 
-        Errors of the call: NOT_FOUND (unknown model); INVALID_ARGUMENT (a bad id; bytes that are no export, cut short, damaged, or
-        of a newer format than the server's: the message says which); FAILED_PRECONDITION, reason OTHER_STATE (no loaded version
+        Errors of the call: NOT_FOUND (unknown model); INVALID_ARGUMENT (a bad id; a request_id that was another id's; bytes that
+        are no export, cut short, damaged, or of a newer format than the server's: the message says which); FAILED_PRECONDITION, reason OTHER_STATE (no loaded version
         of the model has the fingerprint: it is another model's, or of other weights; the message names both); UNAVAILABLE
         (draining; or the version is being unloaded).
         Errors of the id: ALREADY_EXISTS (choose another one); RESOURCE_EXHAUSTED (session limit, with RetryInfo).

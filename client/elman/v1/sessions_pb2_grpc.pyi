@@ -134,9 +134,10 @@ class SessionsStub:
     ImportSession: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.ImportSessionRequest, _sessions_pb2.ImportSessionResponse]
     """Begins a session where an exported one was: at its position, with its state and context, on the version of the model that
     has its fingerprint, and attaches it. Position and state are as they were, so steps go on exactly where they were exported.
+    With a request_id it may be sent again after a lost answer: one session is made, and attached each time.
 
-    Errors of the call: NOT_FOUND (unknown model); INVALID_ARGUMENT (a bad id; bytes that are no export, cut short, damaged, or
-    of a newer format than the server's: the message says which); FAILED_PRECONDITION, reason OTHER_STATE (no loaded version
+    Errors of the call: NOT_FOUND (unknown model); INVALID_ARGUMENT (a bad id; a request_id that was another id's; bytes that
+    are no export, cut short, damaged, or of a newer format than the server's: the message says which); FAILED_PRECONDITION, reason OTHER_STATE (no loaded version
     of the model has the fingerprint: it is another model's, or of other weights; the message names both); UNAVAILABLE
     (draining; or the version is being unloaded).
     Errors of the id: ALREADY_EXISTS (choose another one); RESOURCE_EXHAUSTED (session limit, with RetryInfo).
@@ -267,9 +268,10 @@ class SessionsAsyncStub(SessionsStub):
     ImportSession: _aio.UnaryUnaryMultiCallable[_sessions_pb2.ImportSessionRequest, _sessions_pb2.ImportSessionResponse]  # type: ignore[assignment]
     """Begins a session where an exported one was: at its position, with its state and context, on the version of the model that
     has its fingerprint, and attaches it. Position and state are as they were, so steps go on exactly where they were exported.
+    With a request_id it may be sent again after a lost answer: one session is made, and attached each time.
 
-    Errors of the call: NOT_FOUND (unknown model); INVALID_ARGUMENT (a bad id; bytes that are no export, cut short, damaged, or
-    of a newer format than the server's: the message says which); FAILED_PRECONDITION, reason OTHER_STATE (no loaded version
+    Errors of the call: NOT_FOUND (unknown model); INVALID_ARGUMENT (a bad id; a request_id that was another id's; bytes that
+    are no export, cut short, damaged, or of a newer format than the server's: the message says which); FAILED_PRECONDITION, reason OTHER_STATE (no loaded version
     of the model has the fingerprint: it is another model's, or of other weights; the message names both); UNAVAILABLE
     (draining; or the version is being unloaded).
     Errors of the id: ALREADY_EXISTS (choose another one); RESOURCE_EXHAUSTED (session limit, with RetryInfo).
@@ -463,9 +465,10 @@ class SessionsServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_sessions_pb2.ImportSessionResponse, _abc.Awaitable[_sessions_pb2.ImportSessionResponse]]:
         """Begins a session where an exported one was: at its position, with its state and context, on the version of the model that
         has its fingerprint, and attaches it. Position and state are as they were, so steps go on exactly where they were exported.
+        With a request_id it may be sent again after a lost answer: one session is made, and attached each time.
 
-        Errors of the call: NOT_FOUND (unknown model); INVALID_ARGUMENT (a bad id; bytes that are no export, cut short, damaged, or
-        of a newer format than the server's: the message says which); FAILED_PRECONDITION, reason OTHER_STATE (no loaded version
+        Errors of the call: NOT_FOUND (unknown model); INVALID_ARGUMENT (a bad id; a request_id that was another id's; bytes that
+        are no export, cut short, damaged, or of a newer format than the server's: the message says which); FAILED_PRECONDITION, reason OTHER_STATE (no loaded version
         of the model has the fingerprint: it is another model's, or of other weights; the message names both); UNAVAILABLE
         (draining; or the version is being unloaded).
         Errors of the id: ALREADY_EXISTS (choose another one); RESOURCE_EXHAUSTED (session limit, with RetryInfo).

@@ -25,6 +25,7 @@ from elman_server.exchange.initial import NOTHING_GIVEN, Initial, check_context,
 from elman_server.exchange.versions import version_key
 from elman_server.models.runtime import Runtime
 from elman_server.sessions.handles import SLOT_BITS
+from elman_server.sessions.requests import Requests
 from elman_server.sessions.table import Owner
 from elman_server.sessions.tombstones import Tombstone, Tombstones
 
@@ -75,6 +76,7 @@ class SessionDirectory:
         self._clock = clock
         self.versions: dict[str, Runtime] = {}
         self.tombstones = Tombstones(max_tombstones)
+        self.requests = Requests()
         # By principal, by session id: the runtime's number and the slot, as one integer: a million ids are cheap.
         self._places: dict[str, dict[str, int]] = {}
 
@@ -265,6 +267,7 @@ class SessionDirectory:
             if owner is None:
                 continue
             del self._places[owner.principal][owner.session_id]
+            self.requests.forget(owner)
             if cause != "closed":  # its owner did not ask for it, and is to be told
                 tombstone = Tombstone(int(sessions.position[slot]), self._clock.wall(now), cause)
                 self.tombstones.bury(owner, sessions.handle(slot), tombstone)
