@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -149,6 +150,17 @@ class FakeSessions:
                 key, FakeSession(session_id, model, np.zeros(model.state_size, np.float32), next(self._numbers))
             )
         return self.attach(model.name, session_id)
+
+    def check_kept(self, model: FakeModel, ids: Sequence[str], request_id: str) -> bool:
+        """Whether these sessions were made by that very request. Raises Refusal where they cannot begin."""
+        if ids and [one.id for one in self.made_by(model.name, request_id)] == sorted(ids):
+            return True
+        for session_id in ids:
+            if self.has(model.name, session_id):
+                raise Refusal("SESSION_EXISTS", position=self._by_id[model.name, session_id].position)
+        if sum(session.model is model for session in self._by_id.values()) + len(ids) > model.max_sessions:
+            raise Refusal("LIMIT_REACHED", retry_after_seconds=0.01, limit="max_sessions", value=model.max_sessions)
+        return False
 
     def has(self, model: str, session_id: str) -> bool:
         """Whether there is such a session."""

@@ -124,8 +124,8 @@ class FakeSessionsService(sessions_pb2_grpc.SessionsServicer):
         ids = to_open(request, self._server_state.sessions.new_id)
         context = context_names(request.context)
         model = self._server_state.model(request.model, request.version)
-        if model.is_bidirectional:
-            raise Refusal("NO_SESSIONS", "a bidirectional model keeps no sessions", model=model.name)
+        if request.mode != sessions_pb2.OPEN_MODE_RESUME:
+            model.check_steps()
         may_exist, may_begin = request.mode in _EXISTING, request.mode != sessions_pb2.OPEN_MODE_RESUME
         if may_begin:
             check_context(context)
@@ -218,6 +218,7 @@ class FakeSessionsService(sessions_pb2_grpc.SessionsServicer):
     def _set_state(self, request: sessions_pb2.SetSessionStateRequest) -> sessions_pb2.SetSessionStateResponse:
         self._server_state.model(request.model, "")
         session = self._server_state.sessions.get(request.model, request.session_id)
+        session.model.check_steps()
         if request.HasField("h_n") == request.reset:
             raise Refusal("INVALID_INPUT", "expected a state or reset, one of the two")
         state = np.zeros(session.model.state_size, np.float32)
@@ -228,6 +229,7 @@ class FakeSessionsService(sessions_pb2_grpc.SessionsServicer):
         self._server_state.model(request.model, "")
         sessions = self._server_state.sessions
         parent = sessions.get(request.model, request.session_id)
+        parent.model.check_steps()
         if (request.count > 0) == (len(request.session_ids) > 0):
             raise Refusal("INVALID_INPUT", "expected session_ids or count, one of the two")
         ids = [sessions.new_id() for _ in range(request.count)] or given(request.session_ids)
@@ -253,7 +255,9 @@ class FakeSessionsService(sessions_pb2_grpc.SessionsServicer):
     def _marked(self, request: sessions_pb2.MarkSessionRequest | sessions_pb2.RewindSessionRequest) -> FakeSession:
         self._server_state.model(request.model, "")
         check_mark_name(request.mark)
-        return self._server_state.sessions.get(request.model, request.session_id)
+        session = self._server_state.sessions.get(request.model, request.session_id)
+        session.model.check_steps()
+        return session
 
     def _drop_marks(self, request: sessions_pb2.DropMarksRequest) -> sessions_pb2.DropMarksResponse:
         self._server_state.model(request.model, "")
@@ -297,6 +301,8 @@ class FakeSessionsService(sessions_pb2_grpc.SessionsServicer):
     def _move(self, request: sessions_pb2.MoveSessionRequest) -> sessions_pb2.MoveSessionResponse:
         session = self._server_state.sessions.get(request.model, request.session_id)
         target = self._server_state.model(request.model, request.version)
+        for model in (target, session.model):
+            model.check_steps()
         shapes = [f"state 'h' float32 {[1, 1, one.state_size]}" for one in (session.model, target)]
         if shapes[0] != shapes[1]:
             raise Refusal(

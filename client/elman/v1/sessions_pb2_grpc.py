@@ -38,6 +38,11 @@ class SessionsStub(object):
     before anything is done; from then on each id is decided upon when its turn comes, and what comes to fail by then, also
     that the model is unloaded meanwhile, is the error of that id. If the caller goes away or the deadline passes first, the
     rest is left alone, and what was done stays done, as after an answer that was lost: ask again for the same ids.
+
+    A model that needs whole sequences (a bidirectional one) keeps no sessions that could be stepped; what Inference.Infer has kept
+    under keep_state_as is a session of it all the same, which is listed, described, resumed or attached, handed off from, exported,
+    imported and closed, and expires as any other. Whatever would step or change it (Inference.Step, Generate and Score,
+    SetSessionState, ForkSession, MarkSession, RewindSession, MoveSession) is FAILED_PRECONDITION, reason NO_SESSIONS.
     """
 
     def __init__(self, channel):
@@ -126,6 +131,11 @@ class SessionsServicer(object):
     before anything is done; from then on each id is decided upon when its turn comes, and what comes to fail by then, also
     that the model is unloaded meanwhile, is the error of that id. If the caller goes away or the deadline passes first, the
     rest is left alone, and what was done stays done, as after an answer that was lost: ask again for the same ids.
+
+    A model that needs whole sequences (a bidirectional one) keeps no sessions that could be stepped; what Inference.Infer has kept
+    under keep_state_as is a session of it all the same, which is listed, described, resumed or attached, handed off from, exported,
+    imported and closed, and expires as any other. Whatever would step or change it (Inference.Step, Generate and Score,
+    SetSessionState, ForkSession, MarkSession, RewindSession, MoveSession) is FAILED_PRECONDITION, reason NO_SESSIONS.
     """
 
     def OpenSessions(self, request, context):
@@ -385,6 +395,11 @@ class Sessions(object):
     before anything is done; from then on each id is decided upon when its turn comes, and what comes to fail by then, also
     that the model is unloaded meanwhile, is the error of that id. If the caller goes away or the deadline passes first, the
     rest is left alone, and what was done stays done, as after an answer that was lost: ask again for the same ids.
+
+    A model that needs whole sequences (a bidirectional one) keeps no sessions that could be stepped; what Inference.Infer has kept
+    under keep_state_as is a session of it all the same, which is listed, described, resumed or attached, handed off from, exported,
+    imported and closed, and expires as any other. Whatever would step or change it (Inference.Step, Generate and Score,
+    SetSessionState, ForkSession, MarkSession, RewindSession, MoveSession) is FAILED_PRECONDITION, reason NO_SESSIONS.
     """
 
     @staticmethod

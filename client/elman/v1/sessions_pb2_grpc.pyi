@@ -39,6 +39,11 @@ class SessionsStub:
     before anything is done; from then on each id is decided upon when its turn comes, and what comes to fail by then, also
     that the model is unloaded meanwhile, is the error of that id. If the caller goes away or the deadline passes first, the
     rest is left alone, and what was done stays done, as after an answer that was lost: ask again for the same ids.
+
+    A model that needs whole sequences (a bidirectional one) keeps no sessions that could be stepped; what Inference.Infer has kept
+    under keep_state_as is a session of it all the same, which is listed, described, resumed or attached, handed off from, exported,
+    imported and closed, and expires as any other. Whatever would step or change it (Inference.Step, Generate and Score,
+    SetSessionState, ForkSession, MarkSession, RewindSession, MoveSession) is FAILED_PRECONDITION, reason NO_SESSIONS.
     """
 
     @_typing.overload
@@ -176,6 +181,11 @@ class SessionsAsyncStub(SessionsStub):
     before anything is done; from then on each id is decided upon when its turn comes, and what comes to fail by then, also
     that the model is unloaded meanwhile, is the error of that id. If the caller goes away or the deadline passes first, the
     rest is left alone, and what was done stays done, as after an answer that was lost: ask again for the same ids.
+
+    A model that needs whole sequences (a bidirectional one) keeps no sessions that could be stepped; what Inference.Infer has kept
+    under keep_state_as is a session of it all the same, which is listed, described, resumed or attached, handed off from, exported,
+    imported and closed, and expires as any other. Whatever would step or change it (Inference.Step, Generate and Score,
+    SetSessionState, ForkSession, MarkSession, RewindSession, MoveSession) is FAILED_PRECONDITION, reason NO_SESSIONS.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -309,6 +319,11 @@ class SessionsServicer(metaclass=_abc_1.ABCMeta):
     before anything is done; from then on each id is decided upon when its turn comes, and what comes to fail by then, also
     that the model is unloaded meanwhile, is the error of that id. If the caller goes away or the deadline passes first, the
     rest is left alone, and what was done stays done, as after an answer that was lost: ask again for the same ids.
+
+    A model that needs whole sequences (a bidirectional one) keeps no sessions that could be stepped; what Inference.Infer has kept
+    under keep_state_as is a session of it all the same, which is listed, described, resumed or attached, handed off from, exported,
+    imported and closed, and expires as any other. Whatever would step or change it (Inference.Step, Generate and Score,
+    SetSessionState, ForkSession, MarkSession, RewindSession, MoveSession) is FAILED_PRECONDITION, reason NO_SESSIONS.
     """
 
     @_abc_1.abstractmethod

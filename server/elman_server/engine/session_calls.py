@@ -20,7 +20,7 @@ from elman_server.exchange.session_ids import make_id
 from elman_server.exchange.tell import Tell
 from elman_server.exchange.versions import version_key
 from elman_server.models.runtime import Runtime
-from elman_server.sessions.directory import OpenMode, OpenResult, SessionDirectory, SessionLocation
+from elman_server.sessions.directory import OpenMode, OpenResult, SessionDirectory, SessionLocation, check_steps
 from elman_server.sessions.table import Owner
 
 Array = NDArray[Any]
@@ -136,9 +136,11 @@ class SessionCalls:
 
         Raises:
             SessionExpired, UnknownSession: it does not exist.
+            NoSessions: it holds a state that was kept.
             InvalidInput: what `read` gives is not the model's, or it raises that.
         """
         place = self._directory.find(owner)
+        check_steps(place.runtime)
         initial = read(place.runtime.view)
 
         def put() -> int:
@@ -209,6 +211,7 @@ class SessionCalls:
             exported.initial(runtime.view),
             runtime=runtime,
             position=exported.position,
+            is_kept=True,
         )
         if not opened.errors:
             directory.requests.note(principal, request_id, opened.ids)

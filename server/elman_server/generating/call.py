@@ -11,7 +11,7 @@ from elman_server.exchange.initial import Initial
 from elman_server.exchange.session_ids import make_id
 from elman_server.generating.generators import Asked, Generators, Listener
 from elman_server.generating.target import check_version
-from elman_server.sessions.directory import OpenMode, SessionDirectory
+from elman_server.sessions.directory import OpenMode, SessionDirectory, check_steps
 from elman_server.sessions.table import Owner
 
 
@@ -34,6 +34,7 @@ class GenerateCall:
         """
         if asked.session_id:
             runtime, _ = self._directory.find(asked.owner)
+            check_steps(runtime)
             check_version(runtime, asked.session_id, version)
         else:
             asked.read(self._directory.version(version).view)  # before there is a session

@@ -32,8 +32,10 @@ from elman_server.errors import (
     UnknownModel,
 )
 from elman_server.exchange.detached import detached
+from elman_server.exchange.keep import Keep, Keeping
 from elman_server.exchange.mailbox import LoopCalls
 from elman_server.exchange.versions import version_key
+from elman_server.models.keeping import StateKeeping
 from elman_server.models.loading import Prepare
 from elman_server.models.moving import check_same_states, move
 from elman_server.models.remeasuring import Remeasuring
@@ -225,6 +227,10 @@ class Catalogue:
 
         self._engine.periodic_jobs.on_drained(runtime, lambda: self._engine.post(end_all))
 
+    def keeping(self, runtime: Runtime, keep: Keep) -> Keeping:
+        """How final states of a version's are kept."""
+        return StateKeeping(self.directory(runtime.spec.name), runtime, self._engine.clock, keep)
+
     async def adopt(self, target: Runtime) -> tuple[int, int]:
         """Moves the sessions of the model's other versions to this one; how many moved, and how many stayed.
 
@@ -239,7 +245,8 @@ class Catalogue:
     def _begin_adopting(self, target: Runtime, done: "asyncio.Future[tuple[int, int]]") -> None:
         directory = self.directories[target.spec.name]
         check_takes_sessions(target)
-        sources = [one for one in directory.versions.values() if one is not target and one.sessions.num_open]
+        others = [one for one in directory.versions.values() if one is not target and one.sessions.num_open]
+        sources = [one for one in others if not one.view.needs_whole_sequences]  # else they hold what was kept
         for source in sources:
             check_same_states(source, target)
         tally = Tally(self._engine.loop_calls, done)

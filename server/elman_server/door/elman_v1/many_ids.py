@@ -142,7 +142,14 @@ def _made(count: int) -> Iterator[Sequence[str]]:
         yield [make_id() for _ in some]
 
 
-def _check(ids: Sequence[str]) -> None:
+def check_ids(ids: Sequence[str], field: str) -> None:
+    """Raises InvalidInput for one that is repeated or can be no session's."""
+    _check(ids, field)
+    if len(set(ids)) < len(ids):
+        raise InvalidInput(f"{field}: each may stand once, and one is repeated")
+
+
+def _check(ids: Sequence[str], field: str = "session_ids") -> None:
     for session_id in ids:
         if not is_session_id(session_id):
-            raise InvalidInput(f"session_ids: expected {EXPECTED}, got {session_id[:MAX_ID_LENGTH]!r}")
+            raise InvalidInput(f"{field}: expected {EXPECTED}, got {session_id[:MAX_ID_LENGTH]!r}")
