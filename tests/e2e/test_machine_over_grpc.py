@@ -20,7 +20,7 @@ from wire_bench import WireBench
 
 from elman_server.config.server_config import Limits
 from elman_server.engine import slices
-from elman_server.sessions.directory import OpenMode
+from elman_server.exchange.sessions import OpenMode
 
 SETTINGS = settings(
     max_examples=20,

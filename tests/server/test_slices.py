@@ -13,7 +13,7 @@ from until import until
 from elman_server.engine import slices
 from elman_server.engine.opening import Opening
 from elman_server.engine.slices import Slices, each_slice, slices_of
-from elman_server.sessions.directory import OpenMode
+from elman_server.exchange.sessions import OpenMode
 
 SLICE = 4
 

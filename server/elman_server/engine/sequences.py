@@ -13,7 +13,8 @@ from elman_server.engine.worker import Worker
 from elman_server.errors import Cancelled, InvalidInput, ServiceError, UnknownSession
 from elman_server.exchange.frames import Frame
 from elman_server.exchange.initial import Initial
-from elman_server.sessions.directory import OpenMode, SessionLocation
+from elman_server.exchange.sessions import OpenMode
+from elman_server.sessions.directory import SessionLocation
 
 Key = tuple[str, str]
 """Model and session id."""

@@ -1,7 +1,6 @@
 """Closing, describing and listing a model's sessions; on the engine's thread."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,43 +16,13 @@ from elman_server.exchange.exported import Exported
 from elman_server.exchange.initial import Initial
 from elman_server.exchange.model_view import ModelView
 from elman_server.exchange.session_ids import make_id
+from elman_server.exchange.sessions import Closed, OpenMode, OpenResult, Owner, SessionView
 from elman_server.exchange.tell import Tell
 from elman_server.exchange.versions import version_key
 from elman_server.models.runtime import Runtime
-from elman_server.sessions.directory import OpenMode, OpenResult, SessionDirectory, SessionLocation, check_steps
-from elman_server.sessions.table import Owner
+from elman_server.sessions.directory import SessionDirectory, SessionLocation, check_steps
 
 Array = NDArray[Any]
-
-
-@dataclass(frozen=True, slots=True)
-class SessionView:
-    """One session as its owner may see it; times in Unix seconds."""
-
-    model: str
-    version: str
-    session_id: str
-    position: int
-    admitted: int
-    created: float
-    used: float
-    expires: float | None
-    states: tuple[Array, ...] | None = None
-    """[layers or 1, 1, *features] of each of the model's, if asked for."""
-    context: Mapping[str, Array] = field(default_factory=dict)
-    """[1, *features] by name, with the states."""
-    tensors: ModelView | None = None
-    """Whose they are, with them."""
-    marks: Mapping[str, int] = field(default_factory=dict)
-    """Positions by name, in the order in which they were made."""
-
-
-@dataclass(slots=True)
-class Closed:
-    """What closing ids gave, in their order; 0 where it failed."""
-
-    positions: list[int]
-    errors: dict[int, ServiceError] = field(default_factory=dict)
 
 
 class SessionCalls:

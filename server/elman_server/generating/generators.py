@@ -20,12 +20,12 @@ from elman_server.errors import (
 )
 from elman_server.exchange.mailbox import LoopCalls
 from elman_server.exchange.model_view import ModelView
+from elman_server.exchange.sessions import Owner
 from elman_server.generating.generation import Generation, bug
 from elman_server.generating.generator import Generator
 from elman_server.generating.spec import GenerateSpec
 from elman_server.models.runtime import Runtime
 from elman_server.sessions.directory import SessionDirectory, SessionLocation
-from elman_server.sessions.table import Owner
 
 log = logging.getLogger(__name__)
 

@@ -34,6 +34,7 @@ from elman_server.errors import (
 from elman_server.exchange.detached import detached
 from elman_server.exchange.keep import Keep, Keeping
 from elman_server.exchange.mailbox import LoopCalls
+from elman_server.exchange.sessions import Owner
 from elman_server.exchange.versions import version_key
 from elman_server.models.keeping import StateKeeping
 from elman_server.models.loading import Prepare
@@ -42,7 +43,6 @@ from elman_server.models.remeasuring import Remeasuring
 from elman_server.models.runtime import Runtime
 from elman_server.sessions.directory import SessionDirectory, check_takes_sessions
 from elman_server.sessions.handles import MAX_MODELS, HandleKey
-from elman_server.sessions.table import Owner
 from elman_server.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)

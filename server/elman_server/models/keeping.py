@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from elman_server.exchange.clock import Clock
 from elman_server.exchange.initial import Initial
 from elman_server.exchange.keep import Keep
+from elman_server.exchange.sessions import OpenMode, Owner
 from elman_server.models.runtime import Runtime
-from elman_server.sessions.directory import OpenMode, SessionDirectory
-from elman_server.sessions.table import Owner
+from elman_server.sessions.directory import SessionDirectory
 
 Array = NDArray[Any]
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from elman_server.sessions.table import Owner
+from elman_server.exchange.sessions import Owner
 
 
 class Requests:

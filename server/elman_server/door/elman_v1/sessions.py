@@ -27,16 +27,15 @@ from elman_server.door.elman_v1.paging import page_size
 from elman_server.door.elman_v1.read import read_context, read_mark, read_new_state, read_opening
 from elman_server.door.elman_v1.write import add_named, write_marks, write_session, write_states
 from elman_server.engine.opening import Opening
-from elman_server.engine.session_calls import Closed, SessionCalls, SessionView
+from elman_server.engine.session_calls import SessionCalls
 from elman_server.engine.slices import Slices, first_slice
 from elman_server.errors import InvalidInput, ServiceError
 from elman_server.exchange.exported import Exported
 from elman_server.exchange.hand_off import Wish
 from elman_server.exchange.initial import Initial
+from elman_server.exchange.sessions import Closed, OpenMode, OpenResult, Owner, SessionView
 from elman_server.exchange.tell import Tell
 from elman_server.models.catalogue import Catalogue
-from elman_server.sessions.directory import OpenMode, OpenResult
-from elman_server.sessions.table import Owner
 
 T = TypeVar("T")
 

@@ -11,9 +11,9 @@ from elman import wire
 from elman.v1 import inference_pb2, models_pb2, sessions_pb2, tensor_pb2
 from elman_models.spec import Cell, ModelSpec
 from elman_server.door.elman_v1.status import to_status
-from elman_server.engine.session_calls import SessionView
 from elman_server.exchange.answers import Answer
 from elman_server.exchange.model_view import ModelView, TensorField
+from elman_server.exchange.sessions import SessionView
 from elman_server.models.runtime import Runtime
 
 Array = NDArray[Any]

@@ -14,7 +14,7 @@ from elman_server.errors import ServiceError
 from elman_server.exchange.answers import Answer
 from elman_server.exchange.frames import Frame, Want
 from elman_server.exchange.initial import NOTHING_GIVEN, Initial
-from elman_server.sessions.table import Owner
+from elman_server.exchange.sessions import Owner
 
 Array = NDArray[Any]
 
