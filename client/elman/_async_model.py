@@ -67,8 +67,9 @@ class AsyncModel:
         With `from_` it begins at position 0 with the state of another session, of this model or another one, as it is
         after all steps begun before, without leaving the server; or with a State that a model gave (a bidirectional
         encoder's `infer`). `map` says how each state is made, by name: of which state, which layers, what becomes of
-        two directions (StateFrom); those that it does not name begin as the model begins. Without one each is that of
-        the same name. Names, layers and sizes that disagree raise InvalidInputError.
+        two directions (StateFrom); those that it does not name begin as the model begins. Without one they are made of
+        another model's states as this one's bundle says (`hand_off` in model.yaml: linear layers, too), where it says
+        so; else each is that of the same name. Names, layers and sizes that disagree raise InvalidInputError.
 
         Tried again after a cut, a session at position 0 is taken for the one that the lost try began. Where "new" gives
         up (UnavailableError, DeadlineError) the session may have begun: go on with another mode.

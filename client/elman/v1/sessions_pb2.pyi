@@ -217,8 +217,9 @@ class HandOff(message.Message):
 
     @builtins.property
     def maps(self) -> containers.RepeatedCompositeFieldContainer[StateMap]:
-        """How each state of the new sessions is made; those that none names begin with what the model begins with. Empty: each state is
-        the one of the same name.
+        """How each state of the new sessions is made; those that none names begin with what the model begins with. Empty: of another
+        model's states as the bundle of the model that is opened says (`hand_off` in model.yaml: maps, and linear layers behind
+        them), where it says so; else each state is the one of the same name.
         """
 
     def __init__(
