@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 from elman_server.engine.hand_off_calls import HandOffCalls
 from elman_server.engine.mark_calls import MarkCalls
 from elman_server.engine.move_calls import MoveCalls
+from elman_server.engine.opening import Opening
 from elman_server.engine.worker import Worker
 from elman_server.errors import InvalidInput, ServiceError
 from elman_server.exchange.clock import Clock
 from elman_server.exchange.exported import Exported
-from elman_server.exchange.initial import Initial
+from elman_server.exchange.initial import NOTHING_GIVEN, Initial
 from elman_server.exchange.model_view import ModelView
 from elman_server.exchange.session_ids import make_id
 from elman_server.exchange.sessions import Closed, OpenMode, OpenResult, Owner, SessionView
@@ -32,8 +33,19 @@ class SessionCalls:
         self.marks = MarkCalls(directory, worker_of)
         self.hand_off = HandOffCalls(directory, clock)
         self.moves = MoveCalls(directory, clock, worker_of)
-        self._directory = directory
+        self.directory = self._directory = directory
         self._clock = clock
+
+    def opening(
+        self,
+        principal: str,
+        mode: OpenMode,
+        version: str,
+        initial: Initial = NOTHING_GIVEN,
+        ends_with_stream: bool | None = None,
+    ) -> Opening:
+        """A call that begins or resumes sessions, slice by slice; the arguments as those of `SessionDirectory.open`."""
+        return Opening(self._directory, principal, mode, version, self._clock, initial, ends_with_stream)
 
     def close(self, principal: str, ids: Sequence[str], done: Callable[[Closed], None]) -> None:
         """Ends sessions, each after its queued chunks; `done` is called when all have ended."""

@@ -13,8 +13,8 @@ from elman_models.spec import Cell, ModelSpec
 from elman_server.door.elman_v1.status import to_status
 from elman_server.exchange.answers import Answer
 from elman_server.exchange.model_view import ModelView, TensorField
+from elman_server.exchange.served import ModelVersion
 from elman_server.exchange.sessions import SessionView
-from elman_server.models.runtime import Runtime
 
 Array = NDArray[Any]
 
@@ -106,17 +106,17 @@ def write_session(view: SessionView) -> sessions_pb2.SessionInfo:
     )
 
 
-def write_model(runtime: Runtime) -> models_pb2.ModelInfo:
+def write_model(runtime: ModelVersion) -> models_pb2.ModelInfo:
     """What a loaded model is."""
-    spec, stack, view = runtime.spec, runtime.stack, runtime.view
+    spec, view = runtime.spec, runtime.view
     info = models_pb2.ModelInfo(
         name=spec.name,
         version=spec.version,
         description=spec.description,
-        weights_bytes=stack.weights_bytes,
-        session_state_bytes=runtime.pool.slot_bytes,
+        weights_bytes=runtime.weights_bytes,
+        session_state_bytes=runtime.slot_bytes,
         max_sessions=0 if runtime.view.needs_whole_sequences else runtime.sessions.max_sessions,
-        device=str(stack.device),
+        device=str(runtime.device),
         metadata=spec.metadata,
         inputs=map(_info, view.input.fields),
         context=map(_info, view.context),
