@@ -69,7 +69,7 @@ class InferenceService(inference_pb2_grpc.InferenceServicer):
         self._door.check_open()
         check_size(request.ByteSize(), self._catalogue.limits.max_frame_bytes)
         runtime = self._catalogue.directory(request.model).version(request.version)
-        worker = self._catalogue.worker_of(runtime)
+        worker = self._engine.worker_of(runtime)
         answered = self._engine.expect()
         keeping, context_given = self._keeping(request, worker), read_context(request.context)
 
