@@ -203,7 +203,11 @@ class ServedModels(Protocol):
         ...
 
     def keeping(self, version: ModelVersion, keep: Keep, /) -> Keeping:
-        """How final states of that version are kept as sessions."""
+        """How final states of that version are kept as sessions.
+
+        Raises:
+            UnknownModel: it was unloaded meanwhile.
+        """
         ...
 
     def ended(self, handle: int, /) -> SessionExpired | StaleHandle | None:

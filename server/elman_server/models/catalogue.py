@@ -137,6 +137,12 @@ class Catalogue:
         runtime.metrics.watch(float, float, float, float)  # zero from now on, and holding on to no model
         self._runtimes = {n: r for n, r in self._runtimes.items() if r is not runtime}
 
+    def end(self, runtime: Runtime, cause: str, slots: NDArray[np.int64]) -> None:
+        """Ends those idle sessions that are there still, as `SessionDirectory.end`; others were closed meanwhile. On
+        the engine's thread."""
+        there = slots[runtime.sessions.are_attached(slots)]
+        self.directories[runtime.spec.name].end(runtime, there, cause, self._clock.now())
+
     def keeping(self, version: ModelVersion, keep: Keep) -> Keeping:
         """How final states of a version's are kept.
 
@@ -145,12 +151,6 @@ class Catalogue:
         """
         directory = self.directory(version.spec.name)
         return StateKeeping(directory, directory.version(version.spec.version), self._clock, keep)
-
-    def end(self, runtime: Runtime, cause: str, slots: NDArray[np.int64]) -> None:
-        """Ends those idle sessions that are there still, as `SessionDirectory.end`; others were closed meanwhile. On
-        the engine's thread."""
-        there = slots[runtime.sessions.are_attached(slots)]
-        self.directories[runtime.spec.name].end(runtime, there, cause, self._clock.now())
 
     def end_driven(self, handles: NDArray[np.uint64]) -> None:
         """A stream has ended that has sent steps under these handles [n]: sessions that end with it end behind what has
