@@ -631,6 +631,7 @@ class StepCase:
     state: Callable[[], Any]
     states: tuple[str, ...]
     outputs: tuple[str, ...] = ("output",)
+    context: tuple[str, ...] = ()
 
 
 class SineCells(nn.Module):
@@ -739,7 +740,7 @@ class StreamingVad(nn.Module):
 
 
 class AttentionDecoder(nn.Module):
-    """A decoder with attention over four vectors of memory that are part of each step's input."""
+    """A decoder with attention over four vectors of memory, which stay the same for a session."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -790,6 +791,7 @@ STEPS: dict[str, StepCase] = {
         zeros((2, 5)),
         ("h",),
         ("logits", "best"),
+        context=("memory",),
     ),
     "decoder with its context fed back": StepCase(
         InputFeeding,

@@ -158,7 +158,8 @@ class Translator(nn.Module):
 
 
 class InputFeeding(nn.Module):
-    """A decoder with additive attention whose last context goes back in: LSTM cell, tuple state."""
+    """A decoder with additive attention whose last context goes back in: LSTM cell, tuple state; its memory is part of
+    each step's input."""
 
     def __init__(self) -> None:
         super().__init__()

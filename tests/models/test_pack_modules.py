@@ -49,7 +49,9 @@ def assert_last_steps(stack: GraphStack) -> None:
 def test_a_module_of_one_step_is_packed_and_gives_what_a_loop_over_it_gives(name: str, tmp_path: Path) -> None:
     torch.manual_seed(1)
     case = STEPS[name]
-    packed = pack_step(case.make(), case.inputs(), case.state(), out=tmp_path / "m", name="m", quiet=True)
+    given = (case.make(), case.inputs(), case.state())
+    packed = pack_step(*given, context=case.context, out=tmp_path / "m", name="m", quiet=True)
+    assert tuple(one.name for one in packed.spec.context) == case.context
     assert packed.spec.keeps_sessions
     assert sorted(state.name for state in packed.spec.states) == sorted(case.states)
     assert tuple(output.name for output in packed.spec.outputs) == case.outputs

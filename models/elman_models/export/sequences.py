@@ -1,6 +1,6 @@
 """Which sizes of an exported module are the batch and the length of its sequences."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 
 import sympy
@@ -17,6 +17,8 @@ LOOP = (
     "elman_models.pack_step"
 )
 _CELLS = ("lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell")
+STEPPED = (*_CELLS, "stack")
+"""What a loop over steps calls in each."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +34,7 @@ class Sequences:
 
     def others_of(self, program: ExportedProgram) -> list[set[int]]:
         """The axes of each input whose size is one of those."""
-        return [
-            {axis for axis, size in enumerate(shape_of(node)) if self.others & getattr(size, "free_symbols", set())}
-            if isinstance(node.meta.get("val"), torch.Tensor)
-            else set()
-            for node in inputs_of(program)
-        ]
+        return axes_of(program, self.others)
 
 
 def operation_name(node: Node) -> str:
@@ -50,6 +47,27 @@ def inputs_of(program: ExportedProgram) -> list[Node]:
     names = [s.arg.name for s in program.graph_signature.input_specs if s.kind is InputKind.USER_INPUT]
     placeholders = {node.name: node for node in program.graph.nodes if node.op == "placeholder"}
     return [placeholders[name] for name in names]
+
+
+def axes_of(program: ExportedProgram, sizes: Set[sympy.Symbol]) -> list[set[int]]:
+    """The axes of each input whose size is one of `sizes`, or computed of one."""
+    return [
+        {axis for axis, size in enumerate(shape_of(node)) if sizes & getattr(size, "free_symbols", set())}
+        if isinstance(node.meta.get("val"), torch.Tensor)
+        else set()
+        for node in inputs_of(program)
+    ]
+
+
+def stepped_sizes(program: ExportedProgram) -> set[sympy.Symbol]:
+    """Those that a stack runs along."""
+    pairs = [shape_of(node.args[0])[-3:-1] for node in program.graph.nodes if is_stack(node)]
+    return {size for pair in pairs for size in pair if isinstance(size, sympy.Symbol)}
+
+
+def is_stack(node: Node) -> bool:
+    """Whether it is a recurrence that was kept whole."""
+    return operation_name(node) == "stack" and "elman_export" in str(node.target)
 
 
 def find_sequences(program: ExportedProgram, batch_first: bool | None) -> Sequences:
@@ -74,7 +92,7 @@ Pair = tuple[Size | None, Size]
 def _of_stacks(program: ExportedProgram, symbols: set[sympy.Symbol]) -> Pair | None:
     found: list[Pair] = []
     for node in program.graph.nodes:
-        if operation_name(node) != "stack" or "elman_export" not in str(node.target):
+        if not is_stack(node):
             continue
         shape, is_batch_first = shape_of(node.args[0]), bool(node.args[9])
         if len(shape) == 2:
