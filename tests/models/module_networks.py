@@ -23,6 +23,7 @@ from second_networks import (
     StackedMinGru,
     Translator,
     WakeWord,
+    Walker,
 )
 from torch import nn
 from torch.nn import functional as F  # noqa: N812 - as people write it
@@ -560,6 +561,11 @@ SEQUENCES: dict[str, Case] = {
         PlayerOfFrames,
         lambda: (torch.rand(11, 5, 3, 8, 8), torch.randint(3, (11, 5)), torch.randn(11, 5)),
         outputs=("q", "action"),
+    ),
+    "continuous control": Case(
+        Walker,
+        lambda: (torch.randn(5, 3, 5), torch.randint(3, (5, 3))),
+        outputs=("mean", "std", "gaits", "value"),
     ),
     "voice activity, padded": Case(lambda: VoiceActivity(False), floats(3, 7, 4)),
     "voice activity, chopped": Case(lambda: VoiceActivity(True), floats(3, 7, 4)),

@@ -19,6 +19,8 @@ from elman_models.export.refusals import ExportError, Place, is_authors, place_o
 from elman_models.export.sequences import Sequences, axes_of, find_sequences, inputs_of, stepped_sizes
 from elman_models.export.tensors import Argument
 
+_NO_PYTREE = "in output, which is not a known type"
+"""What torch.export says of an object that it cannot look into."""
 Find = Callable[[ExportedProgram], Sequences]
 Closed = Mapping[str, set[int]]
 """By a tensor's name the axes that are of one size."""
@@ -217,4 +219,7 @@ def _cannot_export(error: Exception) -> ExportError:
             "a branch or a size that depends on the numbers themselves",
             "compute both and choose with torch.where",
         )
+    if _NO_PYTREE in first:
+        given = first.partition("<class '")[2].partition("'")[0].rpartition(".")[2]
+        return refusal(Place(), f"it gives a {given}", "a tensor, or a tuple, named tuple, list or dict of tensors")
     return refusal(place, f"torch.export cannot read it: {kind}: {first}")

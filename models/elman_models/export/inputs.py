@@ -138,7 +138,17 @@ def _embeddings(node: Node) -> Iterator[int]:
             table = user.args[0].meta["val"]
             if isinstance(table, torch.Tensor) and user.args[1] is node:
                 yield int(table.shape[0])
+        elif name == "gather" and user.args[2] is node:
+            yield from _gathered(user)
         elif name == "one_hot" and len(user.args) > 1 and isinstance(user.args[1], int):
             yield user.args[1]
         elif name in _VIEWS:
             yield from _embeddings(user)
+
+
+def _gathered(user: Node) -> Iterator[int]:
+    """Of how many one is picked."""
+    shape, axis = shape_of(user.args[0]), user.args[1]
+    size = shape[axis] if isinstance(axis, int) else None
+    if isinstance(size, int):
+        yield size

@@ -1,4 +1,4 @@
-"""Inputs whose axes are of other lengths than the sequences': what would silently be a session's context of one size."""
+"""Inputs that have a length of their own: what would be a session's context, of one size, by chance."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -56,7 +56,8 @@ def _only_picked(node: Node, axis: int) -> bool:
 def _picks(user: Node, axis: int) -> bool:
     if operation_name(user) not in ("select", "slice") or len(user.args) == 1:
         return False
-    is_along = int(user.args[1]) % (len(shape_of(user.args[0]))) == axis  # type: ignore[call-overload]
+    given, along = user.args[:2]
+    is_along = isinstance(along, int) and along % len(shape_of(given)) == axis
     return is_along if operation_name(user) == "select" else not is_along and _only_picked(user, axis)
 
 

@@ -17,6 +17,7 @@ LOOP = (
     "elman_models.pack_step"
 )
 _CELLS = ("lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell")
+_MADE = tuple(f"{prefix}{kind}" for prefix in ("", "new_") for kind in ("zeros", "ones", "full"))
 STEPPED = (*_CELLS, "stack")
 """What a loop over steps calls in each."""
 
@@ -75,13 +76,15 @@ def find_sequences(program: ExportedProgram, batch_first: bool | None) -> Sequen
     `batch_first` (True unless said otherwise) of the first input.
 
     Raises:
-        ExportError: the length became a constant.
+        ExportError: the length became a constant, or the batch.
     """
     inputs = [node for node in inputs_of(program) if isinstance(node.meta.get("val"), torch.Tensor)]
     symbols = {size for node in inputs for size in shape_of(node) if isinstance(size, sympy.Symbol)}
     batch, time = _of_stacks(program, symbols) or _of_convolutions(program, symbols) or _of_inputs(inputs, batch_first)
     if not isinstance(time, sympy.Symbol):
         raise _fixed_length(program, time)
+    if isinstance(batch, int) and batch > 1:
+        raise _fixed_batch(program, batch)
     known = batch if isinstance(batch, sympy.Symbol) else None
     return Sequences(known, time, frozenset(symbols - {known, time}))
 
@@ -129,6 +132,16 @@ def _fixed_length(program: ExportedProgram, length: Size | None) -> Exception:
         Place(),
         f"the length of a sequence ({length} in the example) became a constant: something in it is made for one length",
         "x.shape[0] where len(x) is meant, a number for torch.export; a loop goes by elman_models.pack_step",
+    )
+
+
+def _fixed_batch(program: ExportedProgram, batch: int) -> Exception:
+    made = [node for node in program.graph.nodes if operation_name(node) in _MADE and batch in shape_of(node)]
+    return refusal(
+        place_of(made[0]) if made else Place(),
+        f"the batch ({batch} in the example) became a constant: something in it is made for one batch",
+        "the batch's size read off the input, as in torch.zeros(1, x.size(0), hidden); or leave out an initial state "
+        "of zeros",
     )
 
 
