@@ -8,7 +8,7 @@ import torch
 
 from elman_models.export.handlers import HANDLERS
 from elman_models.export.refusals import ExportError
-from elman_models.from_onnx.sizes import check_numel
+from elman_models.from_onnx.sizes import Turned, check_numel
 from elman_models.from_pt2.program import Pt2Node
 
 RECURRENCES = ("lstm", "gru", "rnn_tanh", "rnn_relu")
@@ -122,6 +122,18 @@ def excess(result: object, given: object) -> int:
     """
     known = sum(one.numel() for one in tensors_of(given) if all(isinstance(size, int) for size in one.shape))
     return sum(max(0, check_numel(one.shape, known) - known) for one in tensors_of(result))
+
+
+def count(node: Pt2Node, result: object, turned: Turned) -> None:
+    """Has `turned` take account of what a node gives.
+
+    Raises:
+        ExportError: it is too large.
+    """
+    try:
+        turned.count(one.shape for one in tensors_of(result))
+    except ValueError as error:
+        raise ExportError(f"{node}: {error}") from error
 
 
 def _check_number(node: Pt2Node, ordered: Sequence[Any]) -> None:
