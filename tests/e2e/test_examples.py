@@ -145,3 +145,12 @@ def test_every_example_of_a_form_is_short_is_tried_here_and_stands_in_the_readme
             assert f"from examples import {path.stem}\n" in here
             assert f"(examples/{path.name})" in readme
             assert len(path.read_text().splitlines()) <= 40
+
+
+def test_every_form_has_a_picture_which_the_script_makes_and_the_readme_names() -> None:
+    table = (ROOT / "README.md").read_text().split("## The forms")[1].split("\n##")[0]
+    named = re.findall(r"\(examples/\w+\.py\) \| \[[^]]+\]\(docs/(\w+)\.png\)", table)
+    made = re.findall(r'save\(figure, "(\w+)"\)', (ROOT / "examples" / "pictures.py").read_text())
+    assert len(named) == len(set(named)) == table.count("(examples/") == 7
+    assert sorted(made) == sorted(named) == sorted(path.stem for path in (ROOT / "docs").glob("*.png"))
+    assert all(path.stat().st_size < 80_000 for path in (ROOT / "docs").glob("*.png"))

@@ -29,8 +29,8 @@ class Generated:
 
     def add(self, steps: Iterable[Any], log_probs: Iterable[float]) -> None:
         """More of it."""
-        self.steps += steps
-        self.log_probs += log_probs
+        self.steps.extend(steps)
+        self.log_probs.extend(log_probs)
 
 
 def request_of(toy: Toy, session: Plain, prompt: Array | None, wish: GenerateWish) -> Any:
