@@ -9,6 +9,7 @@ from typing import Any
 import grpc
 import pytest
 from certificates import Authority, Signed
+from until import until
 
 from elman_server.config.server_config import TlsConfig
 from elman_server.door.call import Call, Transport
@@ -124,7 +125,7 @@ async def test_new_files_are_taken_up_while_it_serves_and_connections_that_there
         assert await asyncio.wait_for(stream.read(), GUARD_SECONDS) == b"after"
     with pytest.raises(grpc.aio.AioRpcError, match="UNAVAILABLE"):
         await door.ask(old)
-    await until(lambda: "the certificates have changed: new" in caplog.text)
+    await asyncio.wait_for(until(lambda: "the certificates have changed: new" in caplog.text), GUARD_SECONDS)
 
 
 async def test_new_files_that_are_not_good_are_told_and_good_ones_are_taken_up_after_them(
