@@ -39,11 +39,16 @@ from elman_server.door.oip.stubs import grpc_service_pb2, grpc_service_pb2_grpc
 from elman_server.door.rpc_server import RpcServer
 from elman_server.door.single_rows import SingleRows
 from elman_server.engine.engine import Engine
+from elman_server.engine.expiry import Expiry
 from elman_server.engine.jit_warm_up import warm_up_jit
+from elman_server.engine.model_calls import ModelCalls
 from elman_server.engine.overlapped import OverlappedEngine
+from elman_server.engine.sequences import Sequences
+from elman_server.engine.session_calls import SessionCalls
 from elman_server.errors import EngineFailed
 from elman_server.exchange.clock import Clock
 from elman_server.exchange.detached import detached
+from elman_server.generating.generators import Generators
 from elman_server.models.catalogue import Catalogue
 from elman_server.models.loading import Preparation
 from elman_server.models.remeasuring import Remeasuring
@@ -90,9 +95,11 @@ class Server:
         self._engine = engine(asyncio.get_running_loop(), Clock())
         self._traffic = Traffic(self.metrics)
         self._preparation = Preparation(config, device, self._traffic)
-        self.catalogue = Catalogue(config.models, self._preparation, config.limits, self._engine, self.metrics)
-        self.catalogue.remeasuring = Remeasuring(self._engine, self._traffic, self._preparation.again)
-        self.door = Door(self._engine, self.catalogue, self.metrics)
+        self.catalogue = Catalogue(config.models, config.limits, self._engine.clock, self.metrics)
+        self.expiry = Expiry(self._engine, self.catalogue)
+        self.models = ModelCalls(self._engine, self.catalogue, self._preparation)
+        self.models.remeasuring = Remeasuring(self._engine, self._traffic, self._preparation.again)
+        self.door = Door(self._engine, self.catalogue, self.models, self.metrics)
         self._choice = choose(config.door)
         transport = make_transport(self._choice, OPTIONS, self.door.instance)
         self._grpc = RpcServer(transport)
@@ -100,9 +107,14 @@ class Server:
         single_rows = None
         if isinstance(self._port, NativePort):
             single_rows = SingleRows(self._port, self._engine, self.catalogue, self.metrics, self.door.callers)
-        self._inference = InferenceService(self.door, self._port, single_rows)
+        generators = Generators(self._engine, self.catalogue)
+        self._inference = InferenceService(self.door, self._port, generators, single_rows)
         self._open_inference = OpenInferenceService(
-            self.door, self._port, strict_order=config.oip_strict_order, optional_inputs=config.oip_optional_inputs
+            self.door,
+            self._port,
+            Sequences(self._engine, self.catalogue),
+            strict_order=config.oip_strict_order,
+            optional_inputs=config.oip_optional_inputs,
         )
         self._scraped: tuple[WSGIServer, threading.Thread] | None = None
         self._listener = Listener(config.listen, config.socket_permissions)
@@ -184,7 +196,7 @@ class Server:
         log.info("loading %d models from %s", len(bundles), self._config.models)
         with self._preparation.over(len(bundles)):
             for bundle in bundles:
-                await self.catalogue.load(bundle)
+                await self.models.load(bundle)
         log.info("loaded %d models in %.1f s", len(bundles), time.monotonic() - began)
 
     async def stop(self) -> None:
@@ -225,12 +237,15 @@ class Server:
     def _register(self) -> None:
         server: Any = self._grpc  # takes handlers as grpc's own servers do
         models_pb2_grpc.add_ModelsServicer_to_server(ModelsService(self.door), server)
-        sessions_pb2_grpc.add_SessionsServicer_to_server(SessionsService(self.door), server)
+        sessions_pb2_grpc.add_SessionsServicer_to_server(SessionsService(self.door, self._session_calls), server)
         inference_pb2_grpc.add_InferenceServicer_to_server(self._inference, server)
         grpc_service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(self._open_inference, server)
         health_pb2_grpc.add_HealthServicer_to_server(self.door.health, server)
         reflected: Any = reflection_pb2_grpc
         reflected.add_ServerReflectionServicer_to_server(reflection.aio.ReflectionServicer(SERVICES), server)
+
+    def _session_calls(self, model: str) -> SessionCalls:
+        return SessionCalls(self.catalogue.directory(model), self._engine.clock, self._engine.worker_of)
 
     def _listen_metrics(self, address: Address) -> str:
         try:

@@ -69,7 +69,7 @@ class Served:
 
     async def expire(self) -> None:
         """What the engine does now and then, done now."""
-        await self.on_engine(lambda: self.server.catalogue._expire(self.clock.now()))
+        await self.on_engine(lambda: self.server.expiry.look(self.clock.now()))
 
     def runtime(self, model: str) -> Any:
         return self.server.catalogue.directory(model).version("")
