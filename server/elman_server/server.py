@@ -88,11 +88,12 @@ ENDLESS = (f"/{health.SERVICE_NAME}/Watch", f"/{reflection.SERVICE_NAME}/ServerR
 class Server:
     """One server process's services, on the running event loop."""
 
-    def __init__(self, config: ServerConfig, device: torch.device) -> None:
+    def __init__(self, config: ServerConfig, device: torch.device, clock: Clock | None = None) -> None:
+        """`clock`: by default the machine's."""
         self._config = config
         self.metrics = Metrics()
         engine = OverlappedEngine if device.type == "cuda" else Engine
-        self._engine = engine(asyncio.get_running_loop(), Clock())
+        self._engine = engine(asyncio.get_running_loop(), clock or Clock())
         self._traffic = Traffic(self.metrics)
         self._preparation = Preparation(config, device, self._traffic)
         self.catalogue = Catalogue(config.models, config.limits, self._engine.clock, self.metrics)

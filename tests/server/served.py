@@ -128,9 +128,7 @@ async def serve(folder: Path, tmp_path: Path) -> AsyncIterator[Serve]:
             warm_up_seconds=0,
             limits=Limits(**(LIMITS | limits)),
         )
-        server = Server(config, torch.device("cpu"))
-        if clock:
-            server.door.engine.clock = clock
+        server = Server(config, torch.device("cpu"), clock)
         await server.start()
         running.append(Served(server, grpc.aio.insecure_channel(server.address, OPTIONS)))
         return running[-1]
