@@ -38,8 +38,8 @@ class Adoption:
         """
         target = self._target
         check_takes_sessions(target)
-        others = self._directory.versions.values()
-        sources = [one for one in others if one is not target and one.sessions.num_open]
+        others = [one for one in self._directory.versions.values() if one is not target and one.sessions.num_open]
+        sources = [one for one in others if not one.view.needs_whole_sequences]  # else they hold what was kept
         for source in sources:
             check_same_states(source, target)
         self._go_on(sources)

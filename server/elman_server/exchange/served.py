@@ -13,6 +13,7 @@ from elman_server.config.server_config import Limits
 from elman_server.errors import SessionExpired, StaleHandle
 from elman_server.exchange.frames import Frame
 from elman_server.exchange.initial import Initial
+from elman_server.exchange.keep import Keep, Keeping
 from elman_server.exchange.model_view import ModelView
 from elman_server.telemetry.metrics import ModelMetrics
 
@@ -199,6 +200,14 @@ class ServedModels(Protocol):
 
     def runtimes(self) -> Sequence[ModelVersion]:
         """All loaded versions, by name and version."""
+        ...
+
+    def keeping(self, version: ModelVersion, keep: Keep, /) -> Keeping:
+        """How final states of that version are kept as sessions.
+
+        Raises:
+            UnknownModel: it was unloaded meanwhile.
+        """
         ...
 
     def ended(self, handle: int, /) -> SessionExpired | StaleHandle | None:

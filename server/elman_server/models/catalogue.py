@@ -24,7 +24,10 @@ from elman_server.errors import (
     UnknownModel,
 )
 from elman_server.exchange.clock import Clock
+from elman_server.exchange.keep import Keep, Keeping
+from elman_server.exchange.served import ModelVersion
 from elman_server.exchange.versions import version_key
+from elman_server.models.keeping import StateKeeping
 from elman_server.models.runtime import Runtime
 from elman_server.sessions.directory import SessionDirectory
 from elman_server.sessions.handles import MAX_MODELS, HandleKey
@@ -139,6 +142,15 @@ class Catalogue:
         the engine's thread."""
         there = slots[runtime.sessions.are_attached(slots)]
         self.directories[runtime.spec.name].end(runtime, there, cause, self._clock.now())
+
+    def keeping(self, version: ModelVersion, keep: Keep) -> Keeping:
+        """How final states of a version's are kept.
+
+        Raises:
+            UnknownModel: it was unloaded meanwhile.
+        """
+        directory = self.directory(version.spec.name)
+        return StateKeeping(directory, directory.version(version.spec.version), self._clock, keep)
 
     def end_driven(self, handles: NDArray[np.uint64]) -> None:
         """A stream has ended that has sent steps under these handles [n]: sessions that end with it end behind what has
