@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from elman_models.generation.beams import BeamSearch, Hypothesis
 from elman_models.generation.sampling import log_softmax
-from elman_server.engine.session_calls import SessionCalls
+from elman_server.engine.calls.sessions import SessionCalls
 from elman_server.errors import RETRY_SECONDS, LimitReached, ServiceError
 from elman_server.exchange.answers import Answer
 from elman_server.exchange.frames import Frame

@@ -5,7 +5,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from elman_server.engine.session_calls import SessionCalls
+from elman_server.engine.calls.sessions import SessionCalls
 from elman_server.exchange.clock import Clock
 from elman_server.exchange.initial import Initial
 from elman_server.exchange.session_ids import make_id

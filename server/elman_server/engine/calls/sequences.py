@@ -4,8 +4,8 @@ from collections import deque
 
 import numpy as np
 
+from elman_server.engine.calls.sessions import SessionCalls
 from elman_server.engine.engine import Engine
-from elman_server.engine.session_calls import SessionCalls
 from elman_server.errors import Cancelled, InvalidInput, ServiceError, UnknownSession
 from elman_server.exchange.frames import Frame
 from elman_server.exchange.initial import Initial

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from elman_server.engine.hand_off_calls import HandOffCalls
-from elman_server.engine.mark_calls import MarkCalls
-from elman_server.engine.move_calls import MoveCalls
-from elman_server.engine.opening import Opening
+from elman_server.engine.calls.hand_off import HandOffCalls
+from elman_server.engine.calls.marks import MarkCalls
+from elman_server.engine.calls.moves import MoveCalls
+from elman_server.engine.calls.opening import Opening
 from elman_server.engine.worker import Worker
 from elman_server.errors import InvalidInput, ServiceError
 from elman_server.exchange.clock import Clock
