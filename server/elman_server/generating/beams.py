@@ -18,7 +18,7 @@ from elman_server.generating.feeding import logits_of, token_input
 from elman_server.generating.frames import frame_of
 from elman_server.generating.generation import Generation, bug
 from elman_server.generating.spec import FeedbackKind
-from elman_server.sessions.directory import SessionDirectory, SessionLocation
+from elman_server.models.directory import SessionDirectory, SessionLocation
 
 if TYPE_CHECKING:
     from elman_server.generating.generator import Generator

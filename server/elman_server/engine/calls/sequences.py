@@ -13,7 +13,7 @@ from elman_server.exchange.sequences import SequenceStep
 from elman_server.exchange.served import ServedModel
 from elman_server.exchange.sessions import OpenMode
 from elman_server.models.catalogue import Catalogue
-from elman_server.sessions.directory import SessionDirectory, SessionLocation
+from elman_server.models.directory import SessionDirectory, SessionLocation
 
 Key = tuple[str, str]
 """Model and session id."""

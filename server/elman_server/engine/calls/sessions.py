@@ -20,8 +20,8 @@ from elman_server.exchange.session_ids import make_id
 from elman_server.exchange.sessions import Closed, OpenMode, OpenResult, Owner, SessionView
 from elman_server.exchange.tell import Tell
 from elman_server.exchange.versions import version_key
+from elman_server.models.directory import SessionDirectory, SessionLocation, check_steps
 from elman_server.models.runtime import Runtime
-from elman_server.sessions.directory import SessionDirectory, SessionLocation, check_steps
 
 Array = NDArray[Any]
 
