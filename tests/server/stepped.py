@@ -18,10 +18,10 @@ from toys import CPU, Array, Toy, pack_rows
 from elman_models import State
 from elman_server.config.server_config import Limits
 from elman_server.door.elman_v1.read_generate import read_generate
+from elman_server.engine.calls.opening import Opening
+from elman_server.engine.calls.sessions import SessionCalls
 from elman_server.engine.engine import Engine
 from elman_server.engine.expiry import Expiry
-from elman_server.engine.opening import Opening
-from elman_server.engine.session_calls import SessionCalls
 from elman_server.exchange.answers import Answer
 from elman_server.exchange.clock import Clock
 from elman_server.exchange.exported import Exported

@@ -28,7 +28,7 @@ from elman_server.generating.frames import frame_of
 from elman_server.generating.generation import Generation, Listening, bug
 from elman_server.generating.records import Records
 from elman_server.generating.spec import Feedback
-from elman_server.sessions.directory import SessionDirectory
+from elman_server.models.directory import SessionDirectory
 
 Array = NDArray[Any]
 I64 = NDArray[np.int64]
