@@ -172,7 +172,7 @@ class Generators:
         if asked.told:
             raise InvalidInput(f"told: nothing was generated from position {admitted} yet, got {asked.told}")
         spec = asked.read(runtime.view)
-        created, turns = float(runtime.sessions.created[slot]), runtime.turns[slot]
+        created, turns = float(runtime.sessions.created[slot]), int(runtime.turns[slot])
         generation = Generation(spec, asked.key, slot, created, admitted, turns)
         if spec.prompt is None:
             generation.output = runtime.last_output(slot, spec.outputs)
