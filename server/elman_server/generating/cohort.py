@@ -55,5 +55,6 @@ class Cohort:
     def are_at_home(self, runtime: Runtime, positions: I64) -> Flags:
         """[K] whether each one's session is where it left it, at those positions."""
         sessions, slots = runtime.sessions, self._slots
-        at_home: Flags = sessions.slots(self.handles) == slots
-        return at_home & (sessions.admitted[slots] == positions) & (runtime.turns[slots] == self._turns)
+        are_there = (sessions.slots(self.handles) == slots) & (sessions.admitted[slots] == positions)
+        at_home: Flags = are_there & (runtime.turns[slots] == self._turns)
+        return at_home

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -27,9 +28,10 @@ from elman_server.generating.beams import Beams
 from elman_server.generating.cohort import Cohort
 from elman_server.generating.feeding import Fed, feed, is_nan
 from elman_server.generating.frames import frame_of
-from elman_server.generating.generation import Generation, Listening, bug
+from elman_server.generating.generation import Generation, bug
 from elman_server.generating.records import Records
 from elman_server.generating.spec import Feedback
+from elman_server.generating.telling import Telling
 from elman_server.sessions.directory import SessionDirectory
 
 Array = NDArray[Any]
@@ -42,13 +44,13 @@ class Generator:
     """On the engine's thread. A step is made of an answer once that turn's answers are told, and is one row of a frame
     like any other; whoever generates at the same time shares it."""
 
-    def __init__(self, worker: Worker, engine: Engine, directory: SessionDirectory) -> None:
+    def __init__(self, worker: Worker, engine: Engine, directory: SessionDirectory, telling: Telling) -> None:
         self._worker = worker
         self._engine = engine
         self._directory = directory
         self._ready: list[Generation] = []
         self._is_due = False
-        self._told: list[Generation] = []
+        self._telling = telling
         self._kinds: dict[tuple[Feedback, ...], int] = {}
         self._cohorts: dict[int, Cohort] = {}  # those that went on last, by kind
         self.records = Records(worker.runtime)
@@ -99,7 +101,10 @@ class Generator:
     def make_ready(self, generation: Generation) -> None:
         """Has it go on from its last output."""
         self._ready.append(generation)
-        if not self._is_due:
+        self._go_on_soon()
+
+    def _go_on_soon(self) -> None:
+        if self._ready and not self._is_due:
             self._is_due = True
             self._engine.post(self._go_on)
 
@@ -223,14 +228,18 @@ class Generator:
 
     # ---- what becomes of steps
 
-    def land(self, one: Generation, output: Array) -> None:
-        """A step of it was applied, or its prompt, and gave that."""
-        one.output = output
-        one.under_way = 0
-        if one.listener:
-            self._tell_later(one)
-            if not one.is_over:
-                self.make_ready(one)
+    def land(self, landed: Sequence[Generation]) -> None:
+        """A step of each was applied, or its prompt."""
+        for one in landed:
+            one.under_way = 0
+            if one.listener is None:
+                continue
+            if one.is_over:
+                self._telling.at_once(one.listener)
+            else:
+                self._telling.later(one.listener)
+                self._ready.append(one)
+        self._go_on_soon()
 
     def fail(self, one: Generation, error: ServiceError) -> None:
         """What comes next of it was refused, or failed. A full queue is no failure once it has begun."""
@@ -242,7 +251,8 @@ class Generator:
 
     def _end(self, one: Generation, error: ServiceError) -> None:
         one.error = error
-        self._tell_later(one)
+        if one.listener:
+            self._telling.at_once(one.listener)
 
     def _put_off(self, one: Generation, seconds: float) -> None:
         self._engine.loop_calls.put_later(seconds, lambda: self._engine.post(lambda: self.make_ready(one)))
@@ -253,19 +263,6 @@ class Generator:
         for one in self.records.all():
             if not one.is_over and not (one.is_running and isinstance(error, Draining)):
                 self.fail(one, error)
-        self._tell()
-
-    def _tell_later(self, one: Generation) -> None:
-        if one.listener:
-            self._told.append(one)
-            if len(self._told) == 1:
-                self._engine.post(self._tell)
-
-    def _tell(self) -> None:
-        told, self._told = self._told, []
-        listeners = [one.listener for one in told if one.listener]
-        if listeners:
-            self._engine.loop_calls.put(lambda: _notify(listeners))
 
 
 class _Turn:
@@ -281,10 +278,11 @@ class _Turn:
         """`data`: [K, *features] the step of each, made of `fed`; without them it is a prompt."""
         self.generations = generations
         self._generator = generator
-        self._fed = fed
-        self._steps: Sequence[Any] = ()
-        if data is not None:
-            self._steps = data.tolist() if generations[0].spec.takes_ids_alone else list(data)
+        self._made: Sequence[tuple[Any, int | None, float | None]] = ()  # of each its step, token and log-probability
+        if data is not None and fed is not None:
+            steps = data.tolist() if generations[0].spec.takes_ids_alone else data
+            nothing = repeat(None, len(data))
+            self._made = list(zip(steps, fed.tokens or nothing, fed.log_probs or nothing, strict=True))
 
     def on_result(self, frame: Frame, answer: Answer) -> None:
         """Takes a part."""
@@ -296,27 +294,18 @@ class _Turn:
             self._generator.fail(self.generations[row], error)
         if answer.output is None or not len(answer.finished):
             return
+        rows = answer.finished.tolist()
+        landed = [self.generations[row] for row in rows]
         outputs = answer.output.copy()  # what a page holds is overwritten one day
-        for i, row in enumerate(answer.finished.tolist()):
-            one = self.generations[row]
-            self._apply(one, row)
-            self._generator.land(one, outputs[i])
+        for one, row, output in zip(landed, rows, outputs, strict=True):
+            one.output = output
+            if self._made:
+                one.add(*self._made[row])
+            else:
+                one.note_prompt()
+        self._generator.land(landed)
 
     def on_bug(self, frame: Frame, error: Exception) -> None:
         """Ends them: nobody knows what was applied."""
         for one in self.generations:
             self._generator.fail(one, bug(error))
-
-    def _apply(self, one: Generation, row: int) -> None:
-        fed = self._fed
-        if fed is None:
-            one.note_prompt()
-        elif fed.tokens is None or fed.log_probs is None:
-            one.add(self._steps[row], None, None)
-        else:
-            one.add(self._steps[row], fed.tokens[row], fed.log_probs[row])
-
-
-def _notify(listeners: Sequence[Listening]) -> None:
-    for listener in listeners:
-        listener.notify()
