@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -21,17 +20,16 @@ from elman_server.errors import (
     ServiceError,
     StaleHandle,
 )
-from elman_server.exchange.answers import Answer
-from elman_server.exchange.frames import Frame
 from elman_server.exchange.model_view import StepRecord
 from elman_server.generating.beams import Beams
 from elman_server.generating.cohort import Cohort
-from elman_server.generating.feeding import Fed, feed, is_nan
+from elman_server.generating.feeding import feed, is_nan
 from elman_server.generating.frames import frame_of
 from elman_server.generating.generation import Generation, bug
 from elman_server.generating.records import Records
 from elman_server.generating.spec import Feedback
 from elman_server.generating.telling import Telling
+from elman_server.generating.turn import Turn
 from elman_server.sessions.directory import SessionDirectory
 
 Array = NDArray[Any]
@@ -113,7 +111,7 @@ class Generator:
         assert prompt is not None
         if self.is_at_home(generation):
             handles, positions = np.array([generation.handle], np.uint64), np.array([generation.position])
-            self._submit(_Turn(self, [generation]), handles, positions, prompt)
+            self._submit(Turn(self, [generation]), handles, positions, prompt)
 
     def _go_on(self) -> None:
         self._is_due = False
@@ -173,7 +171,7 @@ class Generator:
             for one in view.input.fields
         ]
         data = view.input.joined(fields)
-        self._submit(_Turn(self, group, data, fed), cohort.handles, positions, data)
+        self._submit(Turn(self, group, data, fed), cohort.handles, positions, data)
 
     def _cohort(self, group: Sequence[Generation]) -> Cohort:
         kind = group[0].kind
@@ -192,7 +190,7 @@ class Generator:
             self.fail(one, CannotGenerate("the model gave what is no number (NaN): nothing follows from it"))
         return not is_lost
 
-    def _submit(self, turn: "_Turn", handles: U64, positions: I64, data: Array) -> None:
+    def _submit(self, turn: Turn, handles: U64, positions: I64, data: Array) -> None:
         # `data` is packed, of one row for each of the turn's generations, all of one length.
         group, view = turn.generations, self._worker.runtime.view
         for one in group:
@@ -263,49 +261,3 @@ class Generator:
         for one in self.records.all():
             if not one.is_over and not (one.is_running and isinstance(error, Draining)):
                 self.fail(one, error)
-
-
-class _Turn:
-    """One frame's generations: who waits for it."""
-
-    def __init__(
-        self,
-        generator: Generator,
-        generations: Sequence[Generation],
-        data: Array | None = None,
-        fed: Fed | None = None,
-    ) -> None:
-        """`data`: [K, *features] the step of each, made of `fed`; without them it is a prompt."""
-        self.generations = generations
-        self._generator = generator
-        self._made: Sequence[tuple[Any, int | None, float | None]] = ()  # of each its step, token and log-probability
-        if data is not None and fed is not None:
-            steps = data.tolist() if generations[0].spec.takes_ids_alone else data
-            nothing = repeat(None, len(data))
-            self._made = list(zip(steps, fed.tokens or nothing, fed.log_probs or nothing, strict=True))
-
-    def on_result(self, frame: Frame, answer: Answer) -> None:
-        """Takes a part."""
-        if answer.frame_error:
-            for one in self.generations:
-                self._generator.fail(one, answer.frame_error)
-            return
-        for row, error in answer.errors:
-            self._generator.fail(self.generations[row], error)
-        if answer.output is None or not len(answer.finished):
-            return
-        rows = answer.finished.tolist()
-        landed = [self.generations[row] for row in rows]
-        outputs = answer.output.copy()  # what a page holds is overwritten one day
-        for one, row, output in zip(landed, rows, outputs, strict=True):
-            one.output = output
-            if self._made:
-                one.add(*self._made[row])
-            else:
-                one.note_prompt()
-        self._generator.land(landed)
-
-    def on_bug(self, frame: Frame, error: Exception) -> None:
-        """Ends them: nobody knows what was applied."""
-        for one in self.generations:
-            self._generator.fail(one, bug(error))
