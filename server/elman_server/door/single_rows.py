@@ -126,7 +126,7 @@ class SingleRows:
 
     def _take_groups(self, batch: "FrameBatch", columns: dict[str, NDArray[Any]], models: I64, now: float) -> None:
         for rows, kind in groups(columns, models):
-            worker = self._catalogue.worker(kind.model)
+            worker = self._engine.worker(kind.model)
             if worker is None or not (self._is_open and _fits(kind, worker)):
                 good = np.zeros(len(rows), np.bool_)
             else:
