@@ -1,6 +1,5 @@
 """A runtime: one model version as the engine runs it, with everything that it alone owns."""
 
-from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -76,8 +75,8 @@ class Runtime:
         self.starting_states: dict[int, RowsState] = {}
         """Of chunks longer than a slice, by number: put back if the engine fails."""
         self._set_at: dict[int, tuple[float, int]] = {}  # by slot: when its session began, and where its state was set
-        self.turns: Counter[int] = Counter()
-        """How often a slot's session was put at another state than its steps led to, by slot; it only grows."""
+        self.turns = np.zeros(num_slots, np.int64)
+        """[num_slots] how often a slot's session was put at another state than its steps led to; it only grows."""
         self.next_expiry = 0.0
         """Seconds on the engine's clock before which no session can expire."""
         self.unloading = False
