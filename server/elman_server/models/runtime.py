@@ -164,12 +164,17 @@ class Runtime:
         self.pool.replace(slots, self.model.initial(states, context))
 
     def adopt(self, source: "Runtime", old: int, slot: int) -> None:
-        """Has `slot` be what a slot of another version is, whose states agree: state, context, position and marks."""
+        """Has `slot` be what a slot of another version is, whose states agree: state, context, position and marks; and
+        answers that are held for repeats, where the outputs agree, too."""
         mine, its = self.sessions, source.sessions
         self.pool.replace(np.array([slot]), self._own_state(source.pool.read(np.array([old]))))
         mine.position[slot] = mine.admitted[slot] = its.position[old]
         mine.created[slot], mine.broken[slot] = its.created[old], its.broken[old]
         mine.set_ending(np.array([slot]), bool(its.ends_with_stream[old]))
+        if self.view.output == source.view.output:
+            self.held.adopt(source.held, old, slot)
+        if old in source._set_at:
+            self._set_at[slot] = source._set_at[old]
         for name, mark in source.marks.of(old).items():
             self.marks.put(slot, name, Mark(mark.position, self._own_state(mark.state)))
 
