@@ -24,7 +24,8 @@ from elman_server.door.elman_v1.many_ids import (
     write_opened,
 )
 from elman_server.door.elman_v1.paging import page_size
-from elman_server.door.elman_v1.read import read_context, read_mark, read_new_state, read_opening
+from elman_server.door.elman_v1.read import read_context, read_mark
+from elman_server.door.elman_v1.read_states import read_new_state, read_opening
 from elman_server.door.elman_v1.write import add_named, write_marks, write_session, write_states
 from elman_server.engine.calls.sessions import SessionCalls
 from elman_server.errors import InvalidInput, ServiceError
