@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.errors import Flaky
 from hypothesis.stateful import rule, run_state_machine_as_test
 from session_machine import LIMITS, SLICE, SessionMachine
-from toys import STEPPED, Toy, write_toys
+from toys import FED, Toy, write_toys
 from wire_bench import WireBench
 
 from elman_server.config.server_config import Limits
@@ -30,7 +30,7 @@ SETTINGS = settings(
 )
 MAX_STEPS = 40
 """Ten slices."""
-PLAIN = tuple(name for name in STEPPED if name != "lstm_proj")
+PLAIN = tuple(name for name in SessionMachine.toys if name != "lstm_proj")
 """What onnxruntime can run."""
 
 
@@ -39,7 +39,7 @@ class Case:
     """Models, and the plans that are made to run them."""
 
     plans: str | dict[str, str]
-    toys: tuple[str, ...] = STEPPED
+    toys: tuple[str, ...] = SessionMachine.toys
 
     @property
     def plan_names(self) -> set[str]:
@@ -60,7 +60,7 @@ CASES = {
             "4x4": "native",
             "4x4 ragged": "segments",
         },
-        ("lstm",),
+        ("lstm", FED.name),
     ),
 }
 
@@ -158,7 +158,7 @@ def case(request: pytest.FixtureRequest) -> Case:
 
 @pytest.fixture
 def held_server(case: Case, tmp_path: Path) -> Iterator[HeldServer]:
-    held_server = HeldServer(write_toys(tmp_path, case.toys), case.plans, Limits(**LIMITS))
+    held_server = HeldServer(write_toys(tmp_path, set(case.toys)), case.plans, Limits(**LIMITS))
     yield held_server
     held_server.end()
 

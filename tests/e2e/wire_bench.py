@@ -9,12 +9,13 @@ import grpc
 import numpy as np
 from call import Call
 from frame_maker import FrameMaker
+from generating import Generated
 from held_server import HeldServer
 from later import Later
 from plain_sessions import Listener, Received
 from stepped import assert_nothing_left
 from toys import Array, Toy, pack_rows
-from wire_answers import errors_of, received_of_error, received_of_infer, session_view_of
+from wire_answers import error_of_call, errors_of, received_of_error, received_of_infer, session_view_of
 from wire_stream import WireStream, duration
 
 from elman import wire
@@ -136,6 +137,40 @@ class WireBench:
         (full,) = self._full([session_id])
         request = sessions_pb2.RewindSessionRequest(model=self._model, session_id=full, mark=name)
         return int(self._ask(self._held_server.connection(1).sessions.RewindSession, request).now().position)
+
+    def set_state(self, session_id: str, state: State | None) -> int:
+        """Puts a state in place of that of such a session; None: what the model begins with. Its position."""
+        (full,) = self._full([session_id])
+        request = sessions_pb2.SetSessionStateRequest(model=self._model, session_id=full, reset=state is None)
+        if state:
+            wire.fill_tensor(request.h_n, state.h.numpy())
+        if state and state.c is not None:
+            wire.fill_tensor(request.c_n, state.c.numpy())
+        return int(self._ask(self._held_server.connection(1).sessions.SetSessionState, request).now().position)
+
+    def generate(self, request: Any, cut: int | None) -> Generated:
+        """Has such a session generate, to its end, or to a cut and then the rest; the engine runs free meanwhile."""
+        self.let_go()
+        (request.session_id,) = self._full([request.session_id])
+        generated = Generated()
+        if cut is not None:
+            self._held_server.do(self._read_generated(request, generated, cut))
+        if not generated.error:
+            request.told = len(generated.steps)
+            self._held_server.do(self._read_generated(request, generated, math.inf))
+        self.hold()
+        return generated
+
+    async def _read_generated(self, request: Any, generated: Generated, enough: float) -> None:
+        # Adds what comes, to the end, or until there are so many steps.
+        call = self._held_server.connection(1).inference.Generate(request)
+        try:
+            while len(generated.steps) < enough and (response := await call.read()) is not grpc.aio.EOF:
+                if response.HasField("steps"):
+                    generated.add(wire.from_tensor(response.steps, name="steps"), response.log_probs)
+        except grpc.aio.AioRpcError as error:
+            generated.error = error_of_call(error)
+        call.cancel()
 
     def fork(self, session_id: str, other: str) -> OpenResult:
         """Begins another session where such a session is."""

@@ -128,7 +128,7 @@ class Runtime:
         """Puts [layers or 1, 1, *features] of each state in place of a slot's own; none: what the model begins with."""
         slots = np.array([slot])
         self.turns[slot] += 1
-        self._set_at[slot] = (float(self.sessions.created[slot]), int(self.sessions.position[slot]))
+        self._note_set(slot)
         self.begin(slots, Initial(states, self.context_of(slots)))
 
     def fork(self, slot: int, slots: NDArray[np.int64]) -> None:
@@ -137,14 +137,23 @@ class Runtime:
         self.sessions.position[slots] = self.sessions.position[slot]
         self.sessions.admitted[slots] = self.sessions.position[slot]
         self.held.share(slot, slots)
+        if self._is_set(slot):
+            for child in slots.tolist():
+                self._note_set(child)
 
     def last_output(self, slot: int, outputs: int) -> NDArray[Any] | None:
         """[*features] what a slot's session gave last, the record of `outputs`, if that is held."""
-        position = int(self.sessions.position[slot])
-        if self._set_at.get(slot) == (float(self.sessions.created[slot]), position):
+        if self._is_set(slot):
             return None  # it was given another state since
-        piece = self.held.last(slot, position)
+        piece = self.held.last(slot, int(self.sessions.position[slot]))
         return piece and piece.page.last_output(piece.row, outputs, self.view)
+
+    def _note_set(self, slot: int) -> None:
+        self._set_at[slot] = (float(self.sessions.created[slot]), int(self.sessions.position[slot]))
+
+    def _is_set(self, slot: int) -> bool:
+        # Whether its session was given a state where it is now.
+        return self._set_at.get(slot) == (float(self.sessions.created[slot]), int(self.sessions.position[slot]))
 
     def take_over(self, slots: NDArray[np.int64], made: Mapping[int, torch.Tensor]) -> None:
         """Gives `slots` [K] some of their states, by place, [layers or 1, K, *features]; the others stay."""
