@@ -212,7 +212,8 @@ class _LastStep:
             one = self._generation
             plain = one.spec.takes_ids_alone
             one.add_all([int(step) for step in self._steps] if plain else self._steps, self._ended)
-            self._generator.land(one, answer.output[0].copy())
+            one.output = answer.output[0].copy()
+            self._generator.land([one])
 
     def on_bug(self, frame: Frame, error: Exception) -> None:
         """Nobody knows."""

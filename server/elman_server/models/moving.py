@@ -36,7 +36,8 @@ def move(
     """Moves a session whose turn it is, marks and position with it, and attaches it; so one that is there already.
 
     Chunks that are queued for it fail with StaleHandle: whoever sent them attaches again and sends them again. Answers
-    that were held for repeats are forgotten. `now` in seconds on the engine's clock.
+    that are held for repeats go with it, where both versions have the same outputs. `now` in seconds on the
+    engine's clock.
 
     Raises:
         SessionExpired, UnknownSession: it does not exist, or ends.

@@ -1,6 +1,5 @@
 """A runtime: one model version as the engine runs it, with everything that it alone owns."""
 
-from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -76,8 +75,8 @@ class Runtime:
         self.starting_states: dict[int, RowsState] = {}
         """Of chunks longer than a slice, by number: put back if the engine fails."""
         self._set_at: dict[int, tuple[float, int]] = {}  # by slot: when its session began, and where its state was set
-        self.turns: Counter[int] = Counter()
-        """How often a slot's session was put at another state than its steps led to, by slot; it only grows."""
+        self.turns = np.zeros(num_slots, np.int64)
+        """[num_slots] how often a slot's session was put at another state than its steps led to; it only grows."""
         self.next_expiry = 0.0
         """Seconds on the engine's clock before which no session can expire."""
         self.unloading = False
@@ -165,12 +164,17 @@ class Runtime:
         self.pool.replace(slots, self.model.initial(states, context))
 
     def adopt(self, source: "Runtime", old: int, slot: int) -> None:
-        """Has `slot` be what a slot of another version is, whose states agree: state, context, position and marks."""
+        """Has `slot` be what a slot of another version is, whose states agree: state, context, position and marks; and
+        answers that are held for repeats, where the outputs agree, too."""
         mine, its = self.sessions, source.sessions
         self.pool.replace(np.array([slot]), self._own_state(source.pool.read(np.array([old]))))
         mine.position[slot] = mine.admitted[slot] = its.position[old]
         mine.created[slot], mine.broken[slot] = its.created[old], its.broken[old]
         mine.set_ending(np.array([slot]), bool(its.ends_with_stream[old]))
+        if self.view.output == source.view.output:
+            self.held.adopt(source.held, old, slot)
+        if old in source._set_at:
+            self._set_at[slot] = source._set_at[old]
         for name, mark in source.marks.of(old).items():
             self.marks.put(slot, name, Mark(mark.position, self._own_state(mark.state)))
 
