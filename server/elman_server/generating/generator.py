@@ -30,7 +30,7 @@ from elman_server.generating.records import Records
 from elman_server.generating.spec import Feedback
 from elman_server.generating.telling import Telling
 from elman_server.generating.turn import Turn
-from elman_server.sessions.directory import SessionDirectory
+from elman_server.models.directory import SessionDirectory
 
 Array = NDArray[Any]
 I64 = NDArray[np.int64]

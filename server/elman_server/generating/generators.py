@@ -27,7 +27,7 @@ from elman_server.generating.spec import GenerateSpec
 from elman_server.generating.target import Target, find_target
 from elman_server.generating.telling import Telling
 from elman_server.models.catalogue import Catalogue
-from elman_server.sessions.directory import SessionDirectory, SessionLocation
+from elman_server.models.directory import SessionDirectory, SessionLocation
 
 log = logging.getLogger(__name__)
 
