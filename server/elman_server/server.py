@@ -38,13 +38,13 @@ from elman_server.door.oip.service import OpenInferenceService
 from elman_server.door.oip.stubs import grpc_service_pb2, grpc_service_pb2_grpc
 from elman_server.door.rpc_server import RpcServer
 from elman_server.door.single_rows import SingleRows
+from elman_server.engine.calls.models import ModelCalls
+from elman_server.engine.calls.sequences import Sequences
+from elman_server.engine.calls.sessions import SessionCalls
 from elman_server.engine.engine import Engine
 from elman_server.engine.expiry import Expiry
 from elman_server.engine.jit_warm_up import warm_up_jit
-from elman_server.engine.model_calls import ModelCalls
 from elman_server.engine.overlapped import OverlappedEngine
-from elman_server.engine.sequences import Sequences
-from elman_server.engine.session_calls import SessionCalls
 from elman_server.errors import EngineFailed
 from elman_server.exchange.clock import Clock
 from elman_server.exchange.detached import detached

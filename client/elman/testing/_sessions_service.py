@@ -311,8 +311,9 @@ class FakeSessionsService(sessions_pb2_grpc.SessionsServicer):
                 f"{session.model.version!r} has {shapes[0]}: its state cannot go on there",
                 model=target.name,
             )
+        if session.model.num_outputs != target.num_outputs:
+            session.held.clear()
         session.model = target
-        session.held.clear()
 
         def attach_one(session_id: str) -> FakeSession:
             return self._server_state.sessions.attach(request.model, session_id)

@@ -26,7 +26,7 @@ from elman_server.door.elman_v1.many_ids import (
 from elman_server.door.elman_v1.paging import page_size
 from elman_server.door.elman_v1.read import read_context, read_mark, read_new_state, read_opening
 from elman_server.door.elman_v1.write import add_named, write_marks, write_session, write_states
-from elman_server.engine.session_calls import SessionCalls
+from elman_server.engine.calls.sessions import SessionCalls
 from elman_server.errors import InvalidInput, ServiceError
 from elman_server.exchange.exported import Exported
 from elman_server.exchange.hand_off import Wish

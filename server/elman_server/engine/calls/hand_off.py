@@ -13,9 +13,9 @@ from elman_server.exchange.hand_off import HandOff, Wish
 from elman_server.exchange.model_view import TensorField
 from elman_server.exchange.sessions import OpenMode, OpenResult, Owner
 from elman_server.exchange.tell import Tell
+from elman_server.models.directory import SessionDirectory
 from elman_server.models.hand_off import handed, maps_of
 from elman_server.models.model import seam_tensors
-from elman_server.sessions.directory import SessionDirectory
 
 
 class HandOffCalls:
