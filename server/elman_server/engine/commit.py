@@ -41,13 +41,12 @@ class Commit:
         """A batch that ran: its outputs and states as in `Result`; `now` in seconds on the engine's clock. `clean_up`
         is to follow before anything else is admitted."""
         runtime = self._runtime
-        finished = runtime.scheduler.complete(batch)
-        settled = settle(runtime, batch, finished, runtime.held.next_number, now)
-        page = self._page(batch, finished, settled, outputs, states)
+        settled = settle(runtime, batch, runtime.held.next_number, now)
+        page = self._page(batch, settled, outputs, states)
         frames = self._sinks(settled)
         self._result_queue.spread(page, frames, settled.rows)
         if runtime.starting_states or runtime.after:
-            self._call_after(batch.numbers[finished].tolist())
+            self._call_after(batch.numbers[settled.finished].tolist())
         return Committed(settled, page, frames)
 
     def clean_up(self, committed: Committed) -> None:
@@ -62,13 +61,13 @@ class Commit:
             runtime.borrowed -= len(settled.lent)
             runtime.sessions.free(settled.lent)
 
-    def _page(self, batch: Batch, finished: Flags, settled: Settled, outputs: Tensors, states: Tensors) -> BatchResult:
+    def _page(self, batch: Batch, settled: Settled, outputs: Tensors, states: Tensors) -> BatchResult:
         record = self._runtime.view.output.part(batch.outputs)
         return BatchResult(
             starts=batch.starts,
             takes=batch.takes,
             offsets=batch.offsets,
-            finished=finished,
+            finished=settled.finished,
             positions=settled.positions,
             output=record.joined([one.numpy() for one in outputs]) if settled.wants_output else None,
             states=tuple([one.numpy() for one in states]),

@@ -155,6 +155,7 @@ class Engine:
             if self.ending.failure is None:
                 return self.turn()
             self._take_from_port()
+            self._inbox.take_all()  # whoever waits for it is told that nothing comes
         except Exception as error:  # noqa: BLE001 - told, and the end
             if self.ending.begin(error):
                 isolated(self.result_queue.deliver, "what the engine has to say")

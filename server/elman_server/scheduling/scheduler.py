@@ -40,6 +40,8 @@ class Batch:
     """Whether a chunk is to give the outputs of all its steps."""
     outputs: int
     """Which outputs some chunk is to give, as bits."""
+    block: int
+    """Where all rows' input lies, see `InputBlocks`; -1: in several blocks."""
 
     @property
     def num_steps(self) -> int:
@@ -84,15 +86,12 @@ class Scheduler:
     def form(self, now: float) -> Formed:
         """The next batch, which runs from now on; `now` in seconds on the engine's clock. Late chunks are left for
         `Queues.drop`."""
-        chunks, queues, line = self.chunks.table, self.queues.table, self.queues.line
-        numbers, late = _next_in_line(now, self.max_rows, chunks, queues, line.items, line.span)
-        if not len(numbers):
-            return Formed(None, late)
-        # As long as most rows last, and no longer: a short row does not wait for the long tail of a few.
-        max_slice, middle = (_NO_SLICE, 0) if self.max_slice is None else (self.max_slice, len(numbers) // 2)
-        columns = _cut(numbers, max_slice, middle, chunks)
-        flags = _launch(columns[0], columns[2], columns[3], chunks, queues, line.items, line.span)
-        return Formed(Batch(*columns, *flags), late)
+        max_slice = _NO_SLICE if self.max_slice is None else self.max_slice
+        line = self.queues.line
+        late, columns, flags = _form(
+            now, self.max_rows, max_slice, self.chunks.table, self.queues.table, line.items, line.span
+        )
+        return Formed(Batch(*columns, *flags) if len(columns[0]) else None, late)
 
     def observe_waits(self, batch: Batch, now: float, tally: Histogram) -> None:
         """Counts how long the chunks have waited that begin in a batch; `now` in seconds on the engine's clock."""
@@ -102,7 +101,19 @@ class Scheduler:
         """Takes in that a batch ran; [B] which of its chunks are finished, and no longer queued."""
         line = self.queues.line
         ends = batch.starts + batch.takes
-        return _complete(batch.numbers, batch.slots, ends, self.chunks.table, self.queues.table, line.items, line.span)
+        return complete(batch.numbers, batch.slots, ends, self.chunks.table, self.queues.table, line.items, line.span)
+
+
+@jit
+def _form(now: float, max_rows: int, max_slice: int, chunks: Table, queues: Table, items: I64, span: I64) -> Any:
+    """See `Scheduler.form`: the chunks that are late; the columns of the batch, empty where there is none; its
+    flags."""
+    numbers, late = _next_in_line(now, max_rows, chunks, queues, items, span)
+    if not len(numbers):
+        return late, (numbers, numbers, numbers, numbers, numbers, numbers), (False, False, False, 0, -1)
+    # As long as most rows last, and no longer: a short row does not wait for the long tail of a few.
+    columns = _cut(numbers, max_slice, 0 if max_slice == _NO_SLICE else len(numbers) // 2, chunks)
+    return late, columns, _launch(columns[0], columns[2], columns[3], chunks, queues, items, span)
 
 
 @jit
@@ -153,15 +164,17 @@ def _cut(numbers: I64, max_slice: int, middle: int, chunks: Table) -> tuple[I64,
 @jit
 def _launch(
     numbers: I64, starts: I64, takes: I64, chunks: Table, queues: Table, items: I64, span: I64
-) -> tuple[bool, bool, bool, int]:
+) -> tuple[bool, bool, bool, int, int]:
     """Notes what runs now; whether a chunk begins and goes on after, whether one that ends is to give a state, whether
-    one is to give the outputs of all its steps, and which outputs any is to give. A session whose chunk runs whole
-    stands in line again with its next one."""
+    one is to give the outputs of all its steps, which outputs any is to give, and where their input lies. A session
+    whose chunk runs whole stands in line again with its next one."""
     longer = wants_state = wants_every_step = False
-    outputs = 0
+    outputs, block = 0, chunks[numbers[0]].block
     for i, number in enumerate(numbers):
         chunk = chunks[number]
         chunk.launched = starts[i] + takes[i]
+        if chunk.block != block:
+            block = -1
         want = chunk.kind >> 1 & 3
         wants_every_step = wants_every_step or want == _ALL
         if want != _NONE:
@@ -173,11 +186,11 @@ def _launch(
                 stand_in_line(chunk.slot, queues, items, span)
         elif starts[i] == 0:
             longer = True
-    return longer, wants_state, wants_every_step, outputs
+    return longer, wants_state, wants_every_step, outputs, block
 
 
 @jit
-def _complete(numbers: I64, slots: I64, ends: I64, chunks: Table, queues: Table, items: I64, span: I64) -> Flags:
+def complete(numbers: I64, slots: I64, ends: I64, chunks: Table, queues: Table, items: I64, span: I64) -> Flags:
     """See `Scheduler.complete`. The next slice of a long chunk waits for the one before, so that those who came
     meanwhile go first."""
     finished = np.empty(len(numbers), np.bool_)
