@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
+from elman_models.inference_mode import in_inference_mode
 from elman_models.packed import Packed
 from elman_models.plans.cache import PlanCache
 from elman_models.plans.candidates import default_plan
@@ -97,7 +98,7 @@ class Stack:
         """Takes a table that was measured, between two steps."""
         self.plans = plans
 
-    @torch.inference_mode()
+    @in_inference_mode
     def step(self, input: Packed, state: State, *, last_only: bool = False) -> tuple[torch.Tensor, State]:
         """Advances every row by its part of `input`.
 

@@ -6,6 +6,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+import torch
+
 from elman_server.engine.ending import Ending
 from elman_server.engine.inbox import Frames, Inbox, Job, Submission
 from elman_server.engine.launch import Launch
@@ -140,6 +142,7 @@ class Engine:
         self.periodic_jobs.run(self.clock.now())
         return self._has_work
 
+    @torch.inference_mode()
     def _main(self) -> None:
         is_busy = False
         while not self._stopping:
