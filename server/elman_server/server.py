@@ -41,9 +41,12 @@ from elman_server.door.single_rows import SingleRows
 from elman_server.engine.engine import Engine
 from elman_server.engine.jit_warm_up import warm_up_jit
 from elman_server.engine.overlapped import OverlappedEngine
+from elman_server.engine.sequences import Sequences
+from elman_server.engine.session_calls import SessionCalls
 from elman_server.errors import EngineFailed
 from elman_server.exchange.clock import Clock
 from elman_server.exchange.detached import detached
+from elman_server.generating.generators import Generators
 from elman_server.models.catalogue import Catalogue
 from elman_server.models.loading import Preparation
 from elman_server.models.remeasuring import Remeasuring
@@ -100,9 +103,14 @@ class Server:
         single_rows = None
         if isinstance(self._port, NativePort):
             single_rows = SingleRows(self._port, self._engine, self.catalogue, self.metrics, self.door.callers)
-        self._inference = InferenceService(self.door, self._port, single_rows)
+        generators = Generators(self._engine, self.catalogue)
+        self._inference = InferenceService(self.door, self._port, generators, single_rows)
         self._open_inference = OpenInferenceService(
-            self.door, self._port, strict_order=config.oip_strict_order, optional_inputs=config.oip_optional_inputs
+            self.door,
+            self._port,
+            Sequences(self._engine, self.catalogue),
+            strict_order=config.oip_strict_order,
+            optional_inputs=config.oip_optional_inputs,
         )
         self._scraped: tuple[WSGIServer, threading.Thread] | None = None
         self._listener = Listener(config.listen, config.socket_permissions)
@@ -221,12 +229,15 @@ class Server:
     def _register(self) -> None:
         server: Any = self._grpc  # takes handlers as grpc's own servers do
         models_pb2_grpc.add_ModelsServicer_to_server(ModelsService(self.door), server)
-        sessions_pb2_grpc.add_SessionsServicer_to_server(SessionsService(self.door), server)
+        sessions_pb2_grpc.add_SessionsServicer_to_server(SessionsService(self.door, self._session_calls), server)
         inference_pb2_grpc.add_InferenceServicer_to_server(self._inference, server)
         grpc_service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(self._open_inference, server)
         health_pb2_grpc.add_HealthServicer_to_server(self.door.health, server)
         reflected: Any = reflection_pb2_grpc
         reflected.add_ServerReflectionServicer_to_server(reflection.aio.ReflectionServicer(SERVICES), server)
+
+    def _session_calls(self, model: str) -> SessionCalls:
+        return SessionCalls(self.catalogue.directory(model), self._engine.clock, self.catalogue.worker_of)
 
     def _listen_metrics(self, address: Address) -> str:
         try:

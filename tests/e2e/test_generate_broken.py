@@ -21,8 +21,8 @@ from elman.v1 import inference_pb2, sessions_pb2, tensor_pb2
 from elman_models import write_bundle
 from elman_models.generation.sampling import SamplingRules, sample
 from elman_server.door.door import ANONYMOUS
+from elman_server.exchange.sessions import Owner
 from elman_server.generating.generators import Generators
-from elman_server.sessions.table import Owner
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 Generate, Sampling = inference_pb2.GenerateRequest, inference_pb2.Sampling

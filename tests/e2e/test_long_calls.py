@@ -16,8 +16,8 @@ from until import until
 
 from elman.v1 import models_pb2
 from elman.v1 import sessions_pb2 as pb
-from elman_server.engine import slices
 from elman_server.engine.session_calls import SessionCalls
+from elman_server.exchange import slices
 from elman_server.sessions.directory import SessionDirectory
 
 SLICE, NUM_SLICES = 4, 5

@@ -19,8 +19,8 @@ from toys import STEPPED, Toy, write_toys
 from wire_bench import WireBench
 
 from elman_server.config.server_config import Limits
-from elman_server.engine import slices
-from elman_server.sessions.directory import OpenMode
+from elman_server.exchange import slices
+from elman_server.exchange.sessions import OpenMode
 
 SETTINGS = settings(
     max_examples=20,

@@ -20,12 +20,11 @@ from wire_stream import WireStream, duration
 from elman import wire
 from elman.v1 import inference_pb2, sessions_pb2
 from elman_models import State
-from elman_server.engine.session_calls import Closed, SessionView
-from elman_server.engine.slices import slices_of
 from elman_server.errors import PositionAhead
 from elman_server.exchange.frames import Frame
+from elman_server.exchange.sessions import Closed, OpenMode, OpenResult, SessionView
+from elman_server.exchange.slices import slices_of
 from elman_server.models.view import view_of
-from elman_server.sessions.directory import OpenMode, OpenResult
 
 T = TypeVar("T")
 FAR_AHEAD = 1 << 60

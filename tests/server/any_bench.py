@@ -10,9 +10,8 @@ from stepped import FakeClock
 from toys import Array
 
 from elman_models import State
-from elman_server.engine.session_calls import Closed, SessionView
 from elman_server.exchange.frames import Frame, ResultSink, Want
-from elman_server.sessions.directory import OpenMode, OpenResult
+from elman_server.exchange.sessions import Closed, OpenMode, OpenResult, SessionView
 
 
 class AnyBench(Protocol):

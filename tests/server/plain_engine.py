@@ -10,7 +10,7 @@ from toys import Array, Toy
 from elman_server import errors as e
 from elman_server.exchange.answers import Answer
 from elman_server.exchange.frames import Frame
-from elman_server.sessions.directory import OpenMode, OpenResult
+from elman_server.exchange.sessions import OpenMode, OpenResult
 
 Foreseen = type[e.ServiceError] | tuple[Plain, Chunk]
 """An error, or the answer of a chunk that was run before."""

@@ -18,18 +18,18 @@ from elman_models import State
 from elman_server.config.server_config import Limits
 from elman_server.engine.engine import Engine
 from elman_server.engine.opening import Opening
-from elman_server.engine.session_calls import Closed, SessionCalls, SessionView
-from elman_server.engine.slices import slices_of
+from elman_server.engine.session_calls import SessionCalls
 from elman_server.exchange.answers import Answer
 from elman_server.exchange.clock import Clock
 from elman_server.exchange.exported import Exported
 from elman_server.exchange.frames import Frame, FramePart
 from elman_server.exchange.initial import NOTHING_GIVEN, Initial
+from elman_server.exchange.sessions import Closed, OpenMode, OpenResult, Owner, SessionView
+from elman_server.exchange.slices import slices_of
 from elman_server.exchange.tell import Tell
 from elman_server.models.catalogue import Catalogue
 from elman_server.models.runtime import Runtime
-from elman_server.sessions.directory import OpenMode, OpenResult
-from elman_server.sessions.table import Owner, find
+from elman_server.sessions.table import find
 from elman_server.telemetry.metrics import Metrics
 
 T = TypeVar("T")

@@ -4,14 +4,14 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
 from elman_server.engine.ending import Ending
 from elman_server.engine.inbox import Frames, Inbox, Job, Submission
 from elman_server.engine.launch import Launch
-from elman_server.engine.periodic_jobs import SECONDS_BETWEEN, PeriodicJobs
+from elman_server.engine.periodic_jobs import PeriodicJob, PeriodicJobs
 from elman_server.engine.worker import Worker
 from elman_server.errors import DeadlinePassed, EngineFailed, ServiceError
 from elman_server.exchange.clock import Clock
@@ -19,8 +19,9 @@ from elman_server.exchange.frames import Frame, FramePart
 from elman_server.exchange.initial import Initial
 from elman_server.exchange.isolated import isolated
 from elman_server.exchange.mailbox import LoopCalls
-from elman_server.exchange.port import Port
+from elman_server.exchange.port import SECONDS_BETWEEN_JOBS, Port
 from elman_server.exchange.result_queue import ResultQueue
+from elman_server.exchange.served import ServedModel
 
 T = TypeVar("T")
 
@@ -58,11 +59,11 @@ class Engine:
         self._inbox.wake()
         self._thread.join()
 
-    def submit(self, worker: Worker, frame: Frame) -> None:
+    def submit(self, worker: ServedModel, frame: Frame) -> None:
         """Hands a frame over. It is answered through its sink."""
         self._inbox.put(Submission(worker, frame))
 
-    def submit_infer(self, worker: Worker, frame: Frame, initial: Initial) -> None:
+    def submit_infer(self, worker: ServedModel, frame: Frame, initial: Initial) -> None:
         """Hands over a frame of `Infer`, whose rows begin with what is given. It is answered, or refused, through its
         sink."""
 
@@ -97,6 +98,14 @@ class Engine:
 
         self.post(run)
         return future
+
+    def expect(self) -> "asyncio.Future[Any]":
+        """A future that is settled later, or told should the engine fail before. On the loop's thread."""
+        return self.ending.expect(self._loop.create_future())
+
+    def do_now_and_then(self, job: PeriodicJob) -> None:
+        """Has `job` done every half second, about. Before the engine starts."""
+        self.periodic_jobs.jobs.append(job)
 
     def cancel(self, parts: Sequence[FramePart]) -> None:
         """Drops the chunks of what a caller has asked that went away, as far as they have not begun."""
@@ -147,7 +156,7 @@ class Engine:
         is_busy = False
         while not self._stopping:
             if not is_busy:
-                self._inbox.wait(SECONDS_BETWEEN)
+                self._inbox.wait(SECONDS_BETWEEN_JOBS)
             is_busy = self._turn_or_end()
         self.loop_calls.flush()
 

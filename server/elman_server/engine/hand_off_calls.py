@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from elman_server.exchange.clock import Clock
 from elman_server.exchange.hand_off import HandOff, Wish
 from elman_server.exchange.model_view import TensorField
+from elman_server.exchange.sessions import OpenMode, OpenResult, Owner
 from elman_server.exchange.tell import Tell
 from elman_server.models.hand_off import handed
 from elman_server.models.model import seam_tensors
-from elman_server.sessions.directory import OpenMode, OpenResult, SessionDirectory
-from elman_server.sessions.table import Owner
+from elman_server.sessions.directory import SessionDirectory
 
 
 class HandOffCalls:

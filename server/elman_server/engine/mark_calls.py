@@ -4,10 +4,10 @@ from collections.abc import Callable, Sequence
 
 from elman_server.engine.worker import Worker
 from elman_server.errors import PredecessorFailed
+from elman_server.exchange.sessions import Owner
 from elman_server.exchange.tell import Tell
 from elman_server.models.runtime import Runtime
 from elman_server.sessions.directory import SessionDirectory
-from elman_server.sessions.table import Owner
 
 
 class MarkCalls:

@@ -1,7 +1,6 @@
 """Closing, describing and listing a model's sessions; on the engine's thread."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,49 +9,20 @@ from numpy.typing import NDArray
 from elman_server.engine.hand_off_calls import HandOffCalls
 from elman_server.engine.mark_calls import MarkCalls
 from elman_server.engine.move_calls import MoveCalls
+from elman_server.engine.opening import Opening
 from elman_server.engine.worker import Worker
 from elman_server.errors import InvalidInput, ServiceError
 from elman_server.exchange.clock import Clock
 from elman_server.exchange.exported import Exported
-from elman_server.exchange.initial import Initial
+from elman_server.exchange.initial import NOTHING_GIVEN, Initial
 from elman_server.exchange.model_view import ModelView
+from elman_server.exchange.sessions import Closed, OpenMode, OpenResult, Owner, SessionView
 from elman_server.exchange.tell import Tell
 from elman_server.exchange.versions import version_key
 from elman_server.models.runtime import Runtime
-from elman_server.sessions.directory import OpenMode, OpenResult, SessionDirectory, SessionLocation
-from elman_server.sessions.table import Owner
+from elman_server.sessions.directory import SessionDirectory, SessionLocation
 
 Array = NDArray[Any]
-
-
-@dataclass(frozen=True, slots=True)
-class SessionView:
-    """One session as its owner may see it; times in Unix seconds."""
-
-    model: str
-    version: str
-    session_id: str
-    position: int
-    admitted: int
-    created: float
-    used: float
-    expires: float | None
-    states: tuple[Array, ...] | None = None
-    """[layers or 1, 1, *features] of each of the model's, if asked for."""
-    context: Mapping[str, Array] = field(default_factory=dict)
-    """[1, *features] by name, with the states."""
-    tensors: ModelView | None = None
-    """Whose they are, with them."""
-    marks: Mapping[str, int] = field(default_factory=dict)
-    """Positions by name, in the order in which they were made."""
-
-
-@dataclass(slots=True)
-class Closed:
-    """What closing ids gave, in their order; 0 where it failed."""
-
-    positions: list[int]
-    errors: dict[int, ServiceError] = field(default_factory=dict)
 
 
 class SessionCalls:
@@ -62,8 +32,19 @@ class SessionCalls:
         self.marks = MarkCalls(directory, worker_of)
         self.hand_off = HandOffCalls(directory, clock)
         self.moves = MoveCalls(directory, clock, worker_of)
-        self._directory = directory
+        self.directory = self._directory = directory
         self._clock = clock
+
+    def opening(
+        self,
+        principal: str,
+        mode: OpenMode,
+        version: str,
+        initial: Initial = NOTHING_GIVEN,
+        ends_with_stream: bool | None = None,
+    ) -> Opening:
+        """A call that begins or resumes sessions, slice by slice; the arguments as those of `SessionDirectory.open`."""
+        return Opening(self._directory, principal, mode, version, self._clock, initial, ends_with_stream)
 
     def close(self, principal: str, ids: Sequence[str], done: Callable[[Closed], None]) -> None:
         """Ends sessions, each after its queued chunks; `done` is called when all have ended."""

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from elman_server.engine.session_calls import SessionCalls
 from elman_server.exchange.clock import Clock
 from elman_server.exchange.initial import Initial
+from elman_server.exchange.sessions import OpenMode, Owner
 from elman_server.generating.generators import Asked, Generators, Listener
 from elman_server.generating.target import check_version
-from elman_server.sessions.directory import OpenMode, SessionDirectory
-from elman_server.sessions.table import Owner
+from elman_server.sessions.directory import SessionDirectory
 
 
 class GenerateCall:

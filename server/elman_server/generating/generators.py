@@ -20,12 +20,13 @@ from elman_server.errors import (
 )
 from elman_server.exchange.mailbox import LoopCalls
 from elman_server.exchange.model_view import ModelView
+from elman_server.exchange.sessions import Owner
 from elman_server.generating.generation import Generation, bug
 from elman_server.generating.generator import Generator
 from elman_server.generating.spec import GenerateSpec
-from elman_server.models.runtime import Runtime
+from elman_server.generating.target import Target, find_target
+from elman_server.models.catalogue import Catalogue
 from elman_server.sessions.directory import SessionDirectory, SessionLocation
-from elman_server.sessions.table import Owner
 
 log = logging.getLogger(__name__)
 
@@ -90,12 +91,25 @@ class Asked(NamedTuple):
 class Generators:
     """One for each model version. On the engine's thread."""
 
-    def __init__(self, engine: Engine, worker_of: Callable[[Runtime], Worker]) -> None:
+    def __init__(self, engine: Engine, catalogue: Catalogue) -> None:
         self._engine = engine
-        self.worker_of = worker_of
+        self._catalogue = catalogue
+        self.worker_of = catalogue.worker_of
         self._generators: WeakKeyDictionary[Worker, Generator] = WeakKeyDictionary()
         self._draining = False
         self._listeners: WeakSet[Listener] = WeakSet()
+
+    def directory(self, model: str) -> SessionDirectory:
+        """The sessions of the model of that name. From any thread.
+
+        Raises:
+            UnknownModel: no version of it is loaded.
+        """
+        return self._catalogue.directory(model)
+
+    def target(self, model: str, version: str, principal: str, session_id: str) -> Target:
+        """As `find_target`."""
+        return find_target(self._catalogue, model, version, principal, session_id)
 
     def ask(self, directory: SessionDirectory, asked: Asked, listener: Listener) -> None:
         """Has a session generate after its queued chunks, or go on where it was cut. What is wrong with it is told to

@@ -4,9 +4,9 @@ from typing import NamedTuple
 
 from elman_server.engine.worker import Worker
 from elman_server.errors import InvalidInput
+from elman_server.exchange.sessions import Owner
 from elman_server.models.catalogue import Catalogue
 from elman_server.models.runtime import Runtime
-from elman_server.sessions.table import Owner
 
 
 class Target(NamedTuple):

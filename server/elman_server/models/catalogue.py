@@ -20,7 +20,6 @@ from elman_models.spec import ModelSpec
 from elman_models.stack import Stack
 from elman_server.config.server_config import Limits
 from elman_server.engine.engine import Engine
-from elman_server.engine.slices import each_slice
 from elman_server.engine.worker import Worker
 from elman_server.errors import (
     BrokenBundle,
@@ -33,6 +32,9 @@ from elman_server.errors import (
 )
 from elman_server.exchange.detached import detached
 from elman_server.exchange.mailbox import LoopCalls
+from elman_server.exchange.served import ModelVersion
+from elman_server.exchange.sessions import Owner
+from elman_server.exchange.slices import each_slice
 from elman_server.exchange.versions import version_key
 from elman_server.models.loading import Prepare
 from elman_server.models.moving import check_same_states, move
@@ -40,7 +42,6 @@ from elman_server.models.remeasuring import Remeasuring
 from elman_server.models.runtime import Runtime
 from elman_server.sessions.directory import SessionDirectory, check_takes_sessions
 from elman_server.sessions.handles import MAX_MODELS, HandleKey
-from elman_server.sessions.table import Owner
 from elman_server.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -64,7 +65,7 @@ class Catalogue:
         self._leaving: dict[Runtime, asyncio.Future[None]] = {}  # being unloaded; on the loop's thread
         self.remeasuring: Remeasuring | None = None
         """Told of models whose plans were measured beside traffic."""
-        engine.periodic_jobs.jobs.append(self._expire)
+        engine.do_now_and_then(self._expire)
 
     def directory(self, name: str) -> SessionDirectory:
         """The family of that name.
@@ -82,7 +83,7 @@ class Catalogue:
         """The worker of the model of that number, if it is loaded."""
         return self._workers.get(number)
 
-    def worker_of(self, runtime: Runtime) -> Worker:
+    def worker_of(self, runtime: ModelVersion) -> Worker:
         """The worker of a loaded version.
 
         Raises:
@@ -98,7 +99,7 @@ class Catalogue:
         found = (directory.tombstones.of_handle(handle) for directory in self.directories.values())
         return next((error for error in found if error), None)
 
-    def has_others(self, runtime: Runtime) -> bool:
+    def has_others(self, runtime: ModelVersion) -> bool:
         """Whether other versions of the same model are loaded, and stay."""
         directory = self.directories.get(runtime.spec.name)
         versions = directory.versions.values() if directory else ()
@@ -165,12 +166,13 @@ class Catalogue:
             self.remeasuring.add(runtime, bundle)
         return runtime
 
-    async def unload(self, runtime: Runtime) -> None:
+    async def unload(self, version: ModelVersion) -> None:
         """Answers what is admitted, ends the model's sessions and stops serving it."""
+        if not self._is_loaded(version):
+            return  # another call has unloaded it
+        runtime = self._workers[version.number].runtime
         left = self._leaving.get(runtime)
         if left is None:
-            if not self._is_loaded(runtime):
-                return  # another call has unloaded it
             left = self._leaving[runtime] = asyncio.get_running_loop().create_future()
             left.add_done_callback(lambda _: self._leaving.pop(runtime))
             left.add_done_callback(partial(_log_unloaded, runtime.spec, time.monotonic()))
@@ -184,7 +186,7 @@ class Catalogue:
         if leaving:
             await asyncio.wait(leaving)
 
-    def _is_loaded(self, runtime: Runtime) -> bool:
+    def _is_loaded(self, runtime: ModelVersion) -> bool:
         worker = self._workers.get(runtime.number)
         return worker is not None and worker.runtime is runtime
 
@@ -225,14 +227,16 @@ class Catalogue:
 
         self._engine.periodic_jobs.on_drained(runtime, lambda: self._engine.post(end_all))
 
-    async def adopt(self, target: Runtime) -> tuple[int, int]:
+    async def adopt(self, version: ModelVersion) -> tuple[int, int]:
         """Moves the sessions of the model's other versions to this one; how many moved, and how many stayed.
 
         Raises:
             OtherState: the states of a version that has sessions disagree; none is moved.
             Draining, NoSessions: the version takes none.
+            UnknownModel: it was unloaded meanwhile.
         """
-        done: asyncio.Future[tuple[int, int]] = self._engine.ending.expect(asyncio.get_running_loop().create_future())
+        done: asyncio.Future[tuple[int, int]] = self._engine.expect()
+        target = self.worker_of(version).runtime
         await self._engine.call(lambda: self._begin_adopting(target, done))
         return await done
 

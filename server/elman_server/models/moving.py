@@ -5,9 +5,9 @@ from typing import Protocol
 
 from elman_server.errors import OtherState, ServiceError
 from elman_server.exchange.model_view import ModelView, TensorField
+from elman_server.exchange.sessions import OpenResult, Owner
 from elman_server.models.runtime import Runtime
-from elman_server.sessions.directory import OpenResult, SessionDirectory, check_takes_sessions
-from elman_server.sessions.table import Owner
+from elman_server.sessions.directory import SessionDirectory, check_takes_sessions
 from elman_server.sessions.tombstones import moved
 
 

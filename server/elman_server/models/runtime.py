@@ -96,6 +96,16 @@ class Runtime:
         return self.stack.device
 
     @property
+    def weights_bytes(self) -> int:
+        """Of its weights."""
+        return self.stack.weights_bytes
+
+    @property
+    def slot_bytes(self) -> int:
+        """Of one session's state."""
+        return self.pool.slot_bytes
+
+    @property
     def queue_rows(self) -> int:
         """Chunks that wait or run."""
         return self.scheduler.chunks.num_live

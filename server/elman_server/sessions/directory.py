@@ -1,8 +1,6 @@
 """The session directory: a model name with its loaded versions, and the ids of the sessions that run on them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from enum import IntEnum
 from typing import NamedTuple
 
 import numpy as np
@@ -22,10 +20,10 @@ from elman_server.errors import (
 from elman_server.exchange.clock import Clock
 from elman_server.exchange.exported import Exported
 from elman_server.exchange.initial import NOTHING_GIVEN, Initial, check_context, check_states
+from elman_server.exchange.sessions import OpenMode, OpenResult, Owner
 from elman_server.exchange.versions import version_key
 from elman_server.models.runtime import Runtime
 from elman_server.sessions.handles import SLOT_BITS
-from elman_server.sessions.table import Owner
 from elman_server.sessions.tombstones import Tombstone, Tombstones
 
 I64 = NDArray[np.int64]
@@ -34,37 +32,11 @@ FULL_RETRY_SECONDS = 1.0
 """What a caller refused at the session limit is told to wait: sessions end by the second, not by the step."""
 
 
-class OpenMode(IntEnum):
-    """What to do where an id exists, and where it does not."""
-
-    NEW = 1
-    RESUME = 2
-    RESUME_OR_NEW = 3
-
-
 class SessionLocation(NamedTuple):
     """Where a session runs."""
 
     runtime: Runtime
     slot: int
-
-
-@dataclass(slots=True)
-class OpenResult:
-    """What opening or attaching ids gave, in their order; the zero or empty where it failed."""
-
-    ids: Sequence[str]
-    handles: list[int]
-    positions: list[int]
-    versions: list[str]
-    resumed: list[bool]
-    errors: dict[int, ServiceError] = field(default_factory=dict)
-
-    @classmethod
-    def empty(cls, ids: Sequence[str], error: ServiceError | None = None) -> "OpenResult":
-        """None of the ids, all for the same error; without one nothing is known of them yet."""
-        errors = dict.fromkeys(range(len(ids)), error) if error else {}
-        return cls(ids, [0] * len(ids), [0] * len(ids), [""] * len(ids), [False] * len(ids), errors)
 
 
 class SessionDirectory:

@@ -24,11 +24,10 @@ each message tells."""
 class GenerateCalls:
     """Serves `Inference.Generate`. On the loop."""
 
-    def __init__(self, door: Door) -> None:
+    def __init__(self, door: Door, generators: Generators) -> None:
         self._door = door
         self._num_calls = 0
-        catalogue = door.catalogue
-        self.generators = Generators(door.engine, catalogue.worker_of)
+        self._generators = generators
 
     async def serve(
         self, request: inference_pb2.GenerateRequest, peer: str
@@ -40,7 +39,7 @@ class GenerateCalls:
         """
         catalogue = self._door.catalogue
         check_size(request.ByteSize(), catalogue.limits.max_frame_bytes)
-        call = _Call(self._door, self.generators, request)
+        call = _Call(self._door, self._generators, request)
         self._num_calls += 1
         try:
             await self._door.engine.call(partial(call.begin, peer))
@@ -64,7 +63,7 @@ class _Call:
         self._door = door
         self._request = request
         self._listener = Listener(engine.loop_calls)
-        directory = door.catalogue.directory(request.model)
+        directory = generators.directory(request.model)
         self._call = GenerateCall(generators, directory, engine.clock, self._listener)
         self._session_id = ""
         self._num_told = request.told

@@ -32,28 +32,30 @@ from elman_server.door.elman_v1.write import add_named, write_states
 from elman_server.door.infer_result import InferCall, InferResult
 from elman_server.door.single_rows import SingleRows
 from elman_server.door.streams import Streams
-from elman_server.engine.engine import Engine
-from elman_server.engine.worker import Worker
 from elman_server.errors import Draining, EngineFailed, InvalidInput, LimitReached, ServiceError
 from elman_server.exchange.answers import refusal
 from elman_server.exchange.frames import Frame, FramePart
 from elman_server.exchange.initial import Initial
 from elman_server.exchange.model_view import ModelView
-from elman_server.models.catalogue import Catalogue
+from elman_server.exchange.served import ServedModel
+from elman_server.generating.generators import Generators
 
 
 class InferenceService(inference_pb2_grpc.InferenceServicer):
     """`elman.v1.Inference`."""
 
-    def __init__(self, door: Door, port: StreamPort, single_rows: SingleRows | None = None) -> None:
+    def __init__(
+        self, door: Door, port: StreamPort, generators: Generators, single_rows: SingleRows | None = None
+    ) -> None:
         """`single_rows`: takes frames of one row, where the native door serves."""
         self._single_rows = single_rows
         self._port = port
         self._door = door
-        self._engine: Engine = door.engine
-        self._generate = GenerateCalls(door)
-        self._score = ScoreCalls(door)
-        self._catalogue: Catalogue = door.catalogue
+        self._engine = door.engine
+        self._generators = generators
+        self._generate = GenerateCalls(door, generators)
+        self._score = ScoreCalls(door, generators)
+        self._catalogue = door.catalogue
         self._streams: Streams[StepStream] = Streams(port, door.engine.loop_calls, door.callers)
 
     @unary
@@ -65,7 +67,7 @@ class InferenceService(inference_pb2_grpc.InferenceServicer):
         check_size(request.ByteSize(), self._catalogue.limits.max_frame_bytes)
         runtime = self._catalogue.directory(request.model).version(request.version)
         worker = self._catalogue.worker_of(runtime)
-        answered = self._engine.ending.expect(asyncio.get_running_loop().create_future())
+        answered = self._engine.expect()
         call = InferCall(answered, self._engine.loop_calls)
         frame = self._frame(request, worker, call, context)
         check_answer(frame, None)
@@ -78,7 +80,7 @@ class InferenceService(inference_pb2_grpc.InferenceServicer):
             raise
         return _response(runtime.spec.version, runtime.view, result)
 
-    def _submit(self, peer: str, worker: Worker, frame: Frame, call: InferCall, initial: Initial) -> None:
+    def _submit(self, peer: str, worker: ServedModel, frame: Frame, call: InferCall, initial: Initial) -> None:
         # On the engine's thread.
         try:
             call.charge = self._door.callers.charge(peer, frame.num_rows, frame.num_bytes)
@@ -140,17 +142,19 @@ class InferenceService(inference_pb2_grpc.InferenceServicer):
         """Has each stream refuse new frames and end once everything admitted is answered. On the engine's thread."""
         if self._single_rows:
             self._single_rows.draining = True
-        self._generate.generators.drain()
+        self._generators.drain()
         self._streams.end()
 
     def fail_streams(self, error: EngineFailed) -> None:
         """Has each stream end what is open with that error. On the engine's thread."""
         if self._single_rows:
             self._single_rows.fail(error)
-        self._generate.generators.fail(error)
+        self._generators.fail(error)
         self._streams.fail(error)
 
-    def _frame(self, request: inference_pb2.InferRequest, worker: Worker, call: InferCall, context: Context) -> Frame:
+    def _frame(
+        self, request: inference_pb2.InferRequest, worker: ServedModel, call: InferCall, context: Context
+    ) -> Frame:
         runtime, now = worker.runtime, self._engine.clock.now()
         lengths = read_lengths(request.lengths)
         limit = self._catalogue.limits.max_infer_steps

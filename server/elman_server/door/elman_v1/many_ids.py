@@ -7,10 +7,10 @@ from typing import TypeVar
 
 from elman.v1 import sessions_pb2
 from elman_server.door.elman_v1.status import to_status
-from elman_server.engine.slices import slices_of
 from elman_server.errors import InvalidInput, ServiceError
 from elman_server.exchange.session_ids import EXPECTED, MAX_ID_LENGTH, is_session_id
-from elman_server.sessions.directory import OpenMode, OpenResult
+from elman_server.exchange.sessions import OpenMode, OpenResult
+from elman_server.exchange.slices import slices_of
 
 Attached = TypeVar(
     "Attached",
