@@ -1,7 +1,6 @@
 """Tensors by slot, of which pools of states are made; and slots as torch takes them."""
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,12 +13,24 @@ _LINE = 64
 """Bytes of a cache line: where memory begins."""
 
 
-class Index(NamedTuple):
+class Index:
     """Slots that are of a pool, each once."""
 
-    array: Slots
-    tensor: torch.Tensor
-    """On the pool's device."""
+    def __init__(self, slots: Slots, device: torch.device) -> None:
+        self.slots = slots
+        self._device = device
+        self._tensor: torch.Tensor | None = None
+
+    @property
+    def tensor(self) -> torch.Tensor:
+        """[B] int64, on the pool's device."""
+        if self._tensor is None:
+            index = torch.from_numpy(self.slots)
+            if self._device.type == "cuda":
+                # From memory that is not page-locked the copy would wait for all that the device has still to compute.
+                index = index.pin_memory().to(self._device, non_blocking=True)
+            self._tensor = index
+        return self._tensor
 
 
 class SlotIndex:
@@ -52,18 +63,12 @@ class SlotIndex:
 
     def _checked(self, slots: Slots) -> Index:
         # Looked at here, on the host: out of bounds on CUDA is an assertion that ends the process's use of the device.
-        array = slots.astype(np.int64)  # a copy: the caller's may change
-        in_order = array.copy()
-        in_order.sort()
+        in_order = np.sort(slots)
         if in_order.size and (in_order[0] < 0 or in_order[-1] >= self._num_slots):
             raise ValueError(f"a slot is outside the pool of {self._num_slots}: {in_order[0]} to {in_order[-1]}")
         if has_repeats(in_order):
             raise ValueError("a slot stands twice in one batch")
-        index = torch.from_numpy(array)
-        if self._device.type == "cuda":
-            # From memory that is not page-locked the copy would wait for all that the device has still to compute.
-            index = index.pin_memory().to(self._device, non_blocking=True)
-        return Index(array, index)
+        return Index(slots.astype(np.int64), self._device)  # a copy: the caller's may change
 
 
 class SlotTensor:
@@ -103,7 +108,7 @@ class SlotTensor:
         """A copy of some slots, [B, *features] or [layers, B, *features]."""
         if self._array is None:
             return self.tensor.index_select(self.axis, index.tensor)
-        return torch.from_numpy(self._array.take(index.array, self.axis))
+        return torch.from_numpy(self._array.take(index.slots, self.axis))
 
     def check(self, given: torch.Tensor | None, batch: int) -> None:
         """Whether `given` is what `write` takes for so many slots.
@@ -118,13 +123,14 @@ class SlotTensor:
 
     def write(self, index: Index, given: torch.Tensor) -> None:
         """Writes some slots; other devices' and dtypes' numbers are converted."""
-        given = given.to(self.tensor)
+        if self._array is None or given.dtype is not self.tensor.dtype or not given.is_cpu:
+            given = given.to(self.tensor)
         if self._array is None:
             self.tensor.index_copy_(self.axis, index.tensor, given)
         elif self.axis:  # three times as fast as index_copy_
-            self._array[:, index.array] = given.numpy()
+            self._array[:, index.slots] = given.numpy()
         else:
-            self._array[index.array] = given.numpy()
+            self._array[index.slots] = given.numpy()
 
     def reset(self, index: Index) -> None:
         """Puts some slots at what they begin with."""
@@ -132,7 +138,7 @@ class SlotTensor:
             self.tensor.index_fill_(self.axis, index.tensor, 0)
         else:
             shape = list(self.tensor.shape)
-            shape[self.axis] = len(index.array)
+            shape[self.axis] = len(index.slots)
             self.tensor.index_copy_(self.axis, index.tensor, self._initial.expand(shape))
 
 

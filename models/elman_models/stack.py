@@ -115,7 +115,7 @@ class Stack:
         plan = self.plans.choose(input.num_rows, input.seq_len, input.is_ragged)
         self.plan_name = plan.name
         output, state = plan.run(self._embed(input), state)
-        self.num_computed = len(output)
+        self.num_computed = output.shape[0]
         if last_only:
             output = input.last_steps(output)
         return self._project(output), state

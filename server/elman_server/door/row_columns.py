@@ -90,8 +90,8 @@ def sent_of(
     """An answer's rows (as in `Answer`) as the door takes them; `calls`, `callers`, `frame_ids`: of the frame's."""
     whole = ALL_ROWS if rows is None else rows
     begins = np.zeros(len(lengths), np.int64) if starts is None else starts
-    columns = _sent(whole, lengths, ended, positions, calls, callers, frame_ids, *sizes, is_last)
-    return Sent(*columns[:3], begins, *columns[3:])
+    ids, numbers, finished, debts = _sent(whole, lengths, ended, positions, calls, callers, frame_ids, *sizes, is_last)
+    return Sent(ids[0], numbers[0], ids[1], begins, finished, numbers[1], numbers[2], debts)
 
 
 @jit
@@ -101,21 +101,20 @@ def _sent(
     step_bytes: int, state_bytes: int, row_bytes: int, is_last: bool,
 ) -> Any:  # fmt: skip
     count, f = len(lengths), 0
-    to_calls, to_callers, to_ids = np.empty(count, np.uint64), np.empty(count, np.int64), np.empty(count, np.uint64)
-    finished, at = np.empty(count, np.bool_), np.zeros(count, np.int64)
-    num_bytes, debts = np.empty(count, np.int64), np.empty(count, np.int64)
+    ids, finished = np.empty((2, count), np.uint64), np.empty(count, np.bool_)  # calls and frame ids
+    numbers, debts = np.zeros((3, count), np.int64), np.empty(count, np.int64)  # callers, positions, bytes
     for i in range(count):
         row = rows[i] if len(rows) else i
-        to_calls[i], to_callers[i], to_ids[i] = calls[row], callers[row], frame_ids[row]
+        ids[0, i], ids[1, i], numbers[0, i] = calls[row], frame_ids[row], callers[row]
         finished[i] = f < len(ended) and ended[f] == row  # they stand in the rows' order
-        num_bytes[i] = step_bytes * ((1 if finished[i] else 0) if is_last else lengths[i])
-        debts[i] = num_bytes[i]
+        num_bytes = step_bytes * ((1 if finished[i] else 0) if is_last else lengths[i])
         if finished[i]:
-            at[i] = positions[f]
+            numbers[1, i] = positions[f]
             f += 1
-            num_bytes[i] += state_bytes
-            debts[i] += state_bytes - row_bytes
-    return to_calls, to_callers, to_ids, finished, at, num_bytes, sums_by_caller(to_callers, debts)
+            num_bytes += state_bytes
+        numbers[2, i] = num_bytes
+        debts[i] = num_bytes - (row_bytes if finished[i] else 0)
+    return ids, numbers, finished, sums_by_caller(numbers[0], debts)
 
 
 def warm_up_columns() -> None:

@@ -128,7 +128,7 @@ class SingleRows:
         for rows, kind in groups(columns, models):
             worker = self._catalogue.worker(kind.model)
             good = self._good(columns, rows, kind, worker)
-            if not good.all():
+            if len(good.nonzero()[0]) < len(rows):
                 for row in rows[~good].tolist():
                     self._take_alone(batch, row, int(columns["call"][row]))
                 rows = rows[good]

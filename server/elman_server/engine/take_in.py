@@ -76,7 +76,7 @@ class Arrivals:
         run."""
         sessions, scheduler, frames, blocks = runtime.sessions, runtime.scheduler, runtime.frames, runtime.inputs.blocks
         chunks, queues, gaps = scheduler.chunks, scheduler.queues, runtime.metrics.reuse_gap
-        outcome, slots, begins, admitted, offsets, block, taken, steps = _take_in(
+        outcome, (slots, begins, admitted), offsets, block, taken, steps = _take_in(
             self.handles, self.lengths, self._positions, self._deadlines,
             _NONE if barred is None else barred, self.table,
             self._is_lent, sessions.key.rounds, sessions.table,
@@ -110,11 +110,12 @@ def _take_in(
     frames_left: I64, free_frames: I64, num_free_frames: I64,
     blocks_left: I64, free_blocks: I64, num_free_blocks: I64,
     gap_bounds: F64, gap_counts: I64, gap_total: F64,
-) -> tuple[NDArray[np.int8], I64, I64, I64, I64, int, int, int]:  # fmt: skip
+) -> tuple[NDArray[np.int8], I64, I64, int, int, int]:  # fmt: skip
     offsets, at = block_offsets(lengths, arrivals["end"])
     outcome = np.empty(len(handles), np.int8)
-    begins, known = np.empty_like(lengths), np.empty_like(lengths)
-    slots = handles.view(np.int64) if is_lent else find(handles, rounds, sessions)
+    places = np.empty((3, len(handles)), np.int64)
+    slots, begins, known = places[0], places[1], places[2]
+    slots[:] = handles.view(np.int64) if is_lent else find(handles, rounds, sessions)
     taken = steps = f = 0
     block = -1
     first = 0  # row of frame f
@@ -148,7 +149,7 @@ def _take_in(
         steps += lengths[r]
     if block >= 0:
         blocks_left[block] = taken
-    return outcome, slots, begins, known, offsets, block, taken, steps
+    return outcome, places, offsets, block, taken, steps
 
 
 @jit

@@ -107,7 +107,7 @@ class BatchResult:
 
     def cut(self, mine: I64, rows: I64, frame: Frame) -> Answer:
         """The part of a frame: rows `mine` [n] of the page, ascending, which are `rows` of it."""
-        starts, takes, ended, ended_rows, positions, is_whole, begin = _cut(
+        (starts, takes), (ended, ended_rows, positions), is_whole, begin = _cut(
             mine, rows, self.starts, self.takes, self.finished, self.positions, frame.num_rows
         )
         return Answer(
@@ -148,21 +148,20 @@ class BatchResult:
 @jit
 def _cut(
     mine: I64, rows: I64, starts: I64, takes: I64, finished: NDArray[np.bool_], positions: I64, num_rows: int
-) -> tuple[I64, I64, I64, I64, I64, bool, bool]:
-    """Of the rows `mine` of a page: where they start, how many steps they have; which of them are complete, which rows
-    of the frame these are, and their positions; whether they are all of the frame, and whether all start at 0."""
+) -> tuple[I64, I64, bool, bool]:
+    """Of the rows `mine` of a page: where they start and how many steps they have; which of them are complete, which
+    rows of the frame these are and their positions; whether they are all of the frame, and whether all start at 0."""
     count = len(mine)
-    my_starts, my_takes = np.empty(count, np.int64), np.empty(count, np.int64)
-    ended, ended_rows, ended_at = np.empty(count, np.int64), np.empty(count, np.int64), np.empty(count, np.int64)
+    parts, ended = np.empty((2, count), np.int64), np.empty((3, count), np.int64)
     num_ended, is_whole, begin = 0, count == num_rows, True
     for i, row in enumerate(mine):
-        my_starts[i], my_takes[i] = starts[row], takes[row]
+        parts[0, i], parts[1, i] = starts[row], takes[row]
         is_whole = is_whole and rows[i] == i
         begin = begin and starts[row] == 0
         if finished[row]:
-            ended[num_ended], ended_rows[num_ended], ended_at[num_ended] = row, rows[i], positions[row]
+            ended[0, num_ended], ended[1, num_ended], ended[2, num_ended] = row, rows[i], positions[row]
             num_ended += 1
-    return my_starts, my_takes, ended[:num_ended], ended_rows[:num_ended], ended_at[:num_ended], is_whole, begin
+    return parts, ended[:, :num_ended], is_whole, begin
 
 
 def _part(array: Array, first: int, end: int) -> Array:
