@@ -39,7 +39,9 @@ from elman_server.door.row_columns import warm_up_columns
 from elman_server.door.rpc_server import RpcServer
 from elman_server.door.single_rows import SingleRows
 from elman_server.engine.engine import Engine
+from elman_server.engine.expiry import Expiry
 from elman_server.engine.jit_warm_up import warm_up_jit
+from elman_server.engine.model_calls import ModelCalls
 from elman_server.engine.overlapped import OverlappedEngine
 from elman_server.engine.sequences import Sequences
 from elman_server.engine.session_calls import SessionCalls
@@ -86,16 +88,19 @@ ENDLESS = (f"/{health.SERVICE_NAME}/Watch", f"/{reflection.SERVICE_NAME}/ServerR
 class Server:
     """One server process's services, on the running event loop."""
 
-    def __init__(self, config: ServerConfig, device: torch.device) -> None:
+    def __init__(self, config: ServerConfig, device: torch.device, clock: Clock | None = None) -> None:
+        """`clock`: by default the machine's."""
         self._config = config
         self.metrics = Metrics()
         engine = OverlappedEngine if device.type == "cuda" else Engine
-        self._engine = engine(asyncio.get_running_loop(), Clock())
+        self._engine = engine(asyncio.get_running_loop(), clock or Clock())
         self._traffic = Traffic(self.metrics)
         self._preparation = Preparation(config, device, self._traffic)
-        self.catalogue = Catalogue(config.models, self._preparation, config.limits, self._engine, self.metrics)
-        self.catalogue.remeasuring = Remeasuring(self._engine, self._traffic, self._preparation.again)
-        self.door = Door(self._engine, self.catalogue, self.metrics)
+        self.catalogue = Catalogue(config.models, config.limits, self._engine.clock, self.metrics)
+        self.expiry = Expiry(self._engine, self.catalogue)
+        self.models = ModelCalls(self._engine, self.catalogue, self._preparation)
+        self.models.remeasuring = Remeasuring(self._engine, self._traffic, self._preparation.again)
+        self.door = Door(self._engine, self.catalogue, self.models, self.metrics)
         self._choice = choose(config.door)
         transport = make_transport(self._choice, OPTIONS, self.door.instance)
         self._grpc = RpcServer(transport)
@@ -188,7 +193,7 @@ class Server:
         log.info("loading %d models from %s", len(bundles), self._config.models)
         with self._preparation.over(len(bundles)):
             for bundle in bundles:
-                await self.catalogue.load(bundle)
+                await self.models.load(bundle)
         log.info("loaded %d models in %.1f s", len(bundles), time.monotonic() - began)
 
     async def stop(self) -> None:
@@ -237,7 +242,7 @@ class Server:
         reflected.add_ServerReflectionServicer_to_server(reflection.aio.ReflectionServicer(SERVICES), server)
 
     def _session_calls(self, model: str) -> SessionCalls:
-        return SessionCalls(self.catalogue.directory(model), self._engine.clock, self.catalogue.worker_of)
+        return SessionCalls(self.catalogue.directory(model), self._engine.clock, self._engine.worker_of)
 
     def _listen_metrics(self, address: Address) -> str:
         try:

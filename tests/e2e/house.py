@@ -82,8 +82,8 @@ class House:
         self._runner.close()
 
     async def _start(self) -> None:
-        server = Server(self._config, CPU)
-        self.clock = server.door.engine.clock = FakeClock()
+        self.clock = FakeClock()
+        server = Server(self._config, CPU, self.clock)
         await server.start()
         self._connections = [
             Served(server, grpc.aio.insecure_channel(server.address, (*OPTIONS, ("grpc.use_local_subchannel_pool", 1))))

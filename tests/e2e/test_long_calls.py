@@ -239,7 +239,7 @@ async def test_a_model_unloaded_meanwhile_fails_the_ids_whose_turn_comes_later(
     opening = asyncio.ensure_future(open_ids(served))
     await hold.reached()
     unloading = asyncio.ensure_future(unload(served))
-    await until(lambda: served.server.catalogue._leaving)
+    await until(lambda: served.server.models._leaving)
     hold.let_go()
     opened = await opening
     await unloading

@@ -206,8 +206,8 @@ class WireBench:
 
     def expire(self) -> None:
         """What the engine does now and then."""
-        catalogue = self._house.connection(0).server.catalogue
-        self._house.do(self._stepper.do(lambda: catalogue._expire(self.clock.now())))
+        expiry = self._house.connection(0).server.expiry
+        self._house.do(self._stepper.do(lambda: expiry.look(self.clock.now())))
         while math.isinf(self._runtime.next_expiry):
             self._house.do(self._stepper.take_in())  # the next slice
 

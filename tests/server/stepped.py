@@ -17,6 +17,7 @@ from toys import CPU, Array, Toy, pack_rows
 from elman_models import State
 from elman_server.config.server_config import Limits
 from elman_server.engine.engine import Engine
+from elman_server.engine.expiry import Expiry
 from elman_server.engine.opening import Opening
 from elman_server.engine.session_calls import SessionCalls
 from elman_server.exchange.answers import Answer
@@ -113,12 +114,13 @@ class Bench:
         self.limits = Limits(**({"max_sessions": 8, "max_queue_rows": 64, "max_infer_rows": 8} | limits))
         self.engine = self.engine_class(cast(Any, FakeLoop()), self.clock)
         self.metrics = Metrics()
-        self.catalogue = Catalogue(Path(), lambda _: toy.stack(device), self.limits, self.engine, self.metrics)
-        self.runtime = self.catalogue._add(toy.stack(device))
+        self.catalogue = Catalogue(Path(), self.limits, self.clock, self.metrics)
+        self.expiry = Expiry(self.engine, self.catalogue)
+        self.runtime = self.catalogue.add(toy.stack(device), self.engine.add)
         self.engine.periodic_jobs.jobs.clear()  # they are done when a test says so
-        self.worker = self.catalogue.worker_of(self.runtime)
+        self.worker = self.engine.worker_of(self.runtime)
         self.directory = self.catalogue.directory(toy.spec.name)
-        self.session_calls = SessionCalls(self.directory, self.clock, self.catalogue.worker_of)
+        self.session_calls = SessionCalls(self.directory, self.clock, self.engine.worker_of)
         self.frame = FrameMaker(self.clock, self.runtime.view).frame
         self.submitted: list[Frame] = []
         self._failing = Failing.put_into(self.runtime)
@@ -224,7 +226,7 @@ class Bench:
 
     def expire(self) -> None:
         """What the engine does now and then."""
-        self.do(lambda: self.catalogue._expire(self.clock.now()))
+        self.do(lambda: self.expiry.look(self.clock.now()))
         while math.isinf(self.runtime.next_expiry):
             self.take_in()  # the next slice
 

@@ -70,6 +70,7 @@ SAMPLES: dict[str, tuple[str, object]] = {
     "replay_chunks": ("0", 0),
     "replay_bytes": ("0", 0),
     "max_marks": ("0", 0),
+    "max_kept_states": ("0", 0),
     "max_mark_bytes": ("0", 0),
     "refuse_non_finite": ("false", False),
     "log_level": ("debug", "debug"),

@@ -50,6 +50,9 @@ class Limits(_Frozen):
     """Rows of `Infer` that run at a time, per model version."""
     max_infer_steps: Count = 16384
     """Steps of one row of `Infer` on a bidirectional model, whose rows run whole."""
+    max_kept_states: Annotated[int, Field(ge=0, le=1 << 20)] = 4096
+    """Final states that `Infer` has kept, per version of a model that needs whole sequences; of others they are
+    sessions as any."""
     max_generate_steps: Annotated[int, Field(ge=1, le=1 << 24)] = 65536
     """Steps that one call of `Generate` makes."""
     replay_chunks: Annotated[int, Field(ge=0, le=64)] = 8

@@ -20,7 +20,7 @@ from elman_server.door.elman_v1.status import code_of, to_status, trailing_metad
 from elman_server.errors import Draining, EngineFailed, Loading, ReAttach, ServiceError
 from elman_server.exchange.detached import detached
 from elman_server.exchange.port import EnginePort
-from elman_server.exchange.served import ModelVersion, ServedModels
+from elman_server.exchange.served import ModelCalls, ModelVersion, ServedModels
 from elman_server.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -41,9 +41,10 @@ ANONYMOUS = "anonymous"
 class Door:
     """The engine's side of the services."""
 
-    def __init__(self, engine: EnginePort, catalogue: ServedModels, metrics: Metrics) -> None:
+    def __init__(self, engine: EnginePort, catalogue: ServedModels, models: ModelCalls, metrics: Metrics) -> None:
         self.engine = engine
         self.catalogue = catalogue
+        self.models = models
         self.metrics = metrics
         self.health = HealthServicer()
         """Overall under the empty name, and per model under the model's name."""
@@ -141,16 +142,16 @@ class Door:
 
     async def _load(self, name: str, version: str) -> None:
         async with self._one_load:  # two at once would measure each other's noise
-            await self.catalogue.gone(name, version)
+            await self.models.gone(name, version)
             for bundle in await detached(partial(self.catalogue.missing, name, version)):
-                await self.catalogue.load(bundle)
+                await self.models.load(bundle)
 
     async def unload(self, runtimes: Sequence[ModelVersion]) -> None:
         """Unloads versions of one model."""
         for runtime in runtimes:
-            if not self.catalogue.has_others(runtime):
+            if not self.models.has_others(runtime):
                 await self.health.set(runtime.spec.name, NOT_SERVING)
-            await self.catalogue.unload(runtime)
+            await self.models.unload(runtime)
 
 
 def unary(

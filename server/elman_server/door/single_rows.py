@@ -126,7 +126,7 @@ class SingleRows:
 
     def _take_groups(self, batch: "FrameBatch", columns: dict[str, NDArray[Any]], models: I64, now: float) -> None:
         for rows, kind in groups(columns, models):
-            worker = self._catalogue.worker(kind.model)
+            worker = self._engine.worker(kind.model)
             good = self._good(columns, rows, kind, worker)
             if len(good.nonzero()[0]) < len(rows):
                 for row in rows[~good].tolist():

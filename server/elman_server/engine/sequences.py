@@ -149,7 +149,7 @@ class Sequences:
         return admitted
 
     def _session_calls(self, step: SequenceStep) -> SessionCalls:
-        return SessionCalls(self._directory(step), self._engine.clock, self._catalogue.worker_of)
+        return SessionCalls(self._directory(step), self._engine.clock, self._engine.worker_of)
 
     def _directory(self, step: SequenceStep) -> SessionDirectory:
         return self._catalogue.directories[step.target.directory.name]

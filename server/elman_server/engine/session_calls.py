@@ -16,11 +16,12 @@ from elman_server.exchange.clock import Clock
 from elman_server.exchange.exported import Exported
 from elman_server.exchange.initial import NOTHING_GIVEN, Initial
 from elman_server.exchange.model_view import ModelView
+from elman_server.exchange.session_ids import make_id
 from elman_server.exchange.sessions import Closed, OpenMode, OpenResult, Owner, SessionView
 from elman_server.exchange.tell import Tell
 from elman_server.exchange.versions import version_key
 from elman_server.models.runtime import Runtime
-from elman_server.sessions.directory import SessionDirectory, SessionLocation
+from elman_server.sessions.directory import SessionDirectory, SessionLocation, check_steps
 
 Array = NDArray[Any]
 
@@ -116,9 +117,11 @@ class SessionCalls:
 
         Raises:
             SessionExpired, UnknownSession: it does not exist.
+            NoSessions: it holds a state that was kept.
             InvalidInput: what `read` gives is not the model's, or it raises that.
         """
         place = self._directory.find(owner)
+        check_steps(place.runtime)
         initial = read(place.runtime.view)
 
         def put() -> int:
@@ -164,24 +167,36 @@ class SessionCalls:
 
         place.runtime.after_queued(place.slot, lambda: tell(export))
 
-    def import_session(self, owner: Owner, exported: Exported) -> OpenResult:
-        """Begins a session where an exported one was.
+    def import_session(self, principal: str, ids: Sequence[str], exported: Exported, request_id: str) -> OpenResult:
+        """Begins a session where an exported one was, under the one id that is given, or one that is made; a request
+        that was answered before is answered with the session that it made.
 
         Raises:
+            InvalidInput: that request was one for another id.
             OtherState: no loaded version is its model.
             ServiceError: as `SessionDirectory.open`.
         """
-        runtime = self._directory.of_fingerprint(exported)
-        return self._directory.open(
-            owner.principal,
-            [owner.session_id],
+        directory, now = self._directory, self._clock.now()
+        made = directory.requests.made_by(principal, request_id)
+        if made:
+            if ids and made != tuple(ids):
+                raise InvalidInput(f"request_id: that request made session {made[0]!r}, and this one is for {ids[0]!r}")
+            return directory.open(principal, made, OpenMode.RESUME, "", now)
+        runtime = directory.of_fingerprint(exported)
+        opened = directory.open(
+            principal,
+            ids or [make_id()],
             OpenMode.NEW,
             "",
-            self._clock.now(),
+            now,
             exported.initial(runtime.view),
             runtime=runtime,
             position=exported.position,
+            is_kept=True,
         )
+        if not opened.errors:
+            directory.requests.note(principal, request_id, opened.ids)
+        return opened
 
     def page(self, principal: str, count: int, token: str) -> tuple[list[SessionView], str]:
         """At most `count` sessions and the next page's token, empty on the last; fewer where many others' lie between.

@@ -9,7 +9,7 @@ from elman_server.exchange.clock import Clock
 from elman_server.exchange.frames import Frame, FramePart
 from elman_server.exchange.initial import Initial
 from elman_server.exchange.mailbox import LoopCalls
-from elman_server.exchange.served import ServedModel
+from elman_server.exchange.served import ModelVersion, ServedModel
 
 T = TypeVar("T")
 
@@ -49,6 +49,18 @@ class EnginePort(Protocol):
 
     def check(self) -> None:
         """Raises EngineFailed once the engine serves no more."""
+        ...
+
+    def worker(self, number: int, /) -> ServedModel | None:
+        """The model version of that number, if it is served."""
+        ...
+
+    def worker_of(self, version: ModelVersion, /) -> ServedModel:
+        """That of a loaded version.
+
+        Raises:
+            UnknownModel: it was unloaded meanwhile.
+        """
         ...
 
     def submit(self, model: ServedModel, frame: Frame, /) -> None:

@@ -13,6 +13,7 @@ from elman_server.config.server_config import Limits
 from elman_server.errors import SessionExpired, StaleHandle
 from elman_server.exchange.frames import Frame
 from elman_server.exchange.initial import Initial
+from elman_server.exchange.keep import Keep, Keeping
 from elman_server.exchange.model_view import ModelView
 from elman_server.telemetry.metrics import ModelMetrics
 
@@ -201,12 +202,8 @@ class ServedModels(Protocol):
         """All loaded versions, by name and version."""
         ...
 
-    def worker(self, number: int, /) -> ServedModel | None:
-        """The version of that number, if it is loaded."""
-        ...
-
-    def worker_of(self, runtime: ModelVersion, /) -> ServedModel:
-        """That of a loaded version.
+    def keeping(self, version: ModelVersion, keep: Keep, /) -> Keeping:
+        """How final states of that version are kept as sessions.
 
         Raises:
             UnknownModel: it was unloaded meanwhile.
@@ -223,10 +220,6 @@ class ServedModels(Protocol):
         begun. On the engine's thread."""
         ...
 
-    def has_others(self, runtime: ModelVersion, /) -> bool:
-        """Whether other versions of the same model are loaded, and stay."""
-        ...
-
     def missing(self, name: str, version: str, /) -> Sequence[Path]:
         """The bundles of that name, and version if any is given, that are not loaded.
 
@@ -237,8 +230,16 @@ class ServedModels(Protocol):
         """
         ...
 
+
+class ModelCalls(Protocol):
+    """What is asked of whole models. On the loop's thread."""
+
+    def has_others(self, runtime: ModelVersion, /) -> bool:
+        """Whether other versions of the same model are loaded, and stay."""
+        ...
+
     async def load(self, bundle: Path, /) -> object:
-        """Loads a bundle and serves it. On the loop.
+        """Loads a bundle and serves it.
 
         Raises:
             BrokenBundle, ModelChanged: it cannot be loaded, or the version was loaded meanwhile, from other files.
@@ -246,17 +247,15 @@ class ServedModels(Protocol):
         ...
 
     async def unload(self, runtime: ModelVersion, /) -> None:
-        """Answers what is admitted, ends the model's sessions and stops serving it. On the loop."""
+        """Answers what is admitted, ends the model's sessions and stops serving it."""
         ...
 
     async def gone(self, name: str, version: str, /) -> None:
-        """Returns once those versions are gone that are being unloaded; all of that name if none is given. On the
-        loop."""
+        """Returns once those versions are gone that are being unloaded; all of that name if none is given."""
         ...
 
     async def adopt(self, target: ModelVersion, /) -> tuple[int, int]:
-        """Moves the sessions of the model's other versions to this one; how many moved, and how many stayed. On the
-        loop.
+        """Moves the sessions of the model's other versions to this one; how many moved, and how many stayed.
 
         Raises:
             OtherState, Draining, NoSessions: the version takes them not; none is moved.

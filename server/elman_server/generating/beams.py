@@ -1,7 +1,6 @@
 """A beam search on the server: the sequences that are kept are sessions of their own, forked from one that stays."""
 
 import logging
-import secrets
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ from elman_server.engine.session_calls import SessionCalls
 from elman_server.errors import RETRY_SECONDS, LimitReached, ServiceError
 from elman_server.exchange.answers import Answer
 from elman_server.exchange.frames import Frame
+from elman_server.exchange.session_ids import make_id
 from elman_server.generating.feeding import logits_of, token_input
 from elman_server.generating.frames import frame_of
 from elman_server.generating.generation import Generation, bug
@@ -48,7 +48,7 @@ class Beams:
         self._base = generation.position  # before the first token
         self._outputs: dict[int, Array] = {}  # by row
         self._num_rows = 1
-        self._ids = [secrets.token_urlsafe(12) for _ in range(spec.beams)]
+        self._ids = [make_id() for _ in range(spec.beams)]
         self._fork(SessionLocation(self._runtime, generation.slot))
         generation.search = self
 

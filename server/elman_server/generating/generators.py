@@ -94,7 +94,7 @@ class Generators:
     def __init__(self, engine: Engine, catalogue: Catalogue) -> None:
         self._engine = engine
         self._catalogue = catalogue
-        self.worker_of = catalogue.worker_of
+        self.worker_of = engine.worker_of
         self._generators: WeakKeyDictionary[Worker, Generator] = WeakKeyDictionary()
         self._draining = False
         self._listeners: WeakSet[Listener] = WeakSet()
@@ -109,7 +109,7 @@ class Generators:
 
     def target(self, model: str, version: str, principal: str, session_id: str) -> Target:
         """As `find_target`."""
-        return find_target(self._catalogue, model, version, principal, session_id)
+        return find_target(self._engine, self._catalogue, model, version, principal, session_id)
 
     def ask(self, directory: SessionDirectory, asked: Asked, listener: Listener) -> None:
         """Has a session generate after its queued chunks, or go on where it was cut. What is wrong with it is told to

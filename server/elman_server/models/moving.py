@@ -7,7 +7,7 @@ from elman_server.errors import OtherState, ServiceError
 from elman_server.exchange.model_view import ModelView, TensorField
 from elman_server.exchange.sessions import OpenResult, Owner
 from elman_server.models.runtime import Runtime
-from elman_server.sessions.directory import SessionDirectory, check_takes_sessions
+from elman_server.sessions.directory import SessionDirectory, check_steps, check_takes_sessions
 from elman_server.sessions.tombstones import moved
 
 
@@ -40,11 +40,12 @@ def move(
 
     Raises:
         SessionExpired, UnknownSession: it does not exist, or ends.
-        Draining, NoSessions: the version takes none.
+        Draining, NoSessions: the version takes none; or the session holds a state that was kept.
         OtherState: as `check_same_states`.
     """
     check_takes_sessions(target)
     runtime, slot = directory.find(owner)
+    check_steps(runtime)
     if runtime is not target:
         check_same_states(runtime, target)
         queued = runtime.scheduler.queues.of(slot)

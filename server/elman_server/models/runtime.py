@@ -49,7 +49,9 @@ class Runtime:
         self.model = model_of(stack)
         self.view = self.model.view
         is_whole = self.view.needs_whole_sequences
-        max_sessions = 0 if is_whole else limits.max_sessions
+        self.sessions_limit = "max_kept_states" if is_whole else "max_sessions"
+        """Which of the limits says how many sessions there may be."""
+        max_sessions = limits.max_kept_states if is_whole else limits.max_sessions
         self.spec = spec
         self.number = number
         self.stack = stack
@@ -58,7 +60,7 @@ class Runtime:
         self.metrics = metrics
         self.sessions = Sessions(number, key, max_sessions, limits.max_infer_rows)
         num_slots = self.sessions.num_slots
-        self.pool = _pool(self.model, num_slots)
+        self.pool = _pool(self.model, num_slots, self.sessions_limit)
         self.transfer = transfer_of(stack.device)
         max_slice = None if is_whole else limits.max_slice
         self.scheduler = Scheduler(num_slots, limits.max_queue_rows, limits.max_rows, max_slice)
@@ -211,11 +213,11 @@ class Runtime:
         return self.scheduler.queues.busy(slots)
 
 
-def _pool(model: Model, num_slots: int) -> Pool:
+def _pool(model: Model, num_slots: int, limit: str) -> Pool:
     try:
         return model.pool(num_slots)
     except (MemoryError, torch.OutOfMemoryError) as error:
         raise BundleError(
             f"a session's state has {model.view.state_bytes:,} bytes, and there is no memory for {num_slots:,}, "
-            "max_sessions and max_infer_rows together: lower them"
+            f"{limit} and max_infer_rows together: lower them"
         ) from error

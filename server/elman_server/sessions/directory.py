@@ -24,6 +24,7 @@ from elman_server.exchange.sessions import OpenMode, OpenResult, Owner
 from elman_server.exchange.versions import version_key
 from elman_server.models.runtime import Runtime
 from elman_server.sessions.handles import SLOT_BITS
+from elman_server.sessions.requests import Requests
 from elman_server.sessions.tombstones import Tombstone, Tombstones
 
 I64 = NDArray[np.int64]
@@ -47,6 +48,7 @@ class SessionDirectory:
         self._clock = clock
         self.versions: dict[str, Runtime] = {}
         self.tombstones = Tombstones(max_tombstones)
+        self.requests = Requests()
         # By principal, by session id: the runtime's number and the slot, as one integer: a million ids are cheap.
         self._places: dict[str, dict[str, int]] = {}
 
@@ -127,8 +129,9 @@ class SessionDirectory:
         *,
         since: float | None = None,
         runtime: Runtime | None = None,
-        position: int = 0,
+        position: int | I64 = 0,
         ends_with_stream: bool | None = None,
+        is_kept: bool = False,
     ) -> OpenResult:
         """Begins or resumes sessions and attaches them.
 
@@ -141,17 +144,18 @@ class SessionDirectory:
                 to be the same.
             since: sessions used from then on are not evicted; by default from now on.
             runtime: where new sessions begin; by default on that version.
-            position: where new sessions begin, in time steps.
+            position: where new sessions begin, in time steps; of all or [len(ids)] of each.
+            is_kept: whether they keep a state that whole sequences gave, and need not be stepped.
             ends_with_stream: whether they end with the stream that drives them; None: those that go on as they were.
 
         Raises:
             UnknownModel: no such version.
             InvalidInput: the context is not what the version takes.
-            NoSessions: the model needs whole sequences.
+            NoSessions: the model needs whole sequences; those that keep a state of one may go on.
             Draining: the version is being unloaded.
         """
         runtime = runtime or self.version(version)
-        check_takes_sessions(runtime)
+        check_takes_sessions(runtime, are_stepped=not is_kept and mode is not OpenMode.RESUME)
         if mode is not OpenMode.RESUME:
             check_context(runtime.view, initial.context, len(ids))
         check_states(runtime.view, initial.states, len(ids))
@@ -182,6 +186,15 @@ class SessionDirectory:
         if runtime.limits.end_on_disconnect if ends_with_stream is None else ends_with_stream:
             runtime.sessions.set_ending(new, True)
         return opened
+
+    def check_new(self, runtime: Runtime, principal: str, ids: Sequence[str]) -> None:
+        """Raises SessionExists or LimitReached where not all of these new sessions could begin now."""
+        for session_id in ids:
+            self._resumed(Owner(principal, session_id), OpenMode.NEW, "")
+        sessions = runtime.sessions
+        room = sessions.max_sessions - (0 if runtime.limits.when_full == "evict" else sessions.num_open)
+        if len(ids) > room:
+            raise _full(runtime)
 
     def fork(self, place: SessionLocation, principal: str, ids: Sequence[str], now: float) -> OpenResult:
         """Begins sessions where another one is, which nothing is queued for. `now` in seconds on the engine's clock.
@@ -237,6 +250,7 @@ class SessionDirectory:
             if owner is None:
                 continue
             del self._places[owner.principal][owner.session_id]
+            self.requests.forget(owner)
             if cause != "closed":  # its owner did not ask for it, and is to be told
                 tombstone = Tombstone(int(sessions.position[slot]), self._clock.wall(now), cause)
                 self.tombstones.bury(owner, sessions.handle(slot), tombstone)
@@ -310,25 +324,21 @@ class SessionDirectory:
         indices: list[int],
         now: float,
         initial: Initial,
-        position: int,
+        position: int | I64,
     ) -> I64:
         slots = self._take(opened, runtime, principal, indices, now)
         indices = indices[: len(slots)]
         if indices:
             runtime.begin(slots, initial.of(indices))
-            runtime.sessions.position[slots] = runtime.sessions.admitted[slots] = position
+            at = position if isinstance(position, int) else position[indices]
+            runtime.sessions.position[slots] = runtime.sessions.admitted[slots] = at
             self._attach(opened, runtime, indices, slots, now)
         return slots
 
     def _take(self, opened: OpenResult, runtime: Runtime, principal: str, indices: list[int], now: float) -> I64:
         # Slots for as many of the new sessions as there is room for, the first ones; the others are told.
         room = runtime.sessions.max_sessions - runtime.sessions.num_open
-        full = LimitReached(
-            f"max_sessions is {runtime.sessions.max_sessions}, and no session is to be evicted",
-            metadata={"limit": "max_sessions", "value": runtime.sessions.max_sessions},
-            retry_seconds=FULL_RETRY_SECONDS,
-        )
-        opened.errors.update(dict.fromkeys(indices[room:], full))
+        opened.errors.update(dict.fromkeys(indices[room:], _full(runtime)))
         indices = indices[:room]
         if not indices:
             return np.empty(0, np.int64)
@@ -350,10 +360,16 @@ class SessionDirectory:
             self.end(runtime, sessions.least_recent(missing, kept), "evicted", now)
 
 
-def check_takes_sessions(runtime: Runtime) -> None:
+def check_takes_sessions(runtime: Runtime, *, are_stepped: bool = True) -> None:
     """Raises Draining or NoSessions where no session is to begin."""
     if runtime.unloading:
         raise _leaving(runtime)
+    if are_stepped:
+        check_steps(runtime)
+
+
+def check_steps(runtime: Runtime) -> None:
+    """Raises NoSessions where what sessions there are hold states that were kept, and nothing is done to them."""
     if runtime.view.needs_whole_sequences:
         is_stack = runtime.view.has_stack_state
         reason = (
@@ -365,6 +381,15 @@ def check_takes_sessions(runtime: Runtime) -> None:
             f"model {runtime.spec.name!r} {reason}, so it keeps no sessions; use Infer",
             metadata={"model": runtime.spec.name},
         )
+
+
+def _full(runtime: Runtime) -> LimitReached:
+    limit, value = runtime.sessions_limit, runtime.sessions.max_sessions
+    return LimitReached(
+        f"{limit} is {value}, and no session is to be evicted",
+        metadata={"limit": limit, "value": value},
+        retry_seconds=FULL_RETRY_SECONDS,
+    )
 
 
 def _leaving(runtime: Runtime) -> Draining:

@@ -13,11 +13,13 @@ from elman.v1 import inference_pb2, inference_pb2_grpc
 from elman_server.door.call import StreamCall, StreamPort
 from elman_server.door.caller_limits import Caller
 from elman_server.door.context import Context
-from elman_server.door.door import Door, abort, unary
+from elman_server.door.door import ANONYMOUS, Door, abort, unary
 from elman_server.door.elman_v1.generate import GenerateCalls
+from elman_server.door.elman_v1.keep import read_keep
 from elman_server.door.elman_v1.read import (
     check_answer,
     check_size,
+    read_context,
     read_initial,
     read_inputs,
     read_lengths,
@@ -32,10 +34,11 @@ from elman_server.door.elman_v1.write import add_named, write_states
 from elman_server.door.infer_result import InferCall, InferResult
 from elman_server.door.single_rows import SingleRows
 from elman_server.door.streams import Streams
-from elman_server.errors import Draining, EngineFailed, InvalidInput, LimitReached, ServiceError
+from elman_server.errors import Draining, EngineFailed, InvalidInput, ServiceError
 from elman_server.exchange.answers import refusal
 from elman_server.exchange.frames import Frame, FramePart
 from elman_server.exchange.initial import Initial
+from elman_server.exchange.keep import Keeping
 from elman_server.exchange.model_view import ModelView
 from elman_server.exchange.served import ServedModel
 from elman_server.generating.generators import Generators
@@ -66,25 +69,42 @@ class InferenceService(inference_pb2_grpc.InferenceServicer):
         self._door.check_open()
         check_size(request.ByteSize(), self._catalogue.limits.max_frame_bytes)
         runtime = self._catalogue.directory(request.model).version(request.version)
-        worker = self._catalogue.worker_of(runtime)
+        worker = self._engine.worker_of(runtime)
         answered = self._engine.expect()
-        call = InferCall(answered, self._engine.loop_calls)
+        keeping, context_given = self._keeping(request, worker), read_context(request.context)
+
+        def keep(result: InferResult) -> None:
+            if keeping:
+                keeping.keep(result.states, frame.lengths, context_given)
+
+        call = InferCall(answered, self._engine.loop_calls, keep)
         frame = self._frame(request, worker, call, context)
         check_answer(frame, None)
+        frame.want_state = frame.want_state or keeping is not None
         initial = read_initial(request, runtime.view, frame.num_rows)
-        self._port.post(partial(self._submit, context.peer(), worker, frame, call, initial))
+        self._port.post(partial(self._submit, context.peer(), worker, frame, call, initial, keeping))
         try:
             result: InferResult = await answered
         except asyncio.CancelledError:
+            if keeping:
+                keeping.is_abandoned = True
             self._engine.cancel([FramePart(frame)])
             raise
-        return _response(runtime.spec.version, runtime.view, result)
+        return _response(runtime.spec.version, runtime.view, result, with_states=request.return_state)
 
-    def _submit(self, peer: str, worker: ServedModel, frame: Frame, call: InferCall, initial: Initial) -> None:
+    def _keeping(self, request: inference_pb2.InferRequest, worker: ServedModel) -> Keeping | None:
+        keep = read_keep(request, worker.runtime.view, ANONYMOUS)
+        return self._catalogue.keeping(worker.runtime, keep) if keep else None
+
+    def _submit(
+        self, peer: str, worker: ServedModel, frame: Frame, call: InferCall, initial: Initial, keeping: Keeping | None
+    ) -> None:
         # On the engine's thread.
         try:
+            if keeping:
+                keeping.check()
             call.charge = self._door.callers.charge(peer, frame.num_rows, frame.num_bytes)
-        except LimitReached as error:
+        except ServiceError as error:
             call.on_result(frame, refusal(error))
             return
         self._engine.submit_infer(worker, frame, initial)
@@ -181,12 +201,12 @@ class InferenceService(inference_pb2_grpc.InferenceServicer):
         )
 
 
-def _response(version: str, view: ModelView, result: InferResult) -> inference_pb2.InferResponse:
+def _response(version: str, view: ModelView, result: InferResult, *, with_states: bool) -> inference_pb2.InferResponse:
     response = inference_pb2.InferResponse(version=version)
     for name, array in result.outputs():
         if view.output.is_plain:
             wire.fill_tensor(response.output, array)
         else:
             add_named(response.outputs, name, array)
-    write_states(response, view, result.states)
+    write_states(response, view, result.states if with_states else ())
     return response

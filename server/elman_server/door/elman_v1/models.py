@@ -51,7 +51,7 @@ class ModelsService(models_pb2_grpc.ModelsServicer):
         moved = stayed = 0
         if request.adopt_sessions:
             target = self._catalogue.directory(request.model).version(request.version)
-            moved, stayed = await self._catalogue.adopt(target)
+            moved, stayed = await self._door.models.adopt(target)
         return models_pb2.LoadModelResponse(models=[write_model(r) for r in loaded], adopted=moved, left=stayed)
 
     @unary

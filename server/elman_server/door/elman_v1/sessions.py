@@ -184,9 +184,11 @@ class SessionsService(sessions_pb2_grpc.SessionsServicer):
     ) -> sessions_pb2.ImportSessionResponse:
         """See the contract."""
         self._door.check_open()
-        session_calls, owner = self._calls(request.model), Owner(ANONYMOUS, to_import(request))
-        exported = read_exported(request.exported)
-        opened = await self._door.engine.call(lambda: session_calls.import_session(owner, exported))
+        session_calls, ids = self._calls(request.model), to_import(request)
+        exported, request_id = read_exported(request.exported), request.request_id
+        opened = await self._door.engine.call(
+            lambda: session_calls.import_session(ANONYMOUS, ids, exported, request_id)
+        )
         response = sessions_pb2.ImportSessionResponse()
         write_opened(response, opened)
         self._write_terms(response)

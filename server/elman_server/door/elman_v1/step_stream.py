@@ -160,8 +160,8 @@ class StepStream(Stream[Reply]):
         # The model that the handles are of; those of no model are stale, and found so by the engine.
         numbers = self._catalogue.key.models(handles)
         if (numbers == numbers[0]).all():
-            return self._catalogue.worker(int(numbers[0]))
-        workers = [w for w in map(self._catalogue.worker, np.unique(numbers).tolist()) if w]
+            return self._engine.worker(int(numbers[0]))
+        workers = [w for w in map(self._engine.worker, np.unique(numbers).tolist()) if w]
         if len(workers) > 1:
             names = ", ".join(f"{w.runtime.spec.name} {w.runtime.spec.version}" for w in workers)
             raise InvalidInput(f"handles: expected all of one model version, got handles of {names}")

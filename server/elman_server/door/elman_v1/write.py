@@ -115,7 +115,7 @@ def write_model(runtime: ModelVersion) -> models_pb2.ModelInfo:
         description=spec.description,
         weights_bytes=runtime.weights_bytes,
         session_state_bytes=runtime.slot_bytes,
-        max_sessions=runtime.sessions.max_sessions,
+        max_sessions=0 if runtime.view.needs_whole_sequences else runtime.sessions.max_sessions,
         device=str(runtime.device),
         metadata=spec.metadata,
         inputs=map(_info, view.input.fields),

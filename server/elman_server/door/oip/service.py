@@ -48,7 +48,7 @@ class OpenInferenceService(UnsupportedCalls):
         self, door: Door, port: StreamPort, sequences: SequencePort, *, strict_order: bool, optional_inputs: bool
     ) -> None:
         super().__init__(door)
-        self._targets = Targets(door.catalogue)
+        self._targets = Targets(door.engine, door.catalogue)
         self._reader = Reader(self._targets, door.engine.clock)
         self._sequences = sequences
         self._repository = Repository(door)

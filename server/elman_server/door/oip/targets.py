@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from elman_server.door.oip.signature import Signature
 from elman_server.door.oip.statistics import Requests
+from elman_server.exchange.port import EnginePort
 from elman_server.exchange.served import ModelVersion, ModelVersions, ServedModel, ServedModels
 
 
@@ -35,8 +36,9 @@ class Target:
 class Targets:
     """By name and version as asked for. From any thread: each change is one operation on a dict."""
 
-    def __init__(self, catalogue: ServedModels) -> None:
+    def __init__(self, engine: EnginePort, catalogue: ServedModels) -> None:
         self.catalogue = catalogue
+        self._engine = engine
         self._targets: dict[tuple[str, str], Target] = {}
         self._requests: dict[ModelVersion, Requests] = {}
 
@@ -76,5 +78,5 @@ class Targets:
         signature = Signature.of(runtime.view)
         num_bytes = runtime.view.output.num_bytes + runtime.view.state_bytes
         max_steps = self.catalogue.limits.max_infer_steps if runtime.view.needs_whole_sequences else None
-        worker = self.catalogue.worker_of(runtime)
+        worker = self._engine.worker_of(runtime)
         return Target(directory, worker, signature, requests, versions, max_steps, num_bytes, self.of)
