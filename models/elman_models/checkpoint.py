@@ -11,12 +11,15 @@ from pathlib import Path
 
 import torch
 
+from elman_models import zip_claims
 from elman_models.errors import WeightsError
 from elman_models.hyper_parameters import STAND_INS, HyperParameters, read_hyper_parameters
 from elman_models.nesting import take_state_dict
 from elman_models.torchscript import is_torchscript, read_torchscript
 from elman_models.weights import read_safetensors
 
+_MIN_NUMBERS = 1 << 16
+"""Fewer of a tensor may be the same one in the file."""
 _PICKLES = (".pt", ".pth", ".bin", ".ckpt")
 
 _GLOBAL = re.compile(r"unsupported (?:global: )?global ([\w.]+)", re.IGNORECASE)
@@ -72,8 +75,19 @@ def read_checkpoint(path: str | os.PathLike[str], key: str | None = None) -> Che
     _check_kind(file)
     loaded = read_torchscript(file) if is_torchscript(file) else _load_pickle(file)
     taken_from, taken = take_state_dict(loaded, key, str(file))
+    for name, tensor in taken.items():
+        _check_stored(f"{file}: {name}", tensor)
     state_dict = strip_prefixes(taken, str(file))
     return Checkpoint(state_dict, read_hyper_parameters(loaded), taken_from, _beside(loaded, taken_from))
+
+
+def _check_stored(label: str, tensor: torch.Tensor) -> None:
+    """Raises WeightsError where many numbers are made of the few that the file has, as by `expand`."""
+    if tensor.layout is not torch.strided or tensor.is_meta or tensor.numel() < _MIN_NUMBERS:
+        return
+    stored = tensor.untyped_storage().nbytes() // tensor.itemsize
+    if tensor.numel() > stored:
+        raise WeightsError(f"{label}: {tensor.numel()} numbers of {stored} that the file has")
 
 
 def _beside(loaded: object, key: str) -> tuple[str, ...]:
@@ -148,14 +162,14 @@ def _other_kind(start: bytes) -> str | None:
 def _other_archive(path: Path) -> str | None:
     try:
         with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
+            names, fault = archive.namelist(), zip_claims.fault(archive, path.stat().st_size)
     except (OSError, ValueError, zipfile.BadZipFile):
         return "is damaged: a zip archive that cannot be read to its end; copy or save it again"
     if any(re.fullmatch(r"[^/]+/models/[^/]+\.json", name) for name in names):
         return "is a program of torch.export.save, not weights; name it .pt2"
     if not any(name.endswith("/data.pkl") for name in names):
         return f"is a zip archive, but not what torch.save writes; save the weights so: {_SAVE}"
-    return None
+    return f"refused: {fault}" if fault else None
 
 
 def _load_pickle(path: Path) -> object:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from elman_models import zip_claims
 from elman_models.errors import GoldenError, WeightsError
 from elman_models.spec import ModelSpec
 from elman_models.weights import FLOATS, read_safetensors
@@ -65,6 +66,8 @@ def read_arrays(file: Path) -> dict[str, torch.Tensor]:
         raise GoldenError(f"{file}: expected a golden file, .npz (numpy.savez) or .safetensors")
     try:
         with file.open("rb") as opened, np.load(opened, allow_pickle=False) as archive:
+            if fault := zip_claims.fault(archive.zip, file.stat().st_size):
+                raise GoldenError(f"{file}: refused: {fault}")
             return {name: _tensor(f"{file}: {name}", archive[name]) for name in archive.files}
     except FileNotFoundError as error:
         raise GoldenError(f"{file}: no such file") from error

@@ -19,8 +19,18 @@ _YAML_ERRORS = (
 )
 
 
+_MAX_DEPTH = 100
+"""Of brackets."""
+
+
 class _Loader(yaml.SafeLoader):
     """The safe loader, which makes plain data only; a key that stands twice is refused, not overwritten."""
+
+    def fetch_flow_collection_start(self, token: type[yaml.Token]) -> None:
+        """Lists and mappings in brackets: each within another makes reading slower, so many end it."""
+        super().fetch_flow_collection_start(token)
+        if self.flow_level > _MAX_DEPTH:
+            raise yaml.scanner.ScannerError(None, None, f"more than {_MAX_DEPTH} within each other", self.get_mark())
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[str] = set()

@@ -2,8 +2,10 @@
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import safetensors
 import safetensors.torch
@@ -63,7 +65,10 @@ def read_safetensors(path: Path, most: int = 1 << 40) -> dict[str, torch.Tensor]
     except safetensors.SafetensorError as error:
         raise WeightsError(f"{path}: cannot be read as safetensors: {error}") from error
     tensors = {name: _tensor(path, name, entry["dtype"], entry["shape"], entry["data"]) for name, entry in entries}
-    tensors |= {alias: tensors[kept] for alias, kept in _aliases(data, tensors).items()}
+    try:
+        tensors |= {alias: tensors[kept] for alias, kept in _aliases(data, tensors).items()}
+    except WeightsError as error:
+        raise WeightsError(f"{path}: {error}") from error
     return dict(sorted(tensors.items()))
 
 
@@ -122,8 +127,18 @@ def _kind(tensor: torch.Tensor) -> str:
 def _aliases(data: bytes, tensors: Mapping[str, torch.Tensor]) -> dict[str, str]:
     """The names that the file's metadata gives to tensors which it holds by another name."""
     length = int.from_bytes(data[:8], "little")  # the header's, which safetensors has proven to be JSON
-    metadata: dict[str, str] = json.loads(data[8 : 8 + length]).get("__metadata__") or {}
+    header = json.loads(data[8 : 8 + length], object_pairs_hook=_each_name_once)
+    metadata: dict[str, str] = header.get("__metadata__") or {}
     return {alias: kept for alias, kept in metadata.items() if kept in tensors and alias not in tensors}
+
+
+def _each_name_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Raises WeightsError for a name used twice, of which the library takes the last."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        counts = Counter(name for name, _ in pairs)
+        raise WeightsError(f"{next(name for name, count in counts.items() if count > 1)}: a name used twice")
+    return found
 
 
 def _tensor(path: Path, name: str, dtype: str, shape: list[int], data: bytearray) -> torch.Tensor:

@@ -26,6 +26,7 @@ from elman.v1 import (
 from elman_models.fingerprint import check_distinct, read_specs
 from elman_server.config.address import Address
 from elman_server.config.server_config import ServerConfig
+from elman_server.door.certificates import files_of
 from elman_server.door.choice import choose, make_transport
 from elman_server.door.door import NOT_SERVING, SERVING, Door
 from elman_server.door.elman_v1.inference import InferenceService
@@ -38,13 +39,13 @@ from elman_server.door.oip.stubs import grpc_service_pb2, grpc_service_pb2_grpc
 from elman_server.door.row_columns import warm_up_columns
 from elman_server.door.rpc_server import RpcServer
 from elman_server.door.single_rows import SingleRows
+from elman_server.engine.calls.models import ModelCalls
+from elman_server.engine.calls.sequences import Sequences
+from elman_server.engine.calls.sessions import SessionCalls
 from elman_server.engine.engine import Engine
 from elman_server.engine.expiry import Expiry
 from elman_server.engine.jit_warm_up import warm_up_jit
-from elman_server.engine.model_calls import ModelCalls
 from elman_server.engine.overlapped import OverlappedEngine
-from elman_server.engine.sequences import Sequences
-from elman_server.engine.session_calls import SessionCalls
 from elman_server.errors import EngineFailed
 from elman_server.exchange.clock import Clock
 from elman_server.exchange.detached import detached
@@ -146,9 +147,12 @@ class Server:
 
         Raises:
             PortInUseError: an address cannot be listened on.
+            CertificateError: the files of its TLS are not good.
         """
+        files = files_of(self._config.tls)
         self._register()
-        self.address = self._listener.bind(self._grpc.add_insecure_port)
+        add_port = partial(self._grpc.add_secure_port, files=files) if files else self._grpc.add_insecure_port
+        self.address = self._listener.bind(add_port)
         if self._config.metrics_listen:
             self.metrics_address = self._listen_metrics(self._config.metrics_listen)
         self.door.loading = True
@@ -157,6 +161,8 @@ class Server:
         self._engine.start(self._port)
         await self._grpc.start()
         log.info("door: %s (%s)", self._choice.name, self._choice.reason)
+        if files:
+            log.info("TLS: %s", files)
         log.info("listening on %s, metrics on %s", self.address, self.metrics_address or "no address")
 
     async def load(self) -> None:

@@ -1,5 +1,6 @@
 """Bundles made to harm a server: refused by name, nothing in them run, the server and its other models unharmed."""
 
+import json
 import os
 import pickle
 from collections.abc import Callable
@@ -85,6 +86,17 @@ def sparse(path: Path) -> None:
         file.truncate(TERABYTE)
 
 
+def named_twice(bundle: Path) -> None:
+    """A tensor in two places of the file's header."""
+    path = bundle / "weights.safetensors"
+    data = path.read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    entry = f', "norm.bias": {json.dumps(header["norm.bias"])}}}'
+    text = json.dumps(header).removesuffix("}") + entry
+    path.write_bytes(len(text).to_bytes(8, "little") + text.encode() + data[8 + length :])
+
+
 HARMFUL: dict[str, tuple[Damage, str]] = {
     "a name used twice": (
         in_spec(lambda fields: fields["nodes"][1].update(name="rnn")),
@@ -107,7 +119,10 @@ HARMFUL: dict[str, tuple[Damage, str]] = {
         "out_features",
     ),
     "sessions that no memory has room for": (with_large_state, "a session's state has 50,331,664 bytes"),
-    "YAML of enormous depth": (as_text(lambda _: f"name: {NAME}\nnodes: " + "[" * 50_000), "cannot be read as YAML"),
+    "YAML of enormous depth": (
+        as_text(lambda _: f"name: {NAME}\nnodes: " + "[" * 50_000),
+        "cannot be read as YAML: more than 100 within each other",
+    ),
     "YAML of aliases without bound": (as_text(aliases), "inputs: is missing"),
     "YAML that calls something": (
         as_text(
@@ -138,6 +153,7 @@ HARMFUL: dict[str, tuple[Damage, str]] = {
         instead("weights.safetensors", lambda path: torch.save({"norm.bias": Payload()}, path)),
         "weights.safetensors: cannot be read as safetensors",
     ),
+    "a tensor that is named twice": (named_twice, "weights.safetensors: norm.bias: a name used twice"),
     "weights that are NaN": (
         in_weights(lambda tensors: tensors["rnn.weight_hh_l1"][2].fill_(np.nan)),
         "rnn.weight_hh_l1: expected finite float32 numbers, got NaN or infinity",

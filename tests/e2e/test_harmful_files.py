@@ -84,6 +84,16 @@ def pt2_file(parts: dict[str, bytes], folder: str = "made/") -> Callable[[Path],
     return made
 
 
+def zipped(parts: dict[str, bytes]) -> Callable[[Path], Path]:
+    def made(folder: Path) -> Path:
+        with zipfile.ZipFile(folder / "given.pt", "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, data in parts.items():
+                archive.writestr(name, data)
+        return folder / "given.pt"
+
+    return made
+
+
 FILES: dict[str, tuple[Callable[[Path], Path], str]] = {
     "onnx: a cycle": (
         onnx_file(lambda m: m.graph.node[0].input.__setitem__(0, "z")),
@@ -138,6 +148,18 @@ FILES: dict[str, tuple[Callable[[Path], Path], str]] = {
         "tensor head.weight",
     ),
     "pt2: a pickle": (pickled("given.pt2"), "is not a .pt2 file"),
+    "torch: a zip bomb": (
+        zipped({"w/data.pkl": b"", "w/data/0": bytes(1 << 25)}),
+        "given.pt: refused: 33554432 bytes in ",
+    ),
+    "torch: a way out of its folder": (
+        zipped({"w/data.pkl": pickle.dumps({}), "w/version": b"3", "../../out": b""}),
+        "cannot be read as a PyTorch checkpoint",
+    ),
+    "torch: a state_dict of one number": (
+        torch_saved("given.pt", {"rnn.weight_ih_l0": torch.zeros(1).expand(1 << 22, 1 << 20)}),
+        "rnn.weight_ih_l0: 4398046511104 numbers of 1 that the file has",
+    ),
     "torch: a pickle that calls": (pickled("given.pt"), "refused, and not run: it is not a pickle of tensors alone"),
     "torch: a state_dict that calls": (
         torch_saved("given.pth", {"rnn.weight_ih_l0": Payload()}),

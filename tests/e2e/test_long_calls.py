@@ -16,9 +16,9 @@ from until import until
 
 from elman.v1 import models_pb2
 from elman.v1 import sessions_pb2 as pb
-from elman_server.engine.session_calls import SessionCalls
+from elman_server.engine.calls.sessions import SessionCalls
 from elman_server.exchange import slices
-from elman_server.sessions.directory import SessionDirectory
+from elman_server.models.directory import SessionDirectory
 
 SLICE, NUM_SLICES = 4, 5
 COUNT = SLICE * NUM_SLICES

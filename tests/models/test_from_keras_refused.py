@@ -179,6 +179,11 @@ def test_weights_that_are_not_the_layers_own_are_refused_by_name(case: str, tmp_
     refused(altered("lstm_stack", tmp_path, weights=change), said)
 
 
+def test_a_convolution_that_reaches_back_without_end_is_refused_by_the_layers_name(tmp_path: Path) -> None:
+    path = altered("front", tmp_path, config=_set("Conv1D", dilation_rate=1 << 24))
+    refused(path, "layer conv1d (Conv1D): a value of 201326598 numbers; expected at most 4194304")
+
+
 def test_numbers_that_many_layers_share_are_not_read_over_and_over(tmp_path: Path) -> None:
     def config(given: Config) -> None:
         layers = given["config"]["layers"]
@@ -204,6 +209,10 @@ PARTS: dict[str, tuple[Callable[[dict[str, bytes]], object], str]] = {
     "a config that is no JSON": (lambda p: p.update({"config.json": b"{"}), "config.json: is not JSON"),
     "a config nested without end": (lambda p: p.update({"config.json": b"[" * 200_000}), "config.json: is not JSON"),
     "a config that is a list": (lambda p: p.update({"config.json": b"[]"}), "config.json: expected a mapping"),
+    "a size that is said twice": (
+        lambda p: p.update({"config.json": p["config.json"].replace(b'"units":', b'"units": 5, "units":', 1)}),
+        "config.json: is not JSON: 'units' stands twice",
+    ),
     "weights that are none": (lambda p: p.update({"model.weights.h5": b"x" * 99}), "cannot be read as HDF5"),
     "weights that are a pickle": (
         lambda p: p.update({"model.weights.h5": pickle.dumps([1, 2])}),

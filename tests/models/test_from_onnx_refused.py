@@ -259,6 +259,31 @@ def test_many_values_that_are_large_together_are_refused(tmp_path: Path) -> None
     refused(save(model, tmp_path), "numbers of constants; expected at most 67108864")
 
 
+def test_the_files_own_numbers_are_not_put_together_over_and_over(tmp_path: Path) -> None:
+    nodes = [
+        node("Concat", "W W", "v0", axis=2),
+        *(node("Concat", f"v{n} v{n}", f"v{n + 1}", axis=2) for n in range(40)),
+        node("ReduceSum", "v40", "sum", keepdims=0),
+        node("Add", "x sum", "y"),
+    ]
+    constants = {"W": np.ones((1, 20, 400), np.float32)}
+    refused(save(graph(nodes, ["y"], constants=constants), tmp_path), "a value of 8192000 numbers; expected at most")
+    nodes = [node("Transpose", f"v{n}", f"v{n + 1}", perm=[1, 0]) for n in range(200)]
+    nodes += [node("ReduceSum", "v200", "sum", keepdims=0), node("Add", "x sum", "y")]
+    constants = {"v0": np.ones((1024, 1024), np.float32)}
+    refused(save(graph(nodes, ["y"], constants=constants), tmp_path), "numbers are made of the file's own; expected")
+
+
+def test_a_convolutions_zeros_are_no_more_than_a_value_may_have(tmp_path: Path) -> None:
+    nodes = [
+        node("Transpose", "x", "channels", perm=[1, 2, 0]),
+        node("Conv", "channels K", "convolved", pads=[1 << 24, 0]),
+        node("Transpose", "convolved", "y", perm=[2, 0, 1]),
+    ]
+    model = graph(nodes, ["y"], constants={"K": np.ones((3, 4, 3), np.float32)})
+    refused(save(model, tmp_path), "node the_conv (Conv): a value of 67108868 numbers; expected at most 4194304")
+
+
 def test_two_outputs_of_the_same_name_in_a_bundle_are_refused(tmp_path: Path) -> None:
     nodes = [node("Relu", "x", "a/b"), node("Tanh", "x", "a:b")]
     refused(save(graph(nodes, ["a/b", "a:b"]), tmp_path), "have the same name in a bundle")

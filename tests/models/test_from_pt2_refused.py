@@ -287,6 +287,28 @@ def test_a_view_that_can_be_read_in_very_many_ways_is_refused_before_they_are_tr
     refused(path, "node view (aten.view.default)", "could be the length or the batch, or a size of the network")
 
 
+def test_the_files_own_numbers_are_not_put_together_over_and_over(tmp_path: Path) -> None:
+    class Joined(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.rnn, self.scale = nn.GRU(4, 5), nn.Parameter(torch.randn(5000))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.rnn(x)[0] * torch.cat([self.scale, self.scale]).sum()
+
+    def double(program: Program) -> None:
+        (at,) = [number for number, one in enumerate(nodes(program)) if one["target"].startswith("torch.ops.aten.cat")]
+        text, more = json.dumps(nodes(program)[at]), []
+        for number in range(38):
+            made = text.replace('"cat"', f'"cat{number}"').replace("p_scale", f"cat{number - 1}" if number else "cat")
+            more.append(json.loads(made))
+        after = json.dumps(nodes(program)[at + 1 :]).replace('"name": "cat"', '"name": "cat37"')
+        nodes(program)[at + 1 :] = [*more, *json.loads(after)]
+
+    path = altered(exported(Joined(), (torch.randn(19, 17, 4),), tmp_path), double)
+    refused(path, "(aten.cat.default), test_from_pt2_refused.py, line ", "numbers; expected at most 4194304")
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -296,6 +318,7 @@ def test_a_view_that_can_be_read_in_very_many_ways_is_refused_before_they_are_tr
         (b'{"a":' * 200_000, "is not JSON"),
         (b"[" * 1_000_000, "is not JSON"),
         (b'{"schema_version": 8}', "schema_version: expected a mapping, got 8"),
+        (b'{"schema_version": {}, "schema_version": {}}', "'schema_version' stands twice"),
         (b'{"n": ' + b"9" * 10_000 + b"}", "is not JSON"),
     ],
 )
@@ -382,6 +405,26 @@ def test_a_length_and_a_batch_that_are_the_same_are_refused_only_where_that_matt
     refused(exported(Viewed(True), (torch.randn(5, 5, 4),), tmp_path), "could be the length or the batch")
     path = exported(Viewed(False), (torch.randn(5, 5, 4),), tmp_path)
     assert pack_pt2(path, out=tmp_path / "m", name="m", quiet=True).differences.largest <= 1e-5
+
+
+def test_attention_and_what_is_picked_by_number_are_refused_with_what_to_do_instead(tmp_path: Path) -> None:
+    class Attending(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.rnn, self.attention = nn.GRU(4, 6), nn.MultiheadAttention(6, 2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y, _ = self.rnn(x)
+            return y + self.attention(y, y, y)[0]
+
+    class Picking(Attending):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y, _ = self.rnn(x)
+            return y.gather(-1, y.argmax(-1, keepdim=True))
+
+    path = exported(Attending(), (torch.randn(7, 5, 4),), tmp_path)
+    refused(path, "MultiheadAttention has its heads. Instead: give the module, elman_models.pack(module")
+    refused(exported(Picking(), (torch.randn(7, 5, 4),), tmp_path), "node gather", "give the module")
 
 
 JUNK: tuple[Any, ...] = (

@@ -1,6 +1,7 @@
 """A golden file proves what weights cannot tell: the model is held against what the module itself gives."""
 
 import pickle
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -208,6 +209,19 @@ def test_no_pickle_in_a_golden_file_is_opened(tmp_path: Path) -> None:
     with pytest.raises(GoldenError, match="cannot be read"):
         read_golden(file, SPEC)
     assert not mark.exists()
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_a_golden_file_that_is_a_zip_bomb_or_has_a_name_twice_is_refused_unread(tmp_path: Path) -> None:
+    file = tmp_path / "golden.npz"
+    np.savez_compressed(file, input=np.zeros((1 << 22, SPEC.input_size), np.float32), output=np.zeros(3))
+    with pytest.raises(GoldenError, match=r"golden\.npz: refused: \d+ bytes in \d+: a zip bomb"):
+        read_golden(file, SPEC)
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("input.npy", b"")
+        archive.writestr("input.npy", b"")
+    with pytest.raises(GoldenError, match=r"golden\.npz: refused: 'input\.npy' stands twice in it"):
+        read_golden(file, SPEC)
 
 
 @pytest.mark.parametrize("name", ["golden.npz", "golden.safetensors", "golden.npy"])

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from generating import Generated
 from later import Later
 from numpy.typing import NDArray
 from plain_sessions import Listener, Received
@@ -37,6 +38,16 @@ class AnyBench(Protocol):
 
     def rewind(self, session_id: str, name: str) -> int:
         """Returns such a session to a mark; its position."""
+        ...
+
+    def set_state(self, session_id: str, state: State | None) -> int:
+        """Puts a state in place of that of such a session, of one row; None: what the model begins with. Its
+        position."""
+        ...
+
+    def generate(self, request: Any, cut: int | None) -> Generated:
+        """Has such a session generate, to its end; `cut`: the caller goes away after so many steps, and asks for the
+        rest."""
         ...
 
     def fork(self, session_id: str, other: str) -> OpenResult:

@@ -10,16 +10,18 @@ import numpy as np
 import torch
 from failing import Failing
 from frame_maker import FrameMaker
+from generating import Generated
 from later import Later, Together
 from plain_sessions import Listener, Received, split
 from toys import CPU, Array, Toy, pack_rows
 
 from elman_models import State
 from elman_server.config.server_config import Limits
+from elman_server.door.elman_v1.read_generate import read_generate
+from elman_server.engine.calls.opening import Opening
+from elman_server.engine.calls.sessions import SessionCalls
 from elman_server.engine.engine import Engine
 from elman_server.engine.expiry import Expiry
-from elman_server.engine.opening import Opening
-from elman_server.engine.session_calls import SessionCalls
 from elman_server.exchange.answers import Answer
 from elman_server.exchange.clock import Clock
 from elman_server.exchange.exported import Exported
@@ -28,6 +30,9 @@ from elman_server.exchange.initial import NOTHING_GIVEN, Initial
 from elman_server.exchange.sessions import Closed, OpenMode, OpenResult, Owner, SessionView
 from elman_server.exchange.slices import slices_of
 from elman_server.exchange.tell import Tell
+from elman_server.generating.generators import Asked as Asking
+from elman_server.generating.generators import Generators
+from elman_server.generating.generators import Listener as GenerationListener
 from elman_server.models.catalogue import Catalogue
 from elman_server.models.runtime import Runtime
 from elman_server.sessions.table import find
@@ -121,6 +126,7 @@ class Bench:
         self.worker = self.engine.worker_of(self.runtime)
         self.directory = self.catalogue.directory(toy.spec.name)
         self.session_calls = SessionCalls(self.directory, self.clock, self.engine.worker_of)
+        self.generators = Generators(self.engine, self.catalogue)
         self.frame = FrameMaker(self.clock, self.runtime.view).frame
         self.submitted: list[Frame] = []
         self._failing = Failing.put_into(self.runtime)
@@ -173,6 +179,39 @@ class Bench:
     def rewind(self, session_id: str, name: str) -> int:
         """Returns such a session to a mark; its position."""
         return self._told(lambda tell: self.session_calls.marks.rewind(Owner("me", session_id), name, tell))
+
+    def set_state(self, session_id: str, state: State | None) -> int:
+        """Puts a state in place of that of such a session; None: what the model begins with. Its position."""
+        given = _given(state)
+        return self._told(lambda tell: self.session_calls.set_state(Owner("me", session_id), lambda _: given, tell))
+
+    def generate(self, request: Any, cut: int | None) -> Generated:
+        """Has such a session generate, to its end, or to a cut and then the rest."""
+        generated = Generated()
+        if cut is not None:
+            self._generate(request, generated, cut)
+            self.drain()
+        if cut is None or not generated.error:
+            request.told = len(generated.steps)
+            self._generate(request, generated, request.max_steps)
+        return generated
+
+    def _generate(self, request: Any, generated: Generated, steps: int) -> None:
+        # Adds what a caller is told that goes away after so many steps.
+        read = partial(read_generate, request, request.max_steps)
+        key = b"the same whatever was told"
+        asked = Asking("me", request.session_id, read, key, request.position, request.told)
+        listener = GenerationListener(self.engine.loop_calls)
+        self.do(lambda: self.generators.ask(self.directory, asked, listener))
+        for _ in range(10_000):
+            generation = listener.generation
+            if listener.error or (generation and (generation.error or generation.count >= steps)):
+                break
+            self.pump()
+        self.do(lambda: self.generators.leave(listener))
+        generated.error = listener.error or (generation and generation.error)
+        if generation:
+            generated.add(generation.steps[request.told :], generation.log_probs[request.told :])
 
     def fork(self, session_id: str, other: str) -> OpenResult:
         """Begins another session where such a session is."""

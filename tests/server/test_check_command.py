@@ -33,6 +33,18 @@ def test_a_file_of_a_bundle_means_the_bundle(name: str, toys: Path, capsys: Capt
     assert capsys.readouterr().out.count("model:       gru") == 1
 
 
+def test_what_a_terminal_would_obey_in_a_bundle_is_shown_and_not_sent(tmp_path: Path, capsys: Captured) -> None:
+    write_toys(tmp_path, ["gru"])
+    spec = tmp_path / "gru" / "model.yaml"
+    whole = "".join(line for line in spec.read_text().splitlines(keepends=True) if not line.startswith("description:"))
+    spec.write_text(f'{whole}description: "\\e[2J all\\r gone"\n')
+    assert main(["check", str(tmp_path)]) == 0
+    assert "description: \\x1b[2J all\\x0d gone\n" in capsys.readouterr().out
+    spec.write_text(f'{whole}"\\e[2J": 1\n')
+    assert main(["check", str(tmp_path)]) == 1
+    assert "model.yaml: \\x1b[2J: unknown key" in capsys.readouterr().err
+
+
 def test_an_empty_folder_is_no_fault_but_said(tmp_path: Path, capsys: Captured) -> None:
     assert main(["check", str(tmp_path)]) == 0
     assert "there are no models to serve" in capsys.readouterr().out

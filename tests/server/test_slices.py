@@ -10,7 +10,7 @@ from stepped import Bench
 from toys import toy
 from until import until
 
-from elman_server.engine.opening import Opening
+from elman_server.engine.calls.opening import Opening
 from elman_server.exchange import slices
 from elman_server.exchange.sessions import OpenMode
 from elman_server.exchange.slices import Slices, each_slice, slices_of

@@ -50,14 +50,22 @@ def read_part(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
     return data
 
 
+def _mapping_of_own_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        counts = Counter(key for key, _ in pairs)
+        raise ValueError(f"{next(key for key, count in counts.items() if count > 1)[:80]!r} stands twice")
+    return found
+
+
 def json_mapping(text: bytes | str, where: str) -> dict[str, Any]:
     """A mapping of JSON.
 
     Raises:
-        ExportError: it is none, or nested too deeply.
+        ExportError: it is none, nested too deeply, or has a key twice.
     """
     try:
-        found = json.loads(text)
+        found = json.loads(text, object_pairs_hook=_mapping_of_own_keys)
     except (ValueError, RecursionError) as error:
         raise ExportError(f"{where}: is not JSON: {str(error)[:200]}") from error
     if not isinstance(found, dict):

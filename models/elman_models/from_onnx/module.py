@@ -12,7 +12,7 @@ from elman_models.from_onnx.call import OnnxCall
 from elman_models.from_onnx.graph import Array, OnnxGraph, OnnxNode
 from elman_models.from_onnx.operators import OPERATORS
 from elman_models.from_onnx.recurrent import RECURRENCES, RecurrentNode
-from elman_models.from_onnx.sizes import MAX_SIZES, MAX_TOTAL, Operand, Sizes, check_numel
+from elman_models.from_onnx.sizes import MAX_SIZES, MAX_TOTAL, Operand, Sizes, Turned, check_numel
 
 
 def plain_name(name: str, taken: Mapping[str, object]) -> str:
@@ -42,8 +42,10 @@ class PlainNode(nn.Module):
         return run_node(self, self._node, given)
 
 
-def run_node(module: nn.Module, node: OnnxNode, given: Sequence[Operand]) -> tuple[Operand, ...]:
-    """What `module` gives for a node.
+def run_node(
+    module: nn.Module, node: OnnxNode, given: Sequence[Operand], turned: Turned | None = None
+) -> tuple[Operand, ...]:
+    """What `module` gives for a node; `turned` takes account of it.
 
     Raises:
         ExportError: whatever it raises; or a result that is too large, before anything of that size is there: while a
@@ -52,9 +54,11 @@ def run_node(module: nn.Module, node: OnnxNode, given: Sequence[Operand]) -> tup
     try:
         results: tuple[Operand, ...] = module(*given)
         limit = sum(one.numel() for one in given if isinstance(one, torch.Tensor) and not _is_open(one))
-        for result in results:
-            if isinstance(result, torch.Tensor):
-                check_numel(result.shape, limit)
+        shapes = [result.shape for result in results if isinstance(result, torch.Tensor)]
+        for shape in shapes:
+            check_numel(shape, limit)
+        if turned is not None and torch.compiler.is_exporting():
+            turned.count(shapes)
     except ExportError:
         raise
     except Exception as error:  # torch raises nearly anything where shapes do not go together
@@ -99,6 +103,7 @@ class OnnxModule(nn.Module):
         for name, array in graph.constants.items():
             if name in used:
                 self._add_constant(name, array)
+        self._stored = sum(array.size for array in graph.constants.values())
         self._order = [(node, self._add(node)) for node in graph.nodes]
 
     def _add_constant(self, name: str, array: Array) -> None:
@@ -124,10 +129,10 @@ class OnnxModule(nn.Module):
         """By name; a character that a name in a bundle may not have is an underscore."""
         known: dict[str, Operand] = {one.name: inputs[output_name(one.name)] for one in self._graph.inputs}
         known |= self._sizes | {name: getattr(self, attribute) for name, attribute in self._tensors.items()}
-        total = 0
+        total, turned = 0, Turned(self._stored)
         for node, path in self._order:
             given = [known[name] if name else None for name in node.inputs]
-            results = run_node(self.get_submodule(path), node, given)
+            results = run_node(self.get_submodule(path), node, given, turned)
             known |= zip(node.outputs, results, strict=False)
             total += sum(_excess(one, given) for one in results if isinstance(one, torch.Tensor))
             if total > MAX_TOTAL:

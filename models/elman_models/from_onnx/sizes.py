@@ -1,6 +1,6 @@
 """Whole numbers of an .onnx graph that say shapes: what exporters compute of Shape, and give to Reshape."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -13,6 +13,9 @@ MAX_SIZES = 64
 
 MAX_TOTAL = 1 << 26
 """Numbers of all values of a graph together, axes that are open aside."""
+
+_MAX_TIMES = 16
+"""How often weights may be turned and put together, each time counted by the file's."""
 
 Number = int | bool | torch.SymInt | torch.SymBool
 
@@ -49,6 +52,26 @@ class Sizes:
 
 Operand = torch.Tensor | Sizes | None
 """A value of the graph while it is read; None: left out."""
+
+
+class Turned:
+    """What a file's graph makes of the file's own numbers: of each value at most as many, of all so many times that."""
+
+    def __init__(self, stored: int) -> None:
+        self.stored = stored
+        self._total = 0
+
+    def count(self, shapes: Iterable[Sequence[object]]) -> None:
+        """Takes account of results; those with an open axis are none of these.
+
+        Raises:
+            ValueError: they are too many together with those before.
+        """
+        known = [shape for shape in shapes if all(isinstance(size, int) for size in shape)]
+        self._total += sum(check_numel(shape, self.stored) for shape in known)
+        most = _MAX_TIMES * self.stored + MAX_TOTAL
+        if self._total > most:
+            raise ValueError(f"with it {self._total} numbers are made of the file's own; expected at most {most}")
 
 
 def check_numel(shape: Sequence[object], limit: int = 0) -> int:

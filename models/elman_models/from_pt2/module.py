@@ -7,10 +7,10 @@ from torch import nn
 
 from elman_models.export.refusals import ExportError
 from elman_models.from_onnx.module import plain_name
-from elman_models.from_onnx.sizes import MAX_TOTAL
+from elman_models.from_onnx.sizes import MAX_TOTAL, Turned
 from elman_models.from_pt2.fixed_sizes import Fixed, fixed_of
 from elman_models.from_pt2.open_sizes import OpenSizes
-from elman_models.from_pt2.operations import done, excess, is_in_place, is_skipped, operation, tensors_of
+from elman_models.from_pt2.operations import count, done, excess, is_in_place, is_skipped, operation, tensors_of
 from elman_models.from_pt2.patterns import Patterns, replaced
 from elman_models.from_pt2.program import Program, Pt2Node
 from elman_models.from_pt2.recurrent import Stack, stacks_of
@@ -53,6 +53,7 @@ class Pt2Module(nn.Module):
             if not is_skipped(node):
                 operation(node)
         self._attributes = {value: self._add_tensor(value, name, tensors) for value, name in program.constants.items()}
+        self._stored = sum(self.get_buffer(name).numel() for name in self._attributes.values())
         stacks = stacks_of(program)
         self.fixed: Fixed = fixed_of(program, stacks)
         constants = {value: getattr(self, name) for value, name in self._attributes.items()}
@@ -105,7 +106,7 @@ class Pt2Module(nn.Module):
         if self._changes:
             values = {name: value.clone() for name, value in values.items() if isinstance(value, torch.Tensor)}
         sizes = {} if as_told else self._sizes(inputs)
-        total = 0
+        total, turned = 0, Turned(self._stored)
 
         def call(node: Pt2Node, given: dict[str, object]) -> object:
             nonlocal total
@@ -114,6 +115,7 @@ class Pt2Module(nn.Module):
                     given = {**given, name: replaced(given.get(name), numbers, sizes)}
             result = self.get_submodule(self._paths[node.name])(given, as_told=as_told)
             if torch.compiler.is_exporting():
+                count(node, result, turned)
                 total += excess(result, list(given.values()))
                 if total > MAX_TOTAL:
                     raise ExportError(f"{node}: with it {total} numbers for a step; expected at most {MAX_TOTAL}")

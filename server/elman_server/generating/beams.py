@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from elman_models.generation.beams import BeamSearch, Hypothesis
 from elman_models.generation.sampling import log_softmax
-from elman_server.engine.session_calls import SessionCalls
+from elman_server.engine.calls.sessions import SessionCalls
 from elman_server.errors import RETRY_SECONDS, LimitReached, ServiceError
 from elman_server.exchange.answers import Answer
 from elman_server.exchange.frames import Frame
@@ -18,7 +18,7 @@ from elman_server.generating.feeding import logits_of, token_input
 from elman_server.generating.frames import frame_of
 from elman_server.generating.generation import Generation, bug
 from elman_server.generating.spec import FeedbackKind
-from elman_server.sessions.directory import SessionDirectory, SessionLocation
+from elman_server.models.directory import SessionDirectory, SessionLocation
 
 if TYPE_CHECKING:
     from elman_server.generating.generator import Generator
@@ -212,7 +212,8 @@ class _LastStep:
             one = self._generation
             plain = one.spec.takes_ids_alone
             one.add_all([int(step) for step in self._steps] if plain else self._steps, self._ended)
-            self._generator.land(one, answer.output[0].copy())
+            one.output = answer.output[0].copy()
+            self._generator.land([one])
 
     def on_bug(self, frame: Frame, error: Exception) -> None:
         """Nobody knows."""

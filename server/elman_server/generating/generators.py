@@ -25,8 +25,9 @@ from elman_server.generating.generation import Generation, bug
 from elman_server.generating.generator import Generator
 from elman_server.generating.spec import GenerateSpec
 from elman_server.generating.target import Target, find_target
+from elman_server.generating.telling import Telling
 from elman_server.models.catalogue import Catalogue
-from elman_server.sessions.directory import SessionDirectory, SessionLocation
+from elman_server.models.directory import SessionDirectory, SessionLocation
 
 log = logging.getLogger(__name__)
 
@@ -96,6 +97,7 @@ class Generators:
         self._catalogue = catalogue
         self.worker_of = engine.worker_of
         self._generators: WeakKeyDictionary[Worker, Generator] = WeakKeyDictionary()
+        self._telling = Telling(engine)
         self._draining = False
         self._listeners: WeakSet[Listener] = WeakSet()
 
@@ -174,7 +176,7 @@ class Generators:
     def _of(self, place: SessionLocation, directory: SessionDirectory) -> Generator:
         worker = self.worker_of(place.runtime)
         if worker not in self._generators:
-            self._generators[worker] = Generator(worker, self._engine, directory)
+            self._generators[worker] = Generator(worker, self._engine, directory, self._telling)
         return self._generators[worker]
 
     def _begin(self, place: SessionLocation, directory: SessionDirectory, asked: Asked, listener: Listener) -> None:
@@ -186,7 +188,7 @@ class Generators:
         if asked.told:
             raise InvalidInput(f"told: nothing was generated from position {admitted} yet, got {asked.told}")
         spec = asked.read(runtime.view)
-        created, turns = float(runtime.sessions.created[slot]), runtime.turns[slot]
+        created, turns = float(runtime.sessions.created[slot]), int(runtime.turns[slot])
         generation = Generation(spec, asked.key, slot, created, admitted, turns)
         if spec.prompt is None:
             generation.output = runtime.last_output(slot, spec.outputs)

@@ -27,9 +27,9 @@ from elman_server.exchange.clock import Clock
 from elman_server.exchange.keep import Keep, Keeping
 from elman_server.exchange.served import ModelVersion
 from elman_server.exchange.versions import version_key
+from elman_server.models.directory import SessionDirectory
 from elman_server.models.keeping import StateKeeping
 from elman_server.models.runtime import Runtime
-from elman_server.sessions.directory import SessionDirectory
 from elman_server.sessions.handles import MAX_MODELS, HandleKey
 from elman_server.telemetry.metrics import Metrics
 

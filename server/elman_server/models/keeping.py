@@ -10,8 +10,8 @@ from elman_server.exchange.clock import Clock
 from elman_server.exchange.initial import Initial
 from elman_server.exchange.keep import Keep
 from elman_server.exchange.sessions import OpenMode, Owner
+from elman_server.models.directory import SessionDirectory
 from elman_server.models.runtime import Runtime
-from elman_server.sessions.directory import SessionDirectory
 
 Array = NDArray[Any]
 

@@ -6,8 +6,8 @@ from typing import Protocol
 from elman_server.errors import OtherState, ServiceError
 from elman_server.exchange.model_view import ModelView, TensorField
 from elman_server.exchange.sessions import OpenResult, Owner
+from elman_server.models.directory import SessionDirectory, check_steps, check_takes_sessions
 from elman_server.models.runtime import Runtime
-from elman_server.sessions.directory import SessionDirectory, check_steps, check_takes_sessions
 from elman_server.sessions.tombstones import moved
 
 
@@ -36,7 +36,8 @@ def move(
     """Moves a session whose turn it is, marks and position with it, and attaches it; so one that is there already.
 
     Chunks that are queued for it fail with StaleHandle: whoever sent them attaches again and sends them again. Answers
-    that were held for repeats are forgotten. `now` in seconds on the engine's clock.
+    that are held for repeats go with it, where both versions have the same outputs. `now` in seconds on the
+    engine's clock.
 
     Raises:
         SessionExpired, UnknownSession: it does not exist, or ends.

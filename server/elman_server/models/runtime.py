@@ -1,6 +1,5 @@
 """A runtime: one model version as the engine runs it, with everything that it alone owns."""
 
-from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -76,8 +75,8 @@ class Runtime:
         self.starting_states: dict[int, RowsState] = {}
         """Of chunks longer than a slice, by number: put back if the engine fails."""
         self._set_at: dict[int, tuple[float, int]] = {}  # by slot: when its session began, and where its state was set
-        self.turns: Counter[int] = Counter()
-        """How often a slot's session was put at another state than its steps led to, by slot; it only grows."""
+        self.turns = np.zeros(num_slots, np.int64)
+        """[num_slots] how often a slot's session was put at another state than its steps led to; it only grows."""
         self.next_expiry = 0.0
         """Seconds on the engine's clock before which no session can expire."""
         self.unloading = False
@@ -128,7 +127,7 @@ class Runtime:
         """Puts [layers or 1, 1, *features] of each state in place of a slot's own; none: what the model begins with."""
         slots = np.array([slot])
         self.turns[slot] += 1
-        self._set_at[slot] = (float(self.sessions.created[slot]), int(self.sessions.position[slot]))
+        self._note_set(slot)
         self.begin(slots, Initial(states, self.context_of(slots)))
 
     def fork(self, slot: int, slots: NDArray[np.int64]) -> None:
@@ -137,14 +136,23 @@ class Runtime:
         self.sessions.position[slots] = self.sessions.position[slot]
         self.sessions.admitted[slots] = self.sessions.position[slot]
         self.held.share(slot, slots)
+        if self._is_set(slot):
+            for child in slots.tolist():
+                self._note_set(child)
 
     def last_output(self, slot: int, outputs: int) -> NDArray[Any] | None:
         """[*features] what a slot's session gave last, the record of `outputs`, if that is held."""
-        position = int(self.sessions.position[slot])
-        if self._set_at.get(slot) == (float(self.sessions.created[slot]), position):
+        if self._is_set(slot):
             return None  # it was given another state since
-        piece = self.held.last(slot, position)
+        piece = self.held.last(slot, int(self.sessions.position[slot]))
         return piece and piece.page.last_output(piece.row, outputs, self.view)
+
+    def _note_set(self, slot: int) -> None:
+        self._set_at[slot] = (float(self.sessions.created[slot]), int(self.sessions.position[slot]))
+
+    def _is_set(self, slot: int) -> bool:
+        # Whether its session was given a state where it is now.
+        return self._set_at.get(slot) == (float(self.sessions.created[slot]), int(self.sessions.position[slot]))
 
     def take_over(self, slots: NDArray[np.int64], made: Mapping[int, torch.Tensor]) -> None:
         """Gives `slots` [K] some of their states, by place, [layers or 1, K, *features]; the others stay."""
@@ -156,12 +164,17 @@ class Runtime:
         self.pool.replace(slots, self.model.initial(states, context))
 
     def adopt(self, source: "Runtime", old: int, slot: int) -> None:
-        """Has `slot` be what a slot of another version is, whose states agree: state, context, position and marks."""
+        """Has `slot` be what a slot of another version is, whose states agree: state, context, position and marks; and
+        answers that are held for repeats, where the outputs agree, too."""
         mine, its = self.sessions, source.sessions
         self.pool.replace(np.array([slot]), self._own_state(source.pool.read(np.array([old]))))
         mine.position[slot] = mine.admitted[slot] = its.position[old]
         mine.created[slot], mine.broken[slot] = its.created[old], its.broken[old]
         mine.set_ending(np.array([slot]), bool(its.ends_with_stream[old]))
+        if self.view.output == source.view.output:
+            self.held.adopt(source.held, old, slot)
+        if old in source._set_at:
+            self._set_at[slot] = source._set_at[old]
         for name, mark in source.marks.of(old).items():
             self.marks.put(slot, name, Mark(mark.position, self._own_state(mark.state)))
 

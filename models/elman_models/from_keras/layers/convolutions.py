@@ -20,6 +20,7 @@ class Conv1D(nn.Module):
         self._dilation, self._groups = building.integer("dilation_rate", 1), building.integer("groups", 1)
         span = (size - 1) * self._dilation
         how = str(building.layer.config.get("padding", "valid"))
+        building.within(filters, 1 + span)
         self._pads = {"causal": (span, 0), "same": (span // 2, span - span // 2)}.get(how, (0, 0))
         self.register_buffer("weight", own.take("kernel", size, None, filters).permute(2, 1, 0).contiguous())
         self.register_buffer("bias", own.take("bias", filters) if building.flag("use_bias", True) else None)

@@ -7,6 +7,7 @@ from torch import nn
 
 from elman_models.from_keras.model import Layer
 from elman_models.from_keras.weights import LayerWeights, Weights
+from elman_models.from_onnx.sizes import check_numel
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,13 @@ class Building:
     def flag(self, name: str, default: bool) -> bool:
         """A truth of its config."""
         return bool(self.layer.config.get(name, default))
+
+    def within(self, *shape: int) -> None:
+        """Raises ExportError where a value of that shape is too large."""
+        try:
+            check_numel(shape)
+        except ValueError as error:
+            raise self.layer.refuse(str(error)) from error
 
     def only(self, name: str, *allowed: object) -> None:
         """Raises ExportError where the config says something else; what it leaves out is the first of those."""

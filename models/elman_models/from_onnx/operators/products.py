@@ -5,6 +5,7 @@ from torch.nn import functional
 
 from elman_models.from_onnx.call import OnnxCall
 from elman_models.from_onnx.operators.registry import handles
+from elman_models.from_onnx.sizes import check_numel
 
 
 @handles("Gemm")
@@ -44,6 +45,7 @@ def convolution(call: OnnxCall) -> torch.Tensor:
     strides, dilations = (list(call.ints(name, 9) or (1,) * rank) for name in ("strides", "dilations"))
     if not len(strides) == len(dilations) == rank == len(pads) // 2:
         raise call.refuse("pads, strides and dilations: expected them for each axis of places")
+    check_numel([*weight.shape[1:2], *(1 + abs(pad) for pad in pads)])
     before, after = pads[:rank], pads[rank:]
     if before != after:
         given = functional.pad(given, [p for axis in reversed(range(rank)) for p in (before[axis], after[axis])])

@@ -18,7 +18,7 @@ class Target:
     signature: Signature
     requests: Requests
     versions: Mapping[str, ModelVersion]
-    """The family's when this was looked up: it is out of date once they change."""
+    """The model's when this was looked up: it is out of date once they change."""
 
     max_steps: int | None
     """Of one request; None: any."""

@@ -13,7 +13,7 @@ from elman_models.graph.spec import GraphSpec
 from elman_models.graph.stack import GraphStack
 from elman_models.spec import ModelSpec
 from elman_models.stack import Stack
-from elman_server.engine.adoption import Adoption
+from elman_server.engine.calls.adoption import Adoption
 from elman_server.engine.engine import Engine
 from elman_server.errors import BrokenBundle, ServiceError, UnknownModel
 from elman_server.exchange.detached import detached

@@ -4,8 +4,8 @@ from collections import deque
 
 import numpy as np
 
+from elman_server.engine.calls.sessions import SessionCalls
 from elman_server.engine.engine import Engine
-from elman_server.engine.session_calls import SessionCalls
 from elman_server.errors import Cancelled, InvalidInput, ServiceError, UnknownSession
 from elman_server.exchange.frames import Frame
 from elman_server.exchange.initial import Initial
@@ -13,7 +13,7 @@ from elman_server.exchange.sequences import SequenceStep
 from elman_server.exchange.served import ServedModel
 from elman_server.exchange.sessions import OpenMode
 from elman_server.models.catalogue import Catalogue
-from elman_server.sessions.directory import SessionDirectory, SessionLocation
+from elman_server.models.directory import SessionDirectory, SessionLocation
 
 Key = tuple[str, str]
 """Model and session id."""

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from elman_server.engine.hand_off_calls import HandOffCalls
-from elman_server.engine.mark_calls import MarkCalls
-from elman_server.engine.move_calls import MoveCalls
-from elman_server.engine.opening import Opening
+from elman_server.engine.calls.hand_off import HandOffCalls
+from elman_server.engine.calls.marks import MarkCalls
+from elman_server.engine.calls.moves import MoveCalls
+from elman_server.engine.calls.opening import Opening
 from elman_server.engine.worker import Worker
 from elman_server.errors import InvalidInput, ServiceError
 from elman_server.exchange.clock import Clock
@@ -20,8 +20,8 @@ from elman_server.exchange.session_ids import make_id
 from elman_server.exchange.sessions import Closed, OpenMode, OpenResult, Owner, SessionView
 from elman_server.exchange.tell import Tell
 from elman_server.exchange.versions import version_key
+from elman_server.models.directory import SessionDirectory, SessionLocation, check_steps
 from elman_server.models.runtime import Runtime
-from elman_server.sessions.directory import SessionDirectory, SessionLocation, check_steps
 
 Array = NDArray[Any]
 

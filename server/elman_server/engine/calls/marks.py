@@ -6,8 +6,8 @@ from elman_server.engine.worker import Worker
 from elman_server.errors import PredecessorFailed
 from elman_server.exchange.sessions import Owner
 from elman_server.exchange.tell import Tell
+from elman_server.models.directory import SessionDirectory, check_steps
 from elman_server.models.runtime import Runtime
-from elman_server.sessions.directory import SessionDirectory, check_steps
 
 
 class MarkCalls:

@@ -23,7 +23,7 @@ from elman_server.exchange.initial import NOTHING_GIVEN, Initial, check_context,
 from elman_server.exchange.sessions import OpenMode, OpenResult, Owner
 from elman_server.exchange.versions import version_key
 from elman_server.models.runtime import Runtime
-from elman_server.sessions.handles import SLOT_BITS
+from elman_server.sessions.places import Places
 from elman_server.sessions.requests import Requests
 from elman_server.sessions.tombstones import Tombstone, Tombstones
 
@@ -49,8 +49,7 @@ class SessionDirectory:
         self.versions: dict[str, Runtime] = {}
         self.tombstones = Tombstones(max_tombstones)
         self.requests = Requests()
-        # By principal, by session id: the runtime's number and the slot, as one integer: a million ids are cheap.
-        self._places: dict[str, dict[str, int]] = {}
+        self._places = Places()
 
     def version(self, version: str) -> Runtime:
         """That version; if it is empty the highest one, of those that stay if any does.
@@ -92,11 +91,9 @@ class SessionDirectory:
         Raises:
             SessionExpired, UnknownSession: it does not.
         """
-        place = self._places.get(owner.principal, {}).get(owner.session_id)
-        if place is not None:
-            found = self._place(place)
-            if not found.runtime.sessions.closing[found.slot]:
-                return found
+        place = self.place(owner)
+        if place is not None and not place.runtime.sessions.closing[place.slot]:
+            return place
         tombstone = self.tombstones.of(owner)
         if tombstone:
             raise tombstone.error(owner.session_id)
@@ -115,8 +112,11 @@ class SessionDirectory:
 
     def place(self, owner: Owner) -> SessionLocation | None:
         """Where a session runs, or is about to end; None: nowhere."""
-        place = self._places.get(owner.principal, {}).get(owner.session_id)
-        return None if place is None else self._place(place)
+        place = self._places.of(owner)
+        if place is None:
+            return None
+        runtime = next(r for r in self.versions.values() if r.number == place.number)
+        return SessionLocation(runtime, place.slot)
 
     def open(
         self,
@@ -249,7 +249,7 @@ class SessionDirectory:
             owner = sessions.owner(slot)
             if owner is None:
                 continue
-            del self._places[owner.principal][owner.session_id]
+            self._places.remove(owner)
             self.requests.forget(owner)
             if cause != "closed":  # its owner did not ask for it, and is to be told
                 tombstone = Tombstone(int(sessions.position[slot]), self._clock.wall(now), cause)
@@ -262,19 +262,13 @@ class SessionDirectory:
         runtime.marks.forget(slots)
         sessions.free(slots)
 
-    def _place(self, place: int) -> SessionLocation:
-        number, slot = place >> SLOT_BITS, place & ((1 << SLOT_BITS) - 1)
-        runtime = next(r for r in self.versions.values() if r.number == number)
-        return SessionLocation(runtime, slot)
-
     def _resumed(self, owner: Owner, mode: OpenMode, version: str) -> SessionLocation | None:
         # Where to go on, or None to begin.
-        place = self._places.get(owner.principal, {}).get(owner.session_id)
-        if place is None:
+        found = self.place(owner)
+        if found is None:
             if mode is OpenMode.RESUME or (mode is OpenMode.RESUME_OR_NEW and self.tombstones.of(owner)):
                 self.find(owner)  # raises
             return None
-        found = self._place(place)
         position = int(found.runtime.sessions.admitted[found.slot])
         if mode is not OpenMode.NEW and found.runtime.sessions.closing[found.slot]:
             self.find(owner)  # raises
@@ -345,9 +339,8 @@ class SessionDirectory:
         slots = runtime.sessions.take(len(indices), now)
         ids = [opened.ids[index] for index in indices]
         runtime.sessions.own(slots, principal, ids)
-        places = self._places.setdefault(principal, {})
-        for session_id, slot in zip(ids, slots.tolist(), strict=True):
-            places[session_id] = runtime.number << SLOT_BITS | slot
+        self._places.put(principal, ids, runtime.number, slots.tolist())
+        for session_id in ids:
             self.tombstones.lift(Owner(principal, session_id))
         runtime.metrics.sessions_opened.inc(len(indices))
         return slots

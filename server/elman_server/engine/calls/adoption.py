@@ -10,9 +10,9 @@ from elman_server.engine.engine import Engine
 from elman_server.errors import ServiceError
 from elman_server.exchange.sessions import Owner
 from elman_server.exchange.slices import each_slice
+from elman_server.models.directory import SessionDirectory, check_takes_sessions
 from elman_server.models.moving import check_same_states, move
 from elman_server.models.runtime import Runtime
-from elman_server.sessions.directory import SessionDirectory, check_takes_sessions
 
 
 class Adoption:
