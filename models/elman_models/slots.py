@@ -13,6 +13,26 @@ _LINE = 64
 """Bytes of a cache line: where memory begins."""
 
 
+class Index:
+    """Slots that are of a pool, each once."""
+
+    def __init__(self, slots: Slots, device: torch.device) -> None:
+        self.slots = slots
+        self._device = device
+        self._tensor: torch.Tensor | None = None
+
+    @property
+    def tensor(self) -> torch.Tensor:
+        """[B] int64, on the pool's device."""
+        if self._tensor is None:
+            index = torch.from_numpy(self.slots)
+            if self._device.type == "cuda":
+                # From memory that is not page-locked the copy would wait for all that the device has still to compute.
+                index = index.pin_memory().to(self._device, non_blocking=True)
+            self._tensor = index
+        return self._tensor
+
+
 class SlotIndex:
     """Slots as an index on the device, once they are proven to be distinct and of the pool."""
 
@@ -26,9 +46,9 @@ class SlotIndex:
             raise ValueError(f"num_slots: expected at least 1, got {num_slots}")
         self._num_slots = num_slots
         self._device = device
-        self._indexed: tuple[Slots, torch.Tensor] = (np.empty(0, np.int64), torch.empty(0, dtype=torch.int64))
+        self._indexed: tuple[Slots, Index] = (np.empty(0, np.int64), self._checked(np.empty(0, np.int64)))
 
-    def of(self, slots: Slots) -> torch.Tensor:
+    def of(self, slots: Slots) -> Index:
         """[B] int64.
 
         Raises:
@@ -41,18 +61,14 @@ class SlotIndex:
             self._indexed = indexed = (slots, self._checked(slots))
         return indexed[1]
 
-    def _checked(self, slots: Slots) -> torch.Tensor:
+    def _checked(self, slots: Slots) -> Index:
         # Looked at here, on the host: out of bounds on CUDA is an assertion that ends the process's use of the device.
         in_order = np.sort(slots)
         if in_order.size and (in_order[0] < 0 or in_order[-1] >= self._num_slots):
             raise ValueError(f"a slot is outside the pool of {self._num_slots}: {in_order[0]} to {in_order[-1]}")
         if has_repeats(in_order):
             raise ValueError("a slot stands twice in one batch")
-        index = torch.from_numpy(slots.astype(np.int64))  # a copy: the caller's may change
-        if self._device.type != "cuda":
-            return index
-        # From memory that is not page-locked the copy would wait for all that the device has still to compute.
-        return index.pin_memory().to(self._device, non_blocking=True)
+        return Index(slots.astype(np.int64), self._device)  # a copy: the caller's may change
 
 
 class SlotTensor:
@@ -88,9 +104,11 @@ class SlotTensor:
         is_plain = device.type == "cpu" and dtype in (torch.float32, torch.int64)
         self._array = self.tensor.numpy() if is_plain else None
 
-    def read(self, index: torch.Tensor) -> torch.Tensor:
+    def read(self, index: Index) -> torch.Tensor:
         """A copy of some slots, [B, *features] or [layers, B, *features]."""
-        return self.tensor.index_select(self.axis, index)
+        if self._array is None:
+            return self.tensor.index_select(self.axis, index.tensor)
+        return torch.from_numpy(self._array.take(index.slots, self.axis))
 
     def check(self, given: torch.Tensor | None, batch: int) -> None:
         """Whether `given` is what `write` takes for so many slots.
@@ -103,24 +121,25 @@ class SlotTensor:
         if got != expected:
             raise ValueError(f"{self.name}: expected shape {expected}, got {got}")
 
-    def write(self, index: torch.Tensor, given: torch.Tensor) -> None:
+    def write(self, index: Index, given: torch.Tensor) -> None:
         """Writes some slots; other devices' and dtypes' numbers are converted."""
-        given = given.to(self.tensor)
+        if self._array is None or given.dtype is not self.tensor.dtype or not given.is_cpu:
+            given = given.to(self.tensor)
         if self._array is None:
-            self.tensor.index_copy_(self.axis, index, given)
+            self.tensor.index_copy_(self.axis, index.tensor, given)
         elif self.axis:  # three times as fast as index_copy_
-            self._array[:, index.numpy()] = given.numpy()
+            self._array[:, index.slots] = given.numpy()
         else:
-            self._array[index.numpy()] = given.numpy()
+            self._array[index.slots] = given.numpy()
 
-    def reset(self, index: torch.Tensor) -> None:
+    def reset(self, index: Index) -> None:
         """Puts some slots at what they begin with."""
         if self._initial is None:
-            self.tensor.index_fill_(self.axis, index, 0)
+            self.tensor.index_fill_(self.axis, index.tensor, 0)
         else:
             shape = list(self.tensor.shape)
-            shape[self.axis] = len(index)
-            self.tensor.index_copy_(self.axis, index, self._initial.expand(shape))
+            shape[self.axis] = len(index.slots)
+            self.tensor.index_copy_(self.axis, index.tensor, self._initial.expand(shape))
 
 
 def _allocate(shape: tuple[int, ...], device: torch.device, dtype: torch.dtype) -> torch.Tensor:

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from elman_models.hand_off import linear_maps
+from elman_models.inference_mode import in_inference_mode
 from elman_models.packed import Packed
 from elman_models.plans.cache import PlanCache
 from elman_models.plans.candidates import default_plan
@@ -101,7 +102,7 @@ class Stack:
         """Takes a table that was measured, between two steps."""
         self.plans = plans
 
-    @torch.inference_mode()
+    @in_inference_mode
     def step(self, input: Packed, state: State, *, last_only: bool = False) -> tuple[torch.Tensor, State]:
         """Advances every row by its part of `input`.
 
@@ -118,7 +119,7 @@ class Stack:
         plan = self.plans.choose(input.num_rows, input.seq_len, input.is_ragged)
         self.plan_name = plan.name
         output, state = plan.run(self._embed(input), state)
-        self.num_computed = len(output)
+        self.num_computed = output.shape[0]
         if last_only:
             output = input.last_steps(output)
         return self._project(output), state

@@ -36,6 +36,7 @@ from elman_server.door.listener import Listener, PortInUseError
 from elman_server.door.native_port import NativePort
 from elman_server.door.oip.service import OpenInferenceService
 from elman_server.door.oip.stubs import grpc_service_pb2, grpc_service_pb2_grpc
+from elman_server.door.row_columns import warm_up_columns
 from elman_server.door.rpc_server import RpcServer
 from elman_server.door.single_rows import SingleRows
 from elman_server.engine.calls.models import ModelCalls
@@ -187,6 +188,7 @@ class Server:
         began = time.monotonic()
         log.info("making ready: the first start on a machine compiles for some seconds")
         await detached(warm_up_jit)
+        await detached(warm_up_columns)
         log.info("made ready in %.1f s", time.monotonic() - began)
 
     async def _load(self, bundles: Sequence[Path]) -> None:

@@ -17,6 +17,7 @@ from elman_models.graph.value import Per
 from elman_models.graph.weights import as_tensors
 from elman_models.graph.whole import WholePlan, measured_tables, reason_against, split_overrides
 from elman_models.hand_off import linear_maps
+from elman_models.inference_mode import in_inference_mode
 from elman_models.packed import Packed
 from elman_models.plans.cache import PlanCache
 from elman_models.plans.overrides import Overrides
@@ -202,7 +203,7 @@ class GraphStack:
         twin._programs, twin._whole = {}, None
         return twin
 
-    @torch.inference_mode()
+    @in_inference_mode
     def step(
         self,
         inputs: PackedInputs | Packed,

@@ -45,8 +45,9 @@ class Caller:
         self.num_bytes += num_bytes
         if (self.rows > 0) != had_rows:
             self._callers.count_active(1 if self.rows > 0 else -1)
-        self.wake()
-        if self.is_gone:
+        if self._waiters:
+            self.wake()
+        if not self.streams and self.is_gone:
             self._callers.forget(self)
 
     def wake(self) -> None:
@@ -92,6 +93,7 @@ class Callers:
         """Called with each caller that is gone."""
         self.max_rows = self.max_bytes = 0
         """At which a caller is full."""
+        self._num_sharing = 0  # callers that those are an equal part for
         self._share()
 
     def enter(self, name: str) -> Caller:
@@ -134,11 +136,14 @@ class Callers:
         """A caller has rows now, or (negative) has none any more, which leaves more for the others."""
         self._num_active += more
         self._share()
-        if more < 0:
+        if more < 0 and self.waiting:
             for caller in self.waiting.take_ready(self.max_rows, self.max_bytes):
                 caller.wake()
 
     def _share(self) -> None:
         limits, share = self._limits, max(1, self._num_active)
+        if share == self._num_sharing:
+            return
+        self._num_sharing = share
         self.max_rows = min(limits.max_caller_rows, max(1, limits.max_queue_rows // share))
         self.max_bytes = min(limits.max_caller_bytes, max(1, limits.max_queue_bytes // share))

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from elman.v1 import tensor_pb2
 from elman_server.door.elman_v1.read import MAX_ANSWER_BYTES
+from elman_server.door.row_columns import Sizes, are_alike
 from elman_server.exchange.answers import Answer
 from elman_server.exchange.frames import Frame, Want
 from elman_server.exchange.model_view import F32, ModelView
@@ -62,19 +63,13 @@ class Kind(NamedTuple):
     return_output: int
     return_state: int
 
-    @classmethod
-    def of(cls, key: I64) -> "Kind":
-        """`key`: [4] these as numbers."""
-        model, length, return_output, return_state = key.tolist()
-        return cls(model, length, return_output, return_state)
-
 
 def has_room(kind: Kind, worker: ServedModel) -> bool:
     """Whether one message holds an answer."""
-    runtime = worker.runtime
-    steps = {Want.ALL: min(kind.length, runtime.limits.max_slice), Want.LAST: 1, Want.NONE: 0}[want_of(kind)]
-    states = runtime.view.state_bytes if kind.return_state else 0
-    return steps * runtime.view.output.num_bytes + states <= MAX_ANSWER_BYTES
+    view, limits = worker.runtime.view, worker.runtime.limits
+    want, states = want_of(kind), view.state_bytes if kind.return_state else 0
+    steps = 0 if want is Want.NONE else 1 if want is Want.LAST else min(kind.length, limits.max_slice)
+    return steps * view.output.num_bytes + states <= MAX_ANSWER_BYTES
 
 
 def fits_columns(kind: Kind, view: ModelView) -> bool:
@@ -92,16 +87,15 @@ def want_of(kind: Kind) -> Want:
 
 def groups(columns: dict[str, NDArray[Any]], models: I64) -> Iterator[tuple[I64, Kind]]:
     """The frames that go together: of one model, length and answer. Those of one session stay in their order."""
-    keys = np.stack(
-        [models, columns["length"], columns["return_output"], columns["return_state"].astype(np.int64)], axis=1
-    )
-    if (keys == keys[0]).all():
-        yield np.arange(len(keys)), Kind.of(keys[0])
+    parts = (models, columns["length"], columns["return_output"], columns["return_state"])
+    if are_alike(*parts):
+        yield np.arange(len(models)), Kind(*[int(part[0]) for part in parts])
         return
+    keys = [Kind(*key) for key in zip(*[part.tolist() for part in parts], strict=True)]
     for turn in _order(columns["handle"]):
         rows: dict[Kind, list[int]] = {}
         for row in turn.tolist():
-            rows.setdefault(Kind.of(keys[row]), []).append(row)
+            rows.setdefault(keys[row], []).append(row)
         for kind, mine in rows.items():
             yield np.array(mine), kind
 
@@ -122,17 +116,14 @@ def gathered(batch: "FrameBatch", rows: I64, length: int, worker: ServedModel) -
     spec = worker.runtime.view.input
     raw = np.empty((len(rows), length * spec.num_bytes), np.uint8)
     batch.gather(rows, raw)
-    data = raw.view(spec.dtype.newbyteorder("<")).reshape(len(rows), length, *spec.features)
-    return data.swapaxes(0, 1).reshape(length * len(rows), *spec.features)
+    data = raw.view(spec.wire_layout)
+    if length > 1:
+        data = data.reshape(len(rows), length, *spec.features).swapaxes(0, 1)
+    return data.reshape(length * len(rows), *spec.features)
 
 
-def tensor_bytes(answer: Answer, finished: Flags, want: Want) -> I64:
-    """[n] bytes of each row's tensors."""
-    num_bytes = np.zeros(len(finished), np.int64)
-    if answer.output is not None:
-        row_bytes = answer.output.shape[1] * answer.output.itemsize
-        num_bytes += row_bytes * (finished if want is Want.LAST else answer.lengths)
-    for state in answer.states:
-        if len(answer.finished):
-            num_bytes += finished * (state.nbytes // len(answer.finished))
-    return num_bytes
+def sizes_of(answer: Answer, frame: MergedFrame) -> Sizes:
+    """Bytes of an answer's parts, by row."""
+    output, ended = answer.output, max(1, len(answer.finished))
+    step = 0 if output is None else output.shape[1] * output.itemsize
+    return Sizes(step, sum([state.nbytes for state in answer.states]) // ended, frame.columns.row_bytes)

@@ -5,7 +5,6 @@ nearly always all, is one frame of the engine's; its answer goes back as columns
 """
 
 import math
-from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -23,10 +22,11 @@ from elman_server.door.merged_frames import (
     gathered,
     groups,
     has_room,
-    tensor_bytes,
+    sizes_of,
     want_of,
 )
 from elman_server.door.native_port import NativePort, NativeStreamCall
+from elman_server.door.row_columns import are_well_formed, sent_of, sums_by_caller
 from elman_server.errors import LimitReached, ServiceError
 from elman_server.exchange.answers import Answer, failure, refusal
 from elman_server.exchange.frames import Frame, FramePart, Want
@@ -120,23 +120,22 @@ class SingleRows:
         except Exception as error:  # noqa: BLE001 - it ends the streams, and is told there
             self._end_by(error, columns["call"])
         finally:
-            for number, num_taken in Counter(columns["caller"].tolist()).items():
+            for number, num_taken, _ in sums_by_caller(columns["caller"], columns["num_bytes"]).tolist():
                 if number in self._callers:
                     self.settle(self._callers[number], num_taken)
 
     def _take_groups(self, batch: "FrameBatch", columns: dict[str, NDArray[Any]], models: I64, now: float) -> None:
         for rows, kind in groups(columns, models):
             worker = self._engine.worker(kind.model)
-            if worker is None or not (self._is_open and _fits(kind, worker)):
-                good = np.zeros(len(rows), np.bool_)
-            else:
-                good = self._good(columns, rows, kind, worker)
-            for row in rows[~good].tolist():
-                self._take_alone(batch, row, int(columns["call"][row]))
-            if worker is not None and good.any():
+            good = self._good(columns, rows, kind, worker)
+            if len(good.nonzero()[0]) < len(rows):
+                for row in rows[~good].tolist():
+                    self._take_alone(batch, row, int(columns["call"][row]))
+                rows = rows[good]
+            if worker is not None and len(rows):
                 if worker.runtime.sessions.num_ending:
-                    self._note_driven(columns, rows[good], worker)
-                self._submit(batch, columns, rows[good], kind, worker, now)
+                    self._note_driven(columns, rows, worker)
+                self._submit(batch, columns, rows, kind, worker, now)
 
     def _note_driven(self, columns: dict[str, NDArray[Any]], rows: I64, worker: ServedModel) -> None:
         driven = set(worker.runtime.sessions.driven(columns["handle"][rows]).tolist())
@@ -148,18 +147,19 @@ class SingleRows:
     def _is_open(self) -> bool:
         return not self.draining and self._engine.failure is None
 
-    def _good(self, columns: dict[str, NDArray[Any]], rows: I64, kind: Kind, worker: ServedModel) -> Flags:
+    def _good(self, columns: dict[str, NDArray[Any]], rows: I64, kind: Kind, worker: ServedModel | None) -> Flags:
         # [n] frames with which nothing is wrong; the others are looked at one by one.
-        spec, limits = worker.runtime.view.input, self._catalogue.limits
-        good: Flags = columns["dtype"][rows] == spec.wire_dtype
-        good &= columns["num_bytes"][rows] == kind.length * spec.num_bytes
-        good &= columns["message_bytes"][rows] <= limits.max_frame_bytes
-        good &= columns["num_dims"][rows] == 1 + len(spec.features)
-        good &= columns["dim_0"][rows] == kind.length
-        if spec.features:
-            good &= columns["dim_1"][rows] == spec.features[0]
-        # What came before its stream was ended is not run.
-        good &= np.array([call in self._streams for call in columns["call"][rows].tolist()])
+        if worker is None or not (self._is_open and _fits(kind, worker)):
+            return np.zeros(len(rows), np.bool_)
+        spec, max_bytes = worker.runtime.view.input, self._catalogue.limits.max_frame_bytes
+        good = are_well_formed(
+            rows, columns["dtype"], columns["num_dims"], columns["dim_0"], columns["dim_1"],
+            columns["num_bytes"], columns["message_bytes"], spec.wire_dtype, kind.length,
+            spec.features[0] if spec.features else 0, kind.length * spec.num_bytes, max_bytes,
+        )  # fmt: skip
+        calls = columns["call"][rows].tolist()
+        if not self._streams.keys() >= set(calls):  # what came before its stream was ended is not run
+            good &= np.array([call in self._streams for call in calls])
         return good
 
     def _take_alone(self, batch: "FrameBatch", row: int, call: int) -> None:
@@ -201,8 +201,8 @@ class SingleRows:
             ),
         )
         self._open.add(frame)
-        row_bytes = frame.columns.row_bytes
-        self._charge(frame.columns.callers, np.ones(len(rows), np.int64), np.full(len(rows), row_bytes))
+        for number, num_rows, num_bytes in sums_by_caller(frame.columns.callers, columns["num_bytes"][rows]).tolist():
+            self._count(number, num_rows, num_bytes)
         self._engine.submit(worker, frame)
 
     # ---- what is answered
@@ -241,34 +241,37 @@ class SingleRows:
             self._open.discard(frame)
 
     def _answer(self, frame: MergedFrame, answer: Answer) -> None:
-        rows = np.arange(frame.num_rows) if answer.rows is None else answer.rows
-        finished = np.isin(rows, answer.finished)
-        positions = np.zeros(len(rows), np.int64)
-        positions[finished] = answer.positions
-        num_bytes = tensor_bytes(answer, finished, frame.want)
-        calls, callers = frame.columns.calls[rows], frame.columns.callers[rows]
-        self._charge(callers, np.zeros(len(rows), np.int64), num_bytes - finished * frame.columns.row_bytes)
+        columns, is_last = frame.columns, frame.want is Want.LAST
+        sent = sent_of(
+            answer.rows, answer.starts, answer.lengths, answer.finished, answer.positions,
+            columns.calls, columns.callers, columns.frame_ids, sizes_of(answer, frame),
+            is_last=is_last,
+        )  # fmt: skip
+        for number, _, num_bytes in sent.debts.tolist():
+            self._count(number, 0, num_bytes)
         self._door.answer(
-            call=calls,
-            caller=callers,
-            frame_id=frame.columns.frame_ids[rows],
-            start=np.zeros(len(rows), np.int64) if answer.starts is None else answer.starts,
+            call=sent.calls,
+            caller=sent.callers,
+            frame_id=sent.frame_ids,
+            start=sent.starts,
             length=answer.lengths,
-            finished=finished,
-            position=positions,
-            num_bytes=num_bytes,
+            finished=sent.finished,
+            position=sent.positions,
+            num_bytes=sent.num_bytes,
             output=answer.output,
-            is_last=frame.want is Want.LAST,
+            is_last=is_last,
             h_n=answer.states[0] if answer.states else None,
             c_n=answer.states[1] if len(answer.states) > 1 else None,
         )
-        self._end(frame, rows[finished], "OK")
+        columns.is_open[answer.finished] = False
+        self._ended(frame, len(answer.finished), "OK")
 
     def _refuse(self, frame: MergedFrame, row: int, answer: Answer, error: ServiceError) -> None:
         columns = frame.columns
         call, caller = int(columns.calls[row]), int(columns.callers[row])
-        self._charge(columns.callers[row : row + 1], np.zeros(1, np.int64), np.array([-columns.row_bytes]))
-        self._end(frame, np.array([row]), code_of(error).name if answer.frame_error else "OK")
+        self._count(caller, 0, -columns.row_bytes)
+        columns.is_open[row] = False
+        self._ended(frame, 1, code_of(error).name if answer.frame_error else "OK")
         message = write_answer(int(columns.frame_ids[row]), answer, None).SerializeToString()
         self._door.answer_frame(call, caller, message, 1, 0)
 
@@ -282,17 +285,11 @@ class SingleRows:
             if stream is not None:
                 stream.meet_bug(error)
 
-    def _end(self, frame: MergedFrame, rows: I64, code: str) -> None:
-        frame.open_rows -= len(rows)
-        frame.columns.is_open[rows] = False
-        self._metrics.requests_of_one_arrival("Step", code, self._engine.clock.now() - frame.arrived, len(rows))
+    def _ended(self, frame: MergedFrame, count: int, code: str) -> None:
+        frame.open_rows -= count
+        self._metrics.requests_of_one_arrival("Step", code, self._engine.clock.now() - frame.arrived, count)
 
     # ---- what counts against whom
-
-    def _charge(self, callers: I64, rows: I64, num_bytes: I64) -> None:
-        for number in np.unique(callers).tolist():
-            mine = callers == number
-            self._count(number, int(rows[mine].sum()), int(num_bytes[mine].sum()))
 
     def _count(self, number: int, rows: int, num_bytes: int) -> None:
         caller = self._callers.get(number)

@@ -52,7 +52,7 @@ class Admission:
         slots = runtime.sessions.take(frame.num_rows, frame.arrived)
         runtime.borrowed += frame.num_rows
         runtime.begin(slots, initial)
-        self._take_in(Arrivals([frame], slots), None)
+        Arrivals([frame], slots).take_in(runtime, None)
 
     def _check_infer(self, frame: Frame) -> None:
         runtime, limit = self._runtime, self._runtime.limits.max_infer_rows
@@ -88,31 +88,34 @@ class Admission:
         return [frames]
 
     def _admit_group(self, frames: list[Frame]) -> None:
-        arrivals = Arrivals(frames)
-        for index, error in self._refusals(arrivals).items():
-            arrivals.table["refused"][index] = True
-            self._runtime.metrics.reject(error.reason, frames[index].num_rows)
-            self._result_queue.refuse(frames[index], error)
+        runtime, arrivals = self._runtime, Arrivals(frames)
+        has_room = self._has_room(len(arrivals.lengths), arrivals.data.nbytes)
+        if not has_room or runtime.unloading or runtime.view.needs_whole_sequences:
+            self._refuse(arrivals)
         barred = None if self._values.all_good(arrivals.data) else self._barred(frames)
-        crowded = self._crowded(arrivals)
+        crowded = {} if has_room else self._crowded(arrivals)
         if crowded:
             barred = np.zeros(len(arrivals.lengths), np.bool_) if barred is None else barred
             barred[list(crowded)] = True
-        rows = self._take_in(arrivals, barred)
+        rows = arrivals.take_in(runtime, barred)
         if rows.num_taken < len(rows.outcome):
             for r in np.flatnonzero(rows.outcome > REFUSED).tolist():
                 self._answer_odd(arrivals, rows, r, crowded)
 
-    def _take_in(self, arrivals: Arrivals, barred: Flags | None) -> Rows:
-        block, arrivals.table["at"] = self._runtime.inputs.add(arrivals.data, arrivals.frames)
-        return arrivals.take_in(self._runtime, block, barred)
+    def _has_room(self, rows: int, num_bytes: int) -> bool:
+        runtime, limits = self._runtime, self._runtime.limits
+        has_rows = runtime.queue_rows + rows <= limits.max_queue_rows
+        return has_rows and runtime.queue_bytes + num_bytes <= limits.max_queue_bytes
+
+    def _refuse(self, arrivals: Arrivals) -> None:
+        # The frames of which nothing may wait.
+        for index, error in self._refusals(arrivals).items():
+            arrivals.table["refused"][index] = True
+            self._runtime.metrics.reject(error.reason, arrivals.frames[index].num_rows)
+            self._result_queue.refuse(arrivals.frames[index], error)
 
     def _refusals(self, arrivals: Arrivals) -> dict[int, ServiceError]:
-        runtime = self._runtime
-        is_barred = runtime.unloading or runtime.view.needs_whole_sequences
-        if not is_barred and self.check_room(len(arrivals.lengths), arrivals.data.nbytes) is None:
-            return {}
-        refused: dict[int, ServiceError] = {}
+        runtime, refused = self._runtime, dict[int, ServiceError]()
         rows = num_bytes = 0
         for index, frame in enumerate(arrivals.frames):
             error: ServiceError | None
@@ -132,8 +135,6 @@ class Admission:
 
     def _crowded(self, arrivals: Arrivals) -> dict[int, LimitReached]:
         # Rows of merged frames that the queue has no room for, of all; those before them have it.
-        if self.check_room(len(arrivals.lengths), arrivals.data.nbytes) is None:
-            return {}
         crowded: dict[int, LimitReached] = {}
         rows = num_bytes = 0
         refused, ends = arrivals.table["refused"].tolist(), arrivals.table["end"].tolist()

@@ -43,16 +43,15 @@ class Commit:
         """A batch that ran: its outputs and states as in `Result`; `now` in seconds on the engine's clock. `clean_up`
         is to follow before anything else is admitted."""
         runtime = self._runtime
-        finished = runtime.scheduler.complete(batch)
-        settled = settle(runtime, batch, finished, runtime.held.next_number, now)
-        page = self._page(batch, finished, settled, outputs, states)
+        settled = settle(runtime, batch, runtime.held.next_number, now)
+        page = self._page(batch, settled, outputs, states)
         frames = self._sinks(settled)
         self._result_queue.spread(page, frames, settled.rows)
         is_kept = bool(runtime.after)
         if is_kept:  # what waits for a chunk may take the session elsewhere, and its answer with it
             self._keep(settled, page, frames)
         if runtime.starting_states or runtime.after:
-            self._call_after(batch.numbers[finished].tolist())
+            self._call_after(batch.numbers[settled.finished].tolist())
         return Committed(settled, page, frames, is_kept)
 
     def clean_up(self, committed: Committed) -> None:
@@ -71,13 +70,13 @@ class Commit:
         if settled.is_held:
             self._runtime.held.keep(page, frames, settled.rows)
 
-    def _page(self, batch: Batch, finished: Flags, settled: Settled, outputs: Tensors, states: Tensors) -> BatchResult:
+    def _page(self, batch: Batch, settled: Settled, outputs: Tensors, states: Tensors) -> BatchResult:
         record = self._runtime.view.output.part(batch.outputs)
         return BatchResult(
             starts=batch.starts,
             takes=batch.takes,
             offsets=batch.offsets,
-            finished=finished,
+            finished=settled.finished,
             positions=settled.positions,
             output=record.joined([one.numpy() for one in outputs]) if settled.wants_output else None,
             states=tuple([one.numpy() for one in states]),

@@ -6,6 +6,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+import torch
+
 from elman_server.engine.ending import Ending
 from elman_server.engine.inbox import Frames, Inbox, Job, Submission
 from elman_server.engine.launch import Launch
@@ -169,6 +171,7 @@ class Engine:
         self.periodic_jobs.run(self.clock.now())
         return self._has_work
 
+    @torch.inference_mode()
     def _main(self) -> None:
         is_busy = False
         while not self._stopping:
@@ -184,6 +187,7 @@ class Engine:
             if self.ending.failure is None:
                 return self.turn()
             self._take_from_port()
+            self._inbox.take_all()  # whoever waits for it is told that nothing comes
         except Exception as error:  # noqa: BLE001 - told, and the end
             if self.ending.begin(error):
                 isolated(self.result_queue.deliver, "what the engine has to say")

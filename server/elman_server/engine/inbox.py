@@ -36,6 +36,7 @@ class Inbox:
         self._wakener = Wakener()
         self._poll = select.poll()
         self._poll.register(self._wakener, select.POLLIN)
+        self._is_waited_for = False
 
     def __bool__(self) -> bool:
         return bool(self._items)
@@ -46,9 +47,10 @@ class Inbox:
             self._poll.register(file, select.POLLIN)
 
     def put(self, item: Submission | Job) -> None:
-        """Hands something over."""
+        """Hands something over. An engine that runs looks here before it waits, so it needs not be woken."""
         self._items.append(item)
-        self._wakener.wake()
+        if self._is_waited_for:
+            self._wakener.wake()
 
     def wake(self) -> None:
         """Ends a wait."""
@@ -56,7 +58,10 @@ class Inbox:
 
     def wait(self, seconds: float) -> None:
         """Until something has come, or somebody wakes it; so long at most."""
-        self._poll.poll(seconds * 1e3)
+        self._is_waited_for = True
+        if not self._items:  # else it came before that was known
+            self._poll.poll(seconds * 1e3)
+        self._is_waited_for = False
 
     def take_all(self) -> list[Frames | Job]:
         """All that is there; frames for one worker that stand together are one."""

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from elman_server.exchange.frames import Want
 from elman_server.models.runtime import Runtime
 from elman_server.scheduling.chunks import release_chunk
-from elman_server.scheduling.scheduler import Batch
+from elman_server.scheduling.scheduler import Batch, complete
 from elman_server.sessions.replay_buffer import hold
 from elman_server.tables.jit import jit
 from elman_server.tables.ref_counts import release_one
@@ -23,6 +23,7 @@ _NONE = int(Want.NONE)
 class Settled(NamedTuple):
     """What the tables said of a batch's rows before they were released."""
 
+    finished: Flags  # [B] which of its chunks are complete, and no longer queued
     frames: I64  # [B] numbers of the rows' frames
     rows: I64  # [B] rows of those frames
     positions: I64  # [B] the session's position after the chunk's steps so far
@@ -41,41 +42,45 @@ class Settled(NamedTuple):
     """Whether all rows are of one frame."""
 
 
-def settle(runtime: Runtime, batch: Batch, finished: Flags, page: int, now: float) -> Settled:
-    """Advances the sessions of a batch, notes that `page` has its results, and releases its finished chunks.
+def settle(runtime: Runtime, batch: Batch, page: int, now: float) -> Settled:
+    """Completes the chunks of a batch that ran, advances their sessions, notes that `page` has its results, and
+    releases the finished ones.
 
     `now` in seconds on the engine's clock.
     """
-    chunks, frames, blocks, held = runtime.scheduler.chunks, runtime.frames, runtime.inputs.blocks, runtime.held
-    return Settled(
-        *_settle(
-            batch.numbers, batch.starts + batch.takes, finished, page, now,
-            runtime.sessions.table, chunks.table, chunks.free.stack, chunks.free.count,
-            frames.left, frames.free.stack, frames.free.count,
-            blocks.left, blocks.free.stack, blocks.free.count,
-            held.table, held.count,
-        )
+    chunks, queues = runtime.scheduler.chunks, runtime.scheduler.queues
+    frames, blocks, held = runtime.frames, runtime.inputs.blocks, runtime.held
+    finished, columns, ends, flags = _settle(
+        batch.numbers, batch.slots, batch.starts, batch.takes, page, now,
+        queues.table, queues.line.items, queues.line.span,
+        runtime.sessions.table, chunks.table, chunks.free.stack, chunks.free.count,
+        frames.left, frames.free.stack, frames.free.count,
+        blocks.left, blocks.free.stack, blocks.free.count,
+        held.table, held.count,
     )  # fmt: skip
+    return Settled(finished, *columns, *[one[1 : 1 + one[0]] for one in ends], *flags)
 
 
 @jit
 def _settle(
-    numbers: I64, ends: I64, finished: Flags, page: int, now: float,
+    numbers: I64, slots: I64, starts: I64, takes: I64, page: int, now: float,
+    queues: Table, line: I64, line_span: I64,
     sessions: Table, chunks: Table, free_chunks: I64, num_free_chunks: I64,
     frames_left: I64, free_frames: I64, num_free_frames: I64,
     blocks_left: I64, free_blocks: I64, num_free_blocks: I64,
     held: Table, held_count: I64,
-) -> tuple[I64, I64, I64, I64, I64, I64, I64, I64, int, bool, bool, bool]:  # fmt: skip
-    frames, rows, positions = np.empty_like(numbers), np.empty_like(numbers), np.empty_like(numbers)
-    previous_page, previous_row = np.empty_like(numbers), np.empty_like(numbers)
-    lent, last_frames, last_blocks = np.empty_like(numbers), np.empty_like(numbers), np.empty_like(numbers)
-    num_lent = num_frames = num_blocks = num_steps = 0
+) -> Any:  # fmt: skip
+    ends = starts + takes
+    finished = complete(numbers, slots, ends, chunks, queues, line, line_span)
+    columns = np.empty((5, len(numbers)), np.int64)  # frames, rows, positions, previous pages and rows
+    lists = np.zeros((3, len(numbers) + 1), np.int64)  # lent slots, last frames and blocks; how many come first
+    num_steps, is_one_frame = 0, True
     wants_output = is_held = False
     for i, number in enumerate(numbers):
         chunk = chunks[number]
-        frames[i], rows[i] = chunk.frame, chunk.row
-        positions[i] = chunk.begin + ends[i]
-        previous_page[i], previous_row[i] = chunk.page, chunk.page_row
+        columns[0, i], columns[1, i], columns[2, i] = chunk.frame, chunk.row, chunk.begin + ends[i]
+        columns[3, i], columns[4, i] = chunk.page, chunk.page_row
+        is_one_frame = is_one_frame and chunk.frame == columns[0, 0]
         wants_output = wants_output or chunk.kind >> 1 & 3 != _NONE
         is_held = is_held or bool(sessions[chunk.slot].attached)
         if not finished[i]:
@@ -84,20 +89,19 @@ def _settle(
             continue
         num_steps += chunk.length
         if not _advance(chunk, sessions[chunk.slot], page, i, now, held, held_count):
-            lent[num_lent] = chunk.slot
-            num_lent += 1
+            _append(chunk.slot, lists[0])
         if release_one(chunk.frame, frames_left, free_frames, num_free_frames):
-            last_frames[num_frames] = chunk.frame
-            num_frames += 1
+            _append(chunk.frame, lists[1])
         if release_one(chunk.block, blocks_left, free_blocks, num_free_blocks):
-            last_blocks[num_blocks] = chunk.block
-            num_blocks += 1
+            _append(chunk.block, lists[2])
         release_chunk(number, chunks, free_chunks, num_free_chunks)
-    return (
-        frames, rows, positions, previous_page, previous_row,
-        lent[:num_lent], last_frames[:num_frames], last_blocks[:num_blocks], num_steps,
-        wants_output, is_held, (frames == frames[0]).all(),
-    )  # fmt: skip
+    return finished, columns, lists, (num_steps, wants_output, is_held, is_one_frame)
+
+
+@jit
+def _append(number: int, numbers: I64) -> None:
+    numbers[0] += 1
+    numbers[numbers[0]] = number
 
 
 @jit

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from elman_server.exchange.frames import Frame
 from elman_server.models.runtime import Runtime
 from elman_server.scheduling.chunks import begin_chunk
+from elman_server.scheduling.input_blocks import Block, block_offsets
 from elman_server.scheduling.queues import append
 from elman_server.sessions.table import find
 from elman_server.tables.free_list import take
@@ -29,7 +30,6 @@ ARRIVAL = np.dtype(
         ("end", np.int64),  # rows of the frames up to this one
         ("kind", np.int64),  # Frame.kind
         ("arrived", np.float64),
-        ("at", np.int64),  # where its steps begin in its block: see Inputs
         ("refused", np.bool_),
         ("number", np.int64),  # among the frames that are open, or -1: none of its rows was taken in
     ],
@@ -61,7 +61,7 @@ class Arrivals:
         handles, self.lengths, self._positions, self._deadlines, self.data = _rows(frames)
         self.handles = handles if lent is None else lent.view(np.uint64)
         ends = accumulate([frame.num_rows for frame in frames])
-        records = [(end, f.kind, f.arrived, 0, False, -1) for end, f in zip(ends, frames, strict=True)]
+        records = [(end, f.kind, f.arrived, False, -1) for end, f in zip(ends, frames, strict=True)]
         self.table: Table = np.array(records, ARRIVAL)
         self._is_lent = lent is not None
 
@@ -71,25 +71,30 @@ class Arrivals:
         frame = self.frames[index]
         return frame, r - int(self.table["end"][index]) + frame.num_rows
 
-    def take_in(self, runtime: Runtime, block: int, barred: Flags | None) -> Rows:
-        """Queues the rows that may run; their input is in `block`. `barred`: [R] rows with values that must not run."""
-        sessions, scheduler, frames = runtime.sessions, runtime.scheduler, runtime.frames
+    def take_in(self, runtime: Runtime, barred: Flags | None) -> Rows:
+        """Queues the rows that may run; their input is in a new block. `barred`: [R] rows with values that must not
+        run."""
+        sessions, scheduler, frames, blocks = runtime.sessions, runtime.scheduler, runtime.frames, runtime.inputs.blocks
         chunks, queues, gaps = scheduler.chunks, scheduler.queues, runtime.metrics.reuse_gap
-        outcome, slots, begins, admitted, taken, steps = _take_in(
+        outcome, (slots, begins, admitted), offsets, block, taken, steps = _take_in(
             self.handles, self.lengths, self._positions, self._deadlines,
             _NONE if barred is None else barred, self.table,
-            self._is_lent, block, sessions.key.rounds, sessions.table,
+            self._is_lent, sessions.key.rounds, sessions.table,
             chunks.table, chunks.free.stack, chunks.free.count,
             queues.table, queues.line.items, queues.line.span,
             frames.left, frames.free.stack, frames.free.count,
+            blocks.left, blocks.free.stack, blocks.free.count,
             gaps.bounds, gaps.counts, gaps.total,
         )  # fmt: skip
-        frames.fill(self.table["number"].tolist(), self.frames)
-        for frame, end in zip(self.frames, self.table["end"].tolist(), strict=True):
+        if taken:
+            blocks.fill([block], [Block(self.data, offsets)])
+            frames.fill(self.table["number"].tolist(), self.frames)
+            runtime.queue_bytes += steps * runtime.view.input.num_bytes
+        first = 0
+        for frame in self.frames:
             frame.model = runtime.number
-            frame.slots = slots[end - frame.num_rows : end]
-        runtime.queue_bytes += steps * runtime.view.input.num_bytes
-        runtime.inputs.keep(block, taken)
+            frame.slots = slots[first : first + frame.num_rows]
+            first += frame.num_rows
         return Rows(outcome, slots, begins, admitted, taken)
 
 
@@ -99,16 +104,20 @@ _NONE = np.zeros(0, np.bool_)
 @jit
 def _take_in(
     handles: U64, lengths: I64, positions: I64, deadlines: F64, barred: Flags, arrivals: Table,
-    is_lent: bool, block: int, rounds: NDArray[np.uint32], sessions: Table,
+    is_lent: bool, rounds: NDArray[np.uint32], sessions: Table,
     chunks: Table, free_chunks: I64, num_free_chunks: I64,
     queues: Table, line: I64, line_span: I64,
     frames_left: I64, free_frames: I64, num_free_frames: I64,
+    blocks_left: I64, free_blocks: I64, num_free_blocks: I64,
     gap_bounds: F64, gap_counts: I64, gap_total: F64,
-) -> tuple[NDArray[np.int8], I64, I64, I64, int, int]:  # fmt: skip
+) -> tuple[NDArray[np.int8], I64, I64, int, int, int]:  # fmt: skip
+    offsets, at = block_offsets(lengths, arrivals["end"])
     outcome = np.empty(len(handles), np.int8)
-    begins, known = np.empty_like(lengths), np.empty_like(lengths)
-    slots = handles.view(np.int64) if is_lent else find(handles, rounds, sessions)
+    places = np.empty((3, len(handles)), np.int64)
+    slots, begins, known = places[0], places[1], places[2]
+    slots[:] = handles.view(np.int64) if is_lent else find(handles, rounds, sessions)
     taken = steps = f = 0
+    block = -1
     first = 0  # row of frame f
     for r in range(len(handles)):
         while r >= arrivals[f].end:
@@ -131,12 +140,16 @@ def _take_in(
         session.broken = False
         session.admitted += lengths[r]
         _refer(arrival, frames_left, free_frames, num_free_frames)
+        if block < 0:
+            block = take(free_blocks, num_free_blocks)
         number = take(free_chunks, num_free_chunks)
-        _fill(number, slot, begins[r], lengths[r], deadlines[r], r - first, block, arrivals, f, chunks)
+        _fill(number, slot, begins[r], lengths[r], deadlines[r], r - first, block, at[f], arrival, chunks)
         append(number, chunks, queues, line, line_span)
         taken += 1
         steps += lengths[r]
-    return outcome, slots, begins, known, taken, steps
+    if block >= 0:
+        blocks_left[block] = taken
+    return outcome, places, offsets, block, taken, steps
 
 
 @jit
@@ -162,11 +175,11 @@ def _refer(arrival: Any, left: I64, stack: I64, count: I64) -> None:
 @jit
 def _fill(
     number: int, slot: int, begin: int, length: int, deadline: float, row: int,
-    block: int, arrivals: Table, f: int, chunks: Table,
+    block: int, at: int, arrival: Any, chunks: Table,
 ) -> None:  # fmt: skip
-    """Makes a record that of a new chunk, row `row` of frame `f`."""
+    """Makes a record that of a new chunk, row `row` of a frame whose steps are those from `at` on in its block."""
     begin_chunk(number, chunks)
-    chunk, arrival = chunks[number], arrivals[f]
+    chunk = chunks[number]
     chunk.slot = slot
     chunk.begin = begin
     chunk.length = length
@@ -176,7 +189,7 @@ def _fill(
     chunk.frame = arrival.number
     chunk.row = chunk.source = row
     chunk.block = block
-    chunk.at = arrival.at
+    chunk.at = at
 
 
 class _Columns(NamedTuple):

@@ -25,9 +25,8 @@ class ValueCheck:
 
     def all_good(self, data: Array) -> bool:
         """Whether all of `data`, [N, *features] of the input record, may be run."""
-        if self._record.is_plain:
-            return bool(self._good(self._record.fields[0], data).all())
-        return all(self._good(one, data[one.name]).all() for one in self._record.fields)
+        checked = [one for one in self._record.fields if one.num_embeddings or self._refuse_non_finite]
+        return all(self._good(one, self._tensor(one, data)).all() for one in checked)
 
     def bad_rows(self, frame: Frame) -> I64:
         """The rows of a frame that have a number that must not be run."""

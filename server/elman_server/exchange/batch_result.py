@@ -1,6 +1,6 @@
 """A batch's result: its outputs, from which each frame's rows are selected."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from elman_models.layout import batch_sizes, step_offsets, steps_and_rows
 from elman_server.exchange.answers import Answer
 from elman_server.exchange.frames import Frame, Want
 from elman_server.exchange.model_view import ModelView
+from elman_server.tables.jit import jit
 
 I64 = NDArray[np.int64]
 Array = NDArray[Any]
@@ -45,7 +46,7 @@ class BatchResult:
     @property
     def num_bytes(self) -> int:
         """Bytes that holding this page takes, its columns included."""
-        return sum(array.nbytes for array in self.tensors) + self.overhead(len(self.takes))
+        return sum([array.nbytes for array in self.tensors]) + self.overhead(len(self.takes))
 
     @staticmethod
     def overhead(num_rows: int) -> int:
@@ -99,21 +100,23 @@ class BatchResult:
 
     def with_tensors(self, output: Array | None, states: tuple[Array, ...]) -> "BatchResult":
         """The same page with other tensors."""
-        return replace(self, output=output, states=states)
+        return BatchResult(
+            self.starts, self.takes, self.offsets, self.finished, self.positions, output, states,
+            self.previous_page, self.previous_row, self.is_last, self.outputs, self.rows,
+        )  # fmt: skip
 
     def cut(self, mine: I64, rows: I64, frame: Frame) -> Answer:
         """The part of a frame: rows `mine` [n] of the page, ascending, which are `rows` of it."""
-        done = self.finished[mine]
-        ended = mine[done]
-        starts = self.starts[mine]
-        whole = len(rows) == frame.num_rows and bool((rows == np.arange(frame.num_rows)).all())
+        (starts, takes), (ended, ended_rows, positions), is_whole, begin = _cut(
+            mine, rows, self.starts, self.takes, self.finished, self.positions, frame.num_rows
+        )
         return Answer(
-            rows=None if whole else rows,
-            starts=starts if starts.any() else None,
-            lengths=self.takes[mine],
+            rows=None if is_whole else rows,
+            starts=None if begin else starts,
+            lengths=takes,
             output=self._chosen(self._output(mine, ended, frame.want), frame),
-            finished=rows[done],
-            positions=self.positions[ended],
+            finished=ended_rows,
+            positions=positions,
             states=self._states(ended, with_state=frame.want_state),
         )
 
@@ -140,6 +143,25 @@ class BatchResult:
             return _part(self.output, first, last + 1) if last - first == len(mine) - 1 else self.output[mine]
         steps, rows = steps_and_rows(batch_sizes(self.takes[mine]))
         return _take(self.output, self.offsets[steps] + mine[rows])
+
+
+@jit
+def _cut(
+    mine: I64, rows: I64, starts: I64, takes: I64, finished: NDArray[np.bool_], positions: I64, num_rows: int
+) -> tuple[I64, I64, bool, bool]:
+    """Of the rows `mine` of a page: where they start and how many steps they have; which of them are complete, which
+    rows of the frame these are and their positions; whether they are all of the frame, and whether all start at 0."""
+    count = len(mine)
+    parts, ended = np.empty((2, count), np.int64), np.empty((3, count), np.int64)
+    num_ended, is_whole, begin = 0, count == num_rows, True
+    for i, row in enumerate(mine):
+        parts[0, i], parts[1, i] = starts[row], takes[row]
+        is_whole = is_whole and rows[i] == i
+        begin = begin and starts[row] == 0
+        if finished[row]:
+            ended[0, num_ended], ended[1, num_ended], ended[2, num_ended] = row, rows[i], positions[row]
+            num_ended += 1
+    return parts, ended[:, :num_ended], is_whole, begin
 
 
 def _part(array: Array, first: int, end: int) -> Array:

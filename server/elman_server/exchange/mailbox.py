@@ -5,7 +5,6 @@ import os
 import weakref
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from typing import TypeVar
 
 from elman_server.exchange.isolated import isolated
@@ -33,9 +32,13 @@ class Wakener:
 
     def rest(self) -> None:
         """Makes it unreadable; whatever it was woken for is to be looked at after this."""
-        self._is_due = False
-        with suppress(BlockingIOError):  # it was not, or whoever wakes it is about to, and wakes it once more
+        if not self._is_due:
+            return
+        try:
             os.eventfd_read(self._file)
+        except BlockingIOError:  # whoever wakes it is about to: it is read the next time
+            return
+        self._is_due = False
 
 
 class Mailbox:

@@ -76,6 +76,8 @@ class StepRecord:
         self.num_bytes = self.fields[0].num_bytes if self.is_plain else self.dtype.itemsize
         """Of one step."""
         self.wire_dtype = self.fields[0].wire_dtype if self.is_plain else wire.UNSPECIFIED
+        self.wire_layout = self.dtype.newbyteorder("<")
+        """As its bytes travel."""
         self._parts: dict[int, StepRecord] = {}
 
     def __eq__(self, other: object) -> bool:
@@ -140,7 +142,7 @@ class StepRecord:
 
     def from_bytes(self, raw: bytes | bytearray, steps: int) -> Array:
         """[steps, *features] the bytes of so many steps of the only tensor as they came, little-endian; not copied."""
-        return np.frombuffer(raw, self.dtype.newbyteorder("<")).reshape(steps, *self.features)
+        return np.frombuffer(raw, self.wire_layout).reshape(steps, *self.features)
 
 
 @dataclass(frozen=True)

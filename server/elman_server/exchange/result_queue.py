@@ -10,7 +10,7 @@ from elman_server.errors import ServiceError
 from elman_server.exchange.answers import Answer, failure, refusal
 from elman_server.exchange.batch_result import BatchResult
 from elman_server.exchange.frames import Frame
-from elman_server.exchange.isolated import isolated
+from elman_server.exchange.isolated import isolated, log_bug
 
 I64 = NDArray[np.int64]
 Failed = dict[Frame, list[tuple[int, ServiceError]]]
@@ -69,20 +69,17 @@ class ResultQueue:
         for i, frame in enumerate(frames):
             mine.setdefault(frame, []).append(i)
         for frame, indices in mine.items():
-            self._hand_over(result, frame, np.array(indices), rows)
+            self._hand_over(result, frame, np.array(indices), rows[indices])
 
     def _hand_over(self, result: BatchResult, frame: Frame, mine: I64, rows: I64) -> None:
-        answer = result.cut(mine, rows[mine], frame)
+        answer = result.cut(mine, rows, frame)
         answer.errors = tuple(self._failed.pop(frame, ()))
         _tell(frame, answer)
 
 
 def _tell(frame: Frame, answer: Answer) -> None:
-    def on_result() -> None:
-        try:
-            frame.sink.on_result(frame, answer)
-        except Exception as error:
-            isolated(partial(frame.sink.on_bug, frame, error), "what becomes of a caller whose answer met a bug")
-            raise
-
-    isolated(on_result, "what becomes of an answer")
+    try:
+        frame.sink.on_result(frame, answer)
+    except Exception as error:  # noqa: BLE001 - told, and others go on
+        isolated(partial(frame.sink.on_bug, frame, error), "what becomes of a caller whose answer met a bug")
+        log_bug("what becomes of an answer")

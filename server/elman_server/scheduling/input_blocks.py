@@ -1,14 +1,11 @@
 """Inputs: the data of admitted chunks, and its gathering into a batch's packed tensor."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from elman_models.layout import batch_sizes, step_offsets
-from elman_server.exchange.frames import Frame
 from elman_server.scheduling.chunks import Chunks
 from elman_server.scheduling.scheduler import Batch
 from elman_server.tables.jit import jit
@@ -32,39 +29,25 @@ class InputBlocks:
 
     def __init__(self, capacity: int) -> None:
         """`capacity`: most blocks at a time that chunks refer to."""
-        self.blocks: RefCounted[Block] = RefCounted(capacity + 1)  # and one that is not yet known to be kept
-
-    def add(self, data: Array, frames: Sequence[Frame]) -> tuple[int, I64]:
-        """Takes the frames' `data`, one after the other, until `keep` says how many chunks refer to it.
-
-        Returns:
-            The number of the new block, and [len(frames)] where each frame's steps begin in its offsets.
-        """
-        if len(data) == len(frames):  # single steps of single sessions
-            begins = np.arange(len(frames))
-            return self.blocks.put(Block(data, begins), 1), begins
-        sizes = [batch_sizes(frame.lengths) for frame in frames]
-        begins = step_offsets(np.array([len(s) for s in sizes]))
-        return self.blocks.put(Block(data, step_offsets(np.concatenate(sizes))), 1), begins
-
-    def keep(self, block: int, references: int) -> None:
-        """Keeps a new block for as long as so many chunks refer to it."""
-        self.blocks.release(block, 1 - references)
+        self.blocks: RefCounted[Block] = RefCounted(capacity)
 
     def gather(self, chunks: Chunks, batch: Batch) -> Array:
         """[batch.num_steps, *features] the batch's input, without a copy where a block is the batch."""
-        numbers = _distinct(batch.numbers, chunks.table)
-        first = self.blocks[int(numbers[0])]
-        out = np.empty((batch.num_steps, *first.data.shape[1:]), first.data.dtype) if len(numbers) > 1 else None
-        for number in numbers.tolist():
-            block = self.blocks[number]
-            where, index, in_order = _locate(
-                number, block.offsets, batch.numbers, batch.starts, batch.takes, batch.offsets, chunks.table
-            )
-            if out is None:
-                return _pick(block.data, index, in_order)
-            out[where] = block.data[index]
-        return out  # type: ignore[return-value]
+        if batch.block >= 0:
+            block = self.blocks[batch.block]
+            _, index, in_order = self._locate(batch.block, chunks, batch)
+            return _pick(block.data, index, in_order)
+        numbers = np.unique(chunks["block"][batch.numbers]).tolist()
+        first = self.blocks[numbers[0]].data
+        out = np.empty((batch.num_steps, *first.shape[1:]), first.dtype)
+        for number in numbers:
+            where, index, _ = self._locate(number, chunks, batch)
+            out[where] = self.blocks[number].data[index]
+        return out
+
+    def _locate(self, number: int, chunks: Chunks, batch: Batch) -> tuple[I64, I64, bool]:
+        offsets = self.blocks[number].offsets
+        return _locate(number, offsets, batch.numbers, batch.starts, batch.takes, batch.offsets, chunks.table)
 
 
 def _pick(data: Array, index: I64, in_order: bool) -> Array:
@@ -76,15 +59,25 @@ def _pick(data: Array, index: I64, in_order: bool) -> Array:
 
 
 @jit
-def _distinct(numbers: I64, chunks: Table) -> I64:
-    """The blocks of chunks, each once."""
-    blocks, count = np.empty(len(numbers), np.int64), 0
-    for number in numbers:
-        block = chunks[number].block
-        if not count or (block != blocks[count - 1] and not (blocks[:count] == block).any()):
-            blocks[count] = block
-            count += 1
-    return blocks[:count]
+def block_offsets(lengths: I64, ends: I64) -> tuple[I64, I64]:
+    """For a block of the data of frames, whose rows end before `ends` [F] in `lengths` [R]: where each step of each
+    frame begins in it, frame after frame, and [F] where each frame's steps begin in that."""
+    begins, total, first = np.empty(len(ends), np.int64), 0, 0
+    for f, end in enumerate(ends):
+        begins[f] = total
+        total += lengths[first]  # the longest
+        first = end
+    offsets, at, row, step = np.empty(total, np.int64), 0, 0, 0
+    for end in ends:
+        size = end - row
+        for t in range(lengths[row]):
+            while lengths[row + size - 1] <= t:
+                size -= 1
+            offsets[step] = at
+            at += size
+            step += 1
+        row = end
+    return offsets, begins
 
 
 @jit

@@ -40,6 +40,8 @@ class Batch:
     """Whether a chunk is to give the outputs of all its steps."""
     outputs: int
     """Which outputs some chunk is to give, as bits."""
+    block: int
+    """Where all rows' input lies, see `InputBlocks`; -1: in several blocks."""
 
     @property
     def num_steps(self) -> int:
@@ -84,15 +86,12 @@ class Scheduler:
     def form(self, now: float) -> Formed:
         """The next batch, which runs from now on; `now` in seconds on the engine's clock. Late chunks are left for
         `Queues.drop`."""
-        chunks, queues, line = self.chunks.table, self.queues.table, self.queues.line
-        numbers, late = _next_in_line(now, self.max_rows, chunks, queues, line.items, line.span)
-        if not len(numbers):
-            return Formed(None, late)
-        # As long as most rows last, and no longer: a short row does not wait for the long tail of a few.
-        max_slice, middle = (_NO_SLICE, 0) if self.max_slice is None else (self.max_slice, len(numbers) // 2)
-        columns = _cut(numbers, max_slice, middle, chunks)
-        flags = _launch(columns[0], columns[2], columns[3], chunks, queues, line.items, line.span)
-        return Formed(Batch(*columns, *flags), late)
+        max_slice = _NO_SLICE if self.max_slice is None else self.max_slice
+        line = self.queues.line
+        late, rows, steps, flags = _form(
+            now, self.max_rows, max_slice, self.chunks.table, self.queues.table, line.items, line.span
+        )
+        return Formed(Batch(*rows, *steps, *flags) if rows.size else None, late)
 
     def observe_waits(self, batch: Batch, now: float, tally: Histogram) -> None:
         """Counts how long the chunks have waited that begin in a batch; `now` in seconds on the engine's clock."""
@@ -102,7 +101,20 @@ class Scheduler:
         """Takes in that a batch ran; [B] which of its chunks are finished, and no longer queued."""
         line = self.queues.line
         ends = batch.starts + batch.takes
-        return _complete(batch.numbers, batch.slots, ends, self.chunks.table, self.queues.table, line.items, line.span)
+        return complete(batch.numbers, batch.slots, ends, self.chunks.table, self.queues.table, line.items, line.span)
+
+
+@jit
+def _form(now: float, max_rows: int, max_slice: int, chunks: Table, queues: Table, items: I64, span: I64) -> Any:
+    """See `Scheduler.form`: the chunks that are late; the batch's columns of rows [4, B] and of steps [2, max(takes)],
+    empty where there is none; its flags. Columns are rows of one array, since each array that leaves compiled code
+    costs as much as a short loop."""
+    numbers, late = _next_in_line(now, max_rows, chunks, queues, items, span)
+    if not len(numbers):
+        return late, np.empty((4, 0), np.int64), np.empty((2, 0), np.int64), (False, False, False, 0, -1)
+    # As long as most rows last, and no longer: a short row does not wait for the long tail of a few.
+    rows, steps = _cut(numbers, max_slice, 0 if max_slice == _NO_SLICE else len(numbers) // 2, chunks)
+    return late, rows, steps, _launch(rows, chunks, queues, items, span)
 
 
 @jit
@@ -126,42 +138,41 @@ def _next_in_line(now: float, max_rows: int, chunks: Table, queues: Table, items
 
 
 @jit
-def _cut(numbers: I64, max_slice: int, middle: int, chunks: Table) -> tuple[I64, I64, I64, I64, I64, I64]:
-    """The columns of the batch of `numbers`: as long as its row `middle`, counted from the longest."""
+def _cut(numbers: I64, max_slice: int, middle: int, chunks: Table) -> tuple[I64, I64]:
+    """The batch of `numbers`, as long as its row `middle`, counted from the longest: its chunks, slots, starts, takes;
+    and of each step how many rows have it, and where it begins."""
     takes = np.empty(len(numbers), np.int64)
     for i, number in enumerate(numbers):
         takes[i] = chunks[number].length - chunks[number].launched
     if takes.min() != takes.max():
         order = np.argsort(-takes, kind="mergesort")  # stable
         numbers, takes = numbers[order], takes[order]
-    takes = np.minimum(takes, min(max_slice, takes[middle]))
-    slots, starts = np.empty_like(takes), np.empty_like(takes)
+    most = min(max_slice, takes[middle])
+    rows = np.empty((4, len(numbers)), np.int64)
     for i, number in enumerate(numbers):
-        slots[i] = chunks[number].slot
-        starts[i] = chunks[number].launched
-    sizes, offsets = np.empty(takes[0], np.int64), np.empty(takes[0], np.int64)
-    size, offset = len(takes), 0
-    for t in range(takes[0]):
-        while takes[size - 1] <= t:
+        chunk = chunks[number]
+        rows[0, i], rows[1, i], rows[2, i], rows[3, i] = number, chunk.slot, chunk.launched, min(most, takes[i])
+    steps, size, offset = np.empty((2, rows[3, 0]), np.int64), len(takes), 0
+    for t in range(steps.shape[1]):
+        while rows[3, size - 1] <= t:
             size -= 1
-        sizes[t] = size
-        offsets[t] = offset
+        steps[0, t], steps[1, t] = size, offset
         offset += size
-    return numbers, slots, starts, takes, sizes, offsets
+    return rows, steps
 
 
 @jit
-def _launch(
-    numbers: I64, starts: I64, takes: I64, chunks: Table, queues: Table, items: I64, span: I64
-) -> tuple[bool, bool, bool, int]:
+def _launch(rows: I64, chunks: Table, queues: Table, items: I64, span: I64) -> tuple[bool, bool, bool, int, int]:
     """Notes what runs now; whether a chunk begins and goes on after, whether one that ends is to give a state, whether
-    one is to give the outputs of all its steps, and which outputs any is to give. A session whose chunk runs whole
-    stands in line again with its next one."""
+    one is to give the outputs of all its steps, which outputs any is to give, and where their input lies. A session
+    whose chunk runs whole stands in line again with its next one."""
     longer = wants_state = wants_every_step = False
-    outputs = 0
-    for i, number in enumerate(numbers):
-        chunk = chunks[number]
-        chunk.launched = starts[i] + takes[i]
+    outputs, block = 0, chunks[rows[0, 0]].block
+    for i in range(rows.shape[1]):
+        chunk, start = chunks[rows[0, i]], rows[2, i]
+        chunk.launched = start + rows[3, i]
+        if chunk.block != block:
+            block = -1
         want = chunk.kind >> 1 & 3
         wants_every_step = wants_every_step or want == _ALL
         if want != _NONE:
@@ -171,13 +182,13 @@ def _launch(
             queues[chunk.slot].up = chunk.next
             if chunk.next >= 0:
                 stand_in_line(chunk.slot, queues, items, span)
-        elif starts[i] == 0:
+        elif start == 0:
             longer = True
-    return longer, wants_state, wants_every_step, outputs
+    return longer, wants_state, wants_every_step, outputs, block
 
 
 @jit
-def _complete(numbers: I64, slots: I64, ends: I64, chunks: Table, queues: Table, items: I64, span: I64) -> Flags:
+def complete(numbers: I64, slots: I64, ends: I64, chunks: Table, queues: Table, items: I64, span: I64) -> Flags:
     """See `Scheduler.complete`. The next slice of a long chunk waits for the one before, so that those who came
     meanwhile go first."""
     finished = np.empty(len(numbers), np.bool_)

@@ -56,7 +56,16 @@ class HandleKey:
 
     def models(self, handles: U64) -> I64:
         """[n] the model number of each."""
-        return (decipher(handles, self.rounds) >> np.uint64(SLOT_BITS + COUNT_BITS)).astype(np.int64)
+        return _models_of(handles, self.rounds)
+
+
+@jit
+def _models_of(handles: U64, rounds: U32) -> I64:
+    parts = decipher(handles, rounds)
+    models = np.empty(len(parts), np.int64)
+    for i in range(len(parts)):
+        models[i] = np.int64(parts[i] >> np.uint64(SLOT_BITS + COUNT_BITS))
+    return models
 
 
 @jit

@@ -41,7 +41,8 @@ class ReplayRing:
     def put(self, number: int, page: BatchResult) -> bool:
         """Keeps `page` as one of that number, and lets the oldest go to make room; whether it fits. One that is too
         large is not kept, and costs no other its place."""
-        capacity, wanted, num_bytes = len(self._memory), _room(page), page.num_bytes
+        capacity, num_bytes = len(self._memory), page.num_bytes
+        wanted = sum([_aligned(array.nbytes) for array in page.tensors])
         if wanted > capacity or num_bytes > self._max_bytes:
             return False
         if capacity and self._end % capacity + wanted > capacity:
@@ -74,10 +75,6 @@ class ReplayRing:
         copy[...] = array
         self._end += _aligned(array.nbytes)
         return copy
-
-
-def _room(page: BatchResult) -> int:
-    return sum([_aligned(array.nbytes) for array in page.tensors])
 
 
 def _aligned(num_bytes: int) -> int:

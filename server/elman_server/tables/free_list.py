@@ -21,7 +21,7 @@ class FreeList:
     @property
     def num_taken(self) -> int:
         """Those that stand for something."""
-        return len(self.stack) - len(self)
+        return len(self.stack) - int(self.count[0])
 
     def take(self) -> int:
         """One of them."""

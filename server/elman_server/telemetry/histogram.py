@@ -25,7 +25,11 @@ class Histogram:
 
     def observe(self, value: float) -> None:
         """Counts one value."""
-        observe(float(value), self.bounds, self.counts, self.total)
+        observe(float(value), self.bounds, self.counts, self.total, 1)
+
+    def observe_alike(self, value: float, count: int) -> None:
+        """Counts one value so often."""
+        observe(float(value), self.bounds, self.counts, self.total, count)
 
     def observe_all(self, values: F64) -> None:
         """Counts many values."""
@@ -67,13 +71,13 @@ class HistogramFamily(Collector):
 
 
 @jit
-def observe(value: float, bounds: F64, counts: I64, total: F64) -> None:
-    """Counts one value in the first bucket whose bound is not below it."""
+def observe(value: float, bounds: F64, counts: I64, total: F64, times: int = 1) -> None:
+    """Counts one value, so many times, in the first bucket whose bound is not below it."""
     bucket = 0
     while bucket < len(bounds) and bounds[bucket] < value:
         bucket += 1
-    counts[bucket] += 1
-    total[0] += value
+    counts[bucket] += times
+    total[0] += value * times
 
 
 @jit
