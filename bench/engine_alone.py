@@ -11,7 +11,6 @@ import numpy as np
 from elman_models.stack import Stack
 from elman_server.config.server_config import Limits
 from elman_server.engine.engine import Engine
-from elman_server.engine.worker import Worker
 from elman_server.exchange.answers import Answer
 from elman_server.exchange.clock import Clock
 from elman_server.exchange.frames import Frame, Want
@@ -32,8 +31,8 @@ class EngineAlone:
         metrics = Metrics().of(stack.spec.name, stack.spec.version)
         runtime = Runtime(stack, 1, HandleKey(), Limits(), Tombstones(1), metrics)
         self._engine = Engine(cast(asyncio.AbstractEventLoop, _NoLoop()), Clock())
-        self._worker = Worker(runtime, self._engine.result_queue)
-        self._engine.add(self._worker)
+        self._engine.add(runtime)
+        self._worker = self._engine.worker_of(runtime)
         slots = runtime.sessions.take(sessions, 0.0)
         runtime.sessions.own(slots, "", list(map(str, slots.tolist())))
         self._handles = runtime.sessions.attach(slots, 0.0)

@@ -22,10 +22,10 @@ from bench.plans import plans_of
 from elman_models import ModelSpec, Packed, Stack, State
 from elman_models.plans.cache import cache_key
 from elman_models.plans.candidates import candidates
+from elman_models.plans.factory import PlanFactory
 from elman_models.plans.measure import Effort, interleaved, stopwatch
 from elman_models.plans.table import Shape
 from elman_models.plans.warm_up import sample
-from elman_models.plans.workshop import Workshop
 from elman_server.loadgen.machine import date_now
 
 CUDA = torch.device("cuda")
@@ -96,11 +96,11 @@ def parse() -> argparse.Namespace:
 def measure(stack: Stack) -> Iterator[Point]:
     """Every shape of one model."""
     stack.warm_up(budget_seconds=10)
-    workshop = Workshop(stack.spec, candidates(stack.spec, stack.rnn))
+    factory = PlanFactory(stack.spec, candidates(stack.spec, stack.rnn))
     for rows in ROWS:
         for steps in (1, 4, 16):
             batch = sample(stack.spec, Shape(rows, steps), CUDA)
-            plans = plans_of(stack, workshop, Shape(rows, steps))
+            plans = plans_of(stack, factory, Shape(rows, steps))
             runs: dict[str, Callable[[], object]] = {name: partial(plan.run, *batch) for name, plan in plans.items()}
             runs[BARE] = partial(run_bare, stack.rnn, *batch)
             for run in runs.values():

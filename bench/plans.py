@@ -29,11 +29,11 @@ from bench.kept import kept_path
 from elman_models import Cell, ModelSpec, Packed, Stack, State
 from elman_models.plans.cache import cache_key
 from elman_models.plans.candidates import candidates
+from elman_models.plans.factory import PlanFactory
 from elman_models.plans.measure import Effort, interleaved, stopwatch
 from elman_models.plans.plan import Plan
 from elman_models.plans.table import Shape
 from elman_models.plans.warm_up import sample
-from elman_models.plans.workshop import Workshop
 from elman_server.loadgen.machine import date_now
 
 CPU = torch.device("cpu")
@@ -109,11 +109,11 @@ def measure(cell: Cell, hidden_size: int, arguments: argparse.Namespace) -> Iter
     """Every shape of one model, printed as it is done."""
     stack = make_stack(cell, hidden_size, arguments.precision)
     stack.warm_up(budget_seconds=arguments.budget)
-    workshop = Workshop(stack.spec, candidates(stack.spec, stack.rnn))
+    factory = PlanFactory(stack.spec, candidates(stack.spec, stack.rnn))
     plain = deepcopy(stack.rnn)  # else "native", which comes next, finds its weights in the cache
     for shape in grid(short=arguments.short):
         batch = sample(stack.spec, shape, CPU)
-        plans = plans_of(stack, workshop, shape)
+        plans = plans_of(stack, factory, shape)
         runs: dict[str, Callable[[], object]] = {name: partial(plan.run, *batch) for name, plan in plans.items()}
         runs[TORCH] = partial(run_torch, plain, *batch)
         chosen = stack.plans.choose(shape.rows, shape.steps, shape.is_ragged).name
@@ -123,10 +123,10 @@ def measure(cell: Cell, hidden_size: int, arguments: argparse.Namespace) -> Iter
         yield point
 
 
-def plans_of(stack: Stack, workshop: Workshop, shape: Shape) -> dict[str, Plan]:
-    """All that can run the shape: the table's own, one of which was chosen, and the workshop's where it has none."""
-    own, names = stack.plans.plans, workshop.names(is_ragged=shape.is_ragged)
-    plans = workshop.plans([name for name in names if name not in own], stack.plans.entries) | own
+def plans_of(stack: Stack, factory: PlanFactory, shape: Shape) -> dict[str, Plan]:
+    """All that can run the shape: the table's own, one of which was chosen, and the factory's where it has none."""
+    own, names = stack.plans.plans, factory.names(is_ragged=shape.is_ragged)
+    plans = factory.plans([name for name in names if name not in own], stack.plans.entries) | own
     return {name: plans[name] for name in names}
 
 

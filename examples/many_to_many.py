@@ -12,8 +12,6 @@ from models.bundles.sunspots.data import AHEAD, HELD_OUT_YEAR, Floats, month_of,
 
 STARTS = [month_of(year) for year in range(HELD_OUT_YEAR, 2008, 2)]
 """Every second January: where a forecast begins to run free."""
-SPANS = ((0, AHEAD), (-1, 0))
-"""Of the 24 months from there on, and of the one before."""
 
 
 def main(address: str = "localhost:8470") -> tuple[Floats, Floats]:
@@ -24,13 +22,10 @@ def main(address: str = "localhost:8470") -> tuple[Floats, Floats]:
         with model.session() as session:
             session.step(months[: begin - 1], returning="none")  # what was known
             forecasts = session.step(months[begin - 1 : -1])  # [T, 1] -> [T, 1]
-        with model.sessions(len(STARTS)) as pool:
-            free = [np.stack([output[-1] for output in pool.step([months[:start] for start in STARTS])])]  # [K, 1]
-            while len(free) < AHEAD:
-                free.append(pool.step(free[-1]))  # its own forecasts are what it reads next
+        free = [list(model.generate(AHEAD, prompt=months[:start])) for start in STARTS]  # fed back on the server
         card = model.info.metadata
-    ahead = np.concatenate(free, 1)
-    truth, last = (np.stack([months[start + a : start + b, 0] for start in STARTS]) for a, b in SPANS)
+    ahead, last = np.array(free)[..., 0], months[np.array(STARTS) - 1]  # [K, 24] and [K, 1]
+    truth = np.array([months[start : start + AHEAD, 0] for start in STARTS])
     one, naive = rmse(forecasts, months[begin:]), rmse(months[begin - 1 : -1], months[begin:])
     print(f"  one month ahead, {HELD_OUT_YEAR} to 2008: error {one:.2f}; that the last month stays {naive:.2f}")
     print(f"  the model card says {card['one_step_rmse']} and {card['naive_one_step_rmse']}")

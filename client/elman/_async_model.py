@@ -12,9 +12,10 @@ from elman._async_session import AsyncSession
 from elman._generation import GenerationCore
 from elman._generation_request import GenerateOptions
 from elman._generations import AsyncGeneration
-from elman._inference import Beginning, InferOutput
+from elman._inference import Beginning, InferOptions, InferOutput
 from elman._model_core import ModelCore
 from elman._scoring import score_sequences
+from elman._session_cores import SessionCore
 from elman._shared.arrays import ArrayLike
 from elman._shared.hand_off import StateFrom
 from elman._shared.info import ModelInfo, SessionInfo
@@ -66,8 +67,9 @@ class AsyncModel:
         With `from_` it begins at position 0 with the state of another session, of this model or another one, as it is
         after all steps begun before, without leaving the server; or with a State that a model gave (a bidirectional
         encoder's `infer`). `map` says how each state is made, by name: of which state, which layers, what becomes of
-        two directions (StateFrom); those that it does not name begin as the model begins. Without one each is that of
-        the same name. Names, layers and sizes that disagree raise InvalidInputError.
+        two directions (StateFrom); those that it does not name begin as the model begins. Without one they are made of
+        another model's states as this one's bundle says (`hand_off` in model.yaml: linear layers, too), where it says
+        so; else each is that of the same name. Names, layers and sizes that disagree raise InvalidInputError.
 
         Tried again after a cut, a session at position 0 is taken for the one that the lost try began. Where "new" gives
         up (UnavailableError, DeadlineError) the session may have begun: go on with another mode.
@@ -186,42 +188,46 @@ class AsyncModel:
         self,
         x: Sequence[Array],
         *,
-        h_0: ArrayLike | None = None,
-        c_0: ArrayLike | None = None,
-        initial_state: Mapping[str, ArrayLike] | None = None,
-        context: Mapping[str, ArrayLike] | None = None,
         returning: Literal["all", "last"] | None = None,
-        outputs: Sequence[str] | None = None,
-        timeout: float | None = None,
-        progress: bool = False,
+        keep_state_as: None = None,
+        **options: Unpack[InferOptions],
     ) -> tuple[list[Array], State]: ...
     @overload
     async def infer(
         self,
         x: ArrayLike,
         *,
-        h_0: ArrayLike | None = None,
-        c_0: ArrayLike | None = None,
-        initial_state: Mapping[str, ArrayLike] | None = None,
-        context: Mapping[str, ArrayLike] | None = None,
         returning: Literal["all", "last"] | None = None,
-        outputs: Sequence[str] | None = None,
-        timeout: float | None = None,
-        progress: bool = False,
+        keep_state_as: None = None,
+        **options: Unpack[InferOptions],
     ) -> tuple[Array, State]: ...
     @overload
     async def infer(
         self,
         x: ArrayLike,
         *,
-        h_0: ArrayLike | None = None,
-        c_0: ArrayLike | None = None,
-        initial_state: Mapping[str, ArrayLike] | None = None,
-        context: Mapping[str, ArrayLike] | None = None,
         returning: Literal["none"],
-        timeout: float | None = None,
-        progress: bool = False,
+        keep_state_as: None = None,
+        **options: Unpack[InferOptions],
     ) -> tuple[None, State]: ...
+    @overload
+    async def infer(
+        self,
+        x: ArrayLike,
+        *,
+        returning: Returning | None = None,
+        keep_state_as: str,
+        **options: Unpack[InferOptions],
+    ) -> tuple[InferOutput, AsyncSession]: ...
+    @overload
+    async def infer(
+        self,
+        x: ArrayLike,
+        *,
+        returning: Returning | None = None,
+        keep_state_as: list[str] | tuple[str, ...],
+        **options: Unpack[InferOptions],
+    ) -> tuple[InferOutput, AsyncSessionPool]: ...
     async def infer(
         self,
         x: ArrayLike,
@@ -232,9 +238,10 @@ class AsyncModel:
         context: Mapping[str, ArrayLike] | None = None,
         returning: Returning | None = None,
         outputs: Sequence[str] | None = None,
+        keep_state_as: str | Sequence[str] | None = None,
         timeout: float | None = None,
         progress: bool = False,
-    ) -> tuple[InferOutput, State]:
+    ) -> tuple[InferOutput, State | AsyncSession | AsyncSessionPool]:
         """Runs whole sequences without a session; the only way for bidirectional models.
 
         `x` is one sequence [T, input_size] (ids [T] for a token model), a list of K of any lengths, or an array
@@ -250,18 +257,26 @@ class AsyncModel:
         list, or [T, K, output_size] ([K, output_size]) for an array, and the states after the last steps. Of no
         sequences (an empty list, K = 0) the outputs and states are empty.
 
+        With `keep_state_as`, an id, or one for each of K sequences, the states after the last steps stay on the server,
+        and a new session comes in their place, or a pool of K: at the position of its length, to be stepped on, or, of
+        a bidirectional model, to be handed to a decoder (`session(from_=...)`), read, exported and ended. It is kept
+        until it is ended or expires; closing only lets go of it. `model.session(id, mode="resume")` finds it again.
+
         What is more than the server takes at a time (`max_infer_rows`, `max_frame_bytes`) travels in several requests,
         one after the other: by sequences, and within a sequence by steps, but for a bidirectional model, which takes
-        each sequence whole. With `progress` a bar shows how far it is (by tqdm, of the extra "elman[progress]").
+        each sequence whole, as where its state is kept. With `progress` a bar shows how far it is (by tqdm, of
+        the extra "elman[progress]").
 
-        Raises InvalidInputError, LimitReachedError (a sequence that cannot be cut is too large), DeadlineError,
-        UnavailableError, AuthenticationError, ServerError, MissingExtraError.
+        Raises InvalidInputError, LimitReachedError (a sequence that cannot be cut is too large, or there is no room to
+        keep a state), SessionExistsError (an id of `keep_state_as` is taken), DeadlineError, UnavailableError,
+        AuthenticationError, ServerError, MissingExtraError.
         """
-        return await self._core.infer(
-            x,
-            Beginning(h_0, c_0, initial_state, context),
-            self._core.client.options(returning, outputs, True, timeout, progress),
-        )
+        options = self._core.client.options(returning, outputs, True, timeout, progress)
+        beginning = Beginning(h_0, c_0, initial_state, context)
+        if keep_state_as is None:
+            return await self._core.infer(x, beginning, options)
+        output, kept = await self._core.infer_kept(x, beginning, options, keep_state_as)
+        return output, AsyncSession(kept) if isinstance(kept, SessionCore) else AsyncSessionPool(kept)
 
 
 class _Closing(Protocol):

@@ -13,6 +13,7 @@ from elman._shared.arrays import ArrayLike, check_names, to_array, to_sequence
 from elman._shared.errors import InvalidInputError
 from elman._shared.info import ModelInfo, TensorInfo
 from elman._shared.packed_layout import Index
+from elman._shared.session_ids import check_id, check_ids
 from elman.wire import Array
 
 
@@ -47,6 +48,18 @@ class InferInput:
             return np.stack(outputs, axis=0 if is_last else 1)
         shape = (0, *field.features) if is_last else (self.even_steps, 0, *field.features)
         return np.empty(shape, field.dtype)
+
+
+def check_keep_as(value: object, given: InferInput) -> list[str]:
+    """Ids under which the states of what is given are to be kept. Raises TypeError, InvalidInputError."""
+    if given.form is Form.SINGLE:
+        return [check_id("keep_state_as", value)]
+    ids = check_ids(value, "keep_state_as") if given.sequences else []
+    if len(ids) != len(given.sequences):
+        raise InvalidInputError(
+            f"keep_state_as: expected {len(given.sequences)} ids, one for each sequence, got {len(ids)}"
+        )
+    return ids
 
 
 def check_infer_input(x: ArrayLike, info: ModelInfo) -> InferInput:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from elman._shared.info import ModelInfo, TensorInfo
 from elman._shared.packed_layout import order_of, pack, unpack
 from elman._shared.records import fill_named, name_states, read_named, read_states, wanted_outputs
 from elman._shared.results import State
+from elman._shared.session_ids import make_request_id
 from elman._shared.transport import Transport
 from elman._stepping.options import ModelOptions, part_steps, return_code
 from elman.v1 import inference_pb2, tensor_pb2
@@ -24,6 +25,18 @@ from elman.wire import Array, fill_tensor, from_tensor, to_tensor
 
 InferOutput = Any
 """An array, a list of arrays or None; of several outputs a dict of arrays, or a list of such."""
+
+
+class InferOptions(TypedDict, total=False):
+    """What `infer` takes by name and does not change what it returns."""
+
+    h_0: ArrayLike | None
+    c_0: ArrayLike | None
+    initial_state: Mapping[str, ArrayLike] | None
+    context: Mapping[str, ArrayLike] | None
+    outputs: Sequence[str] | None
+    timeout: float | None
+    progress: bool
 
 
 @dataclass(frozen=True)
@@ -39,8 +52,21 @@ class Beginning:
 class Inference:
     """One call of the caller's, which may be several of the server's, one after the other."""
 
-    def __init__(self, x: InferInput, info: ModelInfo, options: ModelOptions, beginning: Beginning) -> None:
-        """Raises TypeError, InvalidInputError."""
+    def __init__(
+        self,
+        x: InferInput,
+        info: ModelInfo,
+        options: ModelOptions,
+        beginning: Beginning,
+        keep_as: Sequence[str] | None = None,
+    ) -> None:
+        """`keep_as`: ids under which the server is to keep the states, one for each sequence; they do not travel then.
+
+        Raises TypeError, InvalidInputError.
+        """
+        self._keep_as = keep_as
+        self.kept: list[str] = []
+        """Ids of the states that are kept by now."""
         self._x = x
         self._info = info
         self._options = options
@@ -87,7 +113,8 @@ class Inference:
         return self._cut([whole], limits)
 
     def _cut(self, parts: Sequence[InferPart], limits: InferLimits) -> list[InferPart]:
-        may_cut_steps = not self._info.needs_whole_sequences  # there a state does not have all that was before
+        # Else a state does not have all that was before, or not where it is to be kept.
+        may_cut_steps = not self._info.needs_whole_sequences and self._keep_as is None
         return [smaller for part in parts for smaller in part.cut(limits, may_cut_steps)]
 
     def _all(self) -> InferPart:
@@ -103,8 +130,10 @@ class Inference:
         if left_seconds is not None:
             request.timeout.FromNanoseconds(int(left_seconds * 1e9))
         response = await transport.call(transport.inference.Infer, request, deadline=deadline)
-        for mine, told in zip(self._states, read_states(response, self._info), strict=False):
-            mine[:, part.rows] = told
+        self.kept += request.keep_state_as
+        if self._keep_as is None:
+            for mine, told in zip(self._states, read_states(response, self._info), strict=False):
+                mine[:, part.rows] = told
         for field, array in self._given(response):
             per_step = self._options.returning == "all" and not field.per_row
             rows = unpack(array, lengths) if per_step else [row.copy() for row in array]
@@ -127,10 +156,13 @@ class Inference:
             version=info.version,
             lengths=lengths.tolist(),
             return_output=self._returning if is_needed else return_code("none"),
-            return_state=True,
+            return_state=self._keep_as is None,
             outputs=self._options.outputs,
             context=[_named(one, self._context[one.name][rows]) for one in info.context],
         )
+        if self._keep_as is not None:
+            request.keep_state_as.extend(self._keep_as[row] for row in rows.tolist())
+            request.request_id = make_request_id()
         values = pack(sequences, lengths)
         if len(info.inputs) > 1:
             fill_named(request.inputs, info.inputs, values)
@@ -173,6 +205,8 @@ class Inference:
         if self._info.needs_whole_sequences:
             kind = "a bidirectional" if self._info.bidirectional else "this"
             remedy = f"{kind} model takes a sequence whole: raise the server's limit, or send shorter ones"
+        elif self._keep_as is not None:
+            remedy = "a state that is kept is that of one request: open a session and step it instead"
         else:
             remedy = "not even one step of it fits: raise the server's limit"
         what = f"sequence {row} of x, of {length} steps and {part.num_bytes} bytes, is too large for one request"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
 from elman._client_core import ClientCore
-from elman._infer_input import check_infer_input
+from elman._infer_input import Form, check_infer_input, check_keep_as
 from elman._infer_parts import InferLimits
 from elman._inference import Beginning, Inference, InferOutput
 from elman._progress import progress_bar
@@ -147,6 +148,30 @@ class ModelCore:
         inference = Inference(checked, self.info, options.of(self.info), beginning)
         with progress_bar(options.progress, int(checked.lengths.sum())) as tick:
             return await inference.run(self.client.transport, self._infer_limits, tick)
+
+    async def infer_kept(
+        self, x: ArrayLike, beginning: Beginning, options: StepOptions, keep_as: object
+    ) -> tuple[InferOutput, SessionCore | PoolCore]:
+        """As `infer`; the states stay on the server, as sessions: one of one sequence, else a pool of them.
+
+        Raises TypeError, ElmanError; then none is kept.
+        """
+        checked = check_infer_input(x, self.info)
+        ids = check_keep_as(keep_as, checked)
+        if not ids:
+            raise InvalidInputError("keep_state_as: expected at least one sequence, got none")
+        inference = Inference(checked, self.info, options.of(self.info), beginning, ids)
+        opener = self.client.opener
+        try:
+            with progress_bar(options.progress, int(checked.lengths.sum())) as tick:
+                output, _ = await inference.run(self.client.transport, self._infer_limits, tick)
+            opened = await opener.open_named(self.info, "", ids, mode_code("resume"), Begun({}))
+        except (ElmanError, asyncio.CancelledError):
+            opener.ender.abandon(self.info.name, inference.kept, is_named=True)
+            raise
+        opened = replace(opened, resumed=[False] * len(ids), begun=ids)
+        kind = SessionCore if checked.form is Form.SINGLE else PoolCore
+        return output, kind(self.client, await self._info_of(opened), opened)
 
     def _context(self, context: object, mode: OpenMode, num_rows: int | None) -> Arrays:
         if context is None and (mode == "resume" or self.info.needs_whole_sequences):

@@ -26,7 +26,7 @@ from elman._shared.info import ModelInfo
 from elman._shared.packed_layout import Index
 from elman._shared.records import Arrays, name_states, read_states
 from elman._shared.results import State
-from elman._shared.session_ids import IDS_PER_CALL
+from elman._shared.session_ids import IDS_PER_CALL, make_request_id
 from elman._shared.status import error_of_status
 from elman._shared.transport import Transport
 from elman._stepping.driver import Driver
@@ -213,7 +213,9 @@ class SessionOpener:
 
     async def import_session(self, info: ModelInfo, exported: bytes, session_id: str | None) -> OpenedSessions:
         """Begins a session where an exported one was, under that id or one that the server makes."""
-        request = sessions_pb2.ImportSessionRequest(model=info.name, session_id=session_id or "", exported=exported)
+        request = sessions_pb2.ImportSessionRequest(
+            model=info.name, session_id=session_id or "", exported=exported, request_id=make_request_id()
+        )
         response = await self._transport.call(self._transport.sessions.ImportSession, request)
         for failed in response.errors:
             raise error_of_status(failed.status)

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from elman_models.graph.spec import GraphSpec, InputSpec, Node, OutputSpec, StateSpec
     from elman_models.graph.stack import GraphStack
     from elman_models.graph.state import GraphPool, GraphState
+    from elman_models.hand_off_pack import StateFrom, declare_hand_off
     from elman_models.layout import batch_sizes
     from elman_models.packed import Packed
     from elman_models.spec import Cell, EmbeddingSpec, HeadSpec, ModelSpec
@@ -77,6 +78,7 @@ _MODULES = {
     "graph.spec": ("GraphSpec", "InputSpec", "Node", "OutputSpec", "StateSpec"),
     "graph.stack": ("GraphStack",),
     "graph.state": ("GraphPool", "GraphState"),
+    "hand_off_pack": ("StateFrom", "declare_hand_off"),
     "layout": ("batch_sizes",),
     "state_dict_pack": ("Inferred", "PackOptions", "infer_model", "infer_spec", "read_state_dict"),
     "packed": ("Packed",),
@@ -112,6 +114,7 @@ __all__ = [
     "SpecError",
     "Stack",
     "State",
+    "StateFrom",
     "StatePool",
     "StateSpec",
     "WeightsError",
@@ -119,6 +122,7 @@ __all__ = [
     "batch_sizes",
     "compare",
     "compare_graph",
+    "declare_hand_off",
     "describe",
     "describe_graph",
     "dot",

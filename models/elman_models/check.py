@@ -2,7 +2,7 @@
 
 from math import prod
 
-from elman_models.spec import Cell, ModelSpec, Precision
+from elman_models.spec import Cell, HandOffSpec, ModelSpec, Precision, StateFromSpec
 
 _CELLS = {Cell.RNN_TANH: "RNN (tanh)", Cell.RNN_RELU: "RNN (ReLU)", Cell.LSTM: "LSTM", Cell.GRU: "GRU"}
 
@@ -27,12 +27,26 @@ def describe(spec: ModelSpec, weights_bytes: int | None = None) -> str:
         "input": _input(spec),
         "output": f"[T, B, {spec.output_size}] float32",
         "state": _state(spec),
+        "hand-off": hand_off_in_words(spec.hand_off),
         "precision": "" if spec.precision is Precision.FLOAT32 else f"{spec.precision} where it is faster",
         "sessions": "yes" if spec.keeps_sessions else "no: bidirectional, Infer only",
     }
     named = [(what, value) for what, value in lines.items() if value]
     named += [("assumed", assumption) for assumption in assumptions(spec)]
     return "\n".join(f"{what + ':':<13}{value}" for what, value in named)
+
+
+def hand_off_in_words(hand_off: HandOffSpec | None) -> str:
+    """How sessions begin from another model's state; empty where the model does not say."""
+    return "; ".join(_made(name, one) for name, one in (hand_off or {}).items())
+
+
+def _made(name: str, one: StateFromSpec) -> str:
+    joined = {"keep": "", "concatenate": ", directions concatenated", "sum": ", directions added"}[one.directions]
+    layers = f", layers {', '.join(map(str, one.layers))}" if one.layers else ""
+    bias = "" if one.linear is None or one.linear.bias else " without bias"
+    linear = f", linear of {one.linear.in_features}{bias}" if one.linear else ""
+    return f"{name} from {one.state or name}{joined}{layers}{linear}{f', {one.activation}' if one.activation else ''}"
 
 
 def assumptions(spec: ModelSpec) -> list[str]:

@@ -1,8 +1,9 @@
 """The spec: what a model is, apart from its weights."""
 
 import re
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
@@ -14,6 +15,10 @@ _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
 NAME_IN_WORDS = "1 to 128 letters (A to Z), digits, dots, dashes and underscores, the first a letter or digit"
 Name = Annotated[str, StringConstraints(pattern=_NAME)]
 Flag = Annotated[bool, Field(strict=True)]
+Directions = Literal["keep", "concatenate", "sum"]
+"""What becomes of the two directions of a bidirectional stack."""
+Activation = Literal["tanh", "relu", "sigmoid", "silu", "selu", "softsign"]
+"""Behind a linear layer."""
 
 
 def is_name(text: str) -> bool:
@@ -64,6 +69,58 @@ class HeadSpec(_Strict):
     bias: Flag = True
 
 
+class LinearSpec(_Strict):
+    """A linear layer from another model's state to one of this model's, as `torch.nn.Linear`."""
+
+    in_features: Size
+    bias: Flag = True
+
+
+class StateFromSpec(_Strict):
+    """How a state is made of another model's, where a session begins from that."""
+
+    state: Annotated[str, StringConstraints(max_length=128)] = ""
+    """The other model's; empty: of the same name."""
+    directions: Directions = "keep"
+    """First the two directions of a bidirectional stack are joined, layer by layer,"""
+    layers: Annotated[tuple[Annotated[int, Field(ge=0, lt=1 << 32, strict=True)], ...], Field(max_length=1024)] = ()
+    """then these layers are picked, in this order (none: all),"""
+    linear: LinearSpec | None = None
+    """then each of them goes through a linear layer: tensors `hand_off.STATE.weight` and `.bias`,"""
+    activation: Activation | None = None
+    """and through this."""
+
+
+HandOffSpec = dict[Annotated[str, StringConstraints(max_length=128)], StateFromSpec]
+"""By the states that are made."""
+
+
+def check_hand_off(hand_off: HandOffSpec | None, sizes: Mapping[str, int | None], *, keeps_sessions: bool) -> None:
+    """Raises ValueError where it is of no state; `sizes`: of the last axis of each state, None where it has no such."""
+    for name, one in (hand_off or {}).items():
+        where = f"hand_off.{name}"
+        if not keeps_sessions:
+            raise ValueError(f"{where}: the model keeps no sessions that could begin from a state")
+        if name not in sizes:
+            raise ValueError(f"{where}: the model has no state {name!r}; it has {', '.join(sizes) or 'none'}")
+        if one.linear and sizes[name] is None:
+            raise ValueError(f"{where}.linear: the state is of ids, or of single numbers")
+        if one.activation and not one.linear:
+            raise ValueError(f"{where}.activation: stands behind a linear layer, and there is none")
+
+
+def hand_off_shapes(hand_off: HandOffSpec | None, sizes: Mapping[str, int | None]) -> dict[str, tuple[int, ...]]:
+    """Of the linear layers' tensors, by name."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for name, one in (hand_off or {}).items():
+        size = sizes.get(name)
+        if one.linear and size is not None:
+            shapes[f"hand_off.{name}.weight"] = (size, one.linear.in_features)
+            if one.linear.bias:
+                shapes[f"hand_off.{name}.bias"] = (size,)
+    return shapes
+
+
 class ModelSpec(_Strict):
     """A stacked recurrent network; sizes mean what they mean in `torch.nn.LSTM`."""
 
@@ -86,6 +143,8 @@ class ModelSpec(_Strict):
     stay float32."""
     metadata: dict[str, str] = Field(default_factory=dict)
     """Told to clients as it is."""
+    hand_off: HandOffSpec | None = None
+    """How sessions begin from another model's state; none: each state is the one of the same name."""
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
@@ -97,7 +156,13 @@ class ModelSpec(_Strict):
             raise ValueError(
                 f"embedding.embedding_dim: must equal input_size {self.input_size}, got {self.embedding.embedding_dim}"
             )
+        check_hand_off(self.hand_off, self._state_sizes, keeps_sessions=self.keeps_sessions)
         return self
+
+    @property
+    def _state_sizes(self) -> dict[str, int | None]:
+        sizes: dict[str, int | None] = {"h": self.state_size, "c": self.hidden_size}
+        return sizes if self.has_cell_state else {"h": self.state_size}
 
     @property
     def num_directions(self) -> int:
@@ -147,7 +212,7 @@ class ModelSpec(_Strict):
 
     def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
         """Every parameter's name and shape, as `state_dict()` of a module with the attributes `embedding`,
-        `rnn` and `head` has them (names: torch.nn.LSTM, "Variables")."""
+        `rnn` and `head` has them (names: torch.nn.LSTM, "Variables"); and those of `hand_off`."""
         shapes: dict[str, tuple[int, ...]] = {}
         if self.embedding:
             shapes["embedding.weight"] = (self.embedding.num_embeddings, self.embedding.embedding_dim)
@@ -158,7 +223,7 @@ class ModelSpec(_Strict):
             shapes["head.weight"] = (self.head.out_features, self.stack_output_size)
             if self.head.bias:
                 shapes["head.bias"] = (self.head.out_features,)
-        return shapes
+        return shapes | hand_off_shapes(self.hand_off, self._state_sizes)
 
     def _layer_shapes(self, layer: int, suffix: str) -> dict[str, tuple[int, ...]]:
         gates = self.cell.num_gates * self.hidden_size

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
+from elman_models.hand_off import linear_maps
 from elman_models.packed import Packed
 from elman_models.plans.cache import PlanCache
 from elman_models.plans.candidates import default_plan
@@ -41,6 +42,8 @@ class Stack:
         self._embedding = _to(weights.get("embedding.weight"), device)  # [num_embeddings, input_size]
         self._head_weight = _to(weights.get("head.weight"), device)  # [out_features, stack_output_size]
         self._head_bias = _to(weights.get("head.bias"), device)  # [out_features]
+        self.hand_off = linear_maps(spec.hand_off, weights, device)
+        """By the states that they make of another model's."""
         self.plans = PlanTable.of_one(default_plan(self.rnn))
         """Which plan runs a batch: the module itself, until `warm_up`."""
         self.fingerprint = ""
@@ -54,7 +57,8 @@ class Stack:
     def weights_bytes(self) -> int:
         """Bytes of all parameters."""
         own = (self._embedding, self._head_weight, self._head_bias)
-        return sum(t.nbytes for t in (*self.rnn.parameters(), *own) if t is not None)
+        handed = sum(one.num_bytes for one in self.hand_off.values())
+        return sum(t.nbytes for t in (*self.rnn.parameters(), *own) if t is not None) + handed
 
     def initial_state(self, batch: int) -> State:
         """The state of `batch` sequences before their first step: zeros, as in `torch.nn`."""

@@ -26,6 +26,7 @@ from elman.v1 import (
 from elman_models.fingerprint import check_distinct, read_specs
 from elman_server.config.address import Address
 from elman_server.config.server_config import ServerConfig
+from elman_server.door.certificates import files_of
 from elman_server.door.choice import choose, make_transport
 from elman_server.door.door import NOT_SERVING, SERVING, Door
 from elman_server.door.elman_v1.inference import InferenceService
@@ -37,12 +38,17 @@ from elman_server.door.oip.service import OpenInferenceService
 from elman_server.door.oip.stubs import grpc_service_pb2, grpc_service_pb2_grpc
 from elman_server.door.rpc_server import RpcServer
 from elman_server.door.single_rows import SingleRows
+from elman_server.engine.calls.models import ModelCalls
+from elman_server.engine.calls.sequences import Sequences
+from elman_server.engine.calls.sessions import SessionCalls
 from elman_server.engine.engine import Engine
+from elman_server.engine.expiry import Expiry
 from elman_server.engine.jit_warm_up import warm_up_jit
 from elman_server.engine.overlapped import OverlappedEngine
 from elman_server.errors import EngineFailed
 from elman_server.exchange.clock import Clock
 from elman_server.exchange.detached import detached
+from elman_server.generating.generators import Generators
 from elman_server.models.catalogue import Catalogue
 from elman_server.models.loading import Preparation
 from elman_server.models.remeasuring import Remeasuring
@@ -82,16 +88,19 @@ ENDLESS = (f"/{health.SERVICE_NAME}/Watch", f"/{reflection.SERVICE_NAME}/ServerR
 class Server:
     """One server process's services, on the running event loop."""
 
-    def __init__(self, config: ServerConfig, device: torch.device) -> None:
+    def __init__(self, config: ServerConfig, device: torch.device, clock: Clock | None = None) -> None:
+        """`clock`: by default the machine's."""
         self._config = config
         self.metrics = Metrics()
         engine = OverlappedEngine if device.type == "cuda" else Engine
-        self._engine = engine(asyncio.get_running_loop(), Clock())
+        self._engine = engine(asyncio.get_running_loop(), clock or Clock())
         self._traffic = Traffic(self.metrics)
         self._preparation = Preparation(config, device, self._traffic)
-        self.catalogue = Catalogue(config.models, self._preparation, config.limits, self._engine, self.metrics)
-        self.catalogue.remeasuring = Remeasuring(self._engine, self._traffic, self._preparation.again)
-        self.door = Door(self._engine, self.catalogue, self.metrics)
+        self.catalogue = Catalogue(config.models, config.limits, self._engine.clock, self.metrics)
+        self.expiry = Expiry(self._engine, self.catalogue)
+        self.models = ModelCalls(self._engine, self.catalogue, self._preparation)
+        self.models.remeasuring = Remeasuring(self._engine, self._traffic, self._preparation.again)
+        self.door = Door(self._engine, self.catalogue, self.models, self.metrics)
         self._choice = choose(config.door)
         transport = make_transport(self._choice, OPTIONS, self.door.instance)
         self._grpc = RpcServer(transport)
@@ -99,9 +108,14 @@ class Server:
         single_rows = None
         if isinstance(self._port, NativePort):
             single_rows = SingleRows(self._port, self._engine, self.catalogue, self.metrics, self.door.callers)
-        self._inference = InferenceService(self.door, self._port, single_rows)
+        generators = Generators(self._engine, self.catalogue)
+        self._inference = InferenceService(self.door, self._port, generators, single_rows)
         self._open_inference = OpenInferenceService(
-            self.door, self._port, strict_order=config.oip_strict_order, optional_inputs=config.oip_optional_inputs
+            self.door,
+            self._port,
+            Sequences(self._engine, self.catalogue),
+            strict_order=config.oip_strict_order,
+            optional_inputs=config.oip_optional_inputs,
         )
         self._scraped: tuple[WSGIServer, threading.Thread] | None = None
         self._listener = Listener(config.listen, config.socket_permissions)
@@ -132,9 +146,12 @@ class Server:
 
         Raises:
             PortInUseError: an address cannot be listened on.
+            CertificateError: the files of its TLS are not good.
         """
+        files = files_of(self._config.tls)
         self._register()
-        self.address = self._listener.bind(self._grpc.add_insecure_port)
+        add_port = partial(self._grpc.add_secure_port, files=files) if files else self._grpc.add_insecure_port
+        self.address = self._listener.bind(add_port)
         if self._config.metrics_listen:
             self.metrics_address = self._listen_metrics(self._config.metrics_listen)
         self.door.loading = True
@@ -143,6 +160,8 @@ class Server:
         self._engine.start(self._port)
         await self._grpc.start()
         log.info("door: %s (%s)", self._choice.name, self._choice.reason)
+        if files:
+            log.info("TLS: %s", files)
         log.info("listening on %s, metrics on %s", self.address, self.metrics_address or "no address")
 
     async def load(self) -> None:
@@ -178,7 +197,7 @@ class Server:
         log.info("loading %d models from %s", len(bundles), self._config.models)
         with self._preparation.over(len(bundles)):
             for bundle in bundles:
-                await self.catalogue.load(bundle)
+                await self.models.load(bundle)
         log.info("loaded %d models in %.1f s", len(bundles), time.monotonic() - began)
 
     async def stop(self) -> None:
@@ -219,12 +238,15 @@ class Server:
     def _register(self) -> None:
         server: Any = self._grpc  # takes handlers as grpc's own servers do
         models_pb2_grpc.add_ModelsServicer_to_server(ModelsService(self.door), server)
-        sessions_pb2_grpc.add_SessionsServicer_to_server(SessionsService(self.door), server)
+        sessions_pb2_grpc.add_SessionsServicer_to_server(SessionsService(self.door, self._session_calls), server)
         inference_pb2_grpc.add_InferenceServicer_to_server(self._inference, server)
         grpc_service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(self._open_inference, server)
         health_pb2_grpc.add_HealthServicer_to_server(self.door.health, server)
         reflected: Any = reflection_pb2_grpc
         reflected.add_ServerReflectionServicer_to_server(reflection.aio.ReflectionServicer(SERVICES), server)
+
+    def _session_calls(self, model: str) -> SessionCalls:
+        return SessionCalls(self.catalogue.directory(model), self._engine.clock, self._engine.worker_of)
 
     def _listen_metrics(self, address: Address) -> str:
         try:

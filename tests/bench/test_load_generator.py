@@ -10,7 +10,7 @@ from elman_server.loadgen.lengths import Lengths
 from elman_server.loadgen.loops import poisson
 from elman_server.loadgen.outcome import join
 from elman_server.loadgen.reading import Reading, parse
-from elman_server.loadgen.tally import Flight, Tally
+from elman_server.loadgen.window_counts import SentFrame, WindowCounts
 
 PAGE = """\
 # TYPE elman_session_steps_total counter
@@ -102,24 +102,24 @@ def test_readings_are_subtracted_field_by_field() -> None:
 
 
 def test_a_tally_counts_only_while_it_is_open() -> None:
-    tally = Tally()
-    flight = Flight(due=1.0, rows_left=0, first=1.5)
-    for tally.is_open in (False, True, False):
-        tally.offered(10)
-        tally.came(10)
-        tally.ended(flight, False, 2.0)
-        tally.ended(flight, True, 2.0)
-        tally.dropped()
-    outcome = tally.outcome(2.0, Reading(steps=10), 0.5)
+    counts = WindowCounts()
+    sent = SentFrame(due=1.0, rows_left=0, first=1.5)
+    for counts.is_open in (False, True, False):
+        counts.offered(10)
+        counts.came(10)
+        counts.ended(sent, False, 2.0)
+        counts.ended(sent, True, 2.0)
+        counts.dropped()
+    outcome = counts.outcome(2.0, Reading(steps=10), 0.5)
     assert (outcome.all_steps, outcome.offered_steps, outcome.done_steps) == (30, 10, 10)
     assert (outcome.done_frames, outcome.refused_frames, outcome.unsent_frames) == (1, 1, 1)
     assert (outcome.goodput, outcome.latency(99), outcome.first_latency(50)) == (5.0, 1.0, 0.5)
 
 
 def test_seeds_are_joined() -> None:
-    tally = Tally(is_open=True)
-    tally.came(10)
-    tally.ended(Flight(0.0, 0, 1.0), False, 1.0)
-    one = tally.outcome(1.0, Reading(steps=10), 0.1)
+    counts = WindowCounts(is_open=True)
+    counts.came(10)
+    counts.ended(SentFrame(0.0, 0, 1.0), False, 1.0)
+    one = counts.outcome(1.0, Reading(steps=10), 0.1)
     both = join([one, one])
     assert (both.goodput, both.done_frames, both.server.steps) == (10.0, 2, 20)

@@ -9,8 +9,8 @@ from bench.plans import CPU, make_stack, plans_of, report
 
 from elman_models import Cell
 from elman_models.plans.candidates import candidates
+from elman_models.plans.factory import SEGMENTS, PlanFactory
 from elman_models.plans.table import Shape
-from elman_models.plans.workshop import SEGMENTS, Workshop
 
 
 @pytest.mark.parametrize("shape", [Shape(8, 4), Shape(8, 4, True)])
@@ -18,9 +18,9 @@ from elman_models.plans.workshop import SEGMENTS, Workshop
 def test_the_chosen_plan_is_measured_itself_and_the_others_beside_it(shape: Shape, chosen: str) -> None:
     stack = make_stack(Cell.GRU, 8, "float32")
     stack.warm_up(overrides=chosen)
-    workshop = Workshop(stack.spec, candidates(stack.spec, stack.rnn))
-    plans = plans_of(stack, workshop, shape)
-    assert list(plans) == workshop.names(is_ragged=shape.is_ragged)
+    factory = PlanFactory(stack.spec, candidates(stack.spec, stack.rnn))
+    plans = plans_of(stack, factory, shape)
+    assert list(plans) == factory.names(is_ragged=shape.is_ragged)
     assert plans[chosen] is stack.plans.plans[chosen]
     assert plans[stack.plans.choose(*shape).name] is stack.plans.choose(*shape)
     assert (SEGMENTS in plans) == shape.is_ragged

@@ -108,7 +108,7 @@ def test_a_wake_costs_what_is_sent_and_what_has_ended_however_much_waits(looks):
     assert len(sender.send_queue) == 50 * (100 - WINDOW - 1)
 
 
-def test_sheets_that_wait_are_looked_at_once_a_wake(looks):
+def test_pool_chunks_that_wait_are_looked_at_once_a_wake(looks):
     sender = Sender(64)
     for _ in range(20):
         sender.put(*range(64))
@@ -119,7 +119,7 @@ def test_sheets_that_wait_are_looked_at_once_a_wake(looks):
     assert len(looks) == 2
 
 
-def test_draining_one_session_takes_its_sheets_whole_and_lets_others_go():
+def test_draining_one_session_takes_its_pool_chunks_whole_and_lets_others_go():
     sender = Sender(3)
     for _ in range(WINDOW):
         sender.put(0)

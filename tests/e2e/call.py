@@ -3,7 +3,7 @@
 import asyncio
 from typing import TypeVar
 
-from house import House
+from held_server import HeldServer
 from later import Later
 
 T = TypeVar("T")
@@ -12,9 +12,9 @@ T = TypeVar("T")
 class Call(Later[T]):
     """Told once its task is done."""
 
-    def __init__(self, house: House, task: "asyncio.Task[T]") -> None:
+    def __init__(self, held_server: HeldServer, task: "asyncio.Task[T]") -> None:
         super().__init__()
-        self._house = house
+        self._held_server = held_server
         self._task = task
 
     @property
@@ -22,4 +22,4 @@ class Call(Later[T]):
         return self._task.done()
 
     def now(self) -> T:
-        return self._house.do(self._task)
+        return self._held_server.do(self._task)

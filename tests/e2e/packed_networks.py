@@ -65,7 +65,8 @@ def _packed(folder: Path) -> Networks:
         for text, step in STEPS.items():
             torch.manual_seed(1)
             name = name_of(text)
-            packed = pack_step(step.make(), step.inputs(), step.state(), out=folder / name, name=name, quiet=True)
+            given = (step.make(), step.inputs(), step.state())
+            packed = pack_step(*given, context=step.context, out=folder / name, name=name, quiet=True)
             found[name] = Case(packed, [*runs])
     return Networks(folder, found)
 

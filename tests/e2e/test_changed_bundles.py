@@ -141,7 +141,7 @@ async def test_a_load_under_way_is_ended_by_a_stop_and_its_caller_told(serve: Se
         go_on.wait()
         raise ValueError("too late")
 
-    served.server.catalogue._prepare = prepare  # type: ignore[assignment]
+    served.server.models._prepare = prepare  # type: ignore[assignment]
     loading = asyncio.ensure_future(served.models.LoadModel(LOAD))
     await begun.wait()
     await asyncio.wait_for(served.server.stop(), 60)

@@ -101,7 +101,7 @@ def test_dates_go_from_the_encoders_session_to_the_decoders_and_come_out_exact(a
 
     assert sequence_to_sequence.main(address, num=200) > 0.99
     texts = [text for text, _ in held_out(220)[200:]]
-    said = asyncio.run(sequence_to_sequence.translate(address, texts))
+    said, _ = asyncio.run(sequence_to_sequence.translate(address, texts))
     translator = Translator()
     trained(translator.encoder, "dates-encoder")
     trained(translator.decoder, "dates-decoder")
@@ -144,4 +144,13 @@ def test_every_example_of_a_form_is_short_is_tried_here_and_stands_in_the_readme
         if path.stem not in others:
             assert f"from examples import {path.stem}\n" in here
             assert f"(examples/{path.name})" in readme
-            assert len(path.read_text().splitlines()) <= 60
+            assert len(path.read_text().splitlines()) <= 40
+
+
+def test_every_form_has_a_picture_which_the_script_makes_and_the_readme_names() -> None:
+    table = (ROOT / "README.md").read_text().split("## The forms")[1].split("\n##")[0]
+    named = re.findall(r"\(examples/\w+\.py\) \| \[[^]]+\]\(docs/(\w+)\.png\)", table)
+    made = re.findall(r'save\(figure, "(\w+)"\)', (ROOT / "examples" / "pictures.py").read_text())
+    assert len(named) == len(set(named)) == table.count("(examples/") == 7
+    assert sorted(made) == sorted(named) == sorted(path.stem for path in (ROOT / "docs").glob("*.png"))
+    assert all(path.stat().st_size < 80_000 for path in (ROOT / "docs").glob("*.png"))

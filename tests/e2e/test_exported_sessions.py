@@ -13,6 +13,7 @@ import safetensors.numpy
 from graph_cases import random_context, random_inputs
 from graph_networks import Forecaster
 from graph_server import write_networks
+from lost_answers import losing_answers
 from refusals import Refusal, refusal_of
 from served import Served, serving
 from test_changed_bundles import write_other_weights
@@ -116,6 +117,38 @@ async def test_the_format_is_the_one_that_the_contract_describes(client: elman.A
     assert tensors.keys() == {"state.h", "state.c"}
     assert_near(tensors["state.h"], h[:, None])
     assert_near(tensors["state.c"], c[:, None])
+
+
+@pytest.mark.parametrize("name", ["named", None])
+async def test_an_import_whose_answer_is_lost_makes_one_session_and_gives_it(
+    client: elman.AsyncClient, served: Served, name: str | None
+) -> None:
+    x, y = random_input(toy("gru").spec, RNG, 3), random_input(toy("gru").spec, RNG, 4)
+    data, model = await exported(client, "gru", x), await client.model("gru")
+    with losing_answers(sessions_pb2.ImportSessionRequest, 2) as lost:
+        moved = await model.import_session(data, id=name)
+    assert [answer.session_ids[0] for answer in lost] == [moved.id] * 2
+    assert await served.on_engine(lambda: served.runtime("gru").sessions.num_open) == 1
+    assert_near(await moved.step(y), toy("gru").run(np.concatenate([x, y]))[0][3:])
+    with pytest.raises(elman.SessionExistsError):  # another request, of the same bytes
+        await model.import_session(data, id=moved.id)
+    await moved.end()
+
+
+async def test_a_request_is_known_by_its_name_for_as_long_as_its_session_lives(
+    client: elman.AsyncClient, served: Served
+) -> None:
+    data = await exported(client, "gru", random_input(toy("gru").spec, RNG, 3))
+    request = sessions_pb2.ImportSessionRequest(model="gru", session_id="a", exported=data, request_id="once")
+    for _ in range(2):
+        assert (await served.sessions.ImportSession(request)).positions == [3]
+    other = sessions_pb2.ImportSessionRequest(model="gru", session_id="b", exported=data, request_id="once")
+    assert "that request made session 'a'" in (await refusal_of(served.sessions.ImportSession(other))).message
+    await served.sessions.CloseSessions(sessions_pb2.CloseSessionsRequest(model="gru", session_ids=["a"]))
+    assert (await served.sessions.ImportSession(other)).session_ids == ["b"]
+    await served.sessions.CloseSessions(sessions_pb2.CloseSessionsRequest(model="gru", session_ids=["b"]))
+    other.request_id = "x" * 129
+    assert "at most 128 characters, got 129" in (await refusal_of(served.sessions.ImportSession(other))).message
 
 
 def changed(data: bytes, **fields: Any) -> bytes:
@@ -243,6 +276,9 @@ async def test_threads_have_the_same_and_the_fake_server_knows_it() -> None:
             with model.session() as session:
                 session.step([[1, 2], [3, 4]])
                 data = session.export()
+                with losing_answers(sessions_pb2.ImportSessionRequest), model.import_session(data, id="kept") as kept:
+                    assert kept.position == 2
+                    kept.end()
                 with model.import_session(data) as twin:
                     assert twin.position == 2
                     assert (twin.step([1, 1]) == session.step([1, 1])).all()

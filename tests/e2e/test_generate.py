@@ -309,5 +309,9 @@ async def test_a_state_that_was_put_in_has_given_no_output_to_go_on_from(client:
         await session.set_state(await session.state())
         with pytest.raises(elman.InvalidInputError, match="expected a prompt"):
             await listed(session.generate(3))
+        child = await session.fork()
+        with pytest.raises(elman.InvalidInputError, match="expected a prompt"):
+            await listed(child.generate(3))
+        await child.end()
         await session.step([2])
         assert len(await listed(session.generate(3))) == 3

@@ -13,16 +13,16 @@ from engine_gate import EngineGate
 from refusals import refusal_of
 from served import Served, serving
 from test_generate import reference
-from toys import SPECS, Toy, write_toys
+from toys import SPECS, Toy, random_input, toy, write_toys
 
 import elman
 from elman import wire
-from elman.v1 import inference_pb2, sessions_pb2, tensor_pb2
+from elman.v1 import inference_pb2, models_pb2, sessions_pb2, tensor_pb2
 from elman_models import write_bundle
 from elman_models.generation.sampling import SamplingRules, sample
 from elman_server.door.door import ANONYMOUS
+from elman_server.exchange.sessions import Owner
 from elman_server.generating.generators import Generators
-from elman_server.sessions.table import Owner
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 Generate, Sampling = inference_pb2.GenerateRequest, inference_pb2.Sampling
@@ -239,14 +239,14 @@ async def test_the_same_asked_twice_goes_on_with_the_second(served: Served) -> N
     assert tokens == await tokens_of(served, prompt=[2], max_steps=300)
 
 
-async def test_after_a_rewind_it_does_not_go_on_from_what_was_before(served: Served) -> None:
-    await served.open("tokens", "s")
-    name = {"model": "tokens", "session_id": "s"}
-    await served.sessions.MarkSession(sessions_pb2.MarkSessionRequest(**name, mark="begin"))
-    fields = {"prompt": [2], "max_steps": 6, "session_id": "s", "position": 0}
-    await tokens_of(served, **fields)
-    await served.sessions.RewindSession(sessions_pb2.RewindSessionRequest(**name, mark="begin"))
-    await tokens_of(served, prompt=[7], max_steps=6, session_id="s")  # to the same position
+async def test_after_a_rewind_it_does_not_go_on_from_what_was_before(served: Served, client: elman.AsyncClient) -> None:
+    model = await client.model("tokens")
+    async with model.session("s") as session:
+        await session.mark("begin")
+        fields = {"prompt": [2], "max_steps": 6, "session_id": "s", "position": 0}
+        await tokens_of(served, **fields)
+        await session.rewind("begin")
+        await session.step([7] * 7)  # to the same position
     assert (await ended(served.inference.Generate(asked(**fields)))).reason == "ANSWER_GONE"
 
 
@@ -316,21 +316,20 @@ async def test_a_caller_that_never_reads_holds_nobody_up(served: Served, beams: 
 
 
 async def test_more_than_the_queue_holds_take_turns(tmp_path: Path) -> None:
+    ids = [f"s{i}" for i in range(3 * QUEUE_ROWS)]
     async with serving(write_toys(tmp_path, ["tokens"]), max_queue_rows=QUEUE_ROWS) as small:
-
-        async def one(seed: int) -> None:
-            while True:
-                try:
-                    tokens = await tokens_of(small, prompt=[1], max_steps=12, sampling=Sampling(seed=seed))
-                except grpc.aio.AioRpcError as error:
-                    assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED  # noqa: PT017 - it tries again
-                    await asyncio.sleep(0.01)
-                else:
-                    assert tokens == reference([1], 12, SamplingRules(seed=seed))[0]
-                    return
-
+        handles, stepper = (await small.open("tokens", *ids)).handles, await small.step()
+        for handle in handles:
+            await stepper.ask([handle], [np.array([1])])
+        async with EngineGate(small) as gate:  # so that all go on in one frame
+            going = [
+                asyncio.ensure_future(tokens_of(small, session_id=one, max_steps=5, sampling=Sampling(seed=seed)))
+                for seed, one in enumerate(ids)
+            ]
+            await gate.arrived(len(ids))
         async with asyncio.timeout(10):
-            await asyncio.gather(*[one(seed) for seed in range(3 * QUEUE_ROWS)])
+            tokens = await asyncio.gather(*going)  # none is refused
+    assert tokens == [reference([1], 5, SamplingRules(seed=seed))[0] for seed in range(len(ids))]
 
 
 async def test_beams_without_room_for_their_sessions_are_refused(tmp_path: Path) -> None:
@@ -341,6 +340,30 @@ async def test_beams_without_room_for_their_sessions_are_refused(tmp_path: Path)
             while await small.on_engine(lambda: small.runtime("tokens").sessions.num_open):
                 pass
         assert len(await tokens_of(small, prompt=[1], max_steps=5, beams=3)) == 5
+
+
+@pytest.mark.parametrize("beams", [0, 3])
+async def test_a_model_that_is_unloaded_ends_what_it_generates_by_name_and_nothing_else(
+    tmp_path: Path, beams: int
+) -> None:
+    async with serving(write_toys(tmp_path, ["tokens", "lstm_fed"])) as small:
+        neighbour, stepper = await small.open("lstm_fed", "s"), await small.step()
+        await small.open("tokens", "s")
+        calls = [
+            small.inference.Generate(asked(prompt=[1], max_steps=60000, beams=beams, session_id=name))
+            for name in ("s", "")
+        ]
+        for call in calls:
+            await call.read() if beams else await first_of(call)
+        async with asyncio.timeout(10):
+            await small.models.UnloadModel(models_pb2.UnloadModelRequest(model="tokens"))
+        for call in calls:
+            assert (await ended(call)).reason in ("DRAINING", "SESSION_EXPIRED")
+        refusal = await ended(small.inference.Generate(asked(prompt=[1])))
+        assert (refusal.code, refusal.reason) == ("NOT_FOUND", "UNKNOWN_MODEL")
+        data = random_input(toy("lstm_fed").spec, np.random.default_rng(1), 3)
+        answer = await stepper.ask(neighbour.handles, [data])
+        assert np.allclose(answer.rows[0].output, toy("lstm_fed").run(data)[0], atol=1e-5)
 
 
 @pytest.mark.parametrize("beams", [0, 3])
@@ -363,12 +386,14 @@ async def test_an_engine_that_fails_tells_who_generates_and_who_waits_for_it(
         raise IndexError("index is out of bounds")
 
     async with serving(write_toys(tmp_path, ["tokens"])) as small:
-        await small.open("tokens", "s")
+        opened, stepper = await small.open("tokens", "s", "other"), await small.step()
         calls = [small.inference.Generate(asked(prompt=[1], max_steps=60000, session_id="s"))]
         await first_of(calls[0])
         async with EngineGate(small) as gate:
-            calls.append(small.inference.Generate(asked(prompt=[2], max_steps=60000, session_id="s")))
+            await stepper.send(opened.handles[1:], [np.array([1])])
             await gate.arrived(1)
+            calls.append(small.inference.Generate(asked(prompt=[2], max_steps=60000, session_id="other")))
+            await gate.arrived(2)  # its turn comes behind the step
             monkeypatch.setattr(small.runtime("tokens").scheduler, "form", broken)
         for call in calls:
             assert (await ended(call)).reason == "ENGINE_FAILED"

@@ -16,9 +16,9 @@ from until import until
 
 from elman.v1 import models_pb2
 from elman.v1 import sessions_pb2 as pb
-from elman_server.engine import slices
-from elman_server.engine.session_calls import SessionCalls
-from elman_server.sessions.directory import SessionDirectory
+from elman_server.engine.calls.sessions import SessionCalls
+from elman_server.exchange import slices
+from elman_server.models.directory import SessionDirectory
 
 SLICE, NUM_SLICES = 4, 5
 COUNT = SLICE * NUM_SLICES
@@ -239,7 +239,7 @@ async def test_a_model_unloaded_meanwhile_fails_the_ids_whose_turn_comes_later(
     opening = asyncio.ensure_future(open_ids(served))
     await hold.reached()
     unloading = asyncio.ensure_future(unload(served))
-    await until(lambda: served.server.catalogue._leaving)
+    await until(lambda: served.server.models._leaving)
     hold.let_go()
     opened = await opening
     await unloading

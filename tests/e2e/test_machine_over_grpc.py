@@ -9,18 +9,18 @@ from pathlib import Path
 
 import pytest
 from generated_requests import FRAMES, IDS, WISHES, FrameWish, RowWish
-from house import House
+from held_server import HeldServer
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.errors import Flaky
 from hypothesis.stateful import rule, run_state_machine_as_test
 from session_machine import LIMITS, SLICE, SessionMachine
-from toys import STEPPED, Toy, write_toys
+from toys import FED, Toy, write_toys
 from wire_bench import WireBench
 
 from elman_server.config.server_config import Limits
-from elman_server.engine import slices
-from elman_server.sessions.directory import OpenMode
+from elman_server.exchange import slices
+from elman_server.exchange.sessions import OpenMode
 
 SETTINGS = settings(
     max_examples=20,
@@ -30,7 +30,7 @@ SETTINGS = settings(
 )
 MAX_STEPS = 40
 """Ten slices."""
-PLAIN = tuple(name for name in STEPPED if name != "lstm_proj")
+PLAIN = tuple(name for name in SessionMachine.toys if name != "lstm_proj")
 """What onnxruntime can run."""
 
 
@@ -39,7 +39,7 @@ class Case:
     """Models, and the plans that are made to run them."""
 
     plans: str | dict[str, str]
-    toys: tuple[str, ...] = STEPPED
+    toys: tuple[str, ...] = SessionMachine.toys
 
     @property
     def plan_names(self) -> set[str]:
@@ -60,7 +60,7 @@ CASES = {
             "4x4": "native",
             "4x4 ragged": "segments",
         },
-        ("lstm",),
+        ("lstm", FED.name),
     ),
 }
 
@@ -68,19 +68,19 @@ CASES = {
 class WireMachine(SessionMachine):
     """What the engine does by hand it does here on its own thread, held by a stepper; now and then it runs free."""
 
-    def __init__(self, house: House, toys: tuple[str, ...]) -> None:
+    def __init__(self, held_server: HeldServer, toys: tuple[str, ...]) -> None:
         super().__init__()
-        self.house = house
+        self.held_server = held_server
         self.toys = toys
 
     def make_bench(self, toy: Toy) -> WireBench:
-        self.wire = WireBench(self.house, toy)
+        self.wire = WireBench(self.held_server, toy)
         return self.wire
 
     def teardown(self) -> None:
         failure = sys.exc_info()[1]
         if isinstance(failure, Exception):
-            self.house.failure = failure
+            self.held_server.failure = failure
         else:
             super().teardown()
 
@@ -157,20 +157,20 @@ def case(request: pytest.FixtureRequest) -> Case:
 
 
 @pytest.fixture
-def house(case: Case, tmp_path: Path) -> Iterator[House]:
-    house = House(write_toys(tmp_path, case.toys), case.plans, Limits(**LIMITS))
-    yield house
-    house.end()
+def held_server(case: Case, tmp_path: Path) -> Iterator[HeldServer]:
+    held_server = HeldServer(write_toys(tmp_path, case.toys), case.plans, Limits(**LIMITS))
+    yield held_server
+    held_server.end()
 
 
 @pytest.mark.filterwarnings("ignore::hypothesis.errors.NonInteractiveExampleWarning")
 def test_sessions_agree_with_torch_over_grpc(
-    case: Case, house: House, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    case: Case, held_server: HeldServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(slices, "SLICE", SLICE)
     try:
-        run_state_machine_as_test(lambda: WireMachine(house, case.toys), settings=SETTINGS)  # type: ignore[arg-type]
+        run_state_machine_as_test(lambda: WireMachine(held_server, case.toys), settings=SETTINGS)  # type: ignore[arg-type]
     except Flaky as flaky:  # of what happens only now and then Hypothesis tells no more than that
-        raise flaky from house.failure
+        raise flaky from held_server.failure
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
-    assert case.plan_names <= house.plans_that_ran()
+    assert case.plan_names <= held_server.plans_that_ran()

@@ -151,7 +151,7 @@ async def test_an_unload_whose_caller_gives_up_goes_on_without_it(serve: Serve) 
     catalogue, failures = served.server.catalogue, []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context))
     async with EngineGate(served) as engine_gate:
-        unloading = asyncio.create_task(catalogue.unload(catalogue.directory("gru").version("")))
+        unloading = asyncio.create_task(served.server.models.unload(catalogue.directory("gru").version("")))
         await engine_gate.arrived(1)
         unloading.cancel()
     await served.open("lstm", count=1)

@@ -10,6 +10,7 @@ import pytest
 import pytest_asyncio
 import torch
 from engine_gate import EngineGate
+from frames_on_wire import LAST
 from refusals import refusal_of
 from served import Served, serving
 from toys import SPECS, Toy, assert_near, random_input, toy, write_toys
@@ -17,7 +18,7 @@ from toys import SPECS, Toy, assert_near, random_input, toy, write_toys
 import elman
 from elman.testing import FakeModel, FakeServer
 from elman.v1 import models_pb2, sessions_pb2
-from elman_models import write_bundle
+from elman_models import HeadSpec, write_bundle
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 RNG = np.random.default_rng(9)
@@ -33,6 +34,7 @@ def retrained(version: str, **fields: Any) -> Toy:
 
 
 OLD, NEW, LARGER = toy("gru"), retrained("2"), retrained("3", hidden_size=6)
+HEADED = retrained("0", head=HeadSpec(out_features=4))
 
 
 def write(folder: Path, model: Toy) -> None:
@@ -44,6 +46,7 @@ async def served(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Serv
     folder = write_toys(tmp_path_factory.mktemp("moved"), ["gru"])
     write(folder, NEW)
     write(folder, LARGER)
+    write(folder, HEADED)
     async with serving(folder, max_slice=3, max_sessions=4) as served:
         yield served
 
@@ -146,6 +149,52 @@ async def test_it_takes_its_place_and_what_came_behind_it_is_to_be_sent_again(se
     await served.assert_all_released()
 
 
+async def test_answers_that_were_lost_before_the_move_are_told_again_after_it_and_nothing_is_applied_twice(
+    served: Served,
+) -> None:
+    a, b, c = x(8), x(2), x(3)  # the first of several slices
+    opened = await served.open("gru", "lost", version="1")
+    stepper = await served.step()
+    first = (await stepper.ask(opened.handles, [a], positions=[0])).rows[0].output
+    last = (await stepper.ask(opened.handles, [b], positions=[8], return_output=LAST, return_state=True)).rows[0]
+    async with EngineGate(served) as gate:
+        third = await stepper.send(opened.handles, [c], positions=[10])  # which the move comes right behind
+        await gate.arrived(1)
+        moving = asyncio.ensure_future(served.sessions.MoveSession(Move(model="gru", session_id="lost", version="2")))
+        await gate.arrived(2)
+    moved, whole = await moving, OLD.run(np.concatenate([a, b, c]))[0]
+    assert_near((await stepper.finish(third)).rows[0].output, whole[10:])
+    for _ in range(2):  # and as often as it is asked for
+        again = (await stepper.ask(moved.handles, [c], positions=[10])).rows[0]
+        assert_near(again.output, whole[10:])
+        assert again.position == 13
+        assert_near((await stepper.ask(moved.handles, [a], positions=[0])).rows[0].output, first)
+    told = (await stepper.ask(moved.handles, [b], positions=[8], return_output=LAST, return_state=True)).rows[0]
+    assert_near(told.output, last.output)
+    assert_near(told.h_n, last.h_n)
+    other = (await stepper.ask(moved.handles, [b], positions=[8])).rows[0].error  # another request than was answered
+    assert other is not None
+    assert other.reason == "ANSWER_GONE"
+    y = x(4)
+    assert_near((await stepper.ask(moved.handles, [y])).rows[0].output, from_old(np.concatenate([a, b, c]), y))
+    await close(served, "lost")
+    await served.assert_all_released()
+
+
+async def test_a_version_of_other_outputs_takes_the_session_without_its_held_answers(
+    served: Served, client: elman.AsyncClient
+) -> None:
+    a = x(3)
+    opened = await served.open("gru", "headed", version="1")
+    stepper = await served.step()
+    await stepper.ask(opened.handles, [a], positions=[0])
+    moved = await served.sessions.MoveSession(Move(model="gru", session_id="headed", version="0"))
+    error = (await stepper.ask(moved.handles, [a], positions=[0])).rows[0].error
+    assert error is not None
+    assert error.reason == "ANSWER_GONE"
+    await close(served, "headed")
+
+
 async def test_a_session_that_is_closing_does_not_move(served: Served) -> None:
     opened = await served.open("gru", "closing", version="1")
     stepper = await served.step()
@@ -172,6 +221,9 @@ async def test_a_load_adopts_all_sessions_between_two_steps_and_none_is_lost(tmp
         idle = await served.open("gru", "idle")
         inputs: list[list[Any]] = [[] for _ in sessions]
         outputs: list[list[Any]] = [[] for _ in sessions]
+        answered, repeated = await served.open("gru", "answered"), x(5)
+        stepper = await served.step()
+        before = (await stepper.ask(answered.handles, [repeated], positions=[0])).rows[0].output
         loaded = asyncio.Event()
 
         async def drive(number: int) -> None:
@@ -186,14 +238,18 @@ async def test_a_load_adopts_all_sessions_between_two_steps_and_none_is_lost(tmp
         answer = await served.models.LoadModel(load)
         loaded.set()
         await asyncio.gather(*driving)
-        assert (answer.adopted, answer.left) == (9, 0)
+        assert (answer.adopted, answer.left) == (10, 0)
+        attach = sessions_pb2.AttachSessionsRequest(model="gru", session_ids=["answered"])
+        handles = (await served.sessions.AttachSessions(attach)).handles
+        again = (await stepper.ask(handles, [repeated], positions=[0])).rows[0]
+        assert_near(again.output, before)  # whose answer was lost, say
+        assert again.position == 5
         views = {one.id: one async for one in model.list_sessions()}
         assert {one.version for one in views.values()} == {"2"}
         assert views["idle"].position == 0
         for session, taken, given in zip(sessions, inputs, outputs, strict=True):
             assert session.position == sum(map(len, taken)) == views[session.id].position
             assert_moved_once(taken, given)
-        stepper = await served.step()
         error = (await stepper.ask(idle.handles, [x()])).rows[0].error
         assert error is not None
         assert error.reason == "STALE_HANDLE"

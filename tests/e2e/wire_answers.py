@@ -14,8 +14,8 @@ from toys import unpack_rows
 from elman import wire
 from elman_server import errors as e
 from elman_server.door.elman_v1.status import code_of
-from elman_server.engine.session_calls import SessionView
 from elman_server.exchange.answers import Answer
+from elman_server.exchange.sessions import SessionView
 
 _ERRORS = {kind.reason: kind for kind in e.ServiceError.__subclasses__()}
 

@@ -9,23 +9,23 @@ import grpc
 import numpy as np
 from call import Call
 from frame_maker import FrameMaker
-from house import House
+from generating import Generated
+from held_server import HeldServer
 from later import Later
 from plain_sessions import Listener, Received
 from stepped import assert_nothing_left
 from toys import Array, Toy, pack_rows
-from wire_answers import errors_of, received_of_error, received_of_infer, session_view_of
+from wire_answers import error_of_call, errors_of, received_of_error, received_of_infer, session_view_of
 from wire_stream import WireStream, duration
 
 from elman import wire
 from elman.v1 import inference_pb2, sessions_pb2
 from elman_models import State
-from elman_server.engine.session_calls import Closed, SessionView
-from elman_server.engine.slices import slices_of
 from elman_server.errors import PositionAhead
 from elman_server.exchange.frames import Frame
+from elman_server.exchange.sessions import Closed, OpenMode, OpenResult, SessionView
+from elman_server.exchange.slices import slices_of
 from elman_server.models.view import view_of
-from elman_server.sessions.directory import OpenMode, OpenResult
 
 T = TypeVar("T")
 FAR_AHEAD = 1 << 60
@@ -33,18 +33,18 @@ PAGE_SIZE = 3
 
 
 class WireBench:
-    """One guest of a house, with session ids of its own."""
+    """One example on a held server, with session ids of its own."""
 
-    def __init__(self, house: House, toy: Toy) -> None:
-        self._prefix = house.welcome()
-        self._house = house
-        self._stepper = house.engine_stepper
+    def __init__(self, held_server: HeldServer, toy: Toy) -> None:
+        self._prefix = held_server.begin_example()
+        self._held_server = held_server
+        self._stepper = held_server.engine_stepper
         self._model = toy.spec.name
         self._zero = np.zeros((1, *toy.spec.input_features), np.int64 if toy.spec.embedding else np.float32)
-        self._runtime = house.connection(0).runtime(self._model)
+        self._runtime = held_server.connection(0).runtime(self._model)
         self._streams: list[WireStream] = []
         self._is_free = False
-        self.clock = house.clock
+        self.clock = held_server.clock
         self.frame = FrameMaker(self.clock, view_of(toy.spec)).frame
         self._prober = self.listener()
 
@@ -52,20 +52,20 @@ class WireBench:
 
     def listener(self) -> WireStream:
         """A new caller."""
-        stream = self._house.do(WireStream.begin(self._house.connection(len(self._streams))))
+        stream = self._held_server.do(WireStream.begin(self._held_server.connection(len(self._streams))))
         self._streams.append(stream)
         return stream
 
     def submit(self, frame: Frame) -> Frame:
         """Sends it; it has arrived when the engine is held, and is on its way when it runs free."""
         assert isinstance(frame.sink, WireStream)
-        self._house.do(self._send(frame.sink, frame))
+        self._held_server.do(self._send(frame.sink, frame))
         return frame
 
     def wait_for(self, listener: Listener) -> None:
         """The caller reads until all that it asked is answered."""
         assert isinstance(listener, WireStream)
-        self._house.do(listener.read_frames())
+        self._held_server.do(listener.read_frames())
 
     def go_away(self, listener: Listener) -> None:
         """A caller cuts its stream; what it would have been told is overheard."""
@@ -78,8 +78,8 @@ class WireBench:
         """A caller reads so many more frames' answers and cuts its stream; returns when the server has noticed."""
         assert isinstance(listener, WireStream)
         listener.gone = True
-        self._house.do(listener.read_frames(listener.num_answered + answered))
-        self._house.do(listener.cut())
+        self._held_server.do(listener.read_frames(listener.num_answered + answered))
+        self._held_server.do(listener.cut())
         self._streams.remove(listener)
 
     def any_good(self, handles: Sequence[int]) -> bool:
@@ -99,18 +99,18 @@ class WireBench:
     def open(self, *ids: str, mode: OpenMode) -> OpenResult:
         """Opens or resumes sessions."""
         request = sessions_pb2.OpenSessionsRequest(model=self._model, session_ids=self._full(ids), mode=int(mode))  # type: ignore[arg-type]
-        return _opened(ids, self._ask(self._house.connection(0).sessions.OpenSessions, request).now())
+        return _opened(ids, self._ask(self._held_server.connection(0).sessions.OpenSessions, request).now())
 
     def attach(self, *ids: str) -> OpenResult:
         """Attaches sessions again."""
         request = sessions_pb2.AttachSessionsRequest(model=self._model, session_ids=self._full(ids))
-        return _opened(ids, self._ask(self._house.connection(1).sessions.AttachSessions, request).now())
+        return _opened(ids, self._ask(self._held_server.connection(1).sessions.AttachSessions, request).now())
 
     def close(self, *ids: str) -> Later[Closed]:
         """Ends sessions, each after its queued chunks."""
 
         async def close(request: object) -> Closed:
-            response = await self._house.connection(0).sessions.CloseSessions(request)
+            response = await self._held_server.connection(0).sessions.CloseSessions(request)
             return Closed(list(response.positions), errors_of(response))
 
         request = sessions_pb2.CloseSessionsRequest(model=self._model, session_ids=self._full(ids))
@@ -120,7 +120,7 @@ class WireBench:
         """A session with its state, after its queued chunks."""
 
         async def describe(request: object) -> SessionView:
-            return session_view_of(await self._house.connection(1).sessions.DescribeSession(request))
+            return session_view_of(await self._held_server.connection(1).sessions.DescribeSession(request))
 
         (full,) = self._full([session_id])
         request = sessions_pb2.DescribeSessionRequest(model=self._model, session_id=full, return_state=True)
@@ -130,24 +130,58 @@ class WireBench:
         """Marks a session that has nothing queued; its position."""
         (full,) = self._full([session_id])
         request = sessions_pb2.MarkSessionRequest(model=self._model, session_id=full, mark=name)
-        return int(self._ask(self._house.connection(1).sessions.MarkSession, request).now().position)
+        return int(self._ask(self._held_server.connection(1).sessions.MarkSession, request).now().position)
 
     def rewind(self, session_id: str, name: str) -> int:
         """Returns such a session to a mark; its position."""
         (full,) = self._full([session_id])
         request = sessions_pb2.RewindSessionRequest(model=self._model, session_id=full, mark=name)
-        return int(self._ask(self._house.connection(1).sessions.RewindSession, request).now().position)
+        return int(self._ask(self._held_server.connection(1).sessions.RewindSession, request).now().position)
+
+    def set_state(self, session_id: str, state: State | None) -> int:
+        """Puts a state in place of that of such a session; None: what the model begins with. Its position."""
+        (full,) = self._full([session_id])
+        request = sessions_pb2.SetSessionStateRequest(model=self._model, session_id=full, reset=state is None)
+        if state:
+            wire.fill_tensor(request.h_n, state.h.numpy())
+        if state and state.c is not None:
+            wire.fill_tensor(request.c_n, state.c.numpy())
+        return int(self._ask(self._held_server.connection(1).sessions.SetSessionState, request).now().position)
+
+    def generate(self, request: Any, cut: int | None) -> Generated:
+        """Has such a session generate, to its end, or to a cut and then the rest; the engine runs free meanwhile."""
+        self.let_go()
+        (request.session_id,) = self._full([request.session_id])
+        generated = Generated()
+        if cut is not None:
+            self._held_server.do(self._read_generated(request, generated, cut))
+        if not generated.error:
+            request.told = len(generated.steps)
+            self._held_server.do(self._read_generated(request, generated, math.inf))
+        self.hold()
+        return generated
+
+    async def _read_generated(self, request: Any, generated: Generated, enough: float) -> None:
+        # Adds what comes, to the end, or until there are so many steps.
+        call = self._held_server.connection(1).inference.Generate(request)
+        try:
+            while len(generated.steps) < enough and (response := await call.read()) is not grpc.aio.EOF:
+                if response.HasField("steps"):
+                    generated.add(wire.from_tensor(response.steps, name="steps"), response.log_probs)
+        except grpc.aio.AioRpcError as error:
+            generated.error = error_of_call(error)
+        call.cancel()
 
     def fork(self, session_id: str, other: str) -> OpenResult:
         """Begins another session where such a session is."""
         full, new = self._full([session_id, other])
         request = sessions_pb2.ForkSessionRequest(model=self._model, session_id=full, session_ids=[new])
-        return _opened([other], self._ask(self._house.connection(1).sessions.ForkSession, request).now())
+        return _opened([other], self._ask(self._held_server.connection(1).sessions.ForkSession, request).now())
 
     def carry(self, session_id: str, other: str) -> OpenResult:
         """Begins another session from what such a session is exported as."""
         full, new = self._full([session_id, other])
-        calls = self._house.connection(1).sessions
+        calls = self._held_server.connection(1).sessions
         export = sessions_pb2.ExportSessionRequest(model=self._model, session_id=full)
         exported = self._ask(calls.ExportSession, export).now().exported
         request = sessions_pb2.ImportSessionRequest(model=self._model, session_id=new, exported=exported)
@@ -158,7 +192,7 @@ class WireBench:
         found: dict[str, tuple[int, int]] = {}
         request = sessions_pb2.ListSessionsRequest(model=self._model, page_size=PAGE_SIZE)
         while True:
-            page = self._ask(self._house.connection(1).sessions.ListSessions, request).now()
+            page = self._ask(self._held_server.connection(1).sessions.ListSessions, request).now()
             for session in page.sessions:
                 session_id = session.session_id.removeprefix(self._prefix)
                 assert session_id not in found
@@ -172,7 +206,7 @@ class WireBench:
 
         async def infer(request: inference_pb2.InferRequest) -> list[Received]:
             try:
-                response = await self._house.connection(0).inference.Infer(request)
+                response = await self._held_server.connection(0).inference.Infer(request)
             except grpc.aio.AioRpcError as error:
                 return received_of_error(error, request)
             return received_of_infer(response, request)
@@ -194,23 +228,23 @@ class WireBench:
 
     def take_in(self) -> None:
         """Takes in what was handed over."""
-        self._house.do(self._heard(self._stepper.take_in()))
+        self._held_server.do(self._heard(self._stepper.take_in()))
 
     def pump(self) -> None:
         """One turn of the engine: takes in, runs a batch."""
-        self._house.do(self._heard(self._stepper.pump()))
+        self._held_server.do(self._heard(self._stepper.pump()))
 
     def fail(self) -> None:
         """A turn whose computation fails."""
-        with self._house.failing[self._model].failing():
+        with self._held_server.failing[self._model].failing():
             self.pump()
 
     def expire(self) -> None:
         """What the engine does now and then."""
-        catalogue = self._house.connection(0).server.catalogue
-        self._house.do(self._stepper.do(lambda: catalogue._expire(self.clock.now())))
+        expiry = self._held_server.connection(0).server.expiry
+        self._held_server.do(self._stepper.do(lambda: expiry.look(self.clock.now())))
         while math.isinf(self._runtime.next_expiry):
-            self._house.do(self._stepper.take_in())  # the next slice
+            self._held_server.do(self._stepper.take_in())  # the next slice
 
     def let_go(self) -> None:
         """The engine runs free."""
@@ -219,24 +253,24 @@ class WireBench:
 
     def hold(self) -> None:
         """Holds the engine once it has nothing left to do."""
-        self._house.do(self._stepper.empty(self._runtime))
-        self._house.do(self._heard(self._stepper.take()))
+        self._held_server.do(self._stepper.empty(self._runtime))
+        self._held_server.do(self._heard(self._stepper.take()))
         self._is_free = False
 
     def assert_nothing_left(self) -> None:
         """Every table is as it was at the start, but for open sessions."""
         self.let_go()  # an `Infer` is answered when its first row fails
         self.hold()
-        self._house.do(self._stepper.do(lambda: assert_nothing_left(self._runtime)))
+        self._held_server.do(self._stepper.do(lambda: assert_nothing_left(self._runtime)))
 
     def shut(self) -> None:
         """Streams end well, and sessions are closed."""
         for stream in self._streams:
-            self._house.do(stream.end())
+            self._held_server.do(stream.end())
         if there := self.positions():
             assert not self.close(*there).now().errors
         assert not self.positions()
-        self._house.goodbye()
+        self._held_server.end_example()
 
     def _ask(self, call: Callable[[Any], Awaitable[T]], request: object, *, num_asked: int | None = None) -> Call[T]:
         # The call is under way, and the engine has taken in what the server asked of it, so many times or until it is
@@ -250,7 +284,7 @@ class WireBench:
                 left = None if left is None else left - 1
             return task
 
-        return Call(self._house, self._house.do(begin()))
+        return Call(self._held_server, self._held_server.do(begin()))
 
     async def _send(self, stream: WireStream, frame: Frame) -> None:
         await stream.send(frame)

@@ -6,9 +6,9 @@ import torch
 
 from elman_models import Cell, ModelSpec, Packed, Stack, State, batch_sizes
 from elman_models.plans.candidates import candidates
+from elman_models.plans.factory import PlanFactory
 from elman_models.plans.graph import CudaCapture, GraphPlan
 from elman_models.plans.module import ModulePlan
-from elman_models.plans.workshop import Workshop
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 
@@ -54,15 +54,15 @@ def assert_near(got: torch.Tensor | None, want: torch.Tensor | None, tolerance: 
 def test_every_plan_gives_on_cuda_what_the_module_gives_on_the_cpu(cell: Cell, proj_size: int, precision: str) -> None:
     spec = make_spec(cell, proj_size, precision)
     on_cpu, on_cuda = make_stack(spec, CPU), make_stack(spec, CUDA)
-    workshop = Workshop(spec, candidates(spec, on_cuda.rnn))
+    factory = PlanFactory(spec, candidates(spec, on_cuda.rnn))
     for lengths in ([1, 1], [9, 9, 9], [9, 7, 7, 2, 1]):
         batch = make_batch(spec, lengths)
         want, after = on_cpu.step(*batch)
-        for name, candidate in workshop.candidates.items():
+        for name, candidate in factory.candidates.items():
             if len(set(lengths)) > 1 and not candidate.takes_ragged:
                 continue
             for _ in range(4):  # a graph is captured the second time and replayed from then on
-                got, state = workshop.plan(name).run(*to_cuda(*batch))
+                got, state = factory.plan(name).run(*to_cuda(*batch))
                 assert_near(got, want, TOLERANCES[candidate.precision])
                 assert_near(state.h, after.h, TOLERANCES[candidate.precision])
                 assert_near(state.c, after.c, TOLERANCES[candidate.precision])

@@ -23,6 +23,7 @@ from second_networks import (
     StackedMinGru,
     Translator,
     WakeWord,
+    Walker,
 )
 from torch import nn
 from torch.nn import functional as F  # noqa: N812 - as people write it
@@ -561,6 +562,11 @@ SEQUENCES: dict[str, Case] = {
         lambda: (torch.rand(11, 5, 3, 8, 8), torch.randint(3, (11, 5)), torch.randn(11, 5)),
         outputs=("q", "action"),
     ),
+    "continuous control": Case(
+        Walker,
+        lambda: (torch.randn(5, 3, 5), torch.randint(3, (5, 3))),
+        outputs=("mean", "std", "gaits", "value"),
+    ),
     "voice activity, padded": Case(lambda: VoiceActivity(False), floats(3, 7, 4)),
     "voice activity, chopped": Case(lambda: VoiceActivity(True), floats(3, 7, 4)),
     "noise suppression": Case(NoiseSuppression, floats(3, 5, 6), outputs=("output_0", "output_1")),
@@ -631,6 +637,7 @@ class StepCase:
     state: Callable[[], Any]
     states: tuple[str, ...]
     outputs: tuple[str, ...] = ("output",)
+    context: tuple[str, ...] = ()
 
 
 class SineCells(nn.Module):
@@ -739,7 +746,7 @@ class StreamingVad(nn.Module):
 
 
 class AttentionDecoder(nn.Module):
-    """A decoder with attention over four vectors of memory that are part of each step's input."""
+    """A decoder with attention over four vectors of memory, which stay the same for a session."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -790,6 +797,7 @@ STEPS: dict[str, StepCase] = {
         zeros((2, 5)),
         ("h",),
         ("logits", "best"),
+        context=("memory",),
     ),
     "decoder with its context fed back": StepCase(
         InputFeeding,

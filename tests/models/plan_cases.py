@@ -7,9 +7,9 @@ from recurrent_cases import CPU, Reference, as_state, random_input, random_state
 
 from elman_models import ModelSpec, Packed, Stack, State
 from elman_models.plans.candidates import candidates
+from elman_models.plans.factory import PlanFactory
 from elman_models.plans.plan import Plan
 from elman_models.plans.segments import SegmentsPlan
-from elman_models.plans.workshop import Workshop
 
 
 class CountingPlan:
@@ -32,14 +32,14 @@ def make_tame_model(spec: ModelSpec) -> tuple[Reference, Stack]:
     return reference, Stack(spec, reference.state_dict(), CPU)
 
 
-def make_workshop(stack: Stack) -> Workshop:
-    return Workshop(stack.spec, candidates(stack.spec, stack.rnn))
+def make_factory(stack: Stack) -> PlanFactory:
+    return PlanFactory(stack.spec, candidates(stack.spec, stack.rnn))
 
 
-def plans_that_run(workshop: Workshop, *, is_ragged: bool) -> Iterator[Plan]:
+def plans_that_run(factory: PlanFactory, *, is_ragged: bool) -> Iterator[Plan]:
     """Every candidate; for ragged batches those that want equally long rows run them in segments."""
-    for name, candidate in workshop.candidates.items():
-        plan = workshop.plan(name)
+    for name, candidate in factory.candidates.items():
+        plan = factory.plan(name)
         if is_ragged and not candidate.takes_ragged:
             plan = segments_of(plan)
         yield plan

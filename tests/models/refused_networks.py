@@ -189,6 +189,37 @@ class Masked(Base):
         return self.mha(y, y, y, key_padding_mask=y[..., 0] > 0)[0]
 
 
+class RowsByNumber(Base):
+    def forward(self, x: torch.Tensor) -> Any:
+        y, _ = self.gru(x)
+        return y[torch.arange(y.size(0)), (x[..., 0] != 0).sum(1) - 1]
+
+
+class StepsByNumber(Base):
+    def forward(self, x: torch.Tensor) -> Any:
+        y, _ = self.gru(x)
+        last = (x[..., 0] != 0).sum(1) - 1
+        return y.gather(1, last.view(-1, 1, 1).expand(-1, 1, y.size(2))).squeeze(1)
+
+
+class TableOfPositions(Base):
+    def forward(self, x: torch.Tensor) -> Any:
+        y, _ = self.gru(x)
+        return y + self.table.weight[: y.size(1)]
+
+
+class HeadsAsRows(Base):
+    def forward(self, x: torch.Tensor) -> Any:
+        y, _ = self.gru(x)
+        q = y.transpose(0, 1).reshape(y.size(1), y.size(0) * 2, 2).transpose(0, 1)
+        return q @ q.transpose(1, 2)
+
+
+class OfAFixedBatch(Base):
+    def forward(self, x: torch.Tensor) -> Any:
+        return self.gru(x, torch.zeros(1, 3, 4))[0]
+
+
 REFUSED: dict[str, tuple[type[nn.Module], str, str]] = {
     "mean over the batch": (MeanOverBatch, "return y - y.mean(0)", "rows of one batch see each other"),
     "softmax over the batch": (SoftmaxOverBatch, "dim=0", "rows of one batch see each other"),
@@ -216,5 +247,10 @@ REFUSED: dict[str, tuple[type[nn.Module], str, str]] = {
     "einsum of two values": (Einsum, "torch.einsum", "einsum other than of one value and one weight"),
     "einsum that is a product": (EinsumOfProducts, "torch.einsum", "'btf,f->btf', which is no linear layer"),
     "einsum over time": (EinsumOverTime, "torch.einsum", "'btf,fo->bo', which is no linear layer"),
+    "rows by number": (RowsByNumber, "torch.arange(y.size(0))", "x[:, -1] for each row's last step"),
+    "steps by number": (StepsByNumber, "y.gather(1", "x[:, -1] for each row's last step: rows are never padded"),
+    "a table of positions": (TableOfPositions, "self.table.weight[", "positions within a sequence"),
+    "heads as rows": (HeadsAsRows, "q = y.transpose", "torch.nn.MultiheadAttention has its heads"),
+    "a fixed batch": (OfAFixedBatch, "torch.zeros(1, 3, 4)", "the batch (3 in the example) became a constant"),
     "a mask": (Masked, "key_padding_mask", "without a mask"),
 }

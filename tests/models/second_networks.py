@@ -158,7 +158,8 @@ class Translator(nn.Module):
 
 
 class InputFeeding(nn.Module):
-    """A decoder with additive attention whose last context goes back in: LSTM cell, tuple state."""
+    """A decoder with additive attention whose last context goes back in: LSTM cell, tuple state; its memory is part of
+    each step's input."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -260,6 +261,23 @@ class PlayerOfFrames(nn.Module):
         done = F.one_hot(last_action, 3).float()
         q = self.q(self.core(torch.cat([x, done, reward.clamp(-1, 1).unsqueeze(-1)], dim=-1))[0])
         return {"q": q, "action": q.argmax(dim=-1)}
+
+
+class Walker(nn.Module):
+    """Continuous control: a mean with a deviation that was learned by itself, the gait as a distribution of torch's,
+    and what the critic says of the gait that is given by its number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gru, self.mean, self.gait = nn.GRU(5, 6), nn.Linear(6, 2), nn.Linear(6, 3)
+        self.log_std, self.critic = nn.Parameter(torch.full((2,), -0.5)), nn.Linear(6, 3)
+
+    def forward(self, observed: torch.Tensor, gait: torch.Tensor) -> dict[str, torch.Tensor]:
+        y, _ = self.gru(observed)
+        mean = torch.tanh(self.mean(y))
+        gaits = torch.distributions.Categorical(logits=self.gait(y))
+        value = self.critic(y).gather(-1, gait.unsqueeze(-1)).squeeze(-1)
+        return {"mean": mean, "std": self.log_std.exp().expand_as(mean), "gaits": gaits.probs, "value": value}
 
 
 class MaskedSpectrum(nn.Module):

@@ -407,6 +407,26 @@ def test_a_length_and_a_batch_that_are_the_same_are_refused_only_where_that_matt
     assert pack_pt2(path, out=tmp_path / "m", name="m", quiet=True).differences.largest <= 1e-5
 
 
+def test_attention_and_what_is_picked_by_number_are_refused_with_what_to_do_instead(tmp_path: Path) -> None:
+    class Attending(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.rnn, self.attention = nn.GRU(4, 6), nn.MultiheadAttention(6, 2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y, _ = self.rnn(x)
+            return y + self.attention(y, y, y)[0]
+
+    class Picking(Attending):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y, _ = self.rnn(x)
+            return y.gather(-1, y.argmax(-1, keepdim=True))
+
+    path = exported(Attending(), (torch.randn(7, 5, 4),), tmp_path)
+    refused(path, "MultiheadAttention has its heads. Instead: give the module, elman_models.pack(module")
+    refused(exported(Picking(), (torch.randn(7, 5, 4),), tmp_path), "node gather", "give the module")
+
+
 JUNK: tuple[Any, ...] = (
     None,
     True,

@@ -267,7 +267,7 @@ def warm_up_of(stack: GraphStack) -> GraphWarmUp:
     def measure(warm_up: Any) -> dict[Shape, Entry]:
         if isinstance(warm_up, GraphWarmUp):
             seen.append(warm_up)
-        return {Shape(1, 1): Entry(warm_up.workshop.default), Shape(1, 1, True): Entry(warm_up.workshop.default)}
+        return {Shape(1, 1): Entry(warm_up.factory.default), Shape(1, 1, True): Entry(warm_up.factory.default)}
 
     stack.measured(Measuring(measure=measure), budget_seconds=2.0)
     return seen[0]
@@ -290,7 +290,7 @@ def test_the_budget_and_the_progress_are_shared_with_the_recurrences() -> None:
     def measure(warm_up: Any) -> dict[Shape, Entry]:
         budgets[warm_up.spec.name] = warm_up.budget_seconds
         warm_up.progress(1, 10, "a shape")
-        return {Shape(1, 1): Entry(warm_up.workshop.default), Shape(1, 1, True): Entry(warm_up.workshop.default)}
+        return {Shape(1, 1): Entry(warm_up.factory.default), Shape(1, 1, True): Entry(warm_up.factory.default)}
 
     _, stack = make_network(NoiseSuppression)
     how = Measuring(progress=lambda done, of, _: told.append((done, of)), measure=measure)

@@ -26,7 +26,7 @@ def measure(warm_up: WarmUp) -> Mapping[Shape, Entry]:
     for done in range(2):
         if warm_up.progress:
             warm_up.progress(done, num, "a shape")
-    return {shape: Entry(warm_up.workshop.default) for shape in BOTH}
+    return {shape: Entry(warm_up.factory.default) for shape in BOTH}
 
 
 def step(stack: GraphStack, length: int = 4, outputs: tuple[str, ...] | None = None) -> dict[str, torch.Tensor]:

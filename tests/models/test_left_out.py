@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from plan_cases import make_workshop
+from plan_cases import make_factory
 from recurrent_cases import make_model, make_spec
 
 from elman_models.plans import candidates, left_out, processor
@@ -78,7 +78,7 @@ def test_a_private_of_torch_that_is_gone_breaks_no_list_of_candidates(
 ) -> None:
     monkeypatch.delattr(*owner_and_name)
     assert processor.has_int8() is (owner_and_name[0] is torch.cpu and processor.is_exact_int8())
-    names = list(make_workshop(make_model(make_spec("gru", precision="int8"))[1]).candidates)
+    names = list(make_factory(make_model(make_spec("gru", precision="int8"))[1]).candidates)
     assert names[0] == "native"
     assert ("fused_int8" in names) is processor.has_int8()
 

@@ -1,5 +1,7 @@
 """Modules as people write them, packed from the module, and held against it."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +51,9 @@ def assert_last_steps(stack: GraphStack) -> None:
 def test_a_module_of_one_step_is_packed_and_gives_what_a_loop_over_it_gives(name: str, tmp_path: Path) -> None:
     torch.manual_seed(1)
     case = STEPS[name]
-    packed = pack_step(case.make(), case.inputs(), case.state(), out=tmp_path / "m", name="m", quiet=True)
+    given = (case.make(), case.inputs(), case.state())
+    packed = pack_step(*given, context=case.context, out=tmp_path / "m", name="m", quiet=True)
+    assert tuple(one.name for one in packed.spec.context) == case.context
     assert packed.spec.keeps_sessions
     assert sorted(state.name for state in packed.spec.states) == sorted(case.states)
     assert tuple(output.name for output in packed.spec.outputs) == case.outputs
@@ -91,6 +95,39 @@ def test_a_bundle_that_gives_something_else_than_its_module_is_not_written(tmp_p
     with pytest.raises(ExportError, match="does not give what the module gives: largest difference"):
         pack(Counting(), (torch.randn(5, 3, 3),), out=tmp_path / "m", name="m", quiet=True)
     assert not (tmp_path / "m").exists()
+
+
+class Giving(nn.Module):
+    """A GRU, attention, and what is given of them."""
+
+    def __init__(self, gives: Callable[..., Any]) -> None:
+        super().__init__()
+        self.gru, self.attention, self.gives = nn.GRU(3, 4), nn.MultiheadAttention(4, 2), gives
+        self.deviation = nn.Parameter(torch.ones(4))
+
+    def forward(self, x: torch.Tensor) -> Any:
+        y, _ = self.gru(x)
+        return self.gives(self, y)
+
+
+@dataclass
+class Given:
+    policy: torch.Tensor
+
+
+NOT_GIVEN: dict[str, tuple[Callable[..., Any], str]] = {
+    "weights of attention": (lambda m, y: m.attention(y, y, y), "output output_1: is nothing that a graph can give"),
+    "which step was the greatest": (lambda m, y: y.max(0), "is nothing that a graph can give"),
+    "a parameter as it is": (lambda m, y: (y, m.deviation), "output output_1: is the same whatever the input is"),
+    "an object": (lambda m, y: Given(y), "it gives a Given. Instead: a tensor, or a tuple"),
+}
+
+
+@pytest.mark.parametrize("what", NOT_GIVEN)
+def test_what_no_output_can_be_is_refused_and_not_left_out(what: str, tmp_path: Path) -> None:
+    gives, message = NOT_GIVEN[what]
+    with pytest.raises(ExportError, match=message):
+        pack(Giving(gives), (torch.randn(5, 3, 3),), out=tmp_path / "m", name="m", quiet=True)
 
 
 class Interpolating(nn.Module):

@@ -139,3 +139,17 @@ def test_a_state_that_is_a_dict_of_one_is_given_as_that_or_what_is_in_it(tmp_pat
         state = {"h": torch.zeros(3, 4)}
         packed = pack_step(module, (torch.randn(3, 3),), state, out=tmp_path / name, name=name, quiet=True)
         assert [one.name for one in packed.spec.states] == ["h"]
+
+
+@pytest.mark.parametrize(
+    ("context", "message"),
+    [
+        (("memory",), "context: expected of x, got memory"),
+        (("h",), "context: expected of x, got h"),
+        (("x",), "expected an input besides"),
+    ],
+)
+def test_a_context_that_is_none_is_refused_by_name(context: tuple[str, ...], message: str, tmp_path: Path) -> None:
+    step = Step(lambda x, h, n: (n, n))
+    with pytest.raises(ExportError, match=message):
+        pack_step(step, torch.randn(3, 3), torch.zeros(3, 4), context=context, out=tmp_path / "m", name="m", quiet=True)

@@ -10,8 +10,8 @@ from plan_cases import (
     CountingPlan,
     alone,
     by_row,
+    make_factory,
     make_tame_model,
-    make_workshop,
     plans_that_run,
     random_rows,
     segments_of,
@@ -35,7 +35,7 @@ def check(cell: str, variant: dict[str, Any], lengths: list[int]) -> None:
     reference, stack = make_tame_model(spec)
     rows, before = random_rows(spec, lengths)
     outputs, after = alone(reference, rows, before)
-    for plan in plans_that_run(make_workshop(stack), is_ragged=len(set(lengths)) > 1):
+    for plan in plans_that_run(make_factory(stack), is_ragged=len(set(lengths)) > 1):
         if spec.bidirectional and plan.name.startswith("segments"):
             continue
         with torch.inference_mode():
@@ -77,7 +77,7 @@ def test_no_plan_writes_to_its_input_or_to_the_state_it_was_given(cell: str) -> 
         rows, before = random_rows(spec, lengths)
         packed, h = pack(rows), before.h.clone()
         c = None if before.c is None else before.c.clone()
-        for plan in plans_that_run(make_workshop(stack), is_ragged=lengths[0] != lengths[1]):
+        for plan in plans_that_run(make_factory(stack), is_ragged=lengths[0] != lengths[1]):
             output, after = plan.run(packed, before)
             output.add_(1)  # nor does anybody who writes to the answer reach a plan's memory
             after.h.add_(1)
@@ -93,7 +93,7 @@ def test_every_plan_stays_near_torch_over_a_thousand_steps(cell: str) -> None:
     reference, stack = make_tame_model(spec)
     rows, before = random_rows(spec, [1000] * 2)
     outputs, after = alone(reference, rows, before)
-    for plan in plans_that_run(make_workshop(stack), is_ragged=False):
+    for plan in plans_that_run(make_factory(stack), is_ragged=False):
         got, state = plan.run(pack(rows), before)
         for mine, want in zip(by_row(got, rows), outputs, strict=True):
             assert_near(mine, want)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from plan_cases import make_workshop
+from plan_cases import make_factory
 from recurrent_cases import make_model, make_spec, pack, random_input
 
 from elman_models.plans.cache import PlanCache
@@ -37,7 +37,7 @@ def test_a_plan_for_equally_long_rows_runs_ragged_ones_in_segments_when_forced()
 
 def test_a_forced_plan_of_a_bidirectional_model_leaves_ragged_rows_to_the_default_one() -> None:
     _, stack = make_model(make_spec("lstm", bidirectional=True))
-    assert forced(make_workshop(stack), "onednn") == {False: "onednn", True: "native"}
+    assert forced(make_factory(stack), "onednn") == {False: "onednn", True: "native"}
 
 
 def test_a_plan_can_be_chosen_by_hand_for_one_shape() -> None:
@@ -59,7 +59,7 @@ def test_a_plan_can_be_chosen_by_hand_for_one_shape() -> None:
 def test_an_override_that_cannot_be_is_refused_by_what_is_wrong(overrides: dict[str, str], message: str) -> None:
     _, stack = make_model(make_spec("lstm"))
     with pytest.raises(ValueError, match=message):
-        by_shape(make_workshop(stack), overrides)
+        by_shape(make_factory(stack), overrides)
 
 
 def test_a_forced_plan_that_does_not_exist_is_refused_and_the_table_stays() -> None:
@@ -117,8 +117,8 @@ def test_without_a_budget_nothing_is_measured_and_nothing_kept(tmp_path: Path, o
 
 def test_a_plan_chosen_by_hand_that_was_left_out_as_broken_is_refused() -> None:
     _, stack = make_model(make_spec("lstm"))
-    workshop = make_workshop(stack)
-    by_hand = by_shape(workshop, {"8x1": "fused"})
-    workshop.drop("fused")
+    factory = make_factory(stack)
+    by_hand = by_shape(factory, {"8x1": "fused"})
+    factory.drop("fused")
     with pytest.raises(ValueError, match="no plan 'fused'"):
-        put_over(workshop, by_hand, {Shape(1, 1): Entry("native")})
+        put_over(factory, by_hand, {Shape(1, 1): Entry("native")})

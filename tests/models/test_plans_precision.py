@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from plan_cases import make_workshop
+from plan_cases import make_factory
 from recurrent_cases import CELLS, CPU, make_spec, random_input
 
 from elman_models import ModelSpec, Packed, Stack, State, batch_sizes
@@ -33,9 +33,9 @@ def errors(stack: Stack, precision: str) -> dict[str, float]:
     """The largest error of each plan of a precision, in chunks of 10 steps, between which states are float32."""
     data = random_input(stack.spec, STEPS, ROWS)
     want = exact(stack, data)
-    workshop, found = make_workshop(stack), {}
-    for name in [n for n, candidate in workshop.candidates.items() if candidate.precision == precision]:
-        plan, state = workshop.plan(name), State.zeros(stack.spec, ROWS, CPU)
+    factory, found = make_factory(stack), {}
+    for name in [n for n, candidate in factory.candidates.items() if candidate.precision == precision]:
+        plan, state = factory.plan(name), State.zeros(stack.spec, ROWS, CPU)
         outputs = []
         for chunk in data.split(10):  # type: ignore[no-untyped-call]
             packed = Packed(chunk.reshape(-1, stack.spec.input_size), batch_sizes(torch.tensor([10] * ROWS).numpy()))
@@ -75,6 +75,6 @@ def test_a_plan_has_no_lower_precision_than_its_model_asks_for_and_the_processor
 ) -> None:
     monkeypatch.setattr(candidates_module, "has_int8", lambda: "int8" not in lacks)
     monkeypatch.setattr(candidates_module, "has_bfloat16", lambda: "bfloat16" not in lacks)
-    candidates = make_workshop(make_stack(make_spec("lstm", precision=precision))).candidates.values()
+    candidates = make_factory(make_stack(make_spec("lstm", precision=precision))).candidates.values()
     found = {str(candidate.precision) for candidate in candidates} - {"float32"}
     assert found == LOWER[precision] - lacks

@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 import torch
-from plan_cases import CountingPlan, make_tame_model, make_workshop
+from plan_cases import CountingPlan, make_factory, make_tame_model
 from recurrent_cases import CELLS, CPU, assert_near, make_model, make_spec, pack, random_input
 
 from elman_models import Packed, Stack, State
 from elman_models.plans.cache import PlanCache, cache_key
 from elman_models.plans.candidates import Candidate, default_plan
+from elman_models.plans.factory import PlanFactory
 from elman_models.plans.measure import Effort, interleaved, stopwatch
 from elman_models.plans.table import Entry, Shape
 from elman_models.plans.warm_up import RAGGED, UNIFORM, WarmUp, _best
-from elman_models.plans.workshop import Workshop
 
 KEY = {"machine": "this one"}
 ENTRIES = {Shape(1, 1): Entry("native", {"native": 0.5}), Shape(4, 4, True): Entry("segments", {"segments": 0.25})}
@@ -42,9 +42,9 @@ class OffPlan(CountingPlan):
         return output + self._error, after
 
 
-def with_candidate(workshop: Workshop, plan: CountingPlan) -> Workshop:
-    workshop.candidates[plan.name] = Candidate(plan.name, lambda: plan, takes_ragged=True)
-    return workshop
+def with_candidate(factory: PlanFactory, plan: CountingPlan) -> PlanFactory:
+    factory.candidates[plan.name] = Candidate(plan.name, lambda: plan, takes_ragged=True)
+    return factory
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn_tanh"])
@@ -88,9 +88,9 @@ def test_of_a_model_with_one_plan_it_is_known_how_long_a_batch_takes() -> None:
 def test_a_plan_that_fails_or_is_wrong_is_left_out_and_told(caplog: pytest.LogCaptureFixture) -> None:
     spec = make_spec("gru", input_size=5)
     _, stack = make_model(spec)
-    workshop = with_candidate(with_candidate(make_workshop(stack), BrokenPlan("broken")), CountingPlan("wrong"))
+    factory = with_candidate(with_candidate(make_factory(stack), BrokenPlan("broken")), CountingPlan("wrong"))
     with caplog.at_level(logging.WARNING), torch.inference_mode():
-        entries = WarmUp(spec, CPU, workshop, budget_seconds=0.0).measure()
+        entries = WarmUp(spec, CPU, factory, budget_seconds=0.0).measure()
     assert all({"broken", "wrong"}.isdisjoint(entry.seconds) for entry in entries.values())
     assert "no such instruction" in caplog.text
     assert "wrong of model m is left out: it is" in caplog.text
@@ -100,10 +100,10 @@ def test_a_plan_that_fails_or_is_wrong_is_left_out_and_told(caplog: pytest.LogCa
 def test_a_plan_that_is_further_off_than_float32_rounds_is_left_out(error: float, is_left_out: bool) -> None:
     spec = make_spec("gru")
     _, stack = make_model(spec)
-    workshop = with_candidate(make_workshop(stack), OffPlan(stack, error))
+    factory = with_candidate(make_factory(stack), OffPlan(stack, error))
     with torch.inference_mode():
-        WarmUp(spec, CPU, workshop, budget_seconds=0.0).measure()
-    assert ("off" not in workshop.candidates) is is_left_out
+        WarmUp(spec, CPU, factory, budget_seconds=0.0).measure()
+    assert ("off" not in factory.candidates) is is_left_out
 
 
 @pytest.mark.parametrize(
@@ -114,18 +114,18 @@ def test_no_plan_is_left_out_for_rounding(cell: str, fields: dict[str, Any]) -> 
     torch.manual_seed(3)
     spec = make_spec(cell, **fields)
     _, stack = make_tame_model(spec)
-    workshop = make_workshop(stack)
-    names = list(workshop.candidates)
+    factory = make_factory(stack)
+    names = list(factory.candidates)
     with torch.inference_mode():
-        WarmUp(spec, CPU, workshop, budget_seconds=0.0)._drop_broken()
-    assert list(workshop.candidates) == names
+        WarmUp(spec, CPU, factory, budget_seconds=0.0)._drop_broken()
+    assert list(factory.candidates) == names
 
 
 def test_a_broken_plan_that_was_chosen_by_hand_is_refused() -> None:
     spec = make_spec("gru")
     _, stack = make_model(spec)
-    workshop = with_candidate(make_workshop(stack), BrokenPlan("broken"))
-    warm_up = WarmUp(spec, CPU, workshop, budget_seconds=1.0, only={False: "broken", True: "native"})
+    factory = with_candidate(make_factory(stack), BrokenPlan("broken"))
+    warm_up = WarmUp(spec, CPU, factory, budget_seconds=1.0, only={False: "broken", True: "native"})
     with torch.inference_mode(), pytest.raises(ValueError, match=r"'broken' of model m is broken.*no such instruction"):
         warm_up.measure()
 
@@ -139,7 +139,7 @@ def test_only_plans_that_are_close_are_looked_at_again_and_the_faster_moment_is_
         close: Entry("first", {"first": 1.0, "near": 1.2, "far": 2.0}),
         alone: Entry("first", {"first": 1.0, "far": 2.0}),
     }
-    warm_up = WarmUp(spec, CPU, make_workshop(stack), budget_seconds=0.0)
+    warm_up = WarmUp(spec, CPU, make_factory(stack), budget_seconds=0.0)
     looked = warm_up._looked_again(plans, entries, deadline=inf)
     assert looked[alone] == entries[alone]
     assert looked[close].seconds["first"] < 1
@@ -259,7 +259,7 @@ def test_the_users_cache_lies_where_the_environment_says(monkeypatch: pytest.Mon
 def test_without_onnxruntime_its_plan_is_no_candidate(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("elman_models.plans.candidates.has_ort", lambda: False)
     _, stack = make_model(make_spec("lstm"))
-    assert "ort" not in make_workshop(stack).candidates
+    assert "ort" not in make_factory(stack).candidates
 
 
 def test_one_thread_is_timed_by_its_own_clock() -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from generating import Generated
 from later import Later
 from numpy.typing import NDArray
 from plain_sessions import Listener, Received
@@ -10,9 +11,8 @@ from stepped import FakeClock
 from toys import Array
 
 from elman_models import State
-from elman_server.engine.session_calls import Closed, SessionView
 from elman_server.exchange.frames import Frame, ResultSink, Want
-from elman_server.sessions.directory import OpenMode, OpenResult
+from elman_server.exchange.sessions import Closed, OpenMode, OpenResult, SessionView
 
 
 class AnyBench(Protocol):
@@ -38,6 +38,16 @@ class AnyBench(Protocol):
 
     def rewind(self, session_id: str, name: str) -> int:
         """Returns such a session to a mark; its position."""
+        ...
+
+    def set_state(self, session_id: str, state: State | None) -> int:
+        """Puts a state in place of that of such a session, of one row; None: what the model begins with. Its
+        position."""
+        ...
+
+    def generate(self, request: Any, cut: int | None) -> Generated:
+        """Has such a session generate, to its end; `cut`: the caller goes away after so many steps, and asks for the
+        rest."""
         ...
 
     def fork(self, session_id: str, other: str) -> OpenResult:

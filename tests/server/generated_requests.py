@@ -35,6 +35,19 @@ class FrameWish:
     sink: int
 
 
+@dataclass
+class GenerateWish:
+    """What a session is to generate."""
+
+    prompt: int
+    """Steps; 0: none."""
+    steps: int
+    seed: int
+    greedy: bool
+    cut: int | None
+    """After how many steps the caller goes away, and asks for the rest; None: it stays."""
+
+
 ROWS = st.builds(
     RowWish,
     how=st.sampled_from(["next"] * 6 + ["again"] * 3 + ["ahead", "behind", "stale", "nan"]),
@@ -51,3 +64,11 @@ WISHES = st.builds(
     sink=st.integers(0, 2),
 )
 FRAMES = st.lists(WISHES, min_size=1, max_size=3)
+GENERATIONS = st.builds(
+    GenerateWish,
+    prompt=st.sampled_from([0, 0, 1, 2, 5]),
+    steps=st.integers(1, 6),
+    seed=st.integers(0, 99),
+    greedy=st.booleans(),
+    cut=st.none() | st.integers(0, 6),
+)

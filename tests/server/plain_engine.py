@@ -1,17 +1,22 @@
 """What an engine must answer: a plain model that foresees every answer, and checks those that come."""
 
+import math
 from collections.abc import Callable, Collection, Iterable
 
 import numpy as np
+from generated_requests import GenerateWish
+from generating import Generated, check_refused, check_step
 from plain_sessions import Chunk, Listener, Plain, Received, RowKey, assert_same, passed, split
 from stepped import FakeClock
 from toys import Array, Toy
 
 from elman_server import errors as e
 from elman_server.exchange.answers import Answer
-from elman_server.exchange.frames import Frame
-from elman_server.sessions.directory import OpenMode, OpenResult
+from elman_server.exchange.frames import Frame, Want
+from elman_server.exchange.sessions import OpenMode, OpenResult
 
+GENERATED = 1 << 3 | Want.LAST << 1
+"""What is asked back of a step that is generated."""
 Foreseen = type[e.ServiceError] | tuple[Plain, Chunk]
 """An error, or the answer of a chunk that was run before."""
 
@@ -57,6 +62,7 @@ class PlainEngine:
         assert opened.positions == [source.position]
         done = list(source.done) if shares_answers else []
         new = Plain(session_id, handle, now, source.position, list(source.applied), done=done)
+        new.origins = list(source.origins)
         self.sessions[session_id] = new
         self.ended.pop(session_id, None)
         if shares_answers:
@@ -153,6 +159,30 @@ class PlainEngine:
         held = [chunk for chunk in session.done[-self._replay_chunks :] if same(chunk)]
         self._foreseen[key] = (session, held[0]) if held else e.AnswerGone
 
+    # What is generated.
+
+    def generated(self, session: Plain, prompt: Array | None, wish: GenerateWish, told: Generated) -> None:
+        """What a session that had nothing queued was told, and its steps are applied."""
+        if told.error:
+            check_refused(self.toy, session, prompt, told.error)
+            return
+        assert len(told.steps) == wish.steps
+        assert prompt is not None or session.gave, "it went on from nothing"
+        if prompt is not None:
+            self._applied_alone(session, prompt)
+        for count, step in enumerate(told.steps):
+            output = session.run(self.toy, session.done[-1].begin, session.position)[0][-1]
+            check_step(self.toy, output, wish, told, count)
+            self._applied_alone(session, np.array([step]))
+
+    def _applied_alone(self, session: Plain, data: Array) -> None:
+        # A chunk like any other, which may be asked for again.
+        chunk = Chunk(session.position, data, GENERATED, math.inf, (0, 0), Listener())
+        session.queue.append(chunk)
+        self._chunks[chunk.owner] = session, chunk
+        self._apply(session, chunk)
+        session.broken = False
+
     # What is told.
 
     def check(self, told: Iterable[tuple[Frame, Answer]], *, in_order: bool = True) -> None:
@@ -178,7 +208,7 @@ class PlainEngine:
         if isinstance(foreseen, tuple):
             session, chunk = foreseen
             assert received.position == chunk.end
-            received.check(self.toy, session.sequence(chunk.end), chunk.begin, chunk.kind)
+            received.check(session.run(self.toy, chunk.begin, chunk.end), chunk.kind)
             if chunk.answer:
                 assert_same(received, chunk.answer)
         else:
@@ -198,7 +228,7 @@ class PlainEngine:
         if received.position is not None:
             self._apply(session, chunk)
             assert received.position == chunk.end
-            received.check(self.toy, session.sequence(chunk.end), chunk.begin, chunk.kind)
+            received.check(session.run(self.toy, chunk.begin, chunk.end), chunk.kind)
             chunk.answer = received
 
     def _apply(self, session: Plain, chunk: Chunk) -> None:

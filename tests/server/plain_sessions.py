@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from toys import Array, Toy, assert_near
@@ -12,6 +13,8 @@ from elman_server.exchange.frames import Frame, Want
 
 RowKey = tuple[int, int]
 """Frame id and row."""
+Ran = tuple[Array, Array, Array | None]
+"""What torch.nn gives: the outputs of some steps, h_n and c_n."""
 
 
 class Listener:
@@ -49,14 +52,14 @@ class Received:
         """All that came, whichever of it was asked for."""
         return [*self.steps, *(state for state in (self.h_n, self.c_n) if state is not None)]
 
-    def check(self, toy: Toy, sequence: Array, begin: int, kind: int) -> None:
-        """Equals torch.nn on the whole sequence up to this chunk's end."""
+    def check(self, ran: Ran, kind: int) -> None:
+        """Equals what torch.nn gives for the chunk."""
         want, want_state = Want(kind >> 1 & 3), bool(kind & 1)
-        output, h_n, c_n = toy.run(sequence)
+        output, h_n, c_n = ran
         if want is Want.NONE:
             assert not self.steps
         else:
-            assert_near(np.stack(self.steps), output[begin:] if want is Want.ALL else output[-1:])
+            assert_near(np.stack(self.steps), output if want is Want.ALL else output[-1:])
         assert (self.h_n is not None) == want_state
         if want_state:
             assert_near(self.h_n, h_n)
@@ -98,7 +101,10 @@ class Plain:
     broken: bool = False
     closing: bool = False
     undone: list[Chunk] = field(default_factory=list)  # that a rewind has left behind
-    marks: dict[str, list[Array]] = field(default_factory=dict)  # what was applied before each, by name
+    origins: list[tuple[int, Any]] = field(default_factory=lambda: [(0, None)])
+    """Where it was given a state, and that as torch.nn takes it, in order; None: zeros."""
+    marks: dict[str, tuple[list[Array], list[tuple[int, Any]]]] = field(default_factory=dict)
+    """What was applied before each, and the origins, by name."""
 
     @property
     def admitted(self) -> int:
@@ -106,18 +112,43 @@ class Plain:
 
     def mark(self, name: str) -> None:
         """Keeps where it is."""
-        self.marks[name] = list(self.applied)
+        self.marks[name] = list(self.applied), list(self.origins)
 
     def rewind(self, name: str) -> None:
         """Is where it was; answers that were held are forgotten."""
-        self.applied = list(self.marks[name])
+        applied, origins = self.marks[name]
+        self.applied, self.origins = list(applied), list(origins)
         self.position = sum(map(len, self.applied))
         self.undone = self.done[-4:]
         self.done = []
 
-    def sequence(self, steps: int) -> Array:
-        """The first `steps` inputs applied."""
-        return np.concatenate(self.applied)[:steps]
+    def set_state(self, hx: Any) -> None:
+        """Goes on from a state, as torch.nn takes it; None: zeros. Answers that are held stay."""
+        self.origins.append((self.position, hx))
+
+    def run(self, toy: Toy, begin: int, end: int) -> Ran:
+        """The steps from `begin` to `end`, by torch.nn from the state that it was given last before them."""
+        origin, hx = self._origin(begin)
+        output, h_n, c_n = toy.run(np.concatenate(self.applied)[origin:end], hx)
+        return output[begin - origin :], h_n, c_n
+
+    def states(self, toy: Toy, position: int) -> list[Array]:
+        """h_n, and c_n if there is one, at a position."""
+        origin, hx = self._origin(position)
+        if origin < position:
+            states = self.run(toy, origin, position)[1:]
+        else:
+            states = hx if isinstance(hx, tuple) else (hx, None)
+        return [np.asarray(state) for state in states if state is not None]
+
+    def _origin(self, position: int) -> tuple[int, Any]:
+        return [one for one in self.origins if one[0] <= position][-1]
+
+    @property
+    def gave(self) -> Chunk | None:
+        """The chunk that ended where it is, if its answer is held and it was not given a state since."""
+        is_new = self.origins[-1][0] == self.position
+        return None if is_new or not self.done else self.done[-1]
 
 
 def split(frame: Frame, answer: Answer, received: dict[RowKey, Received]) -> list[RowKey]:

@@ -69,7 +69,7 @@ class Served:
 
     async def expire(self) -> None:
         """What the engine does now and then, done now."""
-        await self.on_engine(lambda: self.server.catalogue._expire(self.clock.now()))
+        await self.on_engine(lambda: self.server.expiry.look(self.clock.now()))
 
     def runtime(self, model: str) -> Any:
         return self.server.catalogue.directory(model).version("")
@@ -128,9 +128,7 @@ async def serve(folder: Path, tmp_path: Path) -> AsyncIterator[Serve]:
             warm_up_seconds=0,
             limits=Limits(**(LIMITS | limits)),
         )
-        server = Server(config, torch.device("cpu"))
-        if clock:
-            server.door.engine.clock = clock
+        server = Server(config, torch.device("cpu"), clock)
         await server.start()
         running.append(Served(server, grpc.aio.insecure_channel(server.address, OPTIONS)))
         return running[-1]

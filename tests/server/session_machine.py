@@ -7,19 +7,20 @@ from typing import Any
 import numpy as np
 import torch
 from any_bench import AnyBench
-from generated_requests import FRAMES, IDS, FrameWish, RowWish
+from generated_requests import FRAMES, GENERATIONS, IDS, FrameWish, GenerateWish, RowWish
+from generating import GENERATING, request_of
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from pending_calls import Closing, Inferring, PendingCalls
+from pending_calls import Closing, Inferring, PendingCalls, row_of
 from plain_engine import PlainEngine
 from plain_sessions import Chunk, Plain
-from toys import STEPPED, Array, Toy, pack_rows, random_input, toy
+from toys import FED, STEPPED, Array, Toy, pack_rows, random_input, toy
 
 from elman_models import State
 from elman_server.exchange.answers import Answer
 from elman_server.exchange.frames import Frame, Want
-from elman_server.sessions.directory import OpenMode
+from elman_server.exchange.sessions import OpenMode
 
 IDLE_SECONDS = 50.0
 REPLAY = 3
@@ -63,14 +64,14 @@ SETTINGS = settings(
 class SessionMachine(RuleBasedStateMachine):
     """What callers, time and the engine do, in any order."""
 
-    toys: tuple[str, ...] = STEPPED
+    toys: tuple[str, ...] = (*STEPPED, *GENERATING, FED.name)
     """The models to choose from."""
 
     @abstractmethod
     def make_bench(self, toy: Toy) -> AnyBench:
         """An engine of that model, under LIMITS."""
 
-    @initialize(pick=st.integers(0, len(STEPPED) - 1), seed=st.integers(0, 999))
+    @initialize(pick=st.integers(0, len(toys) - 1), seed=st.integers(0, 999))
     def begin(self, pick: int, seed: int) -> None:
         self.toy = toy(self.toys[pick % len(self.toys)])
         self.rng = np.random.default_rng(seed)
@@ -202,10 +203,33 @@ class SessionMachine(RuleBasedStateMachine):
         opened = (self.bench.fork if is_fork else self.bench.carry)(session_id, other)
         self.plain.begun_from(session, opened, shares_answers=is_fork)
 
+    @rule(pick=st.integers(0, 3), is_reset=st.booleans())
+    def set_or_reset(self, pick: int, is_reset: bool) -> None:
+        session = self._any_quiet(pick)
+        if session is None:
+            return
+        state = None if is_reset else self._random_state(1)
+        assert self.bench.set_state(session.id, state) == session.position
+        session.set_state(row_of(state, 0))
+
+    @rule(pick=st.integers(0, 3), wish=GENERATIONS)
+    def generate(self, pick: int, wish: GenerateWish) -> None:
+        session = self._any_quiet(pick)
+        if session is None:
+            return
+        prompt = random_input(self.toy.spec, self.rng, wish.prompt) if wish.prompt else None
+        told = self.bench.generate(request_of(self.toy, session, prompt, wish), wish.cut)
+        self.compare(in_order=False)  # others ran beside it
+        self.plain.generated(session, prompt, wish, told)
+
     def _quiet(self, session_id: str) -> Plain | None:
         """The session of that id, if there is one that has nothing queued."""
         session = self.plain.sessions.get(session_id)
         return None if session is None or session.queue or session.closing else session
+
+    def _any_quiet(self, pick: int) -> Plain | None:
+        quiet = [session for session_id in sorted(self.plain.sessions) if (session := self._quiet(session_id))]
+        return quiet[pick % len(quiet)] if quiet else None
 
     @rule(which=st.integers(0, 2))
     def go_away(self, which: int) -> None:

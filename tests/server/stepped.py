@@ -10,26 +10,32 @@ import numpy as np
 import torch
 from failing import Failing
 from frame_maker import FrameMaker
+from generating import Generated
 from later import Later, Together
 from plain_sessions import Listener, Received, split
 from toys import CPU, Array, Toy, pack_rows
 
 from elman_models import State
 from elman_server.config.server_config import Limits
+from elman_server.door.elman_v1.read_generate import read_generate
+from elman_server.engine.calls.opening import Opening
+from elman_server.engine.calls.sessions import SessionCalls
 from elman_server.engine.engine import Engine
-from elman_server.engine.opening import Opening
-from elman_server.engine.session_calls import Closed, SessionCalls, SessionView
-from elman_server.engine.slices import slices_of
+from elman_server.engine.expiry import Expiry
 from elman_server.exchange.answers import Answer
 from elman_server.exchange.clock import Clock
 from elman_server.exchange.exported import Exported
 from elman_server.exchange.frames import Frame, FramePart
 from elman_server.exchange.initial import NOTHING_GIVEN, Initial
+from elman_server.exchange.sessions import Closed, OpenMode, OpenResult, Owner, SessionView
+from elman_server.exchange.slices import slices_of
 from elman_server.exchange.tell import Tell
+from elman_server.generating.generators import Asked as Asking
+from elman_server.generating.generators import Generators
+from elman_server.generating.generators import Listener as GenerationListener
 from elman_server.models.catalogue import Catalogue
 from elman_server.models.runtime import Runtime
-from elman_server.sessions.directory import OpenMode, OpenResult
-from elman_server.sessions.table import Owner, find
+from elman_server.sessions.table import find
 from elman_server.telemetry.metrics import Metrics
 
 T = TypeVar("T")
@@ -113,12 +119,14 @@ class Bench:
         self.limits = Limits(**({"max_sessions": 8, "max_queue_rows": 64, "max_infer_rows": 8} | limits))
         self.engine = self.engine_class(cast(Any, FakeLoop()), self.clock)
         self.metrics = Metrics()
-        self.catalogue = Catalogue(Path(), lambda _: toy.stack(device), self.limits, self.engine, self.metrics)
-        self.runtime = self.catalogue._add(toy.stack(device))
+        self.catalogue = Catalogue(Path(), self.limits, self.clock, self.metrics)
+        self.expiry = Expiry(self.engine, self.catalogue)
+        self.runtime = self.catalogue.add(toy.stack(device), self.engine.add)
         self.engine.periodic_jobs.jobs.clear()  # they are done when a test says so
-        self.worker = self.catalogue.worker_of(self.runtime)
+        self.worker = self.engine.worker_of(self.runtime)
         self.directory = self.catalogue.directory(toy.spec.name)
-        self.session_calls = SessionCalls(self.directory, self.clock, self.catalogue.worker_of)
+        self.session_calls = SessionCalls(self.directory, self.clock, self.engine.worker_of)
+        self.generators = Generators(self.engine, self.catalogue)
         self.frame = FrameMaker(self.clock, self.runtime.view).frame
         self.submitted: list[Frame] = []
         self._failing = Failing.put_into(self.runtime)
@@ -172,6 +180,39 @@ class Bench:
         """Returns such a session to a mark; its position."""
         return self._told(lambda tell: self.session_calls.marks.rewind(Owner("me", session_id), name, tell))
 
+    def set_state(self, session_id: str, state: State | None) -> int:
+        """Puts a state in place of that of such a session; None: what the model begins with. Its position."""
+        given = _given(state)
+        return self._told(lambda tell: self.session_calls.set_state(Owner("me", session_id), lambda _: given, tell))
+
+    def generate(self, request: Any, cut: int | None) -> Generated:
+        """Has such a session generate, to its end, or to a cut and then the rest."""
+        generated = Generated()
+        if cut is not None:
+            self._generate(request, generated, cut)
+            self.drain()
+        if cut is None or not generated.error:
+            request.told = len(generated.steps)
+            self._generate(request, generated, request.max_steps)
+        return generated
+
+    def _generate(self, request: Any, generated: Generated, steps: int) -> None:
+        # Adds what a caller is told that goes away after so many steps.
+        read = partial(read_generate, request, request.max_steps)
+        key = b"the same whatever was told"
+        asked = Asking("me", request.session_id, read, key, request.position, request.told)
+        listener = GenerationListener(self.engine.loop_calls)
+        self.do(lambda: self.generators.ask(self.directory, asked, listener))
+        for _ in range(10_000):
+            generation = listener.generation
+            if listener.error or (generation and (generation.error or generation.count >= steps)):
+                break
+            self.pump()
+        self.do(lambda: self.generators.leave(listener))
+        generated.error = listener.error or (generation and generation.error)
+        if generation:
+            generated.add(generation.steps[request.told :], generation.log_probs[request.told :])
+
     def fork(self, session_id: str, other: str) -> OpenResult:
         """Begins another session where such a session is."""
         return self._told(lambda tell: self.session_calls.fork(Owner("me", session_id), [other], tell))
@@ -224,7 +265,7 @@ class Bench:
 
     def expire(self) -> None:
         """What the engine does now and then."""
-        self.do(lambda: self.catalogue._expire(self.clock.now()))
+        self.do(lambda: self.expiry.look(self.clock.now()))
         while math.isinf(self.runtime.next_expiry):
             self.take_in()  # the next slice
 

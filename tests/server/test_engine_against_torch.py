@@ -6,7 +6,7 @@ from session_machine import LIMITS, SETTINGS, SLICE, SessionMachine
 from stepped import Bench
 from toys import Toy
 
-from elman_server.engine import slices
+from elman_server.exchange import slices
 
 
 @pytest.fixture(autouse=True)

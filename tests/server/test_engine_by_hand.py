@@ -8,10 +8,9 @@ import pytest
 from stepped import Asked, Bench
 from toys import assert_near, random_input, toy
 
-from elman_server.engine.session_calls import Closed
 from elman_server.errors import DeadlinePassed, EngineFailed, InvalidInput, LimitReached, PredecessorFailed
 from elman_server.exchange.frames import Want
-from elman_server.sessions.directory import OpenMode
+from elman_server.exchange.sessions import Closed, OpenMode
 
 RNG = np.random.default_rng(3)
 

@@ -32,7 +32,7 @@ assert not recorder.buffer, recorder.buffer[:3]
 """
 
 
-def test_what_a_rehearsal_compiles_is_all_that_callers_need() -> None:
+def test_what_the_warm_up_compiles_is_all_that_callers_need() -> None:
     folder = str(Path(stepped.__file__).parent)
     code = f"import sys; sys.path.insert(0, {folder!r})\n{SCRIPT}"
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)

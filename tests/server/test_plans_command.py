@@ -22,7 +22,7 @@ class Terminal(StringIO):
         return True
 
 
-class House:
+class ModelsAndCache:
     """A folder of models, and one that measured tables are kept in."""
 
     def __init__(self, folder: Path, names: list[str]) -> None:
@@ -40,8 +40,8 @@ class House:
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> House:
-    return House(tmp_path, ["lstm"])
+def folders(tmp_path: Path) -> ModelsAndCache:
+    return ModelsAndCache(tmp_path, ["lstm"])
 
 
 @pytest.fixture
@@ -59,65 +59,73 @@ def line_of(shape: str, text: str) -> list[str]:
 def test_it_shows_the_table_of_each_model_and_measures_it_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], told: pytest.LogCaptureFixture
 ) -> None:
-    house = House(tmp_path, ["gru", "lstm"])
-    assert house.plans() == 0
+    folders = ModelsAndCache(tmp_path, ["gru", "lstm"])
+    assert folders.plans() == 0
     text = capsys.readouterr().out
     assert [line for line in text.splitlines() if "threads" in line] == ["gru 1, 1 threads", "lstm 1, 1 threads"]
     assert text.count("rows x steps") == text.count("\n1x1 ") == 2
     told.clear()
-    assert house.plans() == 0
+    assert folders.plans() == 0
     assert capsys.readouterr().out == text
     assert not told.messages
 
 
-def test_one_plan_for_everything_is_shown_with_its_times(house: House, capsys: pytest.CaptureFixture[str]) -> None:
-    assert house.plans("--plans", "native") == 0
+def test_one_plan_for_everything_is_shown_with_its_times(
+    folders: ModelsAndCache, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert folders.plans("--plans", "native") == 0
     plan, microseconds, _ = line_of("1x1", capsys.readouterr().out)
     assert plan == "native"
     assert int(microseconds) > 0
 
 
 def test_a_plan_that_a_file_names_for_a_shape_is_shown_with_what_was_measured_of_it(
-    house: House, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    folders: ModelsAndCache, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert house.plans() == 0
+    assert folders.plans() == 0
     fastest, microseconds, _, other, others, *_ = line_of("1x1", capsys.readouterr().out)
     file = tmp_path / "elman.yaml"
     file.write_text(json.dumps({"plans": {"1x1": other}}))
-    assert house.plans("--config", file) == 0
+    assert folders.plans("--config", file) == 0
     words = line_of("1x1", capsys.readouterr().out)
     assert words[:2] == [other, others.rstrip(",")]
     assert f"{fastest} {microseconds}" in " ".join(words[3:])
 
 
-def test_a_plan_that_is_not_there_is_refused_by_name(house: House, capsys: pytest.CaptureFixture[str]) -> None:
-    assert house.plans("--plans", "nothing") == 1
+def test_a_plan_that_is_not_there_is_refused_by_name(
+    folders: ModelsAndCache, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert folders.plans("--plans", "nothing") == 1
     assert "no plan 'nothing'" in capsys.readouterr().err
 
 
-def test_again_measures_anew_and_replaces_what_is_kept(house: House, capsys: pytest.CaptureFixture[str]) -> None:
-    assert house.plans() == 0
-    page = json.loads(house.kept().read_text())
+def test_again_measures_anew_and_replaces_what_is_kept(
+    folders: ModelsAndCache, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert folders.plans() == 0
+    page = json.loads(folders.kept().read_text())
     for entry in page["entries"]:
         entry["seconds"] = dict.fromkeys(entry["seconds"], NONSENSE)
-    house.kept().write_text(json.dumps(page))
+    folders.kept().write_text(json.dumps(page))
     shown = []
     for options in ((), ("--again",), ()):
         capsys.readouterr()
-        assert house.plans(*options) == 0
+        assert folders.plans(*options) == 0
         shown.append(f"{1e6 * NONSENSE:.0f}" in capsys.readouterr().out)
     assert shown == [True, False, False]
 
 
-def test_again_without_any_time_to_measure_is_refused(house: House, capsys: pytest.CaptureFixture[str]) -> None:
-    assert house.plans("--again", seconds=0) == 2
+def test_again_without_any_time_to_measure_is_refused(
+    folders: ModelsAndCache, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert folders.plans("--again", seconds=0) == 2
     assert "--again" in capsys.readouterr().err
 
 
 def test_where_there_is_no_terminal_the_log_tells_when_each_models_measuring_begins_and_ends(
     tmp_path: Path, told: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert House(tmp_path, ["gru", "lstm"]).plans() == 0
+    assert ModelsAndCache(tmp_path, ["gru", "lstm"]).plans() == 0
     begun, ended = told.messages[::2], told.messages[1::2]
     assert begun == ["measuring plans of model gru", "measuring plans of model lstm"]
     assert [message.rpartition(" in ")[0] for message in ended] == [
@@ -129,10 +137,10 @@ def test_where_there_is_no_terminal_the_log_tells_when_each_models_measuring_beg
 
 
 def test_a_terminal_shows_one_line_that_goes_away(
-    house: House, monkeypatch: pytest.MonkeyPatch, told: pytest.LogCaptureFixture
+    folders: ModelsAndCache, monkeypatch: pytest.MonkeyPatch, told: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(sys, "stderr", terminal := Terminal())
-    assert house.plans() == 0
+    assert folders.plans() == 0
     *lines, last = terminal.getvalue().split("\r\x1b[K")
     assert lines[1].startswith("measuring plans of lstm: 0/")
     assert last == ""
@@ -141,7 +149,7 @@ def test_a_terminal_shows_one_line_that_goes_away(
 
 
 def test_what_goes_wrong_while_measuring_stands_on_a_line_of_its_own(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    folders: ModelsAndCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(_stack: Stack, how: Measuring, **_: object) -> None:
         assert how.progress
@@ -150,5 +158,5 @@ def test_what_goes_wrong_while_measuring_stands_on_a_line_of_its_own(
 
     monkeypatch.setattr(Stack, "measured", fail)
     monkeypatch.setattr(sys, "stderr", terminal := Terminal())
-    assert house.plans() == 1
+    assert folders.plans() == 1
     assert terminal.getvalue().endswith("\r\x1b[Kelman-server: plans: broken\n")

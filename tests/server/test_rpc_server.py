@@ -16,7 +16,7 @@ from elman_server.door.plain import PlainTransport
 from elman_server.door.rpc_server import RpcServer
 
 GUARD_SECONDS = 120
-Run = Callable[..., Awaitable["House"]]
+Run = Callable[..., Awaitable["ServerOfBytes"]]
 
 MAKERS = {
     (False, False): grpc.unary_unary_rpc_method_handler,
@@ -32,7 +32,7 @@ NATIVE = pytest.param(
 )
 
 
-class House:
+class ServerOfBytes:
     """A server of bytes and a connection to it."""
 
     def __init__(self, server: RpcServer, address: str) -> None:
@@ -47,11 +47,11 @@ class House:
 @pytest.fixture(params=[NATIVE, PlainTransport])
 async def run(request: pytest.FixtureRequest) -> AsyncIterator[Run]:
     """Starts servers with methods of these kinds."""
-    running: list[House] = []
+    running: list[ServerOfBytes] = []
 
     async def start(
         *, unary: Any = None, down: Any = None, up: Any = None, both: Any = None, parse: Any = None
-    ) -> House:
+    ) -> ServerOfBytes:
         server = RpcServer(request.param())
         kinds = {"Unary": (unary, False, False), "Down": (down, False, True), "Up": (up, True, False)}
         kinds |= {"Both": (both, True, True)}
@@ -59,7 +59,7 @@ async def run(request: pytest.FixtureRequest) -> AsyncIterator[Run]:
         server.add_registered_method_handlers("test.Test", handlers)
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
-        running.append(House(server, f"127.0.0.1:{port}"))
+        running.append(ServerOfBytes(server, f"127.0.0.1:{port}"))
         return running[-1]
 
     yield start
@@ -203,7 +203,7 @@ async def test_a_handler_is_cancelled_with_its_call(run: Run, how: str) -> None:
     assert await call.code() is (StatusCode.CANCELLED if how == "cancelled" else StatusCode.DEADLINE_EXCEEDED)
 
 
-async def begun(house: House, began: asyncio.Event, seconds: float | None) -> Any:
+async def begun(house: ServerOfBytes, began: asyncio.Event, seconds: float | None) -> Any:
     """A call that the server is at, with a deadline so many seconds away, or as many as that takes."""
     while True:
         call = house.unary(b"", timeout=seconds)

@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 
-from elman_server.telemetry.metrics import LONG_SECONDS, POWERS_OF_2, SECONDS, HistogramFamily, Metrics
+from elman.v1 import inference_pb2, models_pb2, sessions_pb2
+from elman_server.door.oip.stubs import grpc_service_pb2
+from elman_server.telemetry.metrics import LONG_SECONDS, METHODS, POWERS_OF_2, SECONDS, HistogramFamily, Metrics
 
 NAMES = (
     "elman_requests_total",
@@ -47,6 +49,14 @@ def test_every_series_is_there_at_zero_from_the_start() -> None:
     reasons = {s.labels["reason"] for s in directories["elman_sessions_ended"].samples}
     assert reasons == {"closed", "disconnected", "expired", "evicted", "drained", "moved"}
     assert "elman_plan_launches" in directories
+
+
+def test_every_method_of_the_contract_has_its_series_from_the_start() -> None:
+    files = (models_pb2, sessions_pb2, inference_pb2)
+    ours = [s for file in files for s in file.DESCRIPTOR.services_by_name.values()]
+    methods = {method.name for service in ours for method in service.methods}
+    others = {m.name for m in grpc_service_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods}
+    assert methods == set(METHODS) - others
 
 
 @pytest.mark.parametrize("code", [code.name for code in grpc.StatusCode])

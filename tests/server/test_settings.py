@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from elman_server.config.address import Address, UnixAddress, parse_address, parse_listen, parse_target
-from elman_server.config.server_config import ConnectionConfig, Limits, LogConfig, ServerConfig
+from elman_server.config.server_config import ConnectionConfig, Limits, LogConfig, ServerConfig, TlsConfig
 from elman_server.config.setting import Setting
 from elman_server.config.settings import SettingsError, add_options, read_config, read_settings, settings_of
 
@@ -44,6 +44,9 @@ SAMPLES: dict[str, tuple[str, object]] = {
     "socket_mode": ("0660", "0660"),
     "metrics_listen": ("none", None),
     "door": ("plain", "plain"),
+    "tls_certificate": ("server.pem", Path("server.pem")),
+    "tls_key": ("server.key", Path("server.key")),
+    "tls_client_ca": ("callers.pem", Path("callers.pem")),
     "device": ("cuda:1", "cuda:1"),
     "threads": ("3", 3),
     "warm_up_seconds": ("0", 0.0),
@@ -70,6 +73,7 @@ SAMPLES: dict[str, tuple[str, object]] = {
     "replay_chunks": ("0", 0),
     "replay_bytes": ("0", 0),
     "max_marks": ("0", 0),
+    "max_kept_states": ("0", 0),
     "max_mark_bytes": ("0", 0),
     "refuse_non_finite": ("false", False),
     "log_level": ("debug", "debug"),
@@ -79,15 +83,13 @@ SAMPLES: dict[str, tuple[str, object]] = {
 BAD = ("", "garbage?", "-1", "1e99", "None", "[]")
 """No setting takes any of these that is a number, a choice or an address."""
 SETTINGS = settings_of(ServerConfig)
-WORDS = {"models", "cache", "plans"}
+WORDS = {"models", "cache", "plans", *TlsConfig.model_fields}
 """Settings that take nearly any text."""
 
 
 def of(config: ServerConfig, name: str) -> object:
-    component = (
-        config.limits if name in Limits.model_fields else config.log if name in LogConfig.model_fields else config
-    )
-    return getattr(component, name)
+    components = (config.limits, config.log, config.tls, config)
+    return next(getattr(component, name) for component in components if name in type(component).model_fields)
 
 
 def test_every_setting_is_tried_here() -> None:

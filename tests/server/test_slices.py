@@ -10,10 +10,10 @@ from stepped import Bench
 from toys import toy
 from until import until
 
-from elman_server.engine import slices
-from elman_server.engine.opening import Opening
-from elman_server.engine.slices import Slices, each_slice, slices_of
-from elman_server.sessions.directory import OpenMode
+from elman_server.engine.calls.opening import Opening
+from elman_server.exchange import slices
+from elman_server.exchange.sessions import OpenMode
+from elman_server.exchange.slices import Slices, each_slice, slices_of
 
 SLICE = 4
 
@@ -139,16 +139,16 @@ def test_the_idle_expire_a_slice_a_turn_and_who_is_used_meanwhile_stays() -> Non
     ids = [f"s{i}" for i in range(10)]
     bench.open(*ids)
     bench.clock.time += 50
-    bench.catalogue._expire(bench.clock.now())
+    bench.expiry.look(bench.clock.now())
     assert len(bench.positions()) == 6
     bench.directory.open("me", [ids[-1]], OpenMode.RESUME, "", bench.clock.now())  # before the next turn
-    bench.catalogue._expire(bench.clock.now())  # a look meanwhile begins nothing anew
+    bench.expiry.look(bench.clock.now())  # a look meanwhile begins nothing anew
     bench.pump()
     assert len(bench.positions()) == 2
     bench.pump()
     assert list(bench.positions()) == [ids[-1]]
     bench.clock.time += 50
-    bench.catalogue._expire(bench.clock.now())
+    bench.expiry.look(bench.clock.now())
     assert not bench.positions()
     bench.assert_nothing_left()
 

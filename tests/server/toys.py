@@ -36,6 +36,10 @@ SPECS: dict[str, ModelSpec] = {
 }
 STEPPED = tuple(name for name in SPECS if name != "bi_lstm")
 """Those that keep sessions."""
+FED = ModelSpec(
+    name="lstm_fed", cell=Cell.LSTM, input_size=3, hidden_size=5, num_layers=1, head=HeadSpec(out_features=3)
+)
+"""One that can be fed the values that it gives."""
 
 
 class Toy(nn.Module):
@@ -80,14 +84,18 @@ class Toy(nn.Module):
 @cache
 def toy(name: str) -> Toy:
     """The toy of that name; always the same weights."""
-    return Toy(SPECS[name])
+    return Toy(_spec(name))
 
 
 def write_toys(folder: Path, names: Iterable[str] = tuple(SPECS)) -> Path:
     """A model folder with those toys."""
     for name in names:
-        write_bundle(folder / name, SPECS[name], toy(name).state_dict())
+        write_bundle(folder / name, _spec(name), toy(name).state_dict())
     return folder
+
+
+def _spec(name: str) -> ModelSpec:
+    return FED if name == FED.name else SPECS[name]
 
 
 def random_input(spec: ModelSpec, rng: np.random.Generator, steps: int) -> Array:

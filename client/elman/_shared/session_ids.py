@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Final, Literal, cast
 
@@ -54,17 +55,22 @@ def check_id(name: str, value: object) -> str:
     raise InvalidInputError(f"{name}: expected 1 to {MAX_ID_LENGTH} characters, got {length}")
 
 
-def check_ids(value: object) -> list[str]:
+def check_ids(value: object, name: str = "ids") -> list[str]:
     """Distinct ids, in order; at least one. Raises TypeError, InvalidInputError."""
     if isinstance(value, str):
-        raise TypeError(f"ids: expected a sequence of ids, got one text, {value!r}; expected [{value!r}]?")
+        raise TypeError(f"{name}: expected a sequence of ids, got one text, {value!r}; expected [{value!r}]?")
     is_ordered = isinstance(value, Iterable) and not isinstance(value, bytes | bytearray | Mapping | Set)
     if not is_ordered:
-        raise TypeError(f"ids: expected a sequence of ids, got {value!r}")
-    ids = [check_id(f"ids[{place}]", one) for place, one in enumerate(cast("Sequence[object]", value))]
+        raise TypeError(f"{name}: expected a sequence of ids, got {value!r}")
+    ids = [check_id(f"{name}[{place}]", one) for place, one in enumerate(cast("Sequence[object]", value))]
     if not ids:
-        raise InvalidInputError("ids: expected at least one id, got none")
+        raise InvalidInputError(f"{name}: expected at least one id, got none")
     if len(set(ids)) < len(ids):
         repeated = next(one for one in ids if ids.count(one) > 1)
-        raise InvalidInputError(f"ids: expected distinct ids, and {repeated!r} is repeated")
+        raise InvalidInputError(f"{name}: expected distinct ids, and {repeated!r} is repeated")
     return ids
+
+
+def make_request_id() -> str:
+    """A name for a request that makes sessions, so that it makes them once however often it is sent."""
+    return secrets.token_urlsafe(12)

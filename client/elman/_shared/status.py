@@ -48,6 +48,10 @@ _BY_CODE: Final[dict[str, type[ElmanError]]] = {
     "OUT_OF_RANGE": errors.PositionError,
     "UNAVAILABLE": errors.UnavailableError,
 }
+_CLOSED: Final = (
+    "It closed the connection before a word was said, as a server does that asks for TLS, or for a certificate of the "
+    "caller's: is `tls` given?"
+)
 _DETAILS_KEY: Final = "grpc-status-details-bin"
 
 
@@ -65,7 +69,10 @@ def error_of_call(error: grpc.aio.AioRpcError) -> ElmanError:
     for key, value in error.trailing_metadata() or ():
         if key == _DETAILS_KEY and isinstance(value, bytes):
             return error_of_status(status_pb2.Status.FromString(value))
-    return error_of_status(status_pb2.Status(code=code.value[0], message=error.details() or ""))
+    details = error.details() or ""
+    if details.startswith("failed to connect") and details.endswith("Socket closed"):
+        details += f". {_CLOSED}"
+    return error_of_status(status_pb2.Status(code=code.value[0], message=details))
 
 
 def _details(code: str, status: status_pb2.Status) -> ErrorDetails:

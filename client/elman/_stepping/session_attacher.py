@@ -23,10 +23,10 @@ _TIMEOUT_SECONDS = 30.0
 class SessionAttacher:
     """Works on the table in batches, model by model."""
 
-    def __init__(self, transport: Transport, table: SessionTable, outbox: SendQueue) -> None:
+    def __init__(self, transport: Transport, table: SessionTable, send_queue: SendQueue) -> None:
         self._transport = transport
         self._table = table
-        self._send_queue = outbox
+        self._send_queue = send_queue
 
     async def attach(self, sessions: Iterable[int], connection: int) -> dict[int, ElmanError]:
         """Attaches the sessions and returns those that cannot be. Raises ElmanError if the connection is cut."""

@@ -73,6 +73,7 @@ def apply(
         asked = (int(lengths[row]), request.return_output, request.return_state)
         try:
             session = sessions.of_handle(handle)
+            session.model.check_steps()
             begin = request.positions[row] if request.positions else session.position
             chunk = values[row_of == row]
             check_fits(chunk, request, session.model)

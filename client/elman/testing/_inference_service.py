@@ -16,6 +16,7 @@ from elman._shared.packed_layout import Index, pack, unpack
 from elman.testing import _frames as frames
 from elman.testing._generate_call import GenerateCall
 from elman.testing._handling import answer
+from elman.testing._many_ids import keep_ids
 from elman.testing._model import Values
 from elman.testing._refusal import Refusal
 from elman.testing._scoring import score
@@ -121,7 +122,14 @@ class FakeInference(inference_pb2_grpc.InferenceServicer):
         state = np.zeros((len(lengths), model.state_size), np.float32)
         if request.HasField("h_0"):
             state = from_tensor(request.h_0, name="h_0")[0]
+        keep = keep_ids(request)
+        if self._server_state.sessions.check_kept(model, keep, request.request_id):
+            keep = []  # a try whose answer was lost has kept them
         ran = [model.run(row, state[index]) for index, row in enumerate(unpack(values, lengths))]
+        for session_id, (_, after), length in zip(keep, ran, lengths.tolist(), strict=False):
+            session = self._server_state.sessions.open(model, session_id, may_exist=False, may_begin=True)
+            session.state, session.position, session.failed_end = after, length, length
+            session.request_id = request.request_id
         return _response(request, model.version, model.is_lstm, ran, lengths)
 
 

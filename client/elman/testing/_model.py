@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from elman.testing._names import INPUT, OUTPUT
+from elman.testing._refusal import Refusal
 from elman.v1 import models_pb2, tensor_pb2
 
 Values = npt.NDArray[np.float32]
@@ -65,6 +66,11 @@ class FakeModel:
     def dtype(self) -> tensor_pb2.DataType.ValueType:
         """Element type of the input."""
         return tensor_pb2.DATA_TYPE_I64 if self.num_embeddings else tensor_pb2.DATA_TYPE_F32
+
+    def check_steps(self) -> None:
+        """Raises Refusal where sessions hold what whole sequences gave, and cannot be stepped."""
+        if self.is_bidirectional:
+            raise Refusal("NO_SESSIONS", "a bidirectional model keeps no sessions", model=self.name)
 
     def bad_value(self, values: npt.NDArray[np.generic]) -> str:
         """What is wrong with an input's values; empty if nothing is."""

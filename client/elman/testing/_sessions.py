@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -48,6 +49,7 @@ class FakeSession:
     held: OrderedDict[int, HeldAnswer] = field(default_factory=OrderedDict)
     last_output: Values | None = None  # what it gave last, unless none was asked for
     generation: object = None  # the newest, that it may be asked for again
+    request_id: str = ""  # of the request that made it; empty: it has no name
     marks: dict[str, tuple[int, Values]] = field(default_factory=dict)  # position and state, by name
 
     def step(self, begin: int, values: npt.NDArray[np.generic], asked: tuple[int, int, bool]) -> HeldAnswer:
@@ -149,9 +151,24 @@ class FakeSessions:
             )
         return self.attach(model.name, session_id)
 
+    def check_kept(self, model: FakeModel, ids: Sequence[str], request_id: str) -> bool:
+        """Whether these sessions were made by that very request. Raises Refusal where they cannot begin."""
+        if ids and [one.id for one in self.made_by(model.name, request_id)] == sorted(ids):
+            return True
+        for session_id in ids:
+            if self.has(model.name, session_id):
+                raise Refusal("SESSION_EXISTS", position=self._by_id[model.name, session_id].position)
+        if sum(session.model is model for session in self._by_id.values()) + len(ids) > model.max_sessions:
+            raise Refusal("LIMIT_REACHED", retry_after_seconds=0.01, limit="max_sessions", value=model.max_sessions)
+        return False
+
     def has(self, model: str, session_id: str) -> bool:
         """Whether there is such a session."""
         return (model, session_id) in self._by_id
+
+    def made_by(self, model: str, request_id: str) -> list[FakeSession]:
+        """The sessions that a request of that name made; none of one without."""
+        return [one for one in self.of_model(model) if request_id and one.request_id == request_id]
 
     def attach(self, model: str, session_id: str) -> FakeSession:
         """A new handle; the one before becomes stale."""

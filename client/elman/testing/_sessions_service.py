@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TypeVar
 
 import grpc
@@ -12,7 +13,7 @@ import numpy as np
 
 from elman.testing._exported import read_exported, state_of, write_exported
 from elman.testing._handling import answer
-from elman.testing._many_ids import check_mark_name, given, to_open
+from elman.testing._many_ids import check_mark_name, check_request_id, given, to_open
 from elman.testing._model import FakeModel, Values
 from elman.testing._names import check_context, context_names
 from elman.testing._refusal import Refusal
@@ -123,8 +124,8 @@ class FakeSessionsService(sessions_pb2_grpc.SessionsServicer):
         ids = to_open(request, self._server_state.sessions.new_id)
         context = context_names(request.context)
         model = self._server_state.model(request.model, request.version)
-        if model.is_bidirectional:
-            raise Refusal("NO_SESSIONS", "a bidirectional model keeps no sessions", model=model.name)
+        if request.mode != sessions_pb2.OPEN_MODE_RESUME:
+            model.check_steps()
         may_exist, may_begin = request.mode in _EXISTING, request.mode != sessions_pb2.OPEN_MODE_RESUME
         if may_begin:
             check_context(context)
@@ -217,6 +218,7 @@ class FakeSessionsService(sessions_pb2_grpc.SessionsServicer):
     def _set_state(self, request: sessions_pb2.SetSessionStateRequest) -> sessions_pb2.SetSessionStateResponse:
         self._server_state.model(request.model, "")
         session = self._server_state.sessions.get(request.model, request.session_id)
+        session.model.check_steps()
         if request.HasField("h_n") == request.reset:
             raise Refusal("INVALID_INPUT", "expected a state or reset, one of the two")
         state = np.zeros(session.model.state_size, np.float32)
@@ -227,6 +229,7 @@ class FakeSessionsService(sessions_pb2_grpc.SessionsServicer):
         self._server_state.model(request.model, "")
         sessions = self._server_state.sessions
         parent = sessions.get(request.model, request.session_id)
+        parent.model.check_steps()
         if (request.count > 0) == (len(request.session_ids) > 0):
             raise Refusal("INVALID_INPUT", "expected session_ids or count, one of the two")
         ids = [sessions.new_id() for _ in range(request.count)] or given(request.session_ids)
@@ -252,7 +255,9 @@ class FakeSessionsService(sessions_pb2_grpc.SessionsServicer):
     def _marked(self, request: sessions_pb2.MarkSessionRequest | sessions_pb2.RewindSessionRequest) -> FakeSession:
         self._server_state.model(request.model, "")
         check_mark_name(request.mark)
-        return self._server_state.sessions.get(request.model, request.session_id)
+        session = self._server_state.sessions.get(request.model, request.session_id)
+        session.model.check_steps()
+        return session
 
     def _drop_marks(self, request: sessions_pb2.DropMarksRequest) -> sessions_pb2.DropMarksResponse:
         self._server_state.model(request.model, "")
@@ -271,21 +276,33 @@ class FakeSessionsService(sessions_pb2_grpc.SessionsServicer):
     def _import(self, request: sessions_pb2.ImportSessionRequest) -> sessions_pb2.ImportSessionResponse:
         self._server_state.model(request.model, "")
         sessions = self._server_state.sessions
-        session_id = given([request.session_id])[0] if request.session_id else sessions.new_id()
+        ids = given([request.session_id]) if request.session_id else []
         exported = read_exported(request.exported)
+        check_request_id(request.request_id)
+        made = sessions.made_by(request.model, request.request_id)
+        if made:
+            if ids and ids != [made[0].id]:
+                text = f"request_id: that request made session {made[0].id!r}, and this one is for {ids[0]!r}"
+                raise Refusal("INVALID_INPUT", text)
+            return self._each(
+                sessions_pb2.ImportSessionResponse(), [made[0].id], partial(sessions.attach, request.model)
+            )
         model = self._server_state.of_fingerprint(request.model, exported)
 
         def import_one(session_id: str) -> FakeSession:
             session = sessions.open(model, session_id, may_exist=False, may_begin=True)
             session.state, session.position = state_of(exported), exported.position
             session.failed_end = exported.position
+            session.request_id = request.request_id
             return session
 
-        return self._each(sessions_pb2.ImportSessionResponse(), [session_id], import_one)
+        return self._each(sessions_pb2.ImportSessionResponse(), ids or [sessions.new_id()], import_one)
 
     def _move(self, request: sessions_pb2.MoveSessionRequest) -> sessions_pb2.MoveSessionResponse:
         session = self._server_state.sessions.get(request.model, request.session_id)
         target = self._server_state.model(request.model, request.version)
+        for model in (target, session.model):
+            model.check_steps()
         shapes = [f"state 'h' float32 {[1, 1, one.state_size]}" for one in (session.model, target)]
         if shapes[0] != shapes[1]:
             raise Refusal(
@@ -294,8 +311,9 @@ class FakeSessionsService(sessions_pb2_grpc.SessionsServicer):
                 f"{session.model.version!r} has {shapes[0]}: its state cannot go on there",
                 model=target.name,
             )
+        if session.model.num_outputs != target.num_outputs:
+            session.held.clear()
         session.model = target
-        session.held.clear()
 
         def attach_one(session_id: str) -> FakeSession:
             return self._server_state.sessions.attach(request.model, session_id)

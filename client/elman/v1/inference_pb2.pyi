@@ -39,12 +39,18 @@ class InferRequest(message.Message):
     CONTEXT_FIELD_NUMBER: builtins.int
     INITIAL_STATES_FIELD_NUMBER: builtins.int
     OUTPUTS_FIELD_NUMBER: builtins.int
+    KEEP_STATE_AS_FIELD_NUMBER: builtins.int
+    REQUEST_ID_FIELD_NUMBER: builtins.int
     model: builtins.str
     version: builtins.str
     """Empty: the highest version loaded."""
     return_output: tensor_pb2.Return.ValueType
     return_state: builtins.bool
     """Whether h_n and c_n travel back."""
+    request_id: builtins.str
+    """As ImportSessionRequest.request_id: a request that keeps states may be sent again under the same one; its sequences run
+    again, and the sessions that it made stay. With keep_state_as only.
+    """
     @builtins.property
     def lengths(self) -> containers.RepeatedScalarFieldContainer[builtins.int]:
         """[K], non-increasing, each at least 1; at most max_infer_steps on a bidirectional model."""
@@ -83,6 +89,13 @@ class InferRequest(message.Message):
     def outputs(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
         """The outputs that travel back, by name, each once; empty: all."""
 
+    @builtins.property
+    def keep_state_as(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """[K], distinct, session ids: each row's final state is kept on the server as a new session, at the position of its length, on
+        the version that ran and with the context that was given, as if it had been stepped there. It need not travel (return_state).
+        Sessions.OpenSessions with RESUME attaches them. Empty: nothing is kept.
+        """
+
     def __init__(
         self,
         *,
@@ -99,10 +112,12 @@ class InferRequest(message.Message):
         context: abc.Iterable[tensor_pb2.NamedTensor] | None = ...,
         initial_states: abc.Iterable[tensor_pb2.NamedTensor] | None = ...,
         outputs: abc.Iterable[builtins.str] | None = ...,
+        keep_state_as: abc.Iterable[builtins.str] | None = ...,
+        request_id: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["c_0", b"c_0", "h_0", b"h_0", "input", b"input", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["c_0", b"c_0", "context", b"context", "h_0", b"h_0", "initial_states", b"initial_states", "input", b"input", "inputs", b"inputs", "lengths", b"lengths", "model", b"model", "outputs", b"outputs", "return_output", b"return_output", "return_state", b"return_state", "timeout", b"timeout", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["c_0", b"c_0", "context", b"context", "h_0", b"h_0", "initial_states", b"initial_states", "input", b"input", "inputs", b"inputs", "keep_state_as", b"keep_state_as", "lengths", b"lengths", "model", b"model", "outputs", b"outputs", "request_id", b"request_id", "return_output", b"return_output", "return_state", b"return_state", "timeout", b"timeout", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -53,6 +53,10 @@ class InferenceStub:
     RESOURCE_EXHAUSTED (a queue limit, with RetryInfo: try again then; a request larger than the limits, without:
     make it smaller); DEADLINE_EXCEEDED (it was not run); UNAVAILABLE (draining: reconnect; or the model is being
     unloaded); INTERNAL (the engine failed).
+    With keep_state_as all sessions begin once all rows have run, or none does. Errors besides: ALREADY_EXISTS (one of the ids:
+    choose another); RESOURCE_EXHAUSTED (the session limit, with RetryInfo; of models that need whole sequences max_kept_states);
+    INVALID_ARGUMENT (as many ids as rows are expected, distinct; or the model has no state). Both of the former are looked
+    at before anything is run, and once more when all has run.
     """
     Step: _grpc.StreamStreamMultiCallable[_inference_pb2.StepRequest, _inference_pb2.StepResponse]
     """Steps sessions. The caller sends frames; the server's first message names the server_instance, and each
@@ -140,6 +144,10 @@ class InferenceAsyncStub(InferenceStub):
     RESOURCE_EXHAUSTED (a queue limit, with RetryInfo: try again then; a request larger than the limits, without:
     make it smaller); DEADLINE_EXCEEDED (it was not run); UNAVAILABLE (draining: reconnect; or the model is being
     unloaded); INTERNAL (the engine failed).
+    With keep_state_as all sessions begin once all rows have run, or none does. Errors besides: ALREADY_EXISTS (one of the ids:
+    choose another); RESOURCE_EXHAUSTED (the session limit, with RetryInfo; of models that need whole sequences max_kept_states);
+    INVALID_ARGUMENT (as many ids as rows are expected, distinct; or the model has no state). Both of the former are looked
+    at before anything is run, and once more when all has run.
     """
     Step: _aio.StreamStreamMultiCallable[_inference_pb2.StepRequest, _inference_pb2.StepResponse]  # type: ignore[assignment]
     """Steps sessions. The caller sends frames; the server's first message names the server_instance, and each
@@ -230,6 +238,10 @@ class InferenceServicer(metaclass=_abc_1.ABCMeta):
         RESOURCE_EXHAUSTED (a queue limit, with RetryInfo: try again then; a request larger than the limits, without:
         make it smaller); DEADLINE_EXCEEDED (it was not run); UNAVAILABLE (draining: reconnect; or the model is being
         unloaded); INTERNAL (the engine failed).
+        With keep_state_as all sessions begin once all rows have run, or none does. Errors besides: ALREADY_EXISTS (one of the ids:
+        choose another); RESOURCE_EXHAUSTED (the session limit, with RetryInfo; of models that need whole sequences max_kept_states);
+        INVALID_ARGUMENT (as many ids as rows are expected, distinct; or the model has no state). Both of the former are looked
+        at before anything is run, and once more when all has run.
         """
 
     @_abc_1.abstractmethod

@@ -217,8 +217,9 @@ class HandOff(message.Message):
 
     @builtins.property
     def maps(self) -> containers.RepeatedCompositeFieldContainer[StateMap]:
-        """How each state of the new sessions is made; those that none names begin with what the model begins with. Empty: each state is
-        the one of the same name.
+        """How each state of the new sessions is made; those that none names begin with what the model begins with. Empty: of another
+        model's states as the bundle of the model that is opened says (`hand_off` in model.yaml: maps, and linear layers behind
+        them), where it says so; else each state is the one of the same name.
         """
 
     def __init__(
@@ -921,21 +922,27 @@ class ImportSessionRequest(message.Message):
     MODEL_FIELD_NUMBER: builtins.int
     SESSION_ID_FIELD_NUMBER: builtins.int
     EXPORTED_FIELD_NUMBER: builtins.int
+    REQUEST_ID_FIELD_NUMBER: builtins.int
     model: builtins.str
     session_id: builtins.str
     """The new session's; empty: one that the server makes."""
     exported: builtins.bytes
     """A serialized ExportedSession."""
+    request_id: builtins.str
+    """The caller's name for this request, random, at most 128 characters: sent again under the same one, after a lost answer, it is
+    answered with the session that it made, for as long as that lives. Empty: none.
+    """
     def __init__(
         self,
         *,
         model: builtins.str = ...,
         session_id: builtins.str = ...,
         exported: builtins.bytes = ...,
+        request_id: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["exported", b"exported", "model", b"model", "session_id", b"session_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["exported", b"exported", "model", b"model", "request_id", b"request_id", "session_id", b"session_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

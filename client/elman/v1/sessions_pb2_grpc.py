@@ -38,6 +38,11 @@ class SessionsStub(object):
     before anything is done; from then on each id is decided upon when its turn comes, and what comes to fail by then, also
     that the model is unloaded meanwhile, is the error of that id. If the caller goes away or the deadline passes first, the
     rest is left alone, and what was done stays done, as after an answer that was lost: ask again for the same ids.
+
+    A model that needs whole sequences (a bidirectional one) keeps no sessions that could be stepped; what Inference.Infer has kept
+    under keep_state_as is a session of it all the same, which is listed, described, resumed or attached, handed off from, exported,
+    imported and closed, and expires as any other. Whatever would step or change it (Inference.Step, Generate and Score,
+    SetSessionState, ForkSession, MarkSession, RewindSession, MoveSession) is FAILED_PRECONDITION, reason NO_SESSIONS.
     """
 
     def __init__(self, channel):
@@ -126,6 +131,11 @@ class SessionsServicer(object):
     before anything is done; from then on each id is decided upon when its turn comes, and what comes to fail by then, also
     that the model is unloaded meanwhile, is the error of that id. If the caller goes away or the deadline passes first, the
     rest is left alone, and what was done stays done, as after an answer that was lost: ask again for the same ids.
+
+    A model that needs whole sequences (a bidirectional one) keeps no sessions that could be stepped; what Inference.Infer has kept
+    under keep_state_as is a session of it all the same, which is listed, described, resumed or attached, handed off from, exported,
+    imported and closed, and expires as any other. Whatever would step or change it (Inference.Step, Generate and Score,
+    SetSessionState, ForkSession, MarkSession, RewindSession, MoveSession) is FAILED_PRECONDITION, reason NO_SESSIONS.
     """
 
     def OpenSessions(self, request, context):
@@ -257,9 +267,10 @@ class SessionsServicer(object):
     def ImportSession(self, request, context):
         """Begins a session where an exported one was: at its position, with its state and context, on the version of the model that
         has its fingerprint, and attaches it. Position and state are as they were, so steps go on exactly where they were exported.
+        With a request_id it may be sent again after a lost answer: one session is made, and attached each time.
 
-        Errors of the call: NOT_FOUND (unknown model); INVALID_ARGUMENT (a bad id; bytes that are no export, cut short, damaged, or
-        of a newer format than the server's: the message says which); FAILED_PRECONDITION, reason OTHER_STATE (no loaded version
+        Errors of the call: NOT_FOUND (unknown model); INVALID_ARGUMENT (a bad id; a request_id that was another id's; bytes that
+        are no export, cut short, damaged, or of a newer format than the server's: the message says which); FAILED_PRECONDITION, reason OTHER_STATE (no loaded version
         of the model has the fingerprint: it is another model's, or of other weights; the message names both); UNAVAILABLE
         (draining; or the version is being unloaded).
         Errors of the id: ALREADY_EXISTS (choose another one); RESOURCE_EXHAUSTED (session limit, with RetryInfo).
@@ -272,8 +283,9 @@ class SessionsServicer(object):
         """Moves a session to another version of its model, with its state, context, position and marks, and attaches it: retrained
         weights go on where the old ones were. It takes its place in the queue: the steps admitted before it run first, on the old
         version. What was sent behind it, and under older handles, is not applied: STALE_HANDLE, with
-        moved_to, to be attached and sent again; answers held for repeats are
-        forgotten. One that is on that version already is attached, so it may be sent again after a lost answer.
+        moved_to, to be attached and sent again. Answers held for repeats go along, where both versions have the same outputs: a
+        chunk that ran on the old version, and whose answer was lost, is answered as it was, not applied again; otherwise it is
+        told ANSWER_GONE. One that is on that version already is attached, so it may be sent again after a lost answer.
 
         Errors of the call: NOT_FOUND (unknown model, version or session); NOT_FOUND, reason SESSION_EXPIRED; FAILED_PRECONDITION,
         reason OTHER_STATE (the names or shapes of the versions' states or contexts disagree; the message names both; the session
@@ -384,6 +396,11 @@ class Sessions(object):
     before anything is done; from then on each id is decided upon when its turn comes, and what comes to fail by then, also
     that the model is unloaded meanwhile, is the error of that id. If the caller goes away or the deadline passes first, the
     rest is left alone, and what was done stays done, as after an answer that was lost: ask again for the same ids.
+
+    A model that needs whole sequences (a bidirectional one) keeps no sessions that could be stepped; what Inference.Infer has kept
+    under keep_state_as is a session of it all the same, which is listed, described, resumed or attached, handed off from, exported,
+    imported and closed, and expires as any other. Whatever would step or change it (Inference.Step, Generate and Score,
+    SetSessionState, ForkSession, MarkSession, RewindSession, MoveSession) is FAILED_PRECONDITION, reason NO_SESSIONS.
     """
 
     @staticmethod

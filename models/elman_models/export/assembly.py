@@ -69,7 +69,7 @@ def assemble(
         given = _output(translation, name, capture.outputs[index], is_step=is_step)
         if isinstance(given, str):
             ends.append(given)
-        elif given is not None:
+        else:
             outputs.append(ModuleOutput(name, index, given))
     if len(named) > 1 and len(outputs) == 1 and outputs[0].name == "output_0":
         outputs = [replace(outputs[0], name="output")]
@@ -108,11 +108,14 @@ def assemble(
     )
 
 
-def _output(translation: Translation, name: str, leaf: object, *, is_step: bool) -> Traced | str | None:
-    """A value; in words, what a session has as its state; None: no tensor."""
+def _output(translation: Translation, name: str, leaf: object, *, is_step: bool) -> Traced | str:
+    """A value; in words, what a session has as its state."""
     given = translation.known(leaf) if isinstance(leaf, FxNode) else None
     if not isinstance(given, Traced):
-        return None
+        raise ExportError(
+            f"output {name}: is nothing that a graph can give: weights of attention, say, or which step was the "
+            "greatest. Instead: return it in training alone"
+        )
     if given.end_of and not is_step:
         return f"{given.end_of} of {given.reference}" if given.end_of != "h_0" else given.reference
     if given.end_of:
@@ -123,7 +126,7 @@ def _output(translation: Translation, name: str, leaf: object, *, is_step: bool)
         raise ExportError(f"output {name}: has more steps than the input; take away what a padded convolution added")
     builder = translation.builder
     if given.constant is not None or given.value.per is Per.MODEL:
-        raise ExportError(f"output {name}: is the same whatever the input is")
+        given = _repeated(translation, name, given)
     if given.dtype is DType.BOOL:
         given = builder.emit("cast", [given], given.roles, {"dtype": "int64"})
     if given.value.per is Per.ROW and given.has_time:
@@ -131,6 +134,17 @@ def _output(translation: Translation, name: str, leaf: object, *, is_step: bool)
     if Role.BATCH not in given.roles and translation.sequences.batch is not None and not given.has_time:
         raise ExportError(f"output {name}: has no axis for the batch")
     return given
+
+
+def _repeated(translation: Translation, name: str, given: Traced) -> Traced:
+    """A constant that was expanded to all rows, a learned deviation say: given to every step."""
+    if not DYNAMIC.intersection(given.roles):
+        raise ExportError(
+            f"output {name}: is the same whatever the input is. Instead: read it off the module; or expand it as "
+            "another output is, std.expand_as(mean)"
+        )
+    last_only = not given.has_time and translation.sequences.time is not None
+    return replace(translation.builder.each_step(translation.builder.materialised(given)), last_only=last_only)
 
 
 def _with_next(translation: Translation, states: list[StateSpec], name: str, leaf: object) -> list[StateSpec]:

@@ -16,9 +16,11 @@ from torch.fx import Node
 from elman_models.export.opaque import MaskInside, PackedSequenceInside, opaque_stacks
 from elman_models.export.quiet import quiet
 from elman_models.export.refusals import ExportError, Place, is_authors, place_of, refusal
-from elman_models.export.sequences import Sequences, find_sequences, inputs_of
+from elman_models.export.sequences import Sequences, axes_of, find_sequences, inputs_of, stepped_sizes
 from elman_models.export.tensors import Argument
 
+_NO_PYTREE = "in output, which is not a known type"
+"""What torch.export says of an object that it cannot look into."""
 Find = Callable[[ExportedProgram], Sequences]
 Closed = Mapping[str, set[int]]
 """By a tensor's name the axes that are of one size."""
@@ -39,6 +41,12 @@ class Capture:
     sequences: Sequences
     arguments: tuple[Argument, ...]
     """The example, of a batch of at least two."""
+    open_axes: Closed = field(default_factory=dict)
+    """By an input's name the axes that the module takes of any size, and are neither the batch nor the length."""
+    stepped_axes: Closed = field(default_factory=dict)
+    """Those of them that a stack runs along."""
+    context: tuple[str, ...] = ()
+    """Of a step: inputs that stay the same for a session."""
     parts: Mapping[str, str] = field(default_factory=dict)
     """Of a module that was read from a file: by the submodule's path the part of the file, in words."""
 
@@ -116,14 +124,16 @@ def captured(
             sequences,
         )
     names = [name for argument in arguments for name, _ in argument.leaves()]
+    others = dict(zip(names, sequences.others_of(program), strict=True))
+    stepped = dict(zip(names, axes_of(program, sequences.others & stepped_sizes(program)), strict=True))
     if sequences.others:
-        program = _export(module, arguments, dict(zip(names, sequences.others_of(program), strict=True)))
+        program = _export(module, arguments, others)
         sequences = find(program)
     given = dict(zip(names, inputs_of(program), strict=True))
     tensors = {name: node for name, node in given.items() if isinstance(node.meta.get("val"), torch.Tensor)}
     nodes = tuple(node for node in program.graph.nodes if node.op == "call_function")
     outputs = tuple(program.graph.output_node().args[0])
-    return Capture(nodes, tensors, _constants(program), outputs, sequences, tuple(arguments))
+    return Capture(nodes, tensors, _constants(program), outputs, sequences, tuple(arguments), others, stepped)
 
 
 def _of_two(
@@ -209,4 +219,7 @@ def _cannot_export(error: Exception) -> ExportError:
             "a branch or a size that depends on the numbers themselves",
             "compute both and choose with torch.where",
         )
+    if _NO_PYTREE in first:
+        given = first.partition("<class '")[2].partition("'")[0].rpartition(".")[2]
+        return refusal(Place(), f"it gives a {given}", "a tensor, or a tuple, named tuple, list or dict of tensors")
     return refusal(place, f"torch.export cannot read it: {kind}: {first}")

@@ -12,6 +12,7 @@ from torch import nn
 from elman_models.bundle import check_target, write_bundle
 from elman_models.export.assembly import Assembled
 from elman_models.export.capture import capture, evaluating
+from elman_models.export.lengths import check_context
 from elman_models.export.packing import Words, assembled_of, called, check_difference, named_leaves, runner
 from elman_models.export.proof import SHAPES, prove
 from elman_models.export.refusals import ExportError
@@ -68,6 +69,7 @@ def pack_file_module(
     run = partial(called, given.module)
     with evaluating(given.module):
         captured = replace(capture(given.module, given.arguments, given.batch_first, given.features), parts=given.parts)
+        check_context(captured, ())
         leaves = list(flatten(run([argument.value for argument in captured.arguments]), "output"))
         names = named_leaves([name for name, _ in leaves], [leaf for _, leaf in leaves], None)
         assembled, reason = assembled_of(captured, names, words)

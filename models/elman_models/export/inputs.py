@@ -64,6 +64,7 @@ class Inputs:
         self._capture = capture
         self.all: list[ModuleInput] = []
         self.traced: dict[Node, object] = {}
+        self._beginning = ("state", "context") if capture.sequences.time is not None else ("state",)
         for name, node in capture.inputs.items():
             builder.names.add(name)
             one = self._input(name, node, states, is_whole=builder.is_whole or uses_cells)
@@ -77,9 +78,10 @@ class Inputs:
         if dtype is DType.BOOL:
             raise ExportError(f"{name}: expected float or int64 inputs, got bool; give 0 and 1")
         bound = min(_embeddings(node), default=None) if dtype is DType.INT64 else None
-        per = Per.STEP if Role.TIME in roles or self._capture.sequences.time is None else Per.ROW
+        is_step = self._capture.sequences.time is None and name not in self._capture.context
+        per = Per.STEP if Role.TIME in roles or is_step else Per.ROW
         kind = "state" if name in states else "input" if per is Per.STEP else "context"
-        begins = not is_whole and kind != "input" and dtype is DType.FLOAT32 and _only_begins(node)
+        begins = not is_whole and kind in self._beginning and dtype is DType.FLOAT32 and _only_begins(node)
         value = Value(features, dtype, per, bound)
         if begins:
             return ModuleInput(
@@ -136,7 +138,17 @@ def _embeddings(node: Node) -> Iterator[int]:
             table = user.args[0].meta["val"]
             if isinstance(table, torch.Tensor) and user.args[1] is node:
                 yield int(table.shape[0])
+        elif name == "gather" and user.args[2] is node:
+            yield from _gathered(user)
         elif name == "one_hot" and len(user.args) > 1 and isinstance(user.args[1], int):
             yield user.args[1]
         elif name in _VIEWS:
             yield from _embeddings(user)
+
+
+def _gathered(user: Node) -> Iterator[int]:
+    """Of how many one is picked."""
+    shape, axis = shape_of(user.args[0]), user.args[1]
+    size = shape[axis] if isinstance(axis, int) else None
+    if isinstance(size, int):
+        yield size

@@ -3,12 +3,15 @@
 `torch.export` unrolls what it sees, and so would fix the length of a sequence.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import nn
+from torch.distributions import Distribution
 from torch.nn.utils.rnn import PackedSequence
+from torch.overrides import TorchFunctionMode
 
 from elman_models.export.reset_before import ResetBeforeGRU
 
@@ -152,6 +155,33 @@ def _attention(
     return self.out_proj(output), None
 
 
+class GatheredSizes(TorchFunctionMode):
+    """While it lasts, axes that `gather` does not pick from are as long in the index: else torch.export, which knows no
+    more than that they are no longer, would fix them."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func in (torch.gather, torch.Tensor.gather):
+            given, dim, index = _of_gather(*args, **kwargs)
+            for axis in range(given.dim()):
+                is_open = isinstance(given.shape[axis], torch.SymInt) and isinstance(index.shape[axis], torch.SymInt)
+                if axis != dim % given.dim() and is_open:
+                    bool(given.shape[axis] == index.shape[axis])  # as they are in the example from here on
+        return func(*args, **kwargs)
+
+
+def _stay(self: torch.enable_grad) -> None:
+    self.prev = torch.is_grad_enabled()
+
+
+def _of_gather(
+    input: torch.Tensor, dim: int, index: torch.Tensor, **_: object
+) -> tuple[torch.Tensor, int, torch.Tensor]:
+    return input, dim, index
+
+
 @contextmanager
 def opaque_stacks() -> Iterator[None]:
     """While it lasts, `RNN`, `LSTM`, `GRU`, a direction of our `ResetBeforeGRU` and `MultiheadAttention` are one
@@ -160,14 +190,20 @@ def opaque_stacks() -> Iterator[None]:
     kept = [(kind, kind.forward) for kind in replaced]
     along = ResetBeforeGRU.along
     fast = torch.backends.mha.get_fastpath_enabled()
+    validates, enter = Distribution._validate_args, torch.enable_grad.__enter__
     try:
         for kind in STACKS:
             kind.forward = _forward
         ResetBeforeGRU.along = _along  # type: ignore[method-assign]
         nn.MultiheadAttention.forward = _attention  # type: ignore[method-assign]
         torch.backends.mha.set_fastpath_enabled(False)  # else a transformer's layer is one operation of torch's own
-        yield
+        Distribution.set_default_validate_args(False)  # else making one is a branch on its numbers
+        torch.enable_grad.__enter__ = _stay  # type: ignore[method-assign]  # else it is a graph within the graph
+        with GatheredSizes():
+            yield
     finally:
+        Distribution.set_default_validate_args(validates)
+        torch.enable_grad.__enter__ = enter  # type: ignore[method-assign]
         torch.backends.mha.set_fastpath_enabled(fast)
         ResetBeforeGRU.along = along  # type: ignore[method-assign]
         for patched, forward in kept:

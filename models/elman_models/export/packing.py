@@ -14,6 +14,7 @@ from elman_models.bundle import check_target, write_bundle
 from elman_models.comparison import TOLERANCE
 from elman_models.export.assembly import Assembled, assemble
 from elman_models.export.capture import Capture, capture, evaluating, plain_module, raised_at
+from elman_models.export.lengths import check_context
 from elman_models.export.proof import SHAPES, Run, laid_out, prove, random_like, read_out
 from elman_models.export.refusals import ExportError, NeedsWhole, refusal
 from elman_models.export.report import PackedModule
@@ -50,6 +51,7 @@ def pack(
     description: str = "",
     metadata: Mapping[str, str] | None = None,
     batch_first: bool | None = None,
+    context: Sequence[str] = (),
     tolerance: float = TOLERANCE,
     overwrite: bool = False,
     quiet: bool = False,
@@ -65,6 +67,8 @@ def pack(
         output_names: of what the module gives, its states aside; None: the keys of a dict, `output`, or `output_0`, ...
         version, description, metadata: of the bundle.
         batch_first: where neither a stack nor a convolution tells: whether inputs are [B, T, ...] or [T, B, ...].
+        context: inputs that are one thing for a session though they look like sequences of their own, a memory
+            [B, S, ...] that is attended to, say: always as long as in the example. What is [B, F] need not be named.
         tolerance: the largest difference that is no error, times max(1, |y|).
         overwrite: replace a bundle that is there.
         quiet: print nothing.
@@ -79,6 +83,7 @@ def pack(
     with evaluating(own):
         arguments = named_arguments(own, example_inputs)
         captured = capture(own, arguments, batch_first)
+        check_context(captured, context)
         names = _names(own, captured, output_names)
         assembled, reason = assembled_of(captured, names, words)
         shapes = SHAPES if captured.sequences.batch is not None else [(1, length) for _, length in SHAPES]

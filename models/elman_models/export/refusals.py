@@ -46,7 +46,7 @@ class Place:
 
 def is_authors(file: str) -> bool:
     """Whether a file is neither torch's nor of this package."""
-    return not file.startswith((_TORCH, _HERE, "torch/", "<frozen", "<eval"))
+    return not file.startswith((_TORCH, _HERE, "torch/", "<frozen", "<eval", "<string"))
 
 
 def place_of(node: Node) -> Place:

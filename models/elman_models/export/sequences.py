@@ -1,6 +1,6 @@
 """Which sizes of an exported module are the batch and the length of its sequences."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 
 import sympy
@@ -17,6 +17,9 @@ LOOP = (
     "elman_models.pack_step"
 )
 _CELLS = ("lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell")
+_MADE = tuple(f"{prefix}{kind}" for prefix in ("", "new_") for kind in ("zeros", "ones", "full"))
+STEPPED = (*_CELLS, "stack")
+"""What a loop over steps calls in each."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +35,7 @@ class Sequences:
 
     def others_of(self, program: ExportedProgram) -> list[set[int]]:
         """The axes of each input whose size is one of those."""
-        return [
-            {axis for axis, size in enumerate(shape_of(node)) if self.others & getattr(size, "free_symbols", set())}
-            if isinstance(node.meta.get("val"), torch.Tensor)
-            else set()
-            for node in inputs_of(program)
-        ]
+        return axes_of(program, self.others)
 
 
 def operation_name(node: Node) -> str:
@@ -52,18 +50,41 @@ def inputs_of(program: ExportedProgram) -> list[Node]:
     return [placeholders[name] for name in names]
 
 
+def axes_of(program: ExportedProgram, sizes: Set[sympy.Symbol]) -> list[set[int]]:
+    """The axes of each input whose size is one of `sizes`, or computed of one."""
+    return [
+        {axis for axis, size in enumerate(shape_of(node)) if sizes & getattr(size, "free_symbols", set())}
+        if isinstance(node.meta.get("val"), torch.Tensor)
+        else set()
+        for node in inputs_of(program)
+    ]
+
+
+def stepped_sizes(program: ExportedProgram) -> set[sympy.Symbol]:
+    """Those that a stack runs along."""
+    pairs = [shape_of(node.args[0])[-3:-1] for node in program.graph.nodes if is_stack(node)]
+    return {size for pair in pairs for size in pair if isinstance(size, sympy.Symbol)}
+
+
+def is_stack(node: Node) -> bool:
+    """Whether it is a recurrence that was kept whole."""
+    return operation_name(node) == "stack" and "elman_export" in str(node.target)
+
+
 def find_sequences(program: ExportedProgram, batch_first: bool | None) -> Sequences:
     """As the first stack says, whose batch and time are sizes of an input; else a convolution over time; else
     `batch_first` (True unless said otherwise) of the first input.
 
     Raises:
-        ExportError: the length became a constant.
+        ExportError: the length became a constant, or the batch.
     """
     inputs = [node for node in inputs_of(program) if isinstance(node.meta.get("val"), torch.Tensor)]
     symbols = {size for node in inputs for size in shape_of(node) if isinstance(size, sympy.Symbol)}
     batch, time = _of_stacks(program, symbols) or _of_convolutions(program, symbols) or _of_inputs(inputs, batch_first)
     if not isinstance(time, sympy.Symbol):
         raise _fixed_length(program, time)
+    if isinstance(batch, int) and batch > 1:
+        raise _fixed_batch(program, batch)
     known = batch if isinstance(batch, sympy.Symbol) else None
     return Sequences(known, time, frozenset(symbols - {known, time}))
 
@@ -74,7 +95,7 @@ Pair = tuple[Size | None, Size]
 def _of_stacks(program: ExportedProgram, symbols: set[sympy.Symbol]) -> Pair | None:
     found: list[Pair] = []
     for node in program.graph.nodes:
-        if operation_name(node) != "stack" or "elman_export" not in str(node.target):
+        if not is_stack(node):
             continue
         shape, is_batch_first = shape_of(node.args[0]), bool(node.args[9])
         if len(shape) == 2:
@@ -111,6 +132,16 @@ def _fixed_length(program: ExportedProgram, length: Size | None) -> Exception:
         Place(),
         f"the length of a sequence ({length} in the example) became a constant: something in it is made for one length",
         "x.shape[0] where len(x) is meant, a number for torch.export; a loop goes by elman_models.pack_step",
+    )
+
+
+def _fixed_batch(program: ExportedProgram, batch: int) -> Exception:
+    made = [node for node in program.graph.nodes if operation_name(node) in _MADE and batch in shape_of(node)]
+    return refusal(
+        place_of(made[0]) if made else Place(),
+        f"the batch ({batch} in the example) became a constant: something in it is made for one batch",
+        "the batch's size read off the input, as in torch.zeros(1, x.size(0), hidden); or leave out an initial state "
+        "of zeros",
     )
 
 

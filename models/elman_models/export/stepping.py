@@ -3,7 +3,7 @@
 import inspect
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -34,6 +34,7 @@ def pack_step(
     name: str,
     output_names: Sequence[str] | None = None,
     initial: object = None,
+    context: Sequence[str] = (),
     version: str = "1",
     description: str = "",
     metadata: Mapping[str, str] | None = None,
@@ -52,6 +53,7 @@ def pack_step(
         name: the model's.
         output_names: of what the module gives, the state aside.
         initial: what sequences begin with, like `state`, without the batch's axis; None: zeros.
+        context: of the inputs those that are one thing for a session, a memory [B, S, ...] that is attended to, say.
         version, description, metadata: of the bundle.
         tolerance: the largest difference that is no error, times max(1, |y|).
         overwrite: replace a bundle that is there.
@@ -66,7 +68,8 @@ def pack_step(
     own, words = plain_module(module), Words(name, version, description, metadata)
     with evaluating(own):
         step = _Step.of(own, inputs, state)
-        read = captured(own, step.arguments, _find_batch, axes=(0, 1))
+        read = replace(captured(own, step.arguments, _find_batch, axes=(0, 1)), context=tuple(context))
+        _check_context(read, step)
         begin = _initial(step, initial)
         outputs, next_states = _divided(own, read, step, output_names)
         assembled = _assembled(read, step, outputs, next_states, begin, words)
@@ -110,6 +113,15 @@ class _Step:
         own = arguments[len(given) :]
         keys = tuple(_keys(state)) if isinstance(state, Mapping) else ()
         return cls(arguments, tuple(name for argument in own for name, _ in argument.leaves()), keys)
+
+
+def _check_context(read: Capture, step: _Step) -> None:
+    inputs = [name for name in read.inputs if name not in step.states]
+    for name in read.context:
+        if name not in inputs:
+            raise ExportError(f"context: expected of {', '.join(inputs)}, got {name}")
+    if set(inputs) == set(read.context):
+        raise ExportError("context: expected an input besides, which there is one of for each step")
 
 
 def _takes(module: nn.Module, arguments: list[object]) -> bool:
@@ -225,14 +237,17 @@ class _Loop:
         examples = {n: leaf for a in self.read.arguments for n, leaf in a.leaves() if isinstance(leaf, torch.Tensor)}
         own = {one.name: one.traced for one in self.assembled.inputs}
         inputs = {
-            name: random_like(examples[name], [batch, length, *traced.features], traced.value.bound)
+            name: random_like(examples[name], [batch, *self._steps(name, length), *traced.features], traced.value.bound)
             for name, traced in own.items()
             if name not in self.step.states
         }
         states = {name: self._begin(own[name], name, batch, examples[name]) for name in self.step.states}
         steps: list[dict[str, torch.Tensor]] = []
         for t in range(length):
-            given = {name: laid_out(tensor[:, t], own[name].roles, batch, 1) for name, tensor in inputs.items()}
+            given = {
+                name: laid_out(tensor[:, t] if self._steps(name, length) else tensor, own[name].roles, batch, 1)
+                for name, tensor in inputs.items()
+            }
             result = called(self.module, filled(self.read.arguments, given | states))
             leaves = [leaf for _, leaf in flatten(result, "output") if isinstance(leaf, torch.Tensor)]
             states = {name: leaves[index] for name, index in self.next_states.items()}
@@ -244,6 +259,9 @@ class _Loop:
             )
         expected = {name: torch.stack([one[name] for one in steps], 1) for name in steps[0]}
         return Run(inputs, {}, expected, batch, length)
+
+    def _steps(self, name: str, length: int) -> list[int]:
+        return [] if name in self.read.context else [length]
 
     def _begin(self, traced: Traced, name: str, batch: int, example: torch.Tensor) -> torch.Tensor:
         begin = self.initial.get(name)

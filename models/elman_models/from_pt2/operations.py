@@ -21,6 +21,8 @@ _SIZES: Mapping[str, Callable[..., object]] = {
 """Arithmetic on sizes."""
 _OF_WEIGHTS = ("_weight_norm", "vdot")
 """What weights are computed of; of an input they are refused later, as are others of torch's."""
+_OF_MODULES = ("gather",)
+"""What needs the module: a file does not say by which numbers is picked, and so not how it is to be tried."""
 _MANY = ("unbind", "split", "chunk", "tensor_split", "unsafe_split", "unsafe_chunk")
 """Of what they give, a number says how many."""
 
@@ -41,6 +43,7 @@ def operation(node: Pt2Node) -> Callable[..., object]:
     name, _, overload = node.target.removeprefix("torch.ops.aten.").partition(".")
     plain = name[:-1] if name.endswith("_") and not name.endswith("__") else name
     known = plain in HANDLERS or name in (*HANDLERS, *RECURRENCES, *_OF_WEIGHTS, "sym_size")
+    known = known and name not in _OF_MODULES
     if not node.target.startswith("torch.ops.aten.") or not known or not hasattr(torch.ops.aten, name):
         raise ExportError(f"{node}: an operation that is not known. Instead: {_instead(node)}")
     packet = getattr(torch.ops.aten, name)

@@ -40,8 +40,32 @@ class SamplingRules:
         return self.temperature > 0 and (self.top_k > 0 or self.top_p < 1)
 
 
+class ManyRules:
+    """The rules of many sequences as columns, made once where the same ones are sampled step by step."""
+
+    def __init__(self, rules: Sequence[SamplingRules]) -> None:
+        """[K] the rules, in the order of the sequences."""
+        self.rules = rules
+        self.seeds = np.array([one.seed for one in rules], np.uint64)
+        """[K]."""
+        temperatures = np.array([one.temperature for one in rules])
+        self.drawn = np.flatnonzero(temperatures > 0)
+        """Rows that are drawn; of the others the largest logit wins."""
+        self.temperatures = temperatures[self.drawn]
+        """[drawn] float64."""
+        self.weighed = [r for r, one in enumerate(rules) if one.repetition_penalty != 1 or one.logit_bias]
+        """Rows whose logits are changed before they are drawn from."""
+        self.ranked = [(d, rules[r]) for d, r in enumerate(self.drawn.tolist()) if rules[r].is_ranked]
+        """Those among the drawn of which the order of the logits decides what may follow."""
+        self.is_plain = not (self.weighed or self.ranked) and bool((temperatures == 1).all())
+        """Whether all are drawn as the model says."""
+
+    def __len__(self) -> int:
+        return len(self.rules)
+
+
 def sample(
-    logits: NDArray[Any], rules: Sequence[SamplingRules], counts: Any, histories: Sequence[Sequence[int]]
+    logits: NDArray[Any], rules: Sequence[SamplingRules] | ManyRules, counts: Any, histories: Sequence[Sequence[int]]
 ) -> tuple[I64, F64]:
     """The tokens [K] that follow, and their log-probabilities [K].
 
@@ -59,20 +83,16 @@ def sample(
     Returns:
         The log-probability is that which the model gave the token, before any of the rules.
     """
+    many = rules if isinstance(rules, ManyRules) else ManyRules(rules)
     given = logits.astype(np.float64)
-    log_probs = log_softmax(given)
-    wanted = _weighed(given, rules, histories)
-    temperatures = np.array([one.temperature for one in rules])
-    tokens = wanted.argmax(axis=1)
-    drawn = np.flatnonzero(temperatures > 0)
-    if drawn.size:
-        # The largest at 0: no temperature, however small, makes of two of them the same infinity.
-        with np.errstate(over="ignore"):
-            scaled = (wanted[drawn] - wanted[drawn].max(axis=1, keepdims=True)) / temperatures[drawn, None]
-        _bar(scaled, [rules[row] for row in drawn.tolist()])
-        seeds = np.array([rules[row].seed for row in drawn.tolist()], np.uint64)
-        tokens[drawn] = _draw(scaled, uniform(seeds, np.asarray(counts)[drawn]))
-    return tokens, log_probs[np.arange(len(tokens)), tokens]
+    given -= given.max(axis=1, keepdims=True)
+    weights = np.exp(given)
+    if many.is_plain:
+        tokens = _draw(weights, uniform(many.seeds, counts))
+    else:
+        tokens = _chosen(_weighed(logits, many, histories), many, np.asarray(counts))
+    log_probs: F64 = given[np.arange(len(tokens)), tokens] - np.log(weights.sum(axis=1))
+    return tokens, log_probs
 
 
 def log_softmax(logits: F64) -> F64:
@@ -82,49 +102,55 @@ def log_softmax(logits: F64) -> F64:
     return result
 
 
-def _weighed(logits: F64, rules: Sequence[SamplingRules], histories: Sequence[Sequence[int]]) -> F64:
-    # With repetition penalties and biases; the argument itself where there are none.
-    if all(one.repetition_penalty == 1 and not one.logit_bias for one in rules):
-        return logits
-    logits = logits.copy()
-    for row, (one, history) in enumerate(zip(rules, histories, strict=True)):
+def _weighed(logits: NDArray[Any], many: ManyRules, histories: Sequence[Sequence[int]]) -> F64:
+    # With repetition penalties and biases.
+    wanted = logits.astype(np.float64)
+    for row in many.weighed:
+        one, history = many.rules[row], histories[row]
         if one.repetition_penalty != 1 and len(history):
             had = np.unique(np.asarray(history, np.int64))
-            had = had[had < logits.shape[1]]  # a model may take more ids than it gives
-            values = logits[row, had]
+            had = had[had < wanted.shape[1]]  # a model may take more ids than it gives
+            values = wanted[row, had]
             factor = np.where(values > 0, 1 / one.repetition_penalty, one.repetition_penalty)
             with np.errstate(over="ignore"):
-                logits[row, had] = np.clip(values * np.minimum(factor, _LARGEST), -_LARGEST, _LARGEST)
+                wanted[row, had] = np.clip(values * np.minimum(factor, _LARGEST), -_LARGEST, _LARGEST)
         for token, bias in one.logit_bias.items():
-            logits[row, token] += bias
-    return logits
+            wanted[row, token] += bias
+    return wanted
 
 
-def _bar(logits: F64, rules: Sequence[SamplingRules]) -> None:
-    # Minus infinity for what must not follow by top_k and top_p.
-    ranked = [row for row, one in enumerate(rules) if one.is_ranked]
-    if not ranked:
-        return
-    orders = np.argsort(-logits[ranked], axis=1, kind="stable")
-    for row, order in zip(ranked, orders, strict=True):
-        one = rules[row]
-        kept = order[: one.top_k or len(order)]
-        if one.top_p < 1:
-            weights = np.exp(logits[row, kept] - logits[row, kept[0]])
-            before = np.cumsum(weights) - weights  # of those that are likelier
-            kept = kept[: max(1, int((before < one.top_p * weights.sum()).sum()))]
-        chosen = logits[row, kept]
-        logits[row] = -np.inf
-        logits[row, kept] = chosen
+def _chosen(wanted: F64, many: ManyRules, counts: I64) -> I64:
+    tokens: I64 = wanted.argmax(axis=1)
+    drawn = many.drawn
+    if drawn.size:
+        # The largest at 0: no temperature, however small, makes of two of them the same infinity.
+        with np.errstate(over="ignore"):
+            scaled = (wanted[drawn] - wanted[drawn].max(axis=1, keepdims=True)) / many.temperatures[:, None]
+        for row, one in many.ranked:
+            _bar(scaled[row], one)
+        tokens[drawn] = _draw(np.exp(scaled), uniform(many.seeds[drawn], counts[drawn]))
+    return tokens
 
 
-def _draw(logits: F64, chance: F64) -> I64:
+def _bar(logits: F64, one: SamplingRules) -> None:
+    # Minus infinity for what must not follow by top_k and top_p; of [V], the largest at 0, in place.
+    size = one.top_k if 0 < one.top_k < len(logits) else len(logits)
+    candidates = np.flatnonzero(logits >= np.partition(logits, -size)[-size])  # more than `size` where some are equal
+    kept = candidates[np.argsort(-logits[candidates], kind="stable")][:size]
+    if one.top_p < 1:
+        weights = np.exp(logits[kept])
+        before = np.cumsum(weights) - weights  # of those that are likelier
+        kept = kept[: max(1, int((before < one.top_p * weights.sum()).sum()))]
+    chosen = logits[kept]
+    logits[:] = -np.inf
+    logits[kept] = chosen
+
+
+def _draw(weights: F64, chance: F64) -> I64:
     # By the inverse of the cumulative distribution, in the order of the ids.
-    weights = np.exp(logits - logits.max(axis=1, keepdims=True))
     sums = np.cumsum(weights, axis=1)
-    wanted = chance[:, None] * sums[:, -1:]
-    tokens = (sums <= wanted).sum(axis=1)
-    # Rounding may bring the last sum down to what is wanted; the last token that may follow is meant then.
-    last = weights.shape[1] - 1 - (weights[:, ::-1] > 0).argmax(axis=1)
-    drawn: I64 = np.minimum(tokens, last)
-    return drawn
+    tokens: I64 = (sums <= chance[:, None] * sums[:, -1:]).sum(axis=1)
+    for row in np.flatnonzero(tokens == weights.shape[1]).tolist():
+        # Rounding has brought the last sum down to what is wanted; the last token that may follow is meant.
+        tokens[row] = np.flatnonzero(weights[row])[-1]
+    return tokens

@@ -2,6 +2,7 @@
 
 from math import prod
 
+from elman_models.check import hand_off_in_words
 from elman_models.graph.drawing import draw, shape_in_words
 from elman_models.graph.spec import GraphSpec, Kind
 from elman_models.spec import Precision
@@ -31,6 +32,7 @@ def describe_graph(spec: GraphSpec, weights_bytes: int | None = None) -> str:
         "context": ", ".join(f"{one.name} {_words(spec, one.name)}" for one in spec.context),
         "outputs": ", ".join(f"{one.name} {_words(spec, one.value)}" for one in spec.outputs),
         "state": f"{4 * spec.state_numel:,} bytes per session" if spec.keeps_sessions else "",
+        "hand-off": hand_off_in_words(spec.hand_off),
         "precision": "" if spec.precision is Precision.FLOAT32 else f"{spec.precision} where it is faster",
         "sessions": "yes" if spec.keeps_sessions else "no: Infer only",
     }

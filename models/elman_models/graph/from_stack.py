@@ -14,7 +14,7 @@ def graph_of(spec: ModelSpec) -> GraphSpec:
     if spec.head:
         nodes.append(_head(spec))
     return GraphSpec(
-        **spec.model_dump(include={"name", "version", "description", "metadata", "precision"}),
+        **spec.model_dump(include={"name", "version", "description", "metadata", "precision", "hand_off"}),
         kind=Kind.WHOLE if spec.bidirectional else Kind.STREAMING,
         inputs=(_input(spec),),
         states=_states(spec),

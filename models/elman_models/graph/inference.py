@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from elman_models.graph.operations import operation_of
 from elman_models.graph.operations.operation import Operation, StateShape, Weight
 from elman_models.graph.value import MAX_NUMEL, DType, Per, Value
+from elman_models.spec import hand_off_shapes
 
 if TYPE_CHECKING:
     from elman_models.graph.spec import GraphSpec, Node, StateSpec
@@ -145,6 +146,8 @@ class _Inference:
     def finish(self) -> None:
         """What concerns the graph as a whole."""
         self._check_states()
+        for name, shape in hand_off_shapes(self._spec.hand_off, self._spec.state_sizes).items():
+            self._take_tensor(name, Weight(shape), "hand_off")
         for output in self._spec.outputs:
             value = self._named(f"outputs.{output.name}", output.value)
             if value.dtype is DType.BOOL or value.per is Per.MODEL:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 from elman_models.graph.inference import Inferred, infer
 from elman_models.graph.operations.operation import Features
 from elman_models.graph.value import DType, Per, Value
-from elman_models.spec import Name, Precision, Size
+from elman_models.spec import HandOffSpec, Name, Precision, Size, check_hand_off
 
 FORMAT = 2
 MAX_NODES = 10_000
@@ -134,11 +134,20 @@ class GraphSpec(_Strict):
     nodes: Annotated[tuple[Node, ...], Field(max_length=MAX_NODES)]
     """In an order in which each follows those that it needs."""
     outputs: Annotated[tuple[OutputSpec, ...], Field(min_length=1, max_length=64)]
+    hand_off: HandOffSpec | None = None
+    """As `ModelSpec.hand_off`."""
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
         infer(self)
+        check_hand_off(self.hand_off, self.state_sizes, keeps_sessions=self.keeps_sessions)
         return self
+
+    @property
+    def state_sizes(self) -> dict[str, int | None]:
+        """Of the last axis of each state of floats that has one."""
+        floats = {s.name for s in self.states if s.dtype is DType.FLOAT32 and s.features}
+        return {s.name: s.features[-1] if s.name in floats else None for s in self.states}
 
     def inferred(self) -> Inferred:
         """Every value, tensor and operation, as they were proven to agree."""

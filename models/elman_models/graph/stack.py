@@ -16,6 +16,7 @@ from elman_models.graph.state import GraphPool, GraphState, StateLayout
 from elman_models.graph.value import Per
 from elman_models.graph.weights import as_tensors
 from elman_models.graph.whole import WholePlan, measured_tables, reason_against, split_overrides
+from elman_models.hand_off import linear_maps
 from elman_models.packed import Packed
 from elman_models.plans.cache import PlanCache
 from elman_models.plans.overrides import Overrides
@@ -60,6 +61,8 @@ class GraphStack:
         """Time steps, over all rows, that the latest step computed."""
         self.weights_bytes = sum(tensor.nbytes for tensor in own.values())
         """Bytes of all tensors."""
+        self.hand_off = linear_maps(spec.hand_off, own, device)
+        """By the states that they make of another model's."""
         self._initial = {s.name: own[s.initial] for s in spec.states if s.initial}
         with torch.inference_mode():
             self._compiler = Compiler(spec, own, device)

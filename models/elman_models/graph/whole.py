@@ -21,12 +21,12 @@ from elman_models.graph.value import DType
 from elman_models.layout import batch_sizes
 from elman_models.plans.cache import digest, surroundings
 from elman_models.plans.candidates import Candidate, has_ort
+from elman_models.plans.factory import PlanFactory
 from elman_models.plans.overrides import Overrides
 from elman_models.plans.plan import Plan
 from elman_models.plans.prepare import Measuring, filled, only_of
 from elman_models.plans.table import ORT_GRAPH, PROGRAM, WHOLE_GRAPH, Entry, PlanTable, PlanTables, Shape
 from elman_models.plans.warm_up import MORE_LOOKS, UNIFORM, Progress, WarmUp, largest_error
-from elman_models.plans.workshop import Workshop
 
 if TYPE_CHECKING:
     from elman_models.graph.stack import GraphStack
@@ -159,14 +159,14 @@ def _measured_whole(
     """The table of the whole graph, whose recurrences would run by `tables`."""
     program = cast(Plan, ProgramPlan(stack.with_plans(tables)))
     named = stack.spec.model_copy(update={"name": f"{stack.spec.name}.{WHOLE_GRAPH}"})
-    workshop = Workshop(named, [Candidate(PROGRAM, lambda: program, takes_ragged=True), *candidates])
+    factory = PlanFactory(named, [Candidate(PROGRAM, lambda: program, takes_ragged=True), *candidates])
     warm_up = GraphWarmUp(
         named,  # type: ignore[arg-type]  # whatever is measured has a name
         stack.device,
-        workshop,
+        factory,
         budget_seconds,
         how.progress,
-        only_of(workshop, overrides),
+        only_of(factory, overrides),
         stack=stack,
         tables=tables,
     )
@@ -191,7 +191,7 @@ class GraphWarmUp(WarmUp):
         names = self._names(is_ragged=False)
         if names == [PROGRAM]:
             return {Shape(1, 1): Entry(PROGRAM)} | of_ragged
-        plans = self.workshop.plans(names, {})
+        plans = self.factory.plans(names, {})
         entries = self._fastest(plans, UNIFORM, 0, deadline)
         for _ in range(MORE_LOOKS):
             entries = self._looked_again(plans, entries, deadline)

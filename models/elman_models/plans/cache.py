@@ -33,7 +33,7 @@ class TableRow(BaseModel):
     seconds: dict[str, Annotated[float, Field(gt=0)]]
 
 
-class _Page(BaseModel):
+class _CacheFile(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     key: dict[str, str]
@@ -59,12 +59,12 @@ class PlanCache:
         if self._again:
             return None
         try:
-            page = _Page.model_validate_json(self._path(key).read_bytes())
+            file = _CacheFile.model_validate_json(self._path(key).read_bytes())
         except (OSError, ValidationError):
             return None
-        if page.key != dict(key) or not page.entries:
+        if file.key != dict(key) or not file.entries:
             return None
-        return entries_of(page.entries)
+        return entries_of(file.entries)
 
     def write(self, key: Mapping[str, str], entries: Mapping[Shape, Entry]) -> None:
         """Keeps `entries`; a reader sees the old file or the new one.
@@ -74,7 +74,7 @@ class PlanCache:
         """
         self._folder.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", dir=self._folder, suffix=".part", delete=False) as file:
-            file.write(_Page(key=dict(key), entries=rows_of(entries)).model_dump_json(indent=1))
+            file.write(_CacheFile(key=dict(key), entries=rows_of(entries)).model_dump_json(indent=1))
         Path(file.name).replace(self._path(key))
 
     def _path(self, key: Mapping[str, str]) -> Path:

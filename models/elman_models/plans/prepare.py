@@ -8,11 +8,11 @@ from torch import nn
 
 from elman_models.plans.cache import PlanCache
 from elman_models.plans.candidates import candidates
+from elman_models.plans.factory import PlanFactory
 from elman_models.plans.left_out import left_out
 from elman_models.plans.overrides import Overrides, by_shape, forced, put_over
 from elman_models.plans.table import Entry, PlanTable, Shape
 from elman_models.plans.warm_up import Progress, WarmUp
-from elman_models.plans.workshop import Workshop
 from elman_models.spec import ModelSpec
 
 log = logging.getLogger(__name__)
@@ -57,19 +57,19 @@ def prepare(
     if not next(rnn.parameters()).is_cuda:
         for sentence in left_out(spec):
             log.warning("model %s: %s", spec.name, sentence)
-    workshop = Workshop(spec, candidates(spec, rnn))
-    device, only = next(rnn.parameters()).device, only_of(workshop, overrides)
-    warm_up = WarmUp(spec, device, workshop, budget_seconds, progress, only)
+    factory = PlanFactory(spec, candidates(spec, rnn))
+    device, only = next(rnn.parameters()).device, only_of(factory, overrides)
+    warm_up = WarmUp(spec, device, factory, budget_seconds, progress, only)
     return filled(warm_up, Measuring(progress, cache, measure, is_quiet), overrides)
 
 
-def only_of(workshop: Workshop, overrides: Overrides | None) -> dict[bool, str] | None:
+def only_of(factory: PlanFactory, overrides: Overrides | None) -> dict[bool, str] | None:
     """`WarmUp.only`, where one plan is to run everything.
 
     Raises:
         ValueError: no such plan.
     """
-    return forced(workshop, overrides) if isinstance(overrides, str) else None
+    return forced(factory, overrides) if isinstance(overrides, str) else None
 
 
 def filled(warm_up: WarmUp, how: Measuring, overrides: Overrides | None) -> PlanTable:
@@ -78,8 +78,8 @@ def filled(warm_up: WarmUp, how: Measuring, overrides: Overrides | None) -> Plan
     Raises:
         ValueError: an override that names no shape, or no plan that could run it.
     """
-    workshop, cache = warm_up.workshop, how.cache
-    by_hand = by_shape(workshop, overrides) if isinstance(overrides, Mapping) else {}
+    factory, cache = warm_up.factory, how.cache
+    by_hand = by_shape(factory, overrides) if isinstance(overrides, Mapping) else {}
     key, entries = _known(warm_up, cache)
     is_provisional = False
     if entries is None:
@@ -87,7 +87,7 @@ def filled(warm_up: WarmUp, how: Measuring, overrides: Overrides | None) -> Plan
         is_provisional = not how.is_quiet()
         if cache and not is_provisional:
             _keep(cache, key, entries, warm_up.spec.name)
-    return workshop.table(put_over(workshop, by_hand, entries), is_provisional=is_provisional)
+    return factory.table(put_over(factory, by_hand, entries), is_provisional=is_provisional)
 
 
 def _known(warm_up: WarmUp, cache: PlanCache | None) -> tuple[Mapping[str, str], Mapping[Shape, Entry] | None]:
@@ -96,10 +96,10 @@ def _known(warm_up: WarmUp, cache: PlanCache | None) -> tuple[Mapping[str, str],
     if warm_up.only:
         key["only"] = f"{warm_up.only[False]}, ragged {warm_up.only[True]}"
     kept = cache.read(key) if cache else None
-    if kept is not None and _can_run(warm_up.workshop, kept):
+    if kept is not None and _can_run(warm_up.factory, kept):
         return key, kept
     if not warm_up.budget_seconds:
-        plans = warm_up.only or dict.fromkeys((False, True), warm_up.workshop.default)
+        plans = warm_up.only or dict.fromkeys((False, True), warm_up.factory.default)
         return key, {Shape(1, 1, is_ragged): Entry(name) for is_ragged, name in plans.items()}
     return key, None
 
@@ -111,6 +111,6 @@ def _keep(cache: PlanCache, key: Mapping[str, str], entries: Mapping[Shape, Entr
         log.warning("the plan table of model %s is not kept: %s", model, error)
 
 
-def _can_run(workshop: Workshop, entries: Mapping[Shape, Entry]) -> bool:
+def _can_run(factory: PlanFactory, entries: Mapping[Shape, Entry]) -> bool:
     has_both = {shape.is_ragged for shape in entries} == {False, True}
-    return has_both and all(e.plan in workshop.names(is_ragged=s.is_ragged) for s, e in entries.items())
+    return has_both and all(e.plan in factory.names(is_ragged=s.is_ragged) for s, e in entries.items())

@@ -12,10 +12,10 @@ import torch
 
 from elman_models.packed import Packed, batch_sizes
 from elman_models.plans.cache import cache_key
+from elman_models.plans.factory import PlanFactory
 from elman_models.plans.measure import Effort, Run, interleaved, stopwatch
 from elman_models.plans.plan import Plan
 from elman_models.plans.table import Entry, Shape
-from elman_models.plans.workshop import Workshop
 from elman_models.spec import ModelSpec, Precision
 from elman_models.state import State
 
@@ -52,7 +52,7 @@ class WarmUp:
 
     spec: ModelSpec
     device: torch.device
-    workshop: Workshop
+    factory: PlanFactory
     budget_seconds: float
     progress: Progress | None = None
     only: Mapping[bool, str] | None = None
@@ -68,9 +68,9 @@ class WarmUp:
         """
         began = perf_counter()
         self._drop_broken()
-        plans = self.workshop.plans(self._names(is_ragged=False), {})
+        plans = self.factory.plans(self._names(is_ragged=False), {})
         entries = self._fastest(plans, UNIFORM, 0, began + UNIFORM_SHARE * self.budget_seconds)
-        ragged_plans = self.workshop.plans(self._names(is_ragged=True), entries)
+        ragged_plans = self.factory.plans(self._names(is_ragged=True), entries)
         ragged = self._fastest(ragged_plans, RAGGED, len(UNIFORM), began + self.budget_seconds)
         for _ in range(MORE_LOOKS):
             entries = self._looked_again(plans, entries, began + self.budget_seconds)
@@ -89,7 +89,7 @@ class WarmUp:
         return largest_error([(g, w) for g, w in pairs if g is not None and w is not None])
 
     def _names(self, *, is_ragged: bool) -> list[str]:
-        return [self.only[is_ragged]] if self.only else self.workshop.names(is_ragged=is_ragged)
+        return [self.only[is_ragged]] if self.only else self.factory.names(is_ragged=is_ragged)
 
     def _fastest(
         self, plans: Mapping[str, Plan], shapes: Sequence[Shape], num_done: int, deadline: float
@@ -130,23 +130,23 @@ class WarmUp:
 
     def _drop_broken(self) -> None:
         batch = self._sample(Shape(3, 2))
-        want = self.workshop.plan(self.workshop.default).run(*batch)
-        wanted = {*self._names(is_ragged=False), *self._names(is_ragged=True)} - {self.workshop.default}
-        for name in [name for name in self.workshop.candidates if name in wanted]:
+        want = self.factory.plan(self.factory.default).run(*batch)
+        wanted = {*self._names(is_ragged=False), *self._names(is_ragged=True)} - {self.factory.default}
+        for name in [name for name in self.factory.candidates if name in wanted]:
             if reason := self._reason_against(name, batch, want):
                 if self.only:
                     raise ValueError(
                         f"plans: plan {name!r} of model {self.spec.name} is broken on this machine: {reason}"
                     )
                 log.warning("plan %s of model %s is left out: %s", name, self.spec.name, reason)
-                self.workshop.drop(name)
+                self.factory.drop(name)
 
     def _reason_against(self, name: str, batch: tuple[Packed, State], want: tuple[torch.Tensor, State]) -> str:
         try:
-            error = self._error(self.workshop.plan(name).run(*batch), want)
+            error = self._error(self.factory.plan(name).run(*batch), want)
         except Exception as reason:  # noqa: BLE001 - backends raise what they like; the default plan is left
             return str(reason)
-        is_near = error <= TOLERANCES[self.workshop.candidates[name].precision]  # what is not a number is not near
+        is_near = error <= TOLERANCES[self.factory.candidates[name].precision]  # what is not a number is not near
         return "" if is_near else f"it is {error:g} off"
 
 

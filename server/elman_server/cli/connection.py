@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -11,6 +12,9 @@ from elman_server.call_errors import explain
 from elman_server.cli.command import fail
 from elman_server.config.server_config import ConnectionConfig
 from elman_server.config.settings import SettingsError, read_config
+
+DEFAULT = "default"
+"""In place of a file: the authorities that gRPC trusts by itself."""
 
 
 class Connection:
@@ -33,19 +37,59 @@ def connected(
     def run(given: argparse.Namespace) -> int:
         try:
             settings = read_config(config, given)
+            credentials = credentials_of(settings)
         except SettingsError as error:
             return fail(str(error), 2)
         try:
-            with _channel(settings.target) as channel:
+            with _channel(settings, credentials) as channel:
                 return command(Connection(channel, settings.timeout_seconds), given)
         except grpc.RpcError as error:
-            return fail(f"{settings.target}: {explain(error, settings.timeout_seconds)}")
+            return fail(f"{settings.target}: {explain(error, settings.timeout_seconds)}{_hint(error)}")
 
     return run
 
 
+def credentials_of(settings: ConnectionConfig) -> grpc.ChannelCredentials | None:
+    """Those of the settings; None: without TLS.
+
+    Raises:
+        SettingsError: a file cannot be read, or there is one too few.
+    """
+    ca, certificate, key = settings.tls_server_ca, settings.tls_client_certificate, settings.tls_client_key
+    if bool(certificate) != bool(key):
+        raise SettingsError("tls_client_certificate, tls_client_key: expected both or none, got one")
+    if ca is None:
+        if certificate or settings.tls_server_name:
+            raise SettingsError(f"tls_server_ca: expected a file or {DEFAULT} beside what else is of TLS, got none")
+        return None
+    roots = None if str(ca) == DEFAULT else _read("tls_server_ca", ca)
+    own = (_read("tls_client_key", key), _read("tls_client_certificate", certificate)) if certificate and key else ()
+    return grpc.ssl_channel_credentials(roots, *own)
+
+
+def _hint(error: Any) -> str:
+    is_closed = error.code() is grpc.StatusCode.UNAVAILABLE and (error.details() or "").endswith("Socket closed")
+    return "; is TLS asked for there, or a certificate of the caller's (tls_server_ca, ...)?" if is_closed else ""
+
+
+def _read(name: str, path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise SettingsError(f"{name}: {path} cannot be read: {error.strerror}") from error
+
+
 @contextmanager
-def _channel(target: str) -> Iterator[grpc.Channel]:
-    options = (("grpc.max_receive_message_length", 64 << 20), ("grpc.enable_http_proxy", 0))
-    with grpc.insecure_channel(target, options) as channel:
+def _channel(settings: ConnectionConfig, credentials: grpc.ChannelCredentials | None) -> Iterator[grpc.Channel]:
+    options: list[tuple[str, str | int]] = [
+        ("grpc.max_receive_message_length", 64 << 20),
+        ("grpc.enable_http_proxy", 0),
+    ]
+    if credentials is None:
+        with grpc.insecure_channel(settings.target, options) as channel:
+            yield channel
+        return
+    if settings.tls_server_name:
+        options.append(("grpc.ssl_target_name_override", settings.tls_server_name))
+    with grpc.secure_channel(settings.target, credentials, options) as channel:
         yield channel

@@ -12,6 +12,7 @@ Count = Annotated[int, Field(ge=1, le=1 << 31)]
 Bytes = Annotated[int, Field(ge=1, le=1 << 40)]
 MAX_SECONDS = 100_000_000
 """Three years: a clock, a timer and a `Duration` hold it."""
+File = Annotated[Path, Expected("a file", "FILE")]
 Seconds = Annotated[float, Field(gt=0, le=MAX_SECONDS, allow_inf_nan=False)]
 
 
@@ -50,6 +51,9 @@ class Limits(_Frozen):
     """Rows of `Infer` that run at a time, per model version."""
     max_infer_steps: Count = 16384
     """Steps of one row of `Infer` on a bidirectional model, whose rows run whole."""
+    max_kept_states: Annotated[int, Field(ge=0, le=1 << 20)] = 4096
+    """Final states that `Infer` has kept, per version of a model that needs whole sequences; of others they are
+    sessions as any."""
     max_generate_steps: Annotated[int, Field(ge=1, le=1 << 24)] = 65536
     """Steps that one call of `Generate` makes."""
     replay_chunks: Annotated[int, Field(ge=0, le=64)] = 8
@@ -73,11 +77,30 @@ class LogConfig(_Frozen):
     """A line of text for each record, or a JSON object: time, level, logger, message, and exception if there is one."""
 
 
+class TlsConfig(_Frozen):
+    """TLS of the port that gRPC is served at. The files are read again as they change."""
+
+    tls_certificate: File | None = None
+    """The server's certificate, and those between it and its authority, in PEM; with it TLS alone is served."""
+    tls_key: File | None = None
+    """Its private key, in PEM."""
+    tls_client_ca: File | None = None
+    """Certificates of the authorities of callers, in PEM: who shows none that they have signed is refused."""
+
+
 class ConnectionConfig(_Frozen):
     """How the commands reach a running server."""
 
     target: TargetField = "localhost:8470"
     """The server's address; its port is 8470 where none is named."""
+    tls_server_ca: File | None = None
+    """Talks TLS: certificates of the authorities of servers, in PEM, or `default`, those that gRPC trusts by itself."""
+    tls_server_name: str | None = None
+    """The name that the server's certificate must bear, where it is not that of the target."""
+    tls_client_certificate: File | None = None
+    """The command's own certificate, in PEM, where the server asks for one."""
+    tls_client_key: File | None = None
+    """Its private key, in PEM."""
     timeout_seconds: Seconds = 10.0
     """The longest time that a call may take."""
 
@@ -105,6 +128,8 @@ class ServerConfig(_Frozen):
     """Where gRPC is served; port 0 takes a free one."""
     socket_mode: Annotated[str, Field(pattern=r"^0?[0-7]{3}$"), Expected("three octal digits, as 660", "MODE")] = "600"
     """Permissions of the unix socket that `listen` names: whoever may write to it is served."""
+    tls: TlsConfig = TlsConfig()
+    """Certificates of the port."""
     metrics_listen: AddressField | None = Address("127.0.0.1", 9470)
     """Where Prometheus text is served, at /metrics; port 0 takes a free one; none: nowhere."""
     door: Literal["auto", "native", "plain"] = "auto"

@@ -5,6 +5,7 @@ from typing import Protocol
 
 import grpc
 
+from elman_server.door.certificates import CertificateFiles
 from elman_server.exchange.mailbox import LoopCalls
 from elman_server.exchange.port import Port
 
@@ -90,6 +91,15 @@ class Transport(Protocol):
 
         Raises:
             OSError: it cannot.
+        """
+        ...
+
+    def add_secure_port(self, address: str, files: CertificateFiles) -> int:
+        """The same by TLS, with files that are read again as they change.
+
+        Raises:
+            OSError: it cannot.
+            CertificateError: the files are not good.
         """
         ...
 

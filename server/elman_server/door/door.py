@@ -17,11 +17,10 @@ from grpc_health.v1.health_pb2 import HealthCheckResponse
 from elman_server.door.caller_limits import Callers
 from elman_server.door.context import Context
 from elman_server.door.elman_v1.status import code_of, to_status, trailing_metadata
-from elman_server.engine.engine import Engine
 from elman_server.errors import Draining, EngineFailed, Loading, ReAttach, ServiceError
 from elman_server.exchange.detached import detached
-from elman_server.models.catalogue import Catalogue
-from elman_server.models.runtime import Runtime
+from elman_server.exchange.port import EnginePort
+from elman_server.exchange.served import ModelCalls, ModelVersion, ServedModels
 from elman_server.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -42,9 +41,10 @@ ANONYMOUS = "anonymous"
 class Door:
     """The engine's side of the services."""
 
-    def __init__(self, engine: Engine, catalogue: Catalogue, metrics: Metrics) -> None:
+    def __init__(self, engine: EnginePort, catalogue: ServedModels, models: ModelCalls, metrics: Metrics) -> None:
         self.engine = engine
         self.catalogue = catalogue
+        self.models = models
         self.metrics = metrics
         self.health = HealthServicer()
         """Overall under the empty name, and per model under the model's name."""
@@ -117,7 +117,7 @@ class Door:
         for task in calls:
             task.cancel()
 
-    async def load(self, name: str, version: str) -> list[Runtime]:
+    async def load(self, name: str, version: str) -> list[ModelVersion]:
         """Loads what the folder has of that name and version; all of it that is loaded then.
 
         Raises:
@@ -142,16 +142,16 @@ class Door:
 
     async def _load(self, name: str, version: str) -> None:
         async with self._one_load:  # two at once would measure each other's noise
-            await self.catalogue.gone(name, version)
+            await self.models.gone(name, version)
             for bundle in await detached(partial(self.catalogue.missing, name, version)):
-                await self.catalogue.load(bundle)
+                await self.models.load(bundle)
 
-    async def unload(self, runtimes: Sequence[Runtime]) -> None:
+    async def unload(self, runtimes: Sequence[ModelVersion]) -> None:
         """Unloads versions of one model."""
         for runtime in runtimes:
-            if not self.catalogue.has_others(runtime):
+            if not self.models.has_others(runtime):
                 await self.health.set(runtime.spec.name, NOT_SERVING)
-            await self.catalogue.unload(runtime)
+            await self.models.unload(runtime)
 
 
 def unary(

@@ -1,6 +1,7 @@
 """One `Infer` call: the parts of its rows put together."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ from numpy.typing import NDArray
 
 from elman_models.layout import batch_sizes, step_offsets, steps_and_rows
 from elman_server.door.caller_limits import Charge
+from elman_server.errors import ServiceError
 from elman_server.exchange.answers import Answer
 from elman_server.exchange.frames import Frame, Want
 from elman_server.exchange.mailbox import LoopCalls
@@ -69,8 +71,15 @@ class InferResult:
 class InferCall:
     """Waits for the rows of one frame."""
 
-    def __init__(self, future: "asyncio.Future[InferResult]", loop_calls: LoopCalls) -> None:
-        """`future` gets the result, or the first error of a row."""
+    def __init__(
+        self,
+        future: "asyncio.Future[InferResult]",
+        loop_calls: LoopCalls,
+        finish: Callable[[InferResult], None] | None = None,
+    ) -> None:
+        """`future` gets the result, or the first error of a row; `finish` is called with the result before, on the
+        engine's thread, and may fail the call with a ServiceError."""
+        self._finish = finish
         self._loop_calls = loop_calls
         self._result: InferResult | None = None
         self._is_settled = False
@@ -94,7 +103,16 @@ class InferCall:
             self._result = InferResult(frame)
         self._result.put(answer, frame.num_rows)
         if not frame.open_rows:
-            self._settle(self._result)
+            self._complete(self._result)
+
+    def _complete(self, result: InferResult) -> None:
+        try:
+            if self._finish:
+                self._finish(result)
+        except ServiceError as error_of_finish:
+            self._settle(error=error_of_finish)
+        else:
+            self._settle(result)
 
     def on_bug(self, frame: Frame, error: Exception) -> None:
         """Fails the call, and gives back what counts against its caller: who counts the rows may have met the bug."""

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from elman.v1 import tensor_pb2
 from elman_server.door.elman_v1.read import MAX_ANSWER_BYTES
-from elman_server.engine.worker import Worker
 from elman_server.exchange.answers import Answer
 from elman_server.exchange.frames import Frame, Want
 from elman_server.exchange.model_view import F32, ModelView
+from elman_server.exchange.served import ServedModel
 
 if TYPE_CHECKING:
     from elman_native import FrameBatch
@@ -69,7 +69,7 @@ class Kind(NamedTuple):
         return cls(model, length, return_output, return_state)
 
 
-def has_room(kind: Kind, worker: Worker) -> bool:
+def has_room(kind: Kind, worker: ServedModel) -> bool:
     """Whether one message holds an answer."""
     runtime = worker.runtime
     steps = {Want.ALL: min(kind.length, runtime.limits.max_slice), Want.LAST: 1, Want.NONE: 0}[want_of(kind)]
@@ -117,7 +117,7 @@ def _order(handles: U64) -> Iterator[I64]:
         yield np.flatnonzero(turn == number)
 
 
-def gathered(batch: "FrameBatch", rows: I64, length: int, worker: Worker) -> NDArray[Any]:
+def gathered(batch: "FrameBatch", rows: I64, length: int, worker: ServedModel) -> NDArray[Any]:
     """[length * K, *features] the frames' input, packed."""
     spec = worker.runtime.view.input
     raw = np.empty((len(rows), length * spec.num_bytes), np.uint8)

@@ -10,27 +10,15 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import grpc
 
 from elman_server.door.call import Call, Metadata, Received, Sent
+from elman_server.door.certificates import CertificateFiles, CertificateReader
 from elman_server.door.native_port import OPENED, OVER, READ_ALL, RECEIVED, SENT, NativePort
 from elman_server.exchange.isolated import isolated
 from elman_server.exchange.mailbox import LoopCalls
-
-
-class CertificateFiles(NamedTuple):
-    """PEM files, which are read again as they change."""
-
-    private_key: Path
-    certificate_chain: Path
-    """The server's own first."""
-    client_ca: Path | None = None
-    """Who must have signed callers' certificates; None: none is asked for."""
-    refresh_seconds: int = 10
-    """How often they are looked at."""
 
 
 class NativeCall:
@@ -131,6 +119,7 @@ class NativeTransport:
         """The extension's."""
         self._calls: dict[int, NativeCall] = {}
         self._on_call: Callable[[Call], None] | None = None
+        self._watching: asyncio.TimerHandle | None = None
 
     def port(self, loop_calls: LoopCalls) -> NativePort:
         """See `Transport`."""
@@ -149,14 +138,19 @@ class NativeTransport:
         """Listens there by TLS; the port, 0 for a path.
 
         Raises:
-            OSError: it cannot, or a file cannot be read.
+            OSError: it cannot.
+            CertificateError: the files are not good.
         """
-        for path in filter(None, files[:3]):
-            path.read_bytes()  # the extension would refuse callers, and not say why
+        reader = CertificateReader(files, "callers are refused until they are")  # and gRPC does not say why
+        self._watch(reader, files.refresh_seconds)
         client_ca = str(files.client_ca) if files.client_ca else ""
         key, chain = str(files.private_key), str(files.certificate_chain)
         self.door.add_secure_port(address, key, chain, client_ca, files.refresh_seconds)
         return self._listen(address)
+
+    def _watch(self, reader: CertificateReader, seconds: int) -> None:
+        reader.changed()
+        self._watching = self._loop.call_later(seconds, self._watch, reader, seconds)
 
     def _listen(self, address: str) -> int:
         try:
@@ -172,6 +166,8 @@ class NativeTransport:
 
     async def stop(self, grace_seconds: float) -> None:
         """Takes no more calls, and cancels those that have not ended by then; returns when all are over."""
+        if self._watching:
+            self._watching.cancel()
         await asyncio.to_thread(self.door.stop, grace_seconds)
         if self._on_call:
             self._loop.remove_reader(self.door.fileno())

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import grpc
 
 from elman_server.door.call import Call, Metadata, Received, Sent
+from elman_server.door.certificates import CertificateBytes, CertificateFiles, CertificateReader
 from elman_server.exchange.mailbox import LoopCalls, Mailbox
 
 T = TypeVar("T")
@@ -160,8 +161,28 @@ class PlainTransport(grpc.GenericRpcHandler):
         Raises:
             OSError: it cannot.
         """
+        return self._listen(address, self._server.add_insecure_port)
+
+    def add_secure_port(self, address: str, files: CertificateFiles) -> int:
+        """Listens there by TLS; the port, 0 for a path.
+
+        Raises:
+            OSError: it cannot.
+            CertificateError: the files are not good.
+        """
+        reader = CertificateReader(files, "the former ones serve on")
+
+        def fetch() -> Any:  # at each new connection; None: as before
+            changed = reader.changed()
+            return changed and _configuration(changed)
+
+        first, has_client_ca = _configuration(reader.read()), files.client_ca is not None
+        credentials = grpc.dynamic_ssl_server_credentials(first, fetch, has_client_ca)
+        return self._listen(address, lambda at: self._server.add_secure_port(at, credentials))
+
+    def _listen(self, address: str, add_port: Callable[[str], int]) -> int:
         try:
-            return self._server.add_insecure_port(address)
+            return add_port(address)
         except RuntimeError as error:
             raise OSError(f"cannot listen on {address}") from error
 
@@ -185,3 +206,8 @@ class PlainTransport(grpc.GenericRpcHandler):
             await call.serve()
 
         return grpc.stream_stream_rpc_method_handler(serve)
+
+
+def _configuration(certificates: CertificateBytes) -> grpc.ServerCertificateConfiguration:
+    key, chain, client_ca = certificates
+    return grpc.ssl_server_certificate_configuration([(key, chain)], client_ca)

@@ -7,6 +7,7 @@ from typing import Any
 import grpc
 
 from elman_server.door.call import Call, Transport
+from elman_server.door.certificates import CertificateFiles
 from elman_server.door.handling import handle
 
 
@@ -36,6 +37,15 @@ class RpcServer:
             OSError: it cannot.
         """
         return self._transport.add_insecure_port(address)
+
+    def add_secure_port(self, address: str, files: CertificateFiles) -> int:
+        """The same by TLS.
+
+        Raises:
+            OSError: it cannot.
+            CertificateError: the files are not good.
+        """
+        return self._transport.add_secure_port(address, files)
 
     async def start(self) -> None:
         """Begins to serve."""

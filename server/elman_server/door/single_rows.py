@@ -27,12 +27,11 @@ from elman_server.door.merged_frames import (
     want_of,
 )
 from elman_server.door.native_port import NativePort, NativeStreamCall
-from elman_server.engine.engine import Engine
-from elman_server.engine.worker import Worker
 from elman_server.errors import LimitReached, ServiceError
 from elman_server.exchange.answers import Answer, failure, refusal
 from elman_server.exchange.frames import Frame, FramePart, Want
-from elman_server.models.catalogue import Catalogue
+from elman_server.exchange.port import EnginePort
+from elman_server.exchange.served import ServedModel, ServedModels
 from elman_server.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -64,7 +63,7 @@ class SingleRows:
     """Between the native door's columns and the engine; on the engine's thread."""
 
     def __init__(
-        self, port: NativePort, engine: Engine, catalogue: Catalogue, metrics: Metrics, callers: Callers
+        self, port: NativePort, engine: EnginePort, catalogue: ServedModels, metrics: Metrics, callers: Callers
     ) -> None:
         self._door = port.door
         self._engine = engine
@@ -127,7 +126,7 @@ class SingleRows:
 
     def _take_groups(self, batch: "FrameBatch", columns: dict[str, NDArray[Any]], models: I64, now: float) -> None:
         for rows, kind in groups(columns, models):
-            worker = self._catalogue.worker(kind.model)
+            worker = self._engine.worker(kind.model)
             if worker is None or not (self._is_open and _fits(kind, worker)):
                 good = np.zeros(len(rows), np.bool_)
             else:
@@ -139,7 +138,7 @@ class SingleRows:
                     self._note_driven(columns, rows[good], worker)
                 self._submit(batch, columns, rows[good], kind, worker, now)
 
-    def _note_driven(self, columns: dict[str, NDArray[Any]], rows: I64, worker: Worker) -> None:
+    def _note_driven(self, columns: dict[str, NDArray[Any]], rows: I64, worker: ServedModel) -> None:
         driven = set(worker.runtime.sessions.driven(columns["handle"][rows]).tolist())
         for handle, call in zip(columns["handle"][rows].tolist(), columns["call"][rows].tolist(), strict=True):
             if handle in driven:
@@ -149,7 +148,7 @@ class SingleRows:
     def _is_open(self) -> bool:
         return not self.draining and self._engine.failure is None
 
-    def _good(self, columns: dict[str, NDArray[Any]], rows: I64, kind: Kind, worker: Worker) -> Flags:
+    def _good(self, columns: dict[str, NDArray[Any]], rows: I64, kind: Kind, worker: ServedModel) -> Flags:
         # [n] frames with which nothing is wrong; the others are looked at one by one.
         spec, limits = worker.runtime.view.input, self._catalogue.limits
         good: Flags = columns["dtype"][rows] == spec.wire_dtype
@@ -170,7 +169,13 @@ class SingleRows:
             stream.received(batch.message(row))
 
     def _submit(
-        self, batch: "FrameBatch", columns: dict[str, NDArray[Any]], rows: I64, kind: Kind, worker: Worker, now: float
+        self,
+        batch: "FrameBatch",
+        columns: dict[str, NDArray[Any]],
+        rows: I64,
+        kind: Kind,
+        worker: ServedModel,
+        now: float,
     ) -> None:
         positions = columns["position"][rows]
         frame = MergedFrame(
@@ -315,5 +320,5 @@ class SingleRows:
             self._count(number, -rows, -num_bytes)
 
 
-def _fits(kind: Kind, worker: Worker) -> bool:
+def _fits(kind: Kind, worker: ServedModel) -> bool:
     return fits_columns(kind, worker.runtime.view) and has_room(kind, worker)

@@ -41,13 +41,13 @@ class Waiting:
         entry = (caller.rows if is_by_rows else caller.num_bytes, next(self._count), caller)
         self._filed[caller] = entry
         heappush(self._by_rows if is_by_rows else self._by_bytes, entry)
-        self._tidy()
+        self._drop_outdated()
 
     def discard(self, caller: Waits) -> None:
         """It waits no longer, if it did."""
         self._since.pop(caller, None)
         self._filed.pop(caller, None)
-        self._tidy()
+        self._drop_outdated()
 
     def take_ready(self, max_rows: int, max_bytes: int) -> list[Waits]:
         """Takes out those who have room below the limits, the longest waiting first."""
@@ -65,7 +65,7 @@ class Waiting:
                     self.add(caller, max_rows)
         return [caller for _, caller in sorted(found, key=itemgetter(0))]
 
-    def _tidy(self) -> None:
+    def _drop_outdated(self) -> None:
         # What is out of date is thrown away before it is the larger part.
         if len(self._by_rows) + len(self._by_bytes) > 2 * len(self._filed) + 64:
             for heap in (self._by_rows, self._by_bytes):

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from elman_server.engine.repeats import Repeats
 from elman_server.engine.take_in import INVALID, REFUSED, STALE, Arrivals, Rows
 from elman_server.engine.value_check import ValueCheck
-from elman_server.errors import Draining, InvalidInput, LimitReached, ServiceError, StaleHandle
+from elman_server.errors import Draining, InvalidInput, LimitReached, NoSessions, ServiceError, StaleHandle
 from elman_server.exchange.frames import Frame
 from elman_server.exchange.initial import Initial
 from elman_server.exchange.result_queue import ResultQueue
@@ -18,6 +18,12 @@ from elman_server.models.runtime import Runtime
 I64 = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 Array = NDArray[Any]
+
+
+KEPT = NoSessions(
+    "the model needs whole sequences: the session holds the state that Infer kept, and cannot be stepped; hand it to "
+    "a session of a model that can be, read it, export it or end it"
+)
 
 
 class Admission:
@@ -102,14 +108,18 @@ class Admission:
         return arrivals.take_in(self._runtime, block, barred)
 
     def _refusals(self, arrivals: Arrivals) -> dict[int, ServiceError]:
-        if not self._runtime.unloading and self.check_room(len(arrivals.lengths), arrivals.data.nbytes) is None:
+        runtime = self._runtime
+        is_barred = runtime.unloading or runtime.view.needs_whole_sequences
+        if not is_barred and self.check_room(len(arrivals.lengths), arrivals.data.nbytes) is None:
             return {}
         refused: dict[int, ServiceError] = {}
         rows = num_bytes = 0
         for index, frame in enumerate(arrivals.frames):
             error: ServiceError | None
-            if self._runtime.unloading:
-                error = Draining(f"model {self._runtime.spec.name!r} is being unloaded")
+            if runtime.unloading:
+                error = Draining(f"model {runtime.spec.name!r} is being unloaded")
+            elif runtime.view.needs_whole_sequences:
+                error = KEPT
             elif frame.owners is not None:  # its rows are refused one by one
                 error = None
             else:

@@ -28,6 +28,8 @@ class Committed(NamedTuple):
     page: BatchResult
     frames: list[Frame]
     """Of each row, or the one of all."""
+    is_kept: bool
+    """Whether the page is kept for repeats already, if it is to be."""
 
 
 class Commit:
@@ -46,21 +48,28 @@ class Commit:
         page = self._page(batch, finished, settled, outputs, states)
         frames = self._sinks(settled)
         self._result_queue.spread(page, frames, settled.rows)
+        is_kept = bool(runtime.after)
+        if is_kept:  # what waits for a chunk may take the session elsewhere, and its answer with it
+            self._keep(settled, page, frames)
         if runtime.starting_states or runtime.after:
             self._call_after(batch.numbers[finished].tolist())
-        return Committed(settled, page, frames)
+        return Committed(settled, page, frames, is_kept)
 
     def clean_up(self, committed: Committed) -> None:
         """What no answer has to wait for: a copy of the page is kept, and what the finished chunks had is let go."""
-        runtime, (settled, page, frames) = self._runtime, committed
-        if settled.is_held:
-            runtime.held.keep(page, frames, settled.rows)
+        runtime, (settled, page, frames, is_kept) = self._runtime, committed
+        if not is_kept:
+            self._keep(settled, page, frames)
         runtime.queue_bytes -= settled.num_steps * runtime.view.input.num_bytes
         runtime.frames.forget(settled.last_frames.tolist())
         runtime.inputs.blocks.forget(settled.last_blocks.tolist())
         if settled.lent.size:
             runtime.borrowed -= len(settled.lent)
             runtime.sessions.free(settled.lent)
+
+    def _keep(self, settled: Settled, page: BatchResult, frames: list[Frame]) -> None:
+        if settled.is_held:
+            self._runtime.held.keep(page, frames, settled.rows)
 
     def _page(self, batch: Batch, finished: Flags, settled: Settled, outputs: Tensors, states: Tensors) -> BatchResult:
         record = self._runtime.view.output.part(batch.outputs)

@@ -4,21 +4,23 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from elman_server.engine.ending import Ending
 from elman_server.engine.inbox import Frames, Inbox, Job, Submission
 from elman_server.engine.launch import Launch
-from elman_server.engine.periodic_jobs import SECONDS_BETWEEN, PeriodicJobs
+from elman_server.engine.periodic_jobs import PeriodicJob, PeriodicJobs
 from elman_server.engine.worker import Worker
-from elman_server.errors import DeadlinePassed, EngineFailed, ServiceError
+from elman_server.errors import DeadlinePassed, EngineFailed, ServiceError, UnknownModel
 from elman_server.exchange.clock import Clock
 from elman_server.exchange.frames import Frame, FramePart
 from elman_server.exchange.initial import Initial
 from elman_server.exchange.isolated import isolated
 from elman_server.exchange.mailbox import LoopCalls
-from elman_server.exchange.port import Port
+from elman_server.exchange.port import SECONDS_BETWEEN_JOBS, Port
 from elman_server.exchange.result_queue import ResultQueue
+from elman_server.exchange.served import ModelVersion, ServedModel
+from elman_server.models.runtime import Runtime
 
 T = TypeVar("T")
 
@@ -38,6 +40,7 @@ class Engine:
         self._inbox = Inbox()
         self._port: Port | None = None
         self._workers: deque[Worker] = deque()
+        self._by_number: dict[int, Worker] = {}  # replaced whole, since it is read from any thread
         self._stopping = False
         self._thread = threading.Thread(target=self._main, name="engine", daemon=True)
 
@@ -56,11 +59,26 @@ class Engine:
         self._inbox.wake()
         self._thread.join()
 
-    def submit(self, worker: Worker, frame: Frame) -> None:
+    def worker(self, number: int) -> Worker | None:
+        """The worker of the runtime of that number, if it is served."""
+        return self._by_number.get(number)
+
+    def worker_of(self, version: ModelVersion) -> Worker:
+        """The worker of a loaded version.
+
+        Raises:
+            UnknownModel: it was unloaded meanwhile.
+        """
+        worker = self._by_number.get(version.number)
+        if worker is None or worker.runtime is not version:
+            raise UnknownModel(f"model {version.spec.name!r} version {version.spec.version!r} was unloaded")
+        return worker
+
+    def submit(self, worker: ServedModel, frame: Frame) -> None:
         """Hands a frame over. It is answered through its sink."""
         self._inbox.put(Submission(worker, frame))
 
-    def submit_infer(self, worker: Worker, frame: Frame, initial: Initial) -> None:
+    def submit_infer(self, worker: ServedModel, frame: Frame, initial: Initial) -> None:
         """Hands over a frame of `Infer`, whose rows begin with what is given. It is answered, or refused, through its
         sink."""
 
@@ -96,6 +114,14 @@ class Engine:
         self.post(run)
         return future
 
+    def expect(self) -> "asyncio.Future[Any]":
+        """A future that is settled later, or told should the engine fail before. On the loop's thread."""
+        return self.ending.expect(self._loop.create_future())
+
+    def do_now_and_then(self, job: PeriodicJob) -> None:
+        """Has `job` done every half second, about. Before the engine starts."""
+        self.periodic_jobs.jobs.append(job)
+
     def cancel(self, parts: Sequence[FramePart]) -> None:
         """Drops the chunks of what a caller has asked that went away, as far as they have not begun."""
 
@@ -118,13 +144,16 @@ class Engine:
 
     # ---- on the engine's thread
 
-    def add(self, worker: Worker) -> None:
+    def add(self, runtime: Runtime) -> None:
         """Serves one more runtime."""
+        worker = Worker(runtime, self.result_queue)
+        self._by_number = {**self._by_number, runtime.number: worker}
         self._workers.append(worker)
 
-    def remove(self, worker: Worker) -> None:
+    def remove(self, runtime: Runtime) -> None:
         """Serves a runtime no longer."""
-        self._workers.remove(worker)
+        self._workers.remove(self._by_number[runtime.number])
+        self._by_number = {n: w for n, w in self._by_number.items() if n != runtime.number}
 
     def turn(self) -> bool:
         """Takes in what has come, and runs and answers one batch; whether there may be more to do at once."""
@@ -144,7 +173,7 @@ class Engine:
         is_busy = False
         while not self._stopping:
             if not is_busy:
-                self._inbox.wait(SECONDS_BETWEEN)
+                self._inbox.wait(SECONDS_BETWEEN_JOBS)
             is_busy = self._turn_or_end()
         self.loop_calls.flush()
 

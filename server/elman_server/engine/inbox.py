@@ -5,10 +5,10 @@ from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
-from elman_server.engine.worker import Worker
 from elman_server.exchange.frames import Frame
 from elman_server.exchange.mailbox import Wakener
 from elman_server.exchange.port import Port
+from elman_server.exchange.served import ServedModel
 
 Job = Callable[[], None]
 """Something to be done between two batches."""
@@ -17,14 +17,14 @@ Job = Callable[[], None]
 class Submission(NamedTuple):
     """A frame, and whose it is."""
 
-    worker: Worker
+    worker: ServedModel
     frame: Frame
 
 
 class Frames(NamedTuple):
     """Frames for one worker that stand together."""
 
-    worker: Worker
+    worker: ServedModel
     frames: list[Frame]
 
 

@@ -24,7 +24,7 @@ from elman_server.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
-SPEC = ModelSpec(name="rehearsal", cell=Cell.RNN_TANH, input_size=1, hidden_size=1)
+SPEC = ModelSpec(name="warm-up", cell=Cell.RNN_TANH, input_size=1, hidden_size=1)
 VIEW = view_of(SPEC)
 
 

@@ -4,12 +4,10 @@ from collections.abc import Callable
 from functools import partial
 
 from elman_server.exchange.isolated import isolated
+from elman_server.exchange.port import SECONDS_BETWEEN_JOBS
 from elman_server.models.runtime import Runtime
 
-SECONDS_BETWEEN = 0.5
-"""Between looks for idle sessions."""
-
-Job = Callable[[float], None]
+PeriodicJob = Callable[[float], None]
 """Called with the time, in seconds on the engine's clock."""
 
 
@@ -17,7 +15,7 @@ class PeriodicJobs:
     """On the engine's thread; `jobs` is filled before it starts."""
 
     def __init__(self) -> None:
-        self.jobs: list[Job] = []
+        self.jobs: list[PeriodicJob] = []
         self._next = 0.0
         self._when_empty: list[tuple[Runtime, Callable[[], None]]] = []
 
@@ -27,7 +25,7 @@ class PeriodicJobs:
         if self._when_empty:
             self._report_drained()
         if now >= self._next:
-            self._next = now + SECONDS_BETWEEN
+            self._next = now + SECONDS_BETWEEN_JOBS
             for job in self.jobs:
                 isolated(partial(job, now), "a periodic job")
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 
 from elman_server.exchange.initial import Initial
 
@@ -24,6 +25,8 @@ class StateMap:
     layers: tuple[int, ...] = ()
     """Which, in the order wanted, once the directions are joined; none: all."""
     directions: Directions = Directions.KEEP
+    linear: Any = None
+    """What each layer goes through then: `elman_models.hand_off.LinearMap`; None: nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +36,8 @@ class HandOff:
     model: str
     """Whose state it is, for messages."""
     maps: tuple[StateMap, ...] = ()
-    """States that none names begin as the model begins; no maps: each state is the one of the same name."""
+    """States that none names begin as the model begins; no maps: as the bundle of the model that takes them says of
+    other models' states, else each state is the one of the same name."""
 
 
 @dataclass(frozen=True, slots=True)

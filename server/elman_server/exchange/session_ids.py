@@ -1,6 +1,7 @@
 """Session ids: what may be one, on every surface."""
 
 import re
+import secrets
 
 MAX_ID_LENGTH = 128
 """Unicode code points that a caller chooses."""
@@ -19,3 +20,8 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 def is_session_id(text: str) -> bool:
     """Whether a session may bear this id."""
     return len(text) > 0 and len(text.removeprefix(STRING)) <= MAX_ID_LENGTH and not _CONTROL.search(text)
+
+
+def make_id() -> str:
+    """An id of the server's making: random."""
+    return secrets.token_urlsafe(12)

@@ -1,7 +1,6 @@
 """A beam search on the server: the sequences that are kept are sessions of their own, forked from one that stays."""
 
 import logging
-import secrets
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,15 +9,16 @@ from numpy.typing import NDArray
 
 from elman_models.generation.beams import BeamSearch, Hypothesis
 from elman_models.generation.sampling import log_softmax
-from elman_server.engine.session_calls import SessionCalls
+from elman_server.engine.calls.sessions import SessionCalls
 from elman_server.errors import RETRY_SECONDS, LimitReached, ServiceError
 from elman_server.exchange.answers import Answer
 from elman_server.exchange.frames import Frame
+from elman_server.exchange.session_ids import make_id
 from elman_server.generating.feeding import logits_of, token_input
 from elman_server.generating.frames import frame_of
 from elman_server.generating.generation import Generation, bug
 from elman_server.generating.spec import FeedbackKind
-from elman_server.sessions.directory import SessionDirectory, SessionLocation
+from elman_server.models.directory import SessionDirectory, SessionLocation
 
 if TYPE_CHECKING:
     from elman_server.generating.generator import Generator
@@ -48,7 +48,7 @@ class Beams:
         self._base = generation.position  # before the first token
         self._outputs: dict[int, Array] = {}  # by row
         self._num_rows = 1
-        self._ids = [secrets.token_urlsafe(12) for _ in range(spec.beams)]
+        self._ids = [make_id() for _ in range(spec.beams)]
         self._fork(SessionLocation(self._runtime, generation.slot))
         generation.search = self
 
@@ -212,7 +212,8 @@ class _LastStep:
             one = self._generation
             plain = one.spec.takes_ids_alone
             one.add_all([int(step) for step in self._steps] if plain else self._steps, self._ended)
-            self._generator.land(one, answer.output[0].copy())
+            one.output = answer.output[0].copy()
+            self._generator.land([one])
 
     def on_bug(self, frame: Frame, error: Exception) -> None:
         """Nobody knows."""

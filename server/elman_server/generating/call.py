@@ -1,18 +1,18 @@
 """A call that has a session generate, of its own if it names none; on the engine's thread."""
 
-import secrets
 from collections.abc import Mapping
 from typing import Any
 
 from numpy.typing import NDArray
 
-from elman_server.engine.session_calls import SessionCalls
+from elman_server.engine.calls.sessions import SessionCalls
 from elman_server.exchange.clock import Clock
 from elman_server.exchange.initial import Initial
+from elman_server.exchange.session_ids import make_id
+from elman_server.exchange.sessions import OpenMode, Owner
 from elman_server.generating.generators import Asked, Generators, Listener
 from elman_server.generating.target import check_version
-from elman_server.sessions.directory import OpenMode, SessionDirectory
-from elman_server.sessions.table import Owner
+from elman_server.models.directory import SessionDirectory, check_steps
 
 
 class GenerateCall:
@@ -34,6 +34,7 @@ class GenerateCall:
         """
         if asked.session_id:
             runtime, _ = self._directory.find(asked.owner)
+            check_steps(runtime)
             check_version(runtime, asked.session_id, version)
         else:
             asked.read(self._directory.version(version).view)  # before there is a session
@@ -50,7 +51,7 @@ class GenerateCall:
             session_calls.close(self._own.principal, [self._own.session_id], lambda _: None)
 
     def _open(self, principal: str, version: str, context: Mapping[str, NDArray[Any]]) -> Owner:
-        owner, initial = Owner(principal, secrets.token_urlsafe(12)), Initial(context=context)
+        owner, initial = Owner(principal, make_id()), Initial(context=context)
         ids, now = [owner.session_id], self._clock.now()
         opened = self._directory.open(principal, ids, OpenMode.NEW, version, now, initial)
         if opened.errors:

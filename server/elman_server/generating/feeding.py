@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elman_models.generation.chance import normal
-from elman_models.generation.sampling import SamplingRules, sample
+from elman_models.generation.sampling import ManyRules, SamplingRules, sample
 from elman_server.exchange.model_view import StepRecord
 from elman_server.generating.spec import Feedback, FeedbackKind
 
@@ -33,7 +33,7 @@ def feed(
     feedback: Sequence[Feedback],
     record: StepRecord,
     outputs: Array,
-    rules: Sequence[SamplingRules],
+    rules: ManyRules,
     counts: I64,
     histories: Sequence[Sequence[int]],
 ) -> Fed:
@@ -82,13 +82,13 @@ def token_input(one: Feedback, tokens: I64) -> Array:
     return hot
 
 
-def _normal(one: Feedback, given: dict[str, Array], rules: Sequence[SamplingRules], counts: I64) -> F64:
+def _normal(one: Feedback, given: dict[str, Array], rules: ManyRules, counts: I64) -> F64:
     assert one.scale is not None  # checked where it was asked for
     mean, scale = given[one.output.name], given[one.scale.name].astype(np.float64)
     return _drawn(mean, np.exp(scale) if one.is_log_scale else scale, rules, counts)
 
 
-def _mixture(one: Feedback, given: dict[str, Array], rules: Sequence[SamplingRules], counts: I64) -> F64:
+def _mixture(one: Feedback, given: dict[str, Array], rules: ManyRules, counts: I64) -> F64:
     # The weights' logits are divided by the temperature, and the deviations multiplied by its root (Ha and Eck, A
     # Neural Representation of Sketch Drawings, 2017, section 3.2).
     assert one.scale is not None  # checked where it was asked for
@@ -96,16 +96,15 @@ def _mixture(one: Feedback, given: dict[str, Array], rules: Sequence[SamplingRul
     weights = given[one.weights.name]
     rows, count = weights.shape
     chosen, _ = sample(
-        weights, [SamplingRules(one.seed, temperature=one.temperature) for one in rules], counts, [()] * rows
+        weights, [SamplingRules(one.seed, temperature=one.temperature) for one in rules.rules], counts, [()] * rows
     )
     means = given[one.output.name].reshape(rows, count, -1)[np.arange(rows), chosen]
     scales = given[one.scale.name].astype(np.float64).reshape(rows, count, -1)[np.arange(rows), chosen]
     return _drawn(means, np.exp(scales) if one.is_log_scale else scales, rules, counts)
 
 
-def _drawn(mean: Array, scale: F64, rules: Sequence[SamplingRules], counts: I64) -> F64:
-    seeds = np.array([one.seed for one in rules], np.uint64)
-    roots = np.sqrt([one.temperature for one in rules])
+def _drawn(mean: Array, scale: F64, rules: ManyRules, counts: I64) -> F64:
+    seeds, roots = rules.seeds, np.sqrt([one.temperature for one in rules.rules])
     shape = (-1, *[1] * (mean.ndim - 1))
     draws = np.arange(1, 1 + int(np.prod(mean.shape[1:]))).reshape(1, *mean.shape[1:])  # 0 has chosen among a mixture's
     noise = normal(seeds.reshape(shape), counts.reshape(shape), draws)

@@ -49,10 +49,14 @@ class Generation:
         self.prompt_length = 0 if spec.prompt is None else len(spec.prompt)
         self.handle = 0
         """Under which its steps are taken in."""
+        self.kind = 0
+        """Of those of one kind the same is fed back."""
         self.steps: list[Any] = []
         """The steps that were applied, each a row of the input record, or of ids the id."""
         self.log_probs: list[float] = []
         """Of the tokens drawn, one for each step."""
+        self.looks_back = bool(spec.stop_sequences) or spec.rules.repetition_penalty != 1
+        """Whether the tokens that the sequence has had matter."""
         self.tokens: list[int] = spec.prompt_tokens() if self.looks_back else []
         """Those that the sequence has had, the prompt's first; where tokens are drawn and looked back at."""
         self.output: Array | None = None
@@ -103,17 +107,12 @@ class Generation:
         """Whether nothing more comes, unless it is asked for again."""
         return self.finish is not None or self.error is not None
 
-    @property
-    def looks_back(self) -> bool:
-        """Whether the tokens that the sequence has had matter."""
-        return bool(self.spec.stop_sequences) or self.spec.rules.repetition_penalty != 1
-
-    def add(self, step: Any, token: int | None = None, log_prob: float | None = None) -> None:
-        """A step that was applied."""
-        if log_prob is not None:
+    def add(self, step: Any, token: int | None, log_prob: float | None) -> None:
+        """A step that was applied; the token that was drawn for it, if one was."""
+        if token is not None and log_prob is not None:
             self.log_probs.append(log_prob)
-        if token is not None and self.looks_back:
-            self.tokens.append(token)
+            if self.looks_back:
+                self.tokens.append(token)
         self.steps.append(step)  # last: who reads sees it with all else
         self.finish = self._finish(token)
 
@@ -125,12 +124,13 @@ class Generation:
         self.finish = Finish.LENGTH if len(steps) == self.spec.max_steps else Finish.STOP
 
     def _finish(self, token: int | None) -> Finish | None:
-        if token is not None and token in self.spec.stop:
+        spec, count = self.spec, len(self.steps)
+        if token in spec.stop:
             return Finish.STOP
-        for sequence in self.spec.stop_sequences:
-            if len(sequence) <= self.count and tuple(self.tokens[-len(sequence) :]) == sequence:
+        for sequence in spec.stop_sequences:
+            if len(sequence) <= count and tuple(self.tokens[-len(sequence) :]) == sequence:
                 return Finish.STOP
-        return Finish.LENGTH if self.count == self.spec.max_steps else None
+        return Finish.LENGTH if count == spec.max_steps else None
 
 
 def bug(error: Exception) -> EngineFailed:

@@ -20,18 +20,21 @@ from elman_server.errors import (
     ServiceError,
     StaleHandle,
 )
-from elman_server.exchange.answers import Answer
-from elman_server.exchange.frames import Frame
+from elman_server.exchange.model_view import StepRecord
 from elman_server.generating.beams import Beams
-from elman_server.generating.feeding import Fed, feed, is_nan
+from elman_server.generating.cohort import Cohort
+from elman_server.generating.feeding import feed, is_nan
 from elman_server.generating.frames import frame_of
-from elman_server.generating.generation import Generation, Listening, bug
+from elman_server.generating.generation import Generation, bug
 from elman_server.generating.records import Records
 from elman_server.generating.spec import Feedback
-from elman_server.sessions.directory import SessionDirectory
+from elman_server.generating.telling import Telling
+from elman_server.generating.turn import Turn
+from elman_server.models.directory import SessionDirectory
 
 Array = NDArray[Any]
 I64 = NDArray[np.int64]
+U64 = NDArray[np.uint64]
 log = logging.getLogger(__name__)
 
 
@@ -39,13 +42,15 @@ class Generator:
     """On the engine's thread. A step is made of an answer once that turn's answers are told, and is one row of a frame
     like any other; whoever generates at the same time shares it."""
 
-    def __init__(self, worker: Worker, engine: Engine, directory: SessionDirectory) -> None:
+    def __init__(self, worker: Worker, engine: Engine, directory: SessionDirectory, telling: Telling) -> None:
         self._worker = worker
         self._engine = engine
         self._directory = directory
         self._ready: list[Generation] = []
         self._is_due = False
-        self._told: list[Generation] = []
+        self._telling = telling
+        self._kinds: dict[tuple[Feedback, ...], int] = {}
+        self._cohorts: dict[int, Cohort] = {}  # those that went on last, by kind
         self.records = Records(worker.runtime)
         self.draining = False
 
@@ -88,11 +93,16 @@ class Generator:
 
     def _attach(self, generation: Generation) -> None:
         generation.handle = self._worker.runtime.sessions.handle(generation.slot)
+        generation.kind = self._kinds.setdefault(generation.spec.feedback, len(self._kinds))
+        self._cohorts.pop(generation.kind, None)  # it may have had it under another handle
 
     def make_ready(self, generation: Generation) -> None:
         """Has it go on from its last output."""
         self._ready.append(generation)
-        if not self._is_due:
+        self._go_on_soon()
+
+    def _go_on_soon(self) -> None:
+        if self._ready and not self._is_due:
             self._is_due = True
             self._engine.post(self._go_on)
 
@@ -100,20 +110,20 @@ class Generator:
         prompt = generation.spec.prompt
         assert prompt is not None
         if self.is_at_home(generation):
-            self._submit(_Turn(self, [generation]), prompt)
+            handles, positions = np.array([generation.handle], np.uint64), np.array([generation.position])
+            self._submit(Turn(self, [generation]), handles, positions, prompt)
 
     def _go_on(self) -> None:
         self._is_due = False
         ready, self._ready = self._ready, []
-        groups: dict[tuple[Feedback, ...], list[Generation]] = {}
+        groups: dict[int, list[Generation]] = {}
         for one in dict.fromkeys(ready):  # who resumes while it waits is there twice
-            if not (one.listener and not one.is_over and not one.is_running and self.is_at_home(one)):
+            if not one.listener or one.is_over or one.is_running:
                 continue
-            if one.spec.beams:
-                if one.search is None:
-                    self._search(one)
-            else:
-                groups.setdefault(one.spec.feedback, []).append(one)
+            if not one.spec.beams:
+                groups.setdefault(one.kind, []).append(one)
+            elif one.search is None and self.is_at_home(one):
+                self._search(one)
         for group in groups.values():
             self._isolate(group, partial(self._step_some, group))
 
@@ -137,6 +147,8 @@ class Generator:
 
     def _step_some(self, group: Sequence[Generation]) -> None:
         # As many as there is room for, at least one, which is told so; those that have come least far first.
+        if not group:
+            return
         room = max(1, self._worker.admission.free_rows(self._worker.runtime.view.input.num_bytes))
         if room < len(group):
             group = sorted(group, key=lambda one: one.count)
@@ -145,33 +157,42 @@ class Generator:
         self._step(group[:room])
 
     def _step(self, group: Sequence[Generation]) -> None:
-        view, spec = self._worker.runtime.view, group[0].spec
-        record = view.output.part(spec.outputs)
-        outputs = np.stack([one.output for one in group if one.output is not None])
-        lost = is_nan(record, outputs)
-        if lost.any():
-            self._step_others(group, lost)
+        view, cohort = self._worker.runtime.view, self._cohort(group)
+        counts, outputs = cohort.counts(), cohort.outputs()
+        positions = cohort.positions(counts)
+        record = view.output.part(cohort.spec.outputs)
+        goes_on = cohort.are_at_home(self._worker.runtime, positions) & ~is_nan(record, outputs)
+        if self.draining or not goes_on.all():
+            self._step_some([one for one in group if self._goes_on(one, record)])
             return
-        counts = np.array([one.count for one in group], np.int64)
-        rules, histories = [one.spec.rules for one in group], [one.tokens for one in group]
-        fed = feed(spec.feedback, record, outputs, rules, counts, histories)
-        fields = [fed.tensors[f.name] if f.name in fed.tensors else _given(f.name, group) for f in view.input.fields]
+        fed = feed(cohort.spec.feedback, record, outputs, cohort.rules, counts, cohort.histories)
+        fields = [
+            fed.tensors[one.name] if one.name in fed.tensors else cohort.given(one.name, counts)
+            for one in view.input.fields
+        ]
         data = view.input.joined(fields)
-        self._submit(_Turn(self, group, data, fed), data)
+        self._submit(Turn(self, group, data, fed), cohort.handles, positions, data)
 
-    def _step_others(self, group: Sequence[Generation], lost: NDArray[np.bool_]) -> None:
-        for one, is_lost in zip(group, lost.tolist(), strict=True):
-            if is_lost:
-                self.fail(one, CannotGenerate("the model gave what is no number (NaN): nothing follows from it"))
-        others = [one for one, is_lost in zip(group, lost.tolist(), strict=True) if not is_lost]
-        if others:
-            self._step(others)
+    def _cohort(self, group: Sequence[Generation]) -> Cohort:
+        kind = group[0].kind
+        cohort = self._cohorts.get(kind)
+        if cohort is None or cohort.generations != group:
+            cohort = self._cohorts[kind] = Cohort(group)
+        return cohort
 
-    def _submit(self, turn: "_Turn", data: Array) -> None:
+    def _goes_on(self, one: Generation, record: StepRecord) -> bool:
+        # Else it fails.
+        if not self.is_at_home(one):
+            return False
+        assert one.output is not None  # it has run its prompt, or begins where there is one
+        is_lost = bool(is_nan(record, one.output[None])[0])
+        if is_lost:
+            self.fail(one, CannotGenerate("the model gave what is no number (NaN): nothing follows from it"))
+        return not is_lost
+
+    def _submit(self, turn: Turn, handles: U64, positions: I64, data: Array) -> None:
         # `data` is packed, of one row for each of the turn's generations, all of one length.
         group, view = turn.generations, self._worker.runtime.view
-        handles = np.array([one.handle for one in group], np.uint64)
-        positions = np.array([one.position for one in group], np.int64)
         for one in group:
             one.under_way = len(data) // len(group)
         frame = frame_of(view, group[0].spec.outputs, handles, positions, data, self._engine.clock.now(), turn)
@@ -205,13 +226,18 @@ class Generator:
 
     # ---- what becomes of steps
 
-    def land(self, one: Generation, output: Array) -> None:
-        """A step of it was applied, or its prompt, and gave that."""
-        one.output = output
-        one.under_way = 0
-        self._tell_later(one)
-        if one.listener and not one.is_over:
-            self.make_ready(one)
+    def land(self, landed: Sequence[Generation]) -> None:
+        """A step of each was applied, or its prompt."""
+        for one in landed:
+            one.under_way = 0
+            if one.listener is None:
+                continue
+            if one.is_over:
+                self._telling.at_once(one.listener)
+            else:
+                self._telling.later(one.listener)
+                self._ready.append(one)
+        self._go_on_soon()
 
     def fail(self, one: Generation, error: ServiceError) -> None:
         """What comes next of it was refused, or failed. A full queue is no failure once it has begun."""
@@ -223,7 +249,8 @@ class Generator:
 
     def _end(self, one: Generation, error: ServiceError) -> None:
         one.error = error
-        self._tell_later(one)
+        if one.listener:
+            self._telling.at_once(one.listener)
 
     def _put_off(self, one: Generation, seconds: float) -> None:
         self._engine.loop_calls.put_later(seconds, lambda: self._engine.post(lambda: self.make_ready(one)))
@@ -234,74 +261,3 @@ class Generator:
         for one in self.records.all():
             if not one.is_over and not (one.is_running and isinstance(error, Draining)):
                 self.fail(one, error)
-        self._tell()
-
-    def _tell_later(self, one: Generation) -> None:
-        if one.listener:
-            self._told.append(one)
-            if len(self._told) == 1:
-                self._engine.post(self._tell)
-
-    def _tell(self) -> None:
-        told, self._told = self._told, []
-        listeners = [one.listener for one in told if one.listener]
-        if listeners:
-            self._engine.loop_calls.put(lambda: _notify(listeners))
-
-
-class _Turn:
-    """One frame's generations: who waits for it."""
-
-    def __init__(
-        self,
-        generator: Generator,
-        generations: Sequence[Generation],
-        data: Array | None = None,
-        fed: Fed | None = None,
-    ) -> None:
-        """`data`: [K, *features] the step of each, made of `fed`; without them it is a prompt."""
-        self.generations = generations
-        self._generator = generator
-        self._fed = fed
-        self._steps: Sequence[Any] = ()
-        if data is not None:
-            self._steps = data.tolist() if generations[0].spec.takes_ids_alone else list(data)
-
-    def on_result(self, frame: Frame, answer: Answer) -> None:
-        """Takes a part."""
-        if answer.frame_error:
-            for one in self.generations:
-                self._generator.fail(one, answer.frame_error)
-            return
-        for row, error in answer.errors:
-            self._generator.fail(self.generations[row], error)
-        if answer.output is None or not len(answer.finished):
-            return
-        outputs = answer.output.copy()  # what a page holds is overwritten one day
-        for i, row in enumerate(answer.finished.tolist()):
-            one = self.generations[row]
-            self._apply(one, row)
-            self._generator.land(one, outputs[i])
-
-    def on_bug(self, frame: Frame, error: Exception) -> None:
-        """Ends them: nobody knows what was applied."""
-        for one in self.generations:
-            self._generator.fail(one, bug(error))
-
-    def _apply(self, one: Generation, row: int) -> None:
-        fed = self._fed
-        if fed is None:
-            one.note_prompt()
-        elif fed.tokens is None or fed.log_probs is None:
-            one.add(self._steps[row])
-        else:
-            one.add(self._steps[row], fed.tokens[row], fed.log_probs[row])
-
-
-def _given(name: str, group: Sequence[Generation]) -> Array:
-    return np.stack([one.spec.given[name][one.count] for one in group])
-
-
-def _notify(listeners: Sequence[Listening]) -> None:
-    for listener in listeners:
-        listener.notify()

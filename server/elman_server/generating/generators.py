@@ -20,12 +20,14 @@ from elman_server.errors import (
 )
 from elman_server.exchange.mailbox import LoopCalls
 from elman_server.exchange.model_view import ModelView
+from elman_server.exchange.sessions import Owner
 from elman_server.generating.generation import Generation, bug
 from elman_server.generating.generator import Generator
 from elman_server.generating.spec import GenerateSpec
-from elman_server.models.runtime import Runtime
-from elman_server.sessions.directory import SessionDirectory, SessionLocation
-from elman_server.sessions.table import Owner
+from elman_server.generating.target import Target, find_target
+from elman_server.generating.telling import Telling
+from elman_server.models.catalogue import Catalogue
+from elman_server.models.directory import SessionDirectory, SessionLocation
 
 log = logging.getLogger(__name__)
 
@@ -90,12 +92,26 @@ class Asked(NamedTuple):
 class Generators:
     """One for each model version. On the engine's thread."""
 
-    def __init__(self, engine: Engine, worker_of: Callable[[Runtime], Worker]) -> None:
+    def __init__(self, engine: Engine, catalogue: Catalogue) -> None:
         self._engine = engine
-        self.worker_of = worker_of
+        self._catalogue = catalogue
+        self.worker_of = engine.worker_of
         self._generators: WeakKeyDictionary[Worker, Generator] = WeakKeyDictionary()
+        self._telling = Telling(engine)
         self._draining = False
         self._listeners: WeakSet[Listener] = WeakSet()
+
+    def directory(self, model: str) -> SessionDirectory:
+        """The sessions of the model of that name. From any thread.
+
+        Raises:
+            UnknownModel: no version of it is loaded.
+        """
+        return self._catalogue.directory(model)
+
+    def target(self, model: str, version: str, principal: str, session_id: str) -> Target:
+        """As `find_target`."""
+        return find_target(self._engine, self._catalogue, model, version, principal, session_id)
 
     def ask(self, directory: SessionDirectory, asked: Asked, listener: Listener) -> None:
         """Has a session generate after its queued chunks, or go on where it was cut. What is wrong with it is told to
@@ -160,7 +176,7 @@ class Generators:
     def _of(self, place: SessionLocation, directory: SessionDirectory) -> Generator:
         worker = self.worker_of(place.runtime)
         if worker not in self._generators:
-            self._generators[worker] = Generator(worker, self._engine, directory)
+            self._generators[worker] = Generator(worker, self._engine, directory, self._telling)
         return self._generators[worker]
 
     def _begin(self, place: SessionLocation, directory: SessionDirectory, asked: Asked, listener: Listener) -> None:
@@ -172,7 +188,7 @@ class Generators:
         if asked.told:
             raise InvalidInput(f"told: nothing was generated from position {admitted} yet, got {asked.told}")
         spec = asked.read(runtime.view)
-        created, turns = float(runtime.sessions.created[slot]), runtime.turns[slot]
+        created, turns = float(runtime.sessions.created[slot]), int(runtime.turns[slot])
         generation = Generation(spec, asked.key, slot, created, admitted, turns)
         if spec.prompt is None:
             generation.output = runtime.last_output(slot, spec.outputs)

@@ -2,11 +2,12 @@
 
 from typing import NamedTuple
 
+from elman_server.engine.engine import Engine
 from elman_server.engine.worker import Worker
 from elman_server.errors import InvalidInput
+from elman_server.exchange.sessions import Owner
 from elman_server.models.catalogue import Catalogue
 from elman_server.models.runtime import Runtime
-from elman_server.sessions.table import Owner
 
 
 class Target(NamedTuple):
@@ -17,7 +18,9 @@ class Target(NamedTuple):
     """Of the session; None: there is none."""
 
 
-def find_target(catalogue: Catalogue, model: str, version: str, principal: str, session_id: str) -> Target:
+def find_target(
+    engine: Engine, catalogue: Catalogue, model: str, version: str, principal: str, session_id: str
+) -> Target:
     """The model version, or where the session runs, if one is named. On the engine's thread.
 
     Raises:
@@ -26,10 +29,10 @@ def find_target(catalogue: Catalogue, model: str, version: str, principal: str, 
     """
     directory = catalogue.directory(model)
     if not session_id:
-        return Target(catalogue.worker_of(directory.version(version)), None)
+        return Target(engine.worker_of(directory.version(version)), None)
     runtime, slot = directory.find(Owner(principal, session_id))
     check_version(runtime, session_id, version)
-    return Target(catalogue.worker_of(runtime), runtime.sessions.handle(slot))
+    return Target(engine.worker_of(runtime), runtime.sessions.handle(slot))
 
 
 def check_version(runtime: Runtime, session_id: str, version: str) -> None:

@@ -7,7 +7,7 @@ import grpc
 from elman.v1 import models_pb2, models_pb2_grpc, sessions_pb2, sessions_pb2_grpc
 from elman_server.loadgen.frame_bytes import Shape
 from elman_server.loadgen.frame_stream import FrameStream
-from elman_server.loadgen.tally import Tally
+from elman_server.loadgen.window_counts import WindowCounts
 
 MAX_MESSAGE_BYTES = 64 << 20
 MAX_IDS = 65536
@@ -53,9 +53,9 @@ class Connection:
                 raise RuntimeError(f"{len(failed)} of {number} sessions: {opened.errors[0].status.message}")
         return handles
 
-    async def stream(self, tally: Tally) -> FrameStream:
+    async def stream(self, counts: WindowCounts) -> FrameStream:
         """A Step stream."""
-        return await FrameStream.begin(self.channel, tally)
+        return await FrameStream.begin(self.channel, counts)
 
     async def close(self, model: str) -> None:
         """Closes the sessions that it opened, and the channel."""

@@ -8,39 +8,39 @@ import grpc
 
 from elman.v1 import inference_pb2
 from elman_server.loadgen.frame_bytes import FrameBytes
-from elman_server.loadgen.tally import Flight, Tally, now
+from elman_server.loadgen.window_counts import SentFrame, WindowCounts, now
 
 METHOD = "/elman.v1.Inference/Step"
 
 
 class FrameStream:
-    """Sends frames made ahead, and tells the tally what comes back."""
+    """Sends frames made ahead, and tells the counts what comes back."""
 
-    def __init__(self, call: "grpc.aio.StreamStreamCall[Any, Any]", tally: Tally) -> None:
+    def __init__(self, call: "grpc.aio.StreamStreamCall[Any, Any]", counts: WindowCounts) -> None:
         self._call = call
-        self._tally = tally
+        self._counts = counts
         self._numbers = itertools.count(1)
-        self._flights: dict[int, Flight] = {}
+        self._sent: dict[int, SentFrame] = {}
 
     @classmethod
-    async def begin(cls, channel: grpc.aio.Channel, tally: Tally) -> "FrameStream":
+    async def begin(cls, channel: grpc.aio.Channel, counts: WindowCounts) -> "FrameStream":
         """Opens the stream and awaits the server's first message. Requests pass as the bytes that they are."""
         method: grpc.aio.StreamStreamMultiCallable[Any, Any] = channel.stream_stream(
             METHOD, None, inference_pb2.StepResponse.FromString
         )
         call = method()
         await call.read()
-        return cls(call, tally)
+        return cls(call, counts)
 
     @property
     def num_in_flight(self) -> int:
         """Frames under way."""
-        return len(self._flights)
+        return len(self._sent)
 
     async def send(self, frame: FrameBytes, due: float) -> None:
         """Sends a frame; `due` is when it was to be sent."""
         number = next(self._numbers)
-        self._flights[number] = Flight(due, frame.rows)
+        self._sent[number] = SentFrame(due, frame.rows)
         await self._call.write(frame.numbered(number))
 
     async def receive(self) -> bool:
@@ -59,15 +59,15 @@ class FrameStream:
         self._call.cancel()
 
     def _take(self, response: inference_pb2.StepResponse, at: float) -> bool:
-        flight = self._flights[response.frame_id]
+        sent = self._sent[response.frame_id]
         refused = bool(response.errors) or response.HasField("frame_error")
         if not refused:
-            self._tally.came(sum(response.lengths))
-            if math.isnan(flight.first):
-                flight.first = at
-        flight.rows_left -= len(response.finished) + len(response.errors)
-        if flight.rows_left and not response.HasField("frame_error"):
+            self._counts.came(sum(response.lengths))
+            if math.isnan(sent.first):
+                sent.first = at
+        sent.rows_left -= len(response.finished) + len(response.errors)
+        if sent.rows_left and not response.HasField("frame_error"):
             return False
-        del self._flights[response.frame_id]
-        self._tally.ended(flight, refused, at)
+        del self._sent[response.frame_id]
+        self._counts.ended(sent, refused, at)
         return True

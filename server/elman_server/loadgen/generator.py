@@ -16,7 +16,7 @@ from elman_server.loadgen.load import Load
 from elman_server.loadgen.loops import closed_loop, open_loop, poisson
 from elman_server.loadgen.outcome import Outcome
 from elman_server.loadgen.reading import Probe
-from elman_server.loadgen.tally import Tally, now
+from elman_server.loadgen.window_counts import WindowCounts, now
 
 T = TypeVar("T")
 
@@ -44,13 +44,13 @@ def run_loop(coroutine: Coroutine[object, object, T]) -> T:
 async def run_async(load: Load, probe: Probe) -> Outcome:
     """As `run`, on a loop of the caller's."""
     connections = [Connection(load.address) for _ in range(load.connections)]
-    tally = Tally()
+    counts = WindowCounts()
     try:
-        work = await _prepare(load, connections, tally)
+        work = await _prepare(load, connections, counts)
         async with asyncio.timeout(load.warm_up_seconds + load.seconds + DRAIN_SECONDS), asyncio.TaskGroup() as group:
-            window = group.create_task(_window(load, tally, probe))
+            window = group.create_task(_window(load, counts, probe))
             for index, (stream, frames) in enumerate(work):
-                group.create_task(_drive(load, index, stream, frames, tally))
+                group.create_task(_drive(load, index, stream, frames, counts))
         return window.result()
     finally:
         for connection in connections:
@@ -58,7 +58,7 @@ async def run_async(load: Load, probe: Probe) -> Outcome:
 
 
 async def _prepare(
-    load: Load, connections: Sequence[Connection], tally: Tally
+    load: Load, connections: Sequence[Connection], counts: WindowCounts
 ) -> list[tuple[FrameStream, list[FrameBytes]]]:
     shape = await connections[0].describe(load.model, load.version)
     rng = np.random.default_rng(load.seed)
@@ -67,27 +67,27 @@ async def _prepare(
     work = []
     for index in range(load.streams):
         mine = handles[index * each : (index + 1) * each]
-        stream = await connections[index % len(connections)].stream(tally)
+        stream = await connections[index % len(connections)].stream(counts)
         work.append((stream, make_frames(mine, load.rows_per_frame, load.lengths, shape, rng)))
     return work
 
 
-async def _drive(load: Load, index: int, stream: FrameStream, frames: list[FrameBytes], tally: Tally) -> None:
+async def _drive(load: Load, index: int, stream: FrameStream, frames: list[FrameBytes], counts: WindowCounts) -> None:
     around = endless(frames)
     if load.rate is None:
-        await closed_loop(stream, around, load.in_flight, tally)
+        await closed_loop(stream, around, load.in_flight, counts)
     else:
         arrivals = poisson(load.frames_per_second, now(), np.random.default_rng((load.seed, index)))
-        await open_loop(stream, around, arrivals, load.patience_seconds, tally)
+        await open_loop(stream, around, arrivals, load.patience_seconds, counts)
     stream.end()
 
 
-async def _window(load: Load, tally: Tally, probe: Probe) -> Outcome:
+async def _window(load: Load, counts: WindowCounts, probe: Probe) -> Outcome:
     await asyncio.sleep(load.warm_up_seconds)
     before, began, cpu = await asyncio.to_thread(probe.look), now(), time.process_time()
-    tally.is_open = True
+    counts.is_open = True
     await asyncio.sleep(load.seconds)
-    tally.is_open, tally.is_over = False, True
+    counts.is_open, counts.is_over = False, True
     seconds, cpu = now() - began, time.process_time() - cpu
     after = await asyncio.to_thread(probe.look)
-    return tally.outcome(seconds, after.reading() - before.reading(), cpu)
+    return counts.outcome(seconds, after.reading() - before.reading(), cpu)

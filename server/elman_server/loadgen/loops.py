@@ -7,16 +7,16 @@ import numpy as np
 
 from elman_server.loadgen.frame_bytes import FrameBytes
 from elman_server.loadgen.frame_stream import FrameStream
-from elman_server.loadgen.tally import Tally, now
+from elman_server.loadgen.window_counts import WindowCounts, now
 
 
-async def closed_loop(stream: FrameStream, frames: Iterator[FrameBytes], in_flight: int, tally: Tally) -> None:
-    """Keeps `in_flight` frames under way until the tally is over; returns when all are answered."""
+async def closed_loop(stream: FrameStream, frames: Iterator[FrameBytes], in_flight: int, counts: WindowCounts) -> None:
+    """Keeps `in_flight` frames under way until the counts is over; returns when all are answered."""
     for _ in range(in_flight):
-        await _send(stream, next(frames), tally)
-    while not tally.is_over:
+        await _send(stream, next(frames), counts)
+    while not counts.is_over:
         if await stream.receive():
-            await _send(stream, next(frames), tally)
+            await _send(stream, next(frames), counts)
     while stream.num_in_flight:
         await stream.receive()
 
@@ -26,15 +26,15 @@ async def open_loop(
     frames: Iterator[FrameBytes],
     arrivals: Iterator[float],
     patience_seconds: float,
-    tally: Tally,
+    counts: WindowCounts,
 ) -> None:
-    """Sends a frame at each of `arrivals`, in seconds of `now`, whatever comes back, until the tally is over.
+    """Sends a frame at each of `arrivals`, in seconds of `now`, whatever comes back, until the counts is over.
 
     A frame that cannot be sent within `patience_seconds` of its time, since the connection takes no more, is dropped.
     """
     async with asyncio.TaskGroup() as group:
-        reader = group.create_task(_read(stream, tally))
-        await _send_by_clock(stream, frames, arrivals, patience_seconds, tally)
+        reader = group.create_task(_read(stream, counts))
+        await _send_by_clock(stream, frames, arrivals, patience_seconds, counts)
         if not stream.num_in_flight:
             reader.cancel()  # and with it the call, whose last answer came
 
@@ -44,29 +44,29 @@ async def _send_by_clock(
     frames: Iterator[FrameBytes],
     arrivals: Iterator[float],
     patience_seconds: float,
-    tally: Tally,
+    counts: WindowCounts,
 ) -> None:
     for due in arrivals:
         if (ahead := due - now()) > 0:
             await asyncio.sleep(ahead)
-        if tally.is_over:
+        if counts.is_over:
             return
         frame = next(frames)
-        tally.offered(frame.steps)
+        counts.offered(frame.steps)
         if now() - due > patience_seconds:
-            tally.dropped()
+            counts.dropped()
             await asyncio.sleep(0)  # the answers' turn
         else:
             await stream.send(frame, due)
 
 
-async def _send(stream: FrameStream, frame: FrameBytes, tally: Tally) -> None:
-    tally.offered(frame.steps)
+async def _send(stream: FrameStream, frame: FrameBytes, counts: WindowCounts) -> None:
+    counts.offered(frame.steps)
     await stream.send(frame, now())
 
 
-async def _read(stream: FrameStream, tally: Tally) -> None:
-    while not tally.is_over or stream.num_in_flight:
+async def _read(stream: FrameStream, counts: WindowCounts) -> None:
+    while not counts.is_over or stream.num_in_flight:
         await stream.receive()
 
 

@@ -4,6 +4,9 @@ from collections.abc import Sequence
 
 import torch
 
+from elman_models.graph.stack import GraphStack
+from elman_models.hand_off import LinearMap
+from elman_models.stack import Stack
 from elman_server.errors import InvalidInput
 from elman_server.exchange.hand_off import Directions, HandOff, StateMap
 from elman_server.exchange.model_view import TensorField
@@ -43,9 +46,34 @@ def handed(
     return made
 
 
+def maps_of(stack: Stack | GraphStack) -> tuple[StateMap, ...]:
+    """How a model's bundle says that its states are made of another model's; none: it does not."""
+    said = stack.spec.hand_off or {}
+    return tuple(
+        StateMap(name, one.state or name, one.layers, Directions[one.directions.upper()], stack.hand_off.get(name))
+        for name, one in said.items()
+    )
+
+
 def _picked(one: StateMap, field: TensorField, tensor: torch.Tensor) -> torch.Tensor:
     if one.directions is not Directions.KEEP:
         tensor = _joined(one, field, tensor)
+    return _mapped(one, field, _layers_of(one, field, tensor))
+
+
+def _mapped(one: StateMap, field: TensorField, tensor: torch.Tensor) -> torch.Tensor:
+    linear: LinearMap | None = one.linear
+    if linear is None:
+        return tensor
+    if not field.features or tensor.dtype is not torch.float32 or tensor.shape[-1] != linear.in_features:
+        raise InvalidInput(
+            f"hand_off: state {one.target!r} is made by a linear layer of {linear.in_features} features, and "
+            f"{one.source!r} gives {tensor.dtype} {[len(tensor), *tensor.shape[2:]]} (layers, then features)"
+        )
+    return linear(tensor.to(linear.weight.device))
+
+
+def _layers_of(one: StateMap, field: TensorField, tensor: torch.Tensor) -> torch.Tensor:
     if not one.layers:
         return tensor
     if not field.layers or max(one.layers) >= len(tensor):

@@ -5,9 +5,9 @@ from typing import Protocol
 
 from elman_server.errors import OtherState, ServiceError
 from elman_server.exchange.model_view import ModelView, TensorField
+from elman_server.exchange.sessions import OpenResult, Owner
+from elman_server.models.directory import SessionDirectory, check_steps, check_takes_sessions
 from elman_server.models.runtime import Runtime
-from elman_server.sessions.directory import OpenResult, SessionDirectory, check_takes_sessions
-from elman_server.sessions.table import Owner
 from elman_server.sessions.tombstones import moved
 
 
@@ -36,15 +36,17 @@ def move(
     """Moves a session whose turn it is, marks and position with it, and attaches it; so one that is there already.
 
     Chunks that are queued for it fail with StaleHandle: whoever sent them attaches again and sends them again. Answers
-    that were held for repeats are forgotten. `now` in seconds on the engine's clock.
+    that are held for repeats go with it, where both versions have the same outputs. `now` in seconds on the
+    engine's clock.
 
     Raises:
         SessionExpired, UnknownSession: it does not exist, or ends.
-        Draining, NoSessions: the version takes none.
+        Draining, NoSessions: the version takes none; or the session holds a state that was kept.
         OtherState: as `check_same_states`.
     """
     check_takes_sessions(target)
     runtime, slot = directory.find(owner)
+    check_steps(runtime)
     if runtime is not target:
         check_same_states(runtime, target)
         queued = runtime.scheduler.queues.of(slot)

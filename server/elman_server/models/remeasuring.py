@@ -11,9 +11,8 @@ from pathlib import Path
 from elman_models.graph.stack import GraphStack
 from elman_models.plans.table import PlanTable, PlanTables
 from elman_models.stack import Stack
-from elman_server.engine.engine import Engine
-from elman_server.engine.periodic_jobs import SECONDS_BETWEEN
 from elman_server.exchange.detached import detached
+from elman_server.exchange.port import SECONDS_BETWEEN_JOBS, EnginePort
 from elman_server.models.runtime import Runtime
 from elman_server.models.traffic import Traffic, is_quiet
 
@@ -41,7 +40,7 @@ class Pending:
 class Remeasuring:
     """One model at a time. What waits is touched by the loop's thread alone, but for whether there is any."""
 
-    def __init__(self, engine: Engine, traffic: Traffic, again: Again) -> None:
+    def __init__(self, engine: EnginePort, traffic: Traffic, again: Again) -> None:
         """On the loop's thread, before the engine starts."""
         self._engine = engine
         self._traffic = traffic
@@ -50,7 +49,7 @@ class Remeasuring:
         self._waiting: deque[Pending] = deque()
         self._task: asyncio.Task[None] | None = None
         self._quiet_since = self._busy = 0.0
-        engine.periodic_jobs.jobs.append(self.look)
+        engine.do_now_and_then(self.look)
 
     def add(self, runtime: Runtime, bundle: Path) -> None:
         """Has a model's plans measured again, once it is quiet."""
@@ -60,7 +59,7 @@ class Remeasuring:
         """On the engine's thread, now and then; `now` in seconds on its clock."""
         busy, before = self._traffic.busy_seconds(), self._busy
         self._busy = busy
-        if not self._quiet_since or not is_quiet(busy - before, SECONDS_BETWEEN):
+        if not self._quiet_since or not is_quiet(busy - before, SECONDS_BETWEEN_JOBS):
             self._quiet_since = now
         elif self._waiting and now - self._quiet_since >= QUIET_SECONDS:
             self._loop.call_soon_threadsafe(self._begin)

@@ -1,6 +1,5 @@
 """A runtime: one model version as the engine runs it, with everything that it alone owns."""
 
-from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -49,7 +48,9 @@ class Runtime:
         self.model = model_of(stack)
         self.view = self.model.view
         is_whole = self.view.needs_whole_sequences
-        max_sessions = 0 if is_whole else limits.max_sessions
+        self.sessions_limit = "max_kept_states" if is_whole else "max_sessions"
+        """Which of the limits says how many sessions there may be."""
+        max_sessions = limits.max_kept_states if is_whole else limits.max_sessions
         self.spec = spec
         self.number = number
         self.stack = stack
@@ -58,7 +59,7 @@ class Runtime:
         self.metrics = metrics
         self.sessions = Sessions(number, key, max_sessions, limits.max_infer_rows)
         num_slots = self.sessions.num_slots
-        self.pool = _pool(self.model, num_slots)
+        self.pool = _pool(self.model, num_slots, self.sessions_limit)
         self.transfer = transfer_of(stack.device)
         max_slice = None if is_whole else limits.max_slice
         self.scheduler = Scheduler(num_slots, limits.max_queue_rows, limits.max_rows, max_slice)
@@ -74,8 +75,8 @@ class Runtime:
         self.starting_states: dict[int, RowsState] = {}
         """Of chunks longer than a slice, by number: put back if the engine fails."""
         self._set_at: dict[int, tuple[float, int]] = {}  # by slot: when its session began, and where its state was set
-        self.turns: Counter[int] = Counter()
-        """How often a slot's session was put at another state than its steps led to, by slot; it only grows."""
+        self.turns = np.zeros(num_slots, np.int64)
+        """[num_slots] how often a slot's session was put at another state than its steps led to; it only grows."""
         self.next_expiry = 0.0
         """Seconds on the engine's clock before which no session can expire."""
         self.unloading = False
@@ -94,6 +95,16 @@ class Runtime:
     def device(self) -> torch.device:
         """Where weights and state live."""
         return self.stack.device
+
+    @property
+    def weights_bytes(self) -> int:
+        """Of its weights."""
+        return self.stack.weights_bytes
+
+    @property
+    def slot_bytes(self) -> int:
+        """Of one session's state."""
+        return self.pool.slot_bytes
 
     @property
     def queue_rows(self) -> int:
@@ -116,7 +127,7 @@ class Runtime:
         """Puts [layers or 1, 1, *features] of each state in place of a slot's own; none: what the model begins with."""
         slots = np.array([slot])
         self.turns[slot] += 1
-        self._set_at[slot] = (float(self.sessions.created[slot]), int(self.sessions.position[slot]))
+        self._note_set(slot)
         self.begin(slots, Initial(states, self.context_of(slots)))
 
     def fork(self, slot: int, slots: NDArray[np.int64]) -> None:
@@ -125,14 +136,23 @@ class Runtime:
         self.sessions.position[slots] = self.sessions.position[slot]
         self.sessions.admitted[slots] = self.sessions.position[slot]
         self.held.share(slot, slots)
+        if self._is_set(slot):
+            for child in slots.tolist():
+                self._note_set(child)
 
     def last_output(self, slot: int, outputs: int) -> NDArray[Any] | None:
         """[*features] what a slot's session gave last, the record of `outputs`, if that is held."""
-        position = int(self.sessions.position[slot])
-        if self._set_at.get(slot) == (float(self.sessions.created[slot]), position):
+        if self._is_set(slot):
             return None  # it was given another state since
-        piece = self.held.last(slot, position)
+        piece = self.held.last(slot, int(self.sessions.position[slot]))
         return piece and piece.page.last_output(piece.row, outputs, self.view)
+
+    def _note_set(self, slot: int) -> None:
+        self._set_at[slot] = (float(self.sessions.created[slot]), int(self.sessions.position[slot]))
+
+    def _is_set(self, slot: int) -> bool:
+        # Whether its session was given a state where it is now.
+        return self._set_at.get(slot) == (float(self.sessions.created[slot]), int(self.sessions.position[slot]))
 
     def take_over(self, slots: NDArray[np.int64], made: Mapping[int, torch.Tensor]) -> None:
         """Gives `slots` [K] some of their states, by place, [layers or 1, K, *features]; the others stay."""
@@ -144,12 +164,17 @@ class Runtime:
         self.pool.replace(slots, self.model.initial(states, context))
 
     def adopt(self, source: "Runtime", old: int, slot: int) -> None:
-        """Has `slot` be what a slot of another version is, whose states agree: state, context, position and marks."""
+        """Has `slot` be what a slot of another version is, whose states agree: state, context, position and marks; and
+        answers that are held for repeats, where the outputs agree, too."""
         mine, its = self.sessions, source.sessions
         self.pool.replace(np.array([slot]), self._own_state(source.pool.read(np.array([old]))))
         mine.position[slot] = mine.admitted[slot] = its.position[old]
         mine.created[slot], mine.broken[slot] = its.created[old], its.broken[old]
         mine.set_ending(np.array([slot]), bool(its.ends_with_stream[old]))
+        if self.view.output == source.view.output:
+            self.held.adopt(source.held, old, slot)
+        if old in source._set_at:
+            self._set_at[slot] = source._set_at[old]
         for name, mark in source.marks.of(old).items():
             self.marks.put(slot, name, Mark(mark.position, self._own_state(mark.state)))
 
@@ -201,11 +226,11 @@ class Runtime:
         return self.scheduler.queues.busy(slots)
 
 
-def _pool(model: Model, num_slots: int) -> Pool:
+def _pool(model: Model, num_slots: int, limit: str) -> Pool:
     try:
         return model.pool(num_slots)
     except (MemoryError, torch.OutOfMemoryError) as error:
         raise BundleError(
             f"a session's state has {model.view.state_bytes:,} bytes, and there is no memory for {num_slots:,}, "
-            "max_sessions and max_infer_rows together: lower them"
+            f"{limit} and max_infer_rows together: lower them"
         ) from error

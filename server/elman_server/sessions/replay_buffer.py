@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elman_server.exchange.batch_result import BatchResult
-from elman_server.exchange.frames import Frame
+from elman_server.exchange.frames import Frame, Want
 from elman_server.sessions.replay_ring import ReplayRing
 from elman_server.sessions.shares import Share, largest_share, parts, shares
 from elman_server.tables.jit import jit
@@ -75,6 +75,29 @@ class ReplayBuffer:
         """Has `slots`, which go on from where `slot` is, point to what it points to."""
         self.table[slots] = self.table[slot]
         self.count[slots] = self.count[slot]
+
+    def adopt(self, source: "ReplayBuffer", old: int, slot: int) -> None:
+        """Has `slot` point to copies of what `old` of another buffer points to, as far as that is held there."""
+        depth = source.table.shape[1]
+        count = int(source.count[old])
+        for place in range(max(0, count - depth), count):  # the oldest first
+            one = source.table[old, place % depth]
+            pieces = source.pieces(int(one["page"]), int(one["row"]))
+            number = -1 if pieces is None else self._put_pieces(pieces, int(one["kind"]))
+            if number >= 0:
+                begin, length, kind = (int(one[name]) for name in ("begin", "length", "kind"))
+                hold(slot, begin, length, kind, number, 0, self.table, self.count)
+
+    def _put_pieces(self, pieces: Sequence[ReplayPiece], kind: int) -> int:
+        # The number of the last slice's page, which has one row; -1 where one of them is too large.
+        number = -1
+        for page, row in pieces:
+            part = page.part(np.array([row]), Want(kind >> 1 & 3), bool(kind & 1))
+            part.rows, part.previous_page, part.previous_row = None, np.array([number]), np.zeros(1, np.int64)
+            number, self.next_number = self.next_number, self.next_number + 1
+            if not self._common.put(number, part):
+                return -1
+        return number
 
     def pieces(self, number: int, row: int) -> list[ReplayPiece] | None:
         """The slices of a chunk up to that row of page `number`, in order, or None if one is gone."""

@@ -1,11 +1,12 @@
 """Room 3, sessions: an id becomes a slot; admission, ownership, positions, expiry. One model version's slots."""
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from elman_server.exchange.sessions import Owner
 from elman_server.sessions.handles import HandleKey, slots_of
 from elman_server.tables.jit import jit
 
@@ -33,13 +34,6 @@ SESSION = np.dtype(
     ],
     align=True,
 )
-
-
-class Owner(NamedTuple):
-    """Whose slot it is."""
-
-    principal: str
-    session_id: str
 
 
 class Sessions:

@@ -174,14 +174,18 @@ void BeginFrames(Door& door, uint64_t number, int64_t caller) {
 }
 
 void Send(Door& door, uint64_t number, const py::bytes& message) {
-  if (const auto call = door.calls().Find(number)) call->Send(BufferOf(message));
+  grpc::ByteBuffer buffer = BufferOf(message);
+  py::gil_scoped_release released;  // gRPC writes to the socket on this thread
+  if (const auto call = door.calls().Find(number)) call->Send(std::move(buffer));
   door.Resume();
 }
 
 void AnswerFrame(Door& door, uint64_t number, int64_t caller, const py::bytes& message, int64_t num_rows,
                  int64_t num_bytes) {
+  grpc::ByteBuffer buffer = BufferOf(message);
+  py::gil_scoped_release released;
   if (const auto call = door.calls().Find(number)) {
-    call->Answer({BufferOf(message), false, num_rows, num_bytes});
+    call->Answer({std::move(buffer), false, num_rows, num_bytes});
   } else {
     door.callers().AddSent(caller, num_rows, num_bytes);
     door.stream_events().Wake();  // no event of the call's follows
@@ -213,6 +217,7 @@ void Finish(Door& door, uint64_t number, int code, const std::string& details, c
   for (const auto& [key, value] : trailing) CheckHeader(key, value);
   Ending ending{grpc::Status(static_cast<grpc::StatusCode>(code), details), trailing, std::nullopt};
   if (!message.is_none()) ending.message = BufferOf(message.cast<py::bytes>());
+  py::gil_scoped_release released;
   if (const auto call = door.calls().Find(number)) call->End(std::move(ending));
   door.Resume();
 }

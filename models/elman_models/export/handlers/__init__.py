@@ -10,6 +10,7 @@ from elman_models.export.handlers import (  # noqa: F401 - each fills the regist
     joins,
     norms,
     parts,
+    picking,
     products,
     recurrences,
     reductions,

@@ -3,6 +3,7 @@
 import torch
 
 from elman_models.export.call import Call
+from elman_models.export.handlers.picking import LAST_STEP
 from elman_models.export.handlers.registry import handles
 from elman_models.export.traced import Role, Traced, constant
 
@@ -36,6 +37,8 @@ def filled(call: Call) -> Traced:
 @handles("arange", "linspace", "cumsum_positions", "tril", "triu", "tril_indices", "triu_indices")
 def positions(call: Call) -> None:
     """Of the length: they are other ones in every chunk."""
+    if call.sequences.batch is not None and call.shape == (call.sequences.batch,):
+        call.refuse(f"{call.name} of the batch: rows are picked by number", LAST_STEP)
     call.refuse(
         f"{call.name} of the length: positions within a sequence, which begin anew with every chunk of it",
         "give the position as an input",

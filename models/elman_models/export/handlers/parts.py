@@ -7,6 +7,7 @@ import sympy
 
 from elman_models.export.broadcasting import without_units
 from elman_models.export.call import Call, open_size
+from elman_models.export.handlers.picking import LAST_STEP
 from elman_models.export.handlers.registry import handles
 from elman_models.export.handlers.reshapes import without_axes
 from elman_models.export.traced import DYNAMIC, Role, Traced
@@ -69,7 +70,10 @@ def slice_(call: Call) -> Traced:
             "give every step's output; steps are compared with earlier ones by a recurrence or a causal convolution",
         )
     if not isinstance(start, int) or not isinstance(stop, int):
-        call.refuse(f"{call.name}: a part of the features that depends on the batch or the length")
+        what = "a part of the features that depends on the batch or the length"
+        if given.constant is not None:  # a table of positions, cut to the length
+            what += ": positions within a sequence, which begin anew with every chunk of it"
+        call.refuse(f"{call.name}: {what}", "give the position as an input")
     given = without_units(call, given, [axis])
     size = given.size(axis)
     first, last, step = slice(start, stop, stride).indices(size)
@@ -157,7 +161,7 @@ def index(call: Call) -> Traced:
             axis, chosen = asked[0]
             if given.roles[axis] is Role.FEATURE and chosen.constant.dim() == 1:
                 return chosen_features(call, given, axis, chosen.constant.tolist())
-    call.refuse("x[...] by an index that is computed, or of the batch or time", "x[:, -1] for the last step")
+    call.refuse("x[...] by an index that is computed, or of the batch or time", LAST_STEP)
 
 
 def chosen_features(call: Call, given: Traced, axis: int, wanted: list[int]) -> Traced:

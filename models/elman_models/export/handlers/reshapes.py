@@ -17,6 +17,7 @@ def reshape(call: Call) -> Traced:
     given = call.tensor("self")
     found = regrouped(given, call.shape, call.sequences)
     if found is None:
+        _refuse_heads(call)
         call.refuse(
             f"{call.name} of {axes_in_words(given)} to {[str(size) for size in call.shape]}: it brings numbers of one "
             "row or step to another's, or mixes them with features",
@@ -24,6 +25,19 @@ def reshape(call: Call) -> Traced:
         )
     roles, features = found
     return reshaped(call, given, features, roles)
+
+
+def _refuse_heads(call: Call) -> None:
+    """`torch.nn.MultiheadAttention`, where it was not kept whole, has parts of a row's features as rows."""
+    batch = call.sequences.batch
+    for size in call.shape:
+        if batch is not None and not isinstance(size, int) and size != batch and (size / batch).is_Integer:
+            call.refuse(
+                f"{call.name} to {[str(size) for size in call.shape]}: parts of a row's features become rows, as "
+                "torch.nn.MultiheadAttention has its heads",
+                "give the module, elman_models.pack(module, ...), which keeps that whole; or have heads as an axis of "
+                "their own, transposed, and torch.nn.functional.scaled_dot_product_attention",
+            )
 
 
 def axes_in_words(given: Traced) -> str:

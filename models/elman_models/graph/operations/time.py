@@ -30,17 +30,21 @@ def by_time(sizes: Sizes, x: torch.Tensor) -> torch.Tensor:
 
 
 class EachStep(Operation):
-    """`each_step`: every step is given its row's value; of any graph."""
+    """`each_step`: every step is given its row's value, or the one that there is for the model; of any graph."""
 
     needs_sizes: ClassVar[bool] = True
 
     def infer(self, inputs: Sequence[Value]) -> tuple[Value, ...]:
         """Likewise, per step."""
-        expect("what the input is per", Per.ROW, inputs[0].per)
+        if inputs[0].per is not Per.MODEL:
+            expect("what the input is per", Per.ROW, inputs[0].per)
         return (replace(inputs[0], per=Per.STEP),)
 
     def bind(self, inputs: Sequence[Value], weights: Mapping[str, torch.Tensor]) -> Run:
         """See `Operation.bind`."""
+        if inputs[0].per is Per.MODEL:
+            ones = [1] * len(inputs[0].features)
+            return lambda sizes, x: x.repeat(int(sizes.sum()), *ones)  # no view: whoever has it may write to it
 
         def run(sizes: Sizes, x: torch.Tensor) -> torch.Tensor:
             if len(sizes) == 1:

@@ -1,6 +1,5 @@
 """One call of `Generate`: what comes of a generation, told as it comes."""
 
-import asyncio
 import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator
 from functools import partial
@@ -16,19 +15,13 @@ from elman_server.generating.call import GenerateCall
 from elman_server.generating.generation import Generation, as_array
 from elman_server.generating.generators import Asked, Generators, Listener
 
-MESSAGES_PER_SECOND = 500
-"""Of all calls together, about. A message costs more than a row of a batch, so the more calls there are, the more steps
-each message tells."""
-
 
 class GenerateCalls:
     """Serves `Inference.Generate`. On the loop."""
 
-    def __init__(self, door: Door) -> None:
+    def __init__(self, door: Door, generators: Generators) -> None:
         self._door = door
-        self._num_calls = 0
-        catalogue = door.catalogue
-        self.generators = Generators(door.engine, catalogue.worker_of)
+        self._generators = generators
 
     async def serve(
         self, request: inference_pb2.GenerateRequest, peer: str
@@ -40,16 +33,12 @@ class GenerateCalls:
         """
         catalogue = self._door.catalogue
         check_size(request.ByteSize(), catalogue.limits.max_frame_bytes)
-        call = _Call(self._door, self.generators, request)
-        self._num_calls += 1
+        call = _Call(self._door, self._generators, request)
         try:
             await self._door.engine.call(partial(call.begin, peer))
             async for response in call.responses():
                 yield response
-                if not response.finish and self._num_calls > 1:
-                    await asyncio.sleep(self._num_calls / MESSAGES_PER_SECOND)
         finally:
-            self._num_calls -= 1
             self._door.engine.post(call.end)
 
 
@@ -64,7 +53,7 @@ class _Call:
         self._door = door
         self._request = request
         self._listener = Listener(engine.loop_calls)
-        directory = door.catalogue.directory(request.model)
+        directory = generators.directory(request.model)
         self._call = GenerateCall(generators, directory, engine.clock, self._listener)
         self._session_id = ""
         self._num_told = request.told

@@ -13,11 +13,13 @@ from elman.v1 import inference_pb2, inference_pb2_grpc
 from elman_server.door.call import StreamCall, StreamPort
 from elman_server.door.caller_limits import Caller
 from elman_server.door.context import Context
-from elman_server.door.door import Door, abort, unary
+from elman_server.door.door import ANONYMOUS, Door, abort, unary
 from elman_server.door.elman_v1.generate import GenerateCalls
+from elman_server.door.elman_v1.keep import read_keep
 from elman_server.door.elman_v1.read import (
     check_answer,
     check_size,
+    read_context,
     read_initial,
     read_inputs,
     read_lengths,
@@ -32,28 +34,31 @@ from elman_server.door.elman_v1.write import add_named, write_states
 from elman_server.door.infer_result import InferCall, InferResult
 from elman_server.door.single_rows import SingleRows
 from elman_server.door.streams import Streams
-from elman_server.engine.engine import Engine
-from elman_server.engine.worker import Worker
-from elman_server.errors import Draining, EngineFailed, InvalidInput, LimitReached, ServiceError
+from elman_server.errors import Draining, EngineFailed, InvalidInput, ServiceError
 from elman_server.exchange.answers import refusal
 from elman_server.exchange.frames import Frame, FramePart
 from elman_server.exchange.initial import Initial
+from elman_server.exchange.keep import Keeping
 from elman_server.exchange.model_view import ModelView
-from elman_server.models.catalogue import Catalogue
+from elman_server.exchange.served import ServedModel
+from elman_server.generating.generators import Generators
 
 
 class InferenceService(inference_pb2_grpc.InferenceServicer):
     """`elman.v1.Inference`."""
 
-    def __init__(self, door: Door, port: StreamPort, single_rows: SingleRows | None = None) -> None:
+    def __init__(
+        self, door: Door, port: StreamPort, generators: Generators, single_rows: SingleRows | None = None
+    ) -> None:
         """`single_rows`: takes frames of one row, where the native door serves."""
         self._single_rows = single_rows
         self._port = port
         self._door = door
-        self._engine: Engine = door.engine
-        self._generate = GenerateCalls(door)
-        self._score = ScoreCalls(door)
-        self._catalogue: Catalogue = door.catalogue
+        self._engine = door.engine
+        self._generators = generators
+        self._generate = GenerateCalls(door, generators)
+        self._score = ScoreCalls(door, generators)
+        self._catalogue = door.catalogue
         self._streams: Streams[StepStream] = Streams(port, door.engine.loop_calls, door.callers)
 
     @unary
@@ -64,25 +69,42 @@ class InferenceService(inference_pb2_grpc.InferenceServicer):
         self._door.check_open()
         check_size(request.ByteSize(), self._catalogue.limits.max_frame_bytes)
         runtime = self._catalogue.directory(request.model).version(request.version)
-        worker = self._catalogue.worker_of(runtime)
-        answered = self._engine.ending.expect(asyncio.get_running_loop().create_future())
-        call = InferCall(answered, self._engine.loop_calls)
+        worker = self._engine.worker_of(runtime)
+        answered = self._engine.expect()
+        keeping, context_given = self._keeping(request, worker), read_context(request.context)
+
+        def keep(result: InferResult) -> None:
+            if keeping:
+                keeping.keep(result.states, frame.lengths, context_given)
+
+        call = InferCall(answered, self._engine.loop_calls, keep)
         frame = self._frame(request, worker, call, context)
         check_answer(frame, None)
+        frame.want_state = frame.want_state or keeping is not None
         initial = read_initial(request, runtime.view, frame.num_rows)
-        self._port.post(partial(self._submit, context.peer(), worker, frame, call, initial))
+        self._port.post(partial(self._submit, context.peer(), worker, frame, call, initial, keeping))
         try:
             result: InferResult = await answered
         except asyncio.CancelledError:
+            if keeping:
+                keeping.is_abandoned = True
             self._engine.cancel([FramePart(frame)])
             raise
-        return _response(runtime.spec.version, runtime.view, result)
+        return _response(runtime.spec.version, runtime.view, result, with_states=request.return_state)
 
-    def _submit(self, peer: str, worker: Worker, frame: Frame, call: InferCall, initial: Initial) -> None:
+    def _keeping(self, request: inference_pb2.InferRequest, worker: ServedModel) -> Keeping | None:
+        keep = read_keep(request, worker.runtime.view, ANONYMOUS)
+        return self._catalogue.keeping(worker.runtime, keep) if keep else None
+
+    def _submit(
+        self, peer: str, worker: ServedModel, frame: Frame, call: InferCall, initial: Initial, keeping: Keeping | None
+    ) -> None:
         # On the engine's thread.
         try:
+            if keeping:
+                keeping.check()
             call.charge = self._door.callers.charge(peer, frame.num_rows, frame.num_bytes)
-        except LimitReached as error:
+        except ServiceError as error:
             call.on_result(frame, refusal(error))
             return
         self._engine.submit_infer(worker, frame, initial)
@@ -140,17 +162,19 @@ class InferenceService(inference_pb2_grpc.InferenceServicer):
         """Has each stream refuse new frames and end once everything admitted is answered. On the engine's thread."""
         if self._single_rows:
             self._single_rows.draining = True
-        self._generate.generators.drain()
+        self._generators.drain()
         self._streams.end()
 
     def fail_streams(self, error: EngineFailed) -> None:
         """Has each stream end what is open with that error. On the engine's thread."""
         if self._single_rows:
             self._single_rows.fail(error)
-        self._generate.generators.fail(error)
+        self._generators.fail(error)
         self._streams.fail(error)
 
-    def _frame(self, request: inference_pb2.InferRequest, worker: Worker, call: InferCall, context: Context) -> Frame:
+    def _frame(
+        self, request: inference_pb2.InferRequest, worker: ServedModel, call: InferCall, context: Context
+    ) -> Frame:
         runtime, now = worker.runtime, self._engine.clock.now()
         lengths = read_lengths(request.lengths)
         limit = self._catalogue.limits.max_infer_steps
@@ -177,12 +201,12 @@ class InferenceService(inference_pb2_grpc.InferenceServicer):
         )
 
 
-def _response(version: str, view: ModelView, result: InferResult) -> inference_pb2.InferResponse:
+def _response(version: str, view: ModelView, result: InferResult, *, with_states: bool) -> inference_pb2.InferResponse:
     response = inference_pb2.InferResponse(version=version)
     for name, array in result.outputs():
         if view.output.is_plain:
             wire.fill_tensor(response.output, array)
         else:
             add_named(response.outputs, name, array)
-    write_states(response, view, result.states)
+    write_states(response, view, result.states if with_states else ())
     return response

@@ -1,16 +1,15 @@
 """The ids of a call on many sessions: checked before anything is done, or made by the server; and its answer, by id."""
 
 import asyncio
-import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from elman.v1 import sessions_pb2
 from elman_server.door.elman_v1.status import to_status
-from elman_server.engine.slices import slices_of
 from elman_server.errors import InvalidInput, ServiceError
-from elman_server.exchange.session_ids import EXPECTED, MAX_ID_LENGTH, is_session_id
-from elman_server.sessions.directory import OpenMode, OpenResult
+from elman_server.exchange.session_ids import EXPECTED, MAX_ID_LENGTH, is_session_id, make_id
+from elman_server.exchange.sessions import OpenMode, OpenResult
+from elman_server.exchange.slices import slices_of
 
 Attached = TypeVar(
     "Attached",
@@ -100,15 +99,23 @@ def all_of(ids: Iterable[Sequence[str]]) -> list[str]:
     return together
 
 
-def to_import(request: sessions_pb2.ImportSessionRequest) -> str:
-    """The id of a session that is imported.
+def to_import(request: sessions_pb2.ImportSessionRequest) -> list[str]:
+    """The id of a session that is imported; none where the server is to make one.
 
     Raises:
-        InvalidInput: it can be no session's.
+        InvalidInput: it can be no session's, or the request's name is too long.
     """
-    if request.session_id:
-        _check([request.session_id])
-    return request.session_id or next(iter(_made(1)))[0]
+    check_request_id(request.request_id)
+    if not request.session_id:
+        return []
+    _check([request.session_id])
+    return [request.session_id]
+
+
+def check_request_id(request_id: str) -> None:
+    """Raises InvalidInput unless a request may be called so."""
+    if len(request_id) > MAX_ID_LENGTH:
+        raise InvalidInput(f"request_id: expected at most {MAX_ID_LENGTH} characters, got {len(request_id)}")
 
 
 def write_opened(response: Attached, opened: OpenResult) -> None:
@@ -132,10 +139,17 @@ def write_errors(
 
 def _made(count: int) -> Iterator[Sequence[str]]:
     for some in slices_of(range(count)):
-        yield [secrets.token_urlsafe(12) for _ in some]
+        yield [make_id() for _ in some]
 
 
-def _check(ids: Sequence[str]) -> None:
+def check_ids(ids: Sequence[str], field: str) -> None:
+    """Raises InvalidInput for one that is repeated or can be no session's."""
+    _check(ids, field)
+    if len(set(ids)) < len(ids):
+        raise InvalidInput(f"{field}: each may stand once, and one is repeated")
+
+
+def _check(ids: Sequence[str], field: str = "session_ids") -> None:
     for session_id in ids:
         if not is_session_id(session_id):
-            raise InvalidInput(f"session_ids: expected {EXPECTED}, got {session_id[:MAX_ID_LENGTH]!r}")
+            raise InvalidInput(f"{field}: expected {EXPECTED}, got {session_id[:MAX_ID_LENGTH]!r}")

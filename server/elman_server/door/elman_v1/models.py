@@ -7,7 +7,6 @@ from elman_server.door.elman_v1.paging import page_size
 from elman_server.door.elman_v1.write import write_model
 from elman_server.errors import InvalidInput
 from elman_server.exchange.versions import version_key
-from elman_server.models.catalogue import Catalogue
 
 MAX_TOKEN_LENGTH = 1024
 
@@ -17,7 +16,7 @@ class ModelsService(models_pb2_grpc.ModelsServicer):
 
     def __init__(self, door: Door) -> None:
         self._door = door
-        self._catalogue: Catalogue = door.catalogue
+        self._catalogue = door.catalogue
 
     @unary
     async def ListModels(  # noqa: N802
@@ -52,7 +51,7 @@ class ModelsService(models_pb2_grpc.ModelsServicer):
         moved = stayed = 0
         if request.adopt_sessions:
             target = self._catalogue.directory(request.model).version(request.version)
-            moved, stayed = await self._catalogue.adopt(target)
+            moved, stayed = await self._door.models.adopt(target)
         return models_pb2.LoadModelResponse(models=[write_model(r) for r in loaded], adopted=moved, left=stayed)
 
     @unary

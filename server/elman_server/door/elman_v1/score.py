@@ -21,7 +21,8 @@ from elman_server.exchange.answers import refusal
 from elman_server.exchange.frames import Frame, FramePart, Want
 from elman_server.exchange.initial import Initial, check_context
 from elman_server.exchange.model_view import ModelView, TensorField
-from elman_server.generating.target import Target, find_target
+from elman_server.generating.generators import Generators
+from elman_server.generating.target import Target
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
@@ -30,8 +31,9 @@ I64 = NDArray[np.int64]
 class ScoreCalls:
     """Serves `Inference.Score`. On the loop."""
 
-    def __init__(self, door: Door) -> None:
+    def __init__(self, door: Door, generators: Generators) -> None:
         self._door = door
+        self._generators = generators
 
     async def serve(self, request: inference_pb2.ScoreRequest, context: Context) -> inference_pb2.ScoreResponse:
         """The answer.
@@ -39,12 +41,12 @@ class ScoreCalls:
         Raises:
             ServiceError: it is refused, or a row fails.
         """
-        engine, catalogue = self._door.engine, self._door.catalogue
-        check_size(request.ByteSize(), catalogue.limits.max_frame_bytes)
-        find = partial(find_target, catalogue, request.model, request.version, ANONYMOUS, request.session_id)
+        engine = self._door.engine
+        check_size(request.ByteSize(), self._door.catalogue.limits.max_frame_bytes)
+        find = partial(self._generators.target, request.model, request.version, ANONYMOUS, request.session_id)
         target: Target = await engine.call(find)
         view, handle = target.worker.runtime.view, target.handle
-        answered = engine.ending.expect(asyncio.get_running_loop().create_future())
+        answered = engine.expect()
         call = InferCall(answered, engine.loop_calls)
         frame, output = self._frame(request, view, handle, call, context)
         targets = _read_targets(request, output, frame.num_steps)

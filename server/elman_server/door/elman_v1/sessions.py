@@ -26,27 +26,28 @@ from elman_server.door.elman_v1.many_ids import (
 from elman_server.door.elman_v1.paging import page_size
 from elman_server.door.elman_v1.read import read_context, read_mark, read_new_state, read_opening
 from elman_server.door.elman_v1.write import add_named, write_marks, write_session, write_states
-from elman_server.engine.opening import Opening
-from elman_server.engine.session_calls import Closed, SessionCalls, SessionView
-from elman_server.engine.slices import Slices, first_slice
+from elman_server.engine.calls.sessions import SessionCalls
 from elman_server.errors import InvalidInput, ServiceError
 from elman_server.exchange.exported import Exported
 from elman_server.exchange.hand_off import Wish
 from elman_server.exchange.initial import Initial
+from elman_server.exchange.sessions import Closed, OpenMode, OpenResult, Owner, SessionView
+from elman_server.exchange.slices import Slices, first_slice
 from elman_server.exchange.tell import Tell
-from elman_server.models.catalogue import Catalogue
-from elman_server.sessions.directory import OpenMode, OpenResult
-from elman_server.sessions.table import Owner
 
 T = TypeVar("T")
+Open = Callable[[Sequence[str]], OpenResult]
+"""Opens some ids of a call."""
 
 
 class SessionsService(sessions_pb2_grpc.SessionsServicer):
     """Opens, attaches, closes, describes and lists sessions."""
 
-    def __init__(self, door: Door) -> None:
+    def __init__(self, door: Door, calls: Callable[[str], SessionCalls]) -> None:
+        """`calls`: those on the sessions of the model of a name; raises UnknownModel."""
         self._door = door
-        self._catalogue: Catalogue = door.catalogue
+        self._calls = calls
+        self._catalogue = door.catalogue
         self._slices = Slices(door.engine)
 
     @unary
@@ -63,9 +64,8 @@ class SessionsService(sessions_pb2_grpc.SessionsServicer):
             return await self._hand_off(request, all_of(ids))
         initial = self._initial(request, mode)
         ends = request.end_on_disconnect if request.HasField("end_on_disconnect") else None
-        directory, clock = self._catalogue.directory(request.model), self._door.engine.clock
-        opening = Opening(directory, ANONYMOUS, mode, request.version, clock, initial, ends)
-        return await self._open(sessions_pb2.OpenSessionsResponse(), opening, ids)
+        opening = self._calls(request.model).opening(ANONYMOUS, mode, request.version, initial, ends)
+        return await self._open(sessions_pb2.OpenSessionsResponse(), opening.open, ids)
 
     @unary
     async def AttachSessions(  # noqa: N802
@@ -74,9 +74,8 @@ class SessionsService(sessions_pb2_grpc.SessionsServicer):
         """See the contract."""
         self._check(request.server_instance)
         ids = await given(request.session_ids)
-        directory, clock = self._catalogue.directory(request.model), self._door.engine.clock
-        opening = Opening(directory, ANONYMOUS, OpenMode.RESUME, "", clock)
-        return await self._open(sessions_pb2.AttachSessionsResponse(), opening, ids)
+        opening = self._calls(request.model).opening(ANONYMOUS, OpenMode.RESUME, "")
+        return await self._open(sessions_pb2.AttachSessionsResponse(), opening.open, ids)
 
     @unary
     async def CloseSessions(  # noqa: N802
@@ -185,9 +184,11 @@ class SessionsService(sessions_pb2_grpc.SessionsServicer):
     ) -> sessions_pb2.ImportSessionResponse:
         """See the contract."""
         self._door.check_open()
-        session_calls, owner = self._calls(request.model), Owner(ANONYMOUS, to_import(request))
-        exported = read_exported(request.exported)
-        opened = await self._door.engine.call(lambda: session_calls.import_session(owner, exported))
+        session_calls, ids = self._calls(request.model), to_import(request)
+        exported, request_id = read_exported(request.exported), request.request_id
+        opened = await self._door.engine.call(
+            lambda: session_calls.import_session(ANONYMOUS, ids, exported, request_id)
+        )
         response = sessions_pb2.ImportSessionResponse()
         write_opened(response, opened)
         self._write_terms(response)
@@ -206,13 +207,10 @@ class SessionsService(sessions_pb2_grpc.SessionsServicer):
         self._write_terms(response)
         return response
 
-    def _calls(self, model: str) -> SessionCalls:
-        return SessionCalls(self._catalogue.directory(model), self._door.engine.clock, self._catalogue.worker_of)
-
     async def _after(self, ask: Callable[[Tell[T]], None]) -> T:
         # What the engine tells once the session's queued chunks have run.
         engine = self._door.engine
-        told: asyncio.Future[T] = engine.ending.expect(asyncio.get_running_loop().create_future())
+        told: asyncio.Future[T] = engine.expect()
 
         def tell(function: Callable[[], T]) -> None:
             try:
@@ -245,9 +243,9 @@ class SessionsService(sessions_pb2_grpc.SessionsServicer):
         self._door.check_open()
         self._door.check_instance(instance)
 
-    async def _open(self, response: Attached, opening: Opening, ids: Iterable[Sequence[str]]) -> Attached:
+    async def _open(self, response: Attached, open_some: Open, ids: Iterable[Sequence[str]]) -> Attached:
         for some in ids:
-            write_opened(response, await self._slices.call(len(some), partial(opening.open, some)))
+            write_opened(response, await self._slices.call(len(some), partial(open_some, some)))
         self._write_terms(response)
         return response
 
@@ -258,7 +256,7 @@ class SessionsService(sessions_pb2_grpc.SessionsServicer):
         ends = request.end_on_disconnect if request.HasField("end_on_disconnect") else None
         wish = Wish(ANONYMOUS, ids, request.version, Initial(context=read_context(request.context)), ends)
         calls, message = self._calls(request.model).hand_off, request.hand_off
-        source = self._catalogue.directory(message.model or request.model)
+        source = self._calls(message.model or request.model).directory
         hand_off = read_hand_off(message, source.name)
         if message.session_id:
             owner = Owner(ANONYMOUS, message.session_id)

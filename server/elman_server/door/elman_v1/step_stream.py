@@ -14,14 +14,13 @@ from elman_server.door.native_port import NativeStreamCall
 from elman_server.door.open_frames import OpenFrames
 from elman_server.door.single_rows import SingleRows
 from elman_server.door.stream import Stream
-from elman_server.engine.engine import Engine
-from elman_server.engine.worker import Worker
 from elman_server.errors import Draining, EngineFailed, InvalidInput, LimitReached, ReAttach, ServiceError, StaleHandle
 from elman_server.exchange.answers import Answer, failure, refusal
 from elman_server.exchange.clock import Clock
 from elman_server.exchange.frames import Frame, FramePart
 from elman_server.exchange.model_view import ModelView
-from elman_server.models.catalogue import Catalogue
+from elman_server.exchange.port import EnginePort
+from elman_server.exchange.served import ServedModel, ServedModels
 from elman_server.telemetry.metrics import Metrics
 
 
@@ -42,8 +41,8 @@ class StepStream(Stream[Reply]):
     def __init__(
         self,
         call: StreamCall,
-        engine: Engine,
-        catalogue: Catalogue,
+        engine: EnginePort,
+        catalogue: ServedModels,
         caller: Caller,
         instance: str,
         metrics: Metrics,
@@ -148,7 +147,7 @@ class StepStream(Stream[Reply]):
         self.caller.add(frame.num_rows, frame.num_bytes)
         self._engine.submit(worker, frame)
 
-    def _packed(self, request: StepRequest, now: float) -> tuple[Worker, Frame] | None:
+    def _packed(self, request: StepRequest, now: float) -> tuple[ServedModel, Frame] | None:
         handles = read_handles(request)
         # Before any row is looked at: a million rows would be as many errors.
         too_many = LimitReached.first(("max_queue_rows", self._limits.max_queue_rows, 0, len(handles)))
@@ -157,12 +156,12 @@ class StepStream(Stream[Reply]):
         worker = self._worker(handles)
         return (worker, read_frame(request, handles, worker.runtime.view, self, now)) if worker else None
 
-    def _worker(self, handles: "np.ndarray[tuple[int], np.dtype[np.uint64]]") -> Worker | None:
+    def _worker(self, handles: "np.ndarray[tuple[int], np.dtype[np.uint64]]") -> ServedModel | None:
         # The model that the handles are of; those of no model are stale, and found so by the engine.
         numbers = self._catalogue.key.models(handles)
         if (numbers == numbers[0]).all():
-            return self._catalogue.worker(int(numbers[0]))
-        workers = [w for w in map(self._catalogue.worker, np.unique(numbers).tolist()) if w]
+            return self._engine.worker(int(numbers[0]))
+        workers = [w for w in map(self._engine.worker, np.unique(numbers).tolist()) if w]
         if len(workers) > 1:
             names = ", ".join(f"{w.runtime.spec.name} {w.runtime.spec.version}" for w in workers)
             raise InvalidInput(f"handles: expected all of one model version, got handles of {names}")

@@ -11,10 +11,10 @@ from elman import wire
 from elman.v1 import inference_pb2, models_pb2, sessions_pb2, tensor_pb2
 from elman_models.spec import Cell, ModelSpec
 from elman_server.door.elman_v1.status import to_status
-from elman_server.engine.session_calls import SessionView
 from elman_server.exchange.answers import Answer
 from elman_server.exchange.model_view import ModelView, TensorField
-from elman_server.models.runtime import Runtime
+from elman_server.exchange.served import ModelVersion
+from elman_server.exchange.sessions import SessionView
 
 Array = NDArray[Any]
 
@@ -106,17 +106,17 @@ def write_session(view: SessionView) -> sessions_pb2.SessionInfo:
     )
 
 
-def write_model(runtime: Runtime) -> models_pb2.ModelInfo:
+def write_model(runtime: ModelVersion) -> models_pb2.ModelInfo:
     """What a loaded model is."""
-    spec, stack, view = runtime.spec, runtime.stack, runtime.view
+    spec, view = runtime.spec, runtime.view
     info = models_pb2.ModelInfo(
         name=spec.name,
         version=spec.version,
         description=spec.description,
-        weights_bytes=stack.weights_bytes,
-        session_state_bytes=runtime.pool.slot_bytes,
-        max_sessions=runtime.sessions.max_sessions,
-        device=str(stack.device),
+        weights_bytes=runtime.weights_bytes,
+        session_state_bytes=runtime.slot_bytes,
+        max_sessions=0 if runtime.view.needs_whole_sequences else runtime.sessions.max_sessions,
+        device=str(runtime.device),
         metadata=spec.metadata,
         inputs=map(_info, view.input.fields),
         context=map(_info, view.context),

@@ -14,7 +14,8 @@ from elman_server.errors import ServiceError
 from elman_server.exchange.answers import Answer
 from elman_server.exchange.frames import Frame, Want
 from elman_server.exchange.initial import NOTHING_GIVEN, Initial
-from elman_server.sessions.table import Owner
+from elman_server.exchange.served import ModelVersion
+from elman_server.exchange.sessions import Owner
 
 Array = NDArray[Any]
 
@@ -61,6 +62,10 @@ class Inference:
     def owner(self) -> Owner:
         """Of its session."""
         return Owner(ANONYMOUS, self.parameters.session_id)
+
+    def redirect(self, runtime: ModelVersion) -> None:
+        """Has it run on another version of the model, whose tensors are the same."""
+        self.target = self.target.of(runtime)
 
     def take(self, answer: Answer) -> Part | None:
         """One answer of the engine's; what is to be told now, if anything."""

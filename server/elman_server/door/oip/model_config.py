@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from elman_server.door.oip.signature import Signature, TensorSpec
 from elman_server.door.oip.stubs import grpc_service_pb2 as pb
 from elman_server.door.oip.targets import Target
+from elman_server.exchange.served import ModelVersion
 from elman_server.exchange.versions import version_key
-from elman_server.models.runtime import Runtime
 
 PLATFORM = "elman"
 NEVER_MICROSECONDS = (1 << 63) - 1
@@ -16,7 +16,7 @@ _TYPES = {"FP32": pb.TYPE_FP32, "INT64": pb.TYPE_INT64}
 
 
 def write_metadata(
-    name: str, versions: Mapping[str, Runtime], signature: Signature, *, optional_inputs: bool
+    name: str, versions: Mapping[str, ModelVersion], signature: Signature, *, optional_inputs: bool
 ) -> pb.ModelMetadataResponse:
     """What a model takes and gives; `optional_inputs`: whether h_0 and c_0 are listed, too."""
     return pb.ModelMetadataResponse(
@@ -54,7 +54,7 @@ def _listed(signature: Signature, *, optional_inputs: bool) -> list[TensorSpec]:
     return [tensor for tensor in signature.inputs.values() if optional_inputs or not tensor.optional]
 
 
-def _sequence_batching(runtime: Runtime) -> pb.ModelSequenceBatching:
+def _sequence_batching(runtime: ModelVersion) -> pb.ModelSequenceBatching:
     idle = runtime.limits.idle_timeout_seconds
     return pb.ModelSequenceBatching(
         max_sequence_idle_microseconds=NEVER_MICROSECONDS if idle is None else int(idle * 1e6),
@@ -66,7 +66,7 @@ def _sequence_batching(runtime: Runtime) -> pb.ModelSequenceBatching:
     )
 
 
-def _instance(runtime: Runtime) -> pb.ModelInstanceGroup:
+def _instance(runtime: ModelVersion) -> pb.ModelInstanceGroup:
     device = runtime.device
     if device.type == "cuda":
         return pb.ModelInstanceGroup(

@@ -23,10 +23,10 @@ from elman_server.door.oip.unary import unary
 from elman_server.door.oip.unsupported import UnsupportedCalls
 from elman_server.door.oip.write import write_response
 from elman_server.door.streams import Streams
-from elman_server.engine.sequences import Sequences
 from elman_server.errors import EngineFailed, InvalidInput, LimitReached, ServiceError, UnknownModel
 from elman_server.exchange.answers import refusal
 from elman_server.exchange.frames import FramePart
+from elman_server.exchange.sequences import SequencePort
 
 EXTENSIONS = (
     "sequence",
@@ -44,17 +44,19 @@ MAX_COUNTING_SECONDS = 1.0
 class OpenInferenceService(UnsupportedCalls):
     """Its calls mean what they mean on Triton, but where docs/open-inference-protocol.md says otherwise."""
 
-    def __init__(self, door: Door, port: StreamPort, *, strict_order: bool, optional_inputs: bool) -> None:
+    def __init__(
+        self, door: Door, port: StreamPort, sequences: SequencePort, *, strict_order: bool, optional_inputs: bool
+    ) -> None:
         super().__init__(door)
-        self._targets = Targets(door.catalogue)
+        self._targets = Targets(door.engine, door.catalogue)
         self._reader = Reader(self._targets, door.engine.clock)
-        self._sequences = Sequences(door.engine, self._targets)
+        self._sequences = sequences
         self._repository = Repository(door)
         self._strict_order = strict_order
         self._optional_inputs = optional_inputs
         self._port = port
         self._streams: Streams[InferStream] = Streams(port, door.engine.loop_calls, door.callers)
-        door.engine.periodic_jobs.jobs.append(lambda _: self._targets.forget_unloaded())
+        door.engine.do_now_and_then(lambda _: self._targets.forget_unloaded())
 
     @unary
     async def ServerLive(self, request: pb.ServerLiveRequest, context: Context) -> pb.ServerLiveResponse:  # noqa: N802
@@ -124,7 +126,7 @@ class OpenInferenceService(UnsupportedCalls):
         if parameters.decoupled:
             raise InvalidInput("'decoupled': ModelInfer has one answer; use ModelStreamInfer")
         engine = self._door.engine
-        answered: asyncio.Future[Part] = engine.ending.expect(asyncio.get_running_loop().create_future())
+        answered: asyncio.Future[Part] = engine.expect()
         call = Call(answered, engine.loop_calls, lambda part: self._count(inference, now, part))
         inference = call.inference = self._reader.read(request, parameters, call, now=now)
         remaining = context.time_remaining()

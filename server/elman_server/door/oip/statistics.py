@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from elman_server.door.oip.stubs import grpc_service_pb2 as pb
-from elman_server.models.runtime import Runtime
+from elman_server.exchange.served import ModelVersion
 from elman_server.telemetry.batch_sizes import Duration
 
 
@@ -19,7 +19,7 @@ class Requests:
         (self.fail if failed else self.success).add(seconds)
 
 
-def write_statistics(runtime: Runtime, requests: Requests) -> pb.ModelStatistics:
+def write_statistics(runtime: ModelVersion, requests: Requests) -> pb.ModelStatistics:
     """What is known of a loaded version."""
     metrics, batches = runtime.metrics, runtime.metrics.batches
     rows = int(metrics.queue_seconds.counts.sum())

@@ -13,10 +13,10 @@ from elman_server.door.oip.status import code_of, message_of
 from elman_server.door.oip.stubs.grpc_service_pb2 import ModelInferRequest, ModelStreamInferResponse
 from elman_server.door.oip.write import write_stream_error, write_stream_response
 from elman_server.door.stream import Stream
-from elman_server.engine.sequences import Sequences
 from elman_server.errors import EngineFailed, ServiceError
 from elman_server.exchange.answers import Answer, refusal
 from elman_server.exchange.frames import Frame, FramePart
+from elman_server.exchange.sequences import SequencePort
 
 METHOD = "ModelStreamInfer"
 END_ON_ERROR = "triton_grpc_error"
@@ -54,7 +54,7 @@ class InferStream(Stream[Reply]):
         call: StreamCall,
         door: Door,
         reader: Reader,
-        sequences: Sequences,
+        sequences: SequencePort,
         caller: Caller,
         *,
         strict_order: bool,

@@ -1,34 +1,34 @@
 """Targets: the models that requests name, looked up once and kept for as long as they stay."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from elman_server.door.oip.signature import Signature
 from elman_server.door.oip.statistics import Requests
-from elman_server.engine.worker import Worker
-from elman_server.models.catalogue import Catalogue
-from elman_server.models.runtime import Runtime
-from elman_server.sessions.directory import SessionDirectory
+from elman_server.exchange.port import EnginePort
+from elman_server.exchange.served import ModelVersion, ModelVersions, ServedModel, ServedModels
 
 
 @dataclass(slots=True, eq=False)
 class Target:
     """One model version with what this surface knows of it."""
 
-    directory: SessionDirectory
-    worker: Worker
+    directory: ModelVersions
+    worker: ServedModel
     signature: Signature
     requests: Requests
-    versions: Mapping[str, Runtime]
-    """The family's when this was looked up: it is out of date once they change."""
+    versions: Mapping[str, ModelVersion]
+    """The model's when this was looked up: it is out of date once they change."""
 
     max_steps: int | None
     """Of one request; None: any."""
     bytes_per_step: int
     """Of an answer, at most: the output of a step and the state after it."""
+    of: Callable[[ModelVersion], "Target"]
+    """The target of another version: `Targets.of`."""
 
     @property
-    def runtime(self) -> Runtime:
+    def runtime(self) -> ModelVersion:
         """The version."""
         return self.worker.runtime
 
@@ -36,10 +36,11 @@ class Target:
 class Targets:
     """By name and version as asked for. From any thread: each change is one operation on a dict."""
 
-    def __init__(self, catalogue: Catalogue) -> None:
+    def __init__(self, engine: EnginePort, catalogue: ServedModels) -> None:
         self.catalogue = catalogue
+        self._engine = engine
         self._targets: dict[tuple[str, str], Target] = {}
-        self._requests: dict[Runtime, Requests] = {}
+        self._requests: dict[ModelVersion, Requests] = {}
 
     def find(self, name: str, version: str) -> Target:
         """The model of that name and version; an empty version means the highest.
@@ -53,7 +54,7 @@ class Targets:
             target = self._targets[(name, version)] = self._look_up(name, version)
         return target
 
-    def of(self, runtime: Runtime) -> Target:
+    def of(self, runtime: ModelVersion) -> Target:
         """The target of a loaded version.
 
         Raises:
@@ -77,4 +78,5 @@ class Targets:
         signature = Signature.of(runtime.view)
         num_bytes = runtime.view.output.num_bytes + runtime.view.state_bytes
         max_steps = self.catalogue.limits.max_infer_steps if runtime.view.needs_whole_sequences else None
-        return Target(directory, self.catalogue.worker_of(runtime), signature, requests, versions, max_steps, num_bytes)
+        worker = self._engine.worker_of(runtime)
+        return Target(directory, worker, signature, requests, versions, max_steps, num_bytes, self.of)

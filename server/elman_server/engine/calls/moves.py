@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 from elman_server.engine.worker import Worker
 from elman_server.exchange.clock import Clock
+from elman_server.exchange.sessions import OpenResult, Owner
 from elman_server.exchange.tell import Tell
+from elman_server.models.directory import SessionDirectory
 from elman_server.models.moving import move
 from elman_server.models.runtime import Runtime
-from elman_server.sessions.directory import OpenResult, SessionDirectory
-from elman_server.sessions.table import Owner
 
 
 class MoveCalls:

@@ -1,6 +1,7 @@
 """Opening sessions from the state of another one, or from one that is given; on the engine's thread."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,11 @@ from numpy.typing import NDArray
 from elman_server.exchange.clock import Clock
 from elman_server.exchange.hand_off import HandOff, Wish
 from elman_server.exchange.model_view import TensorField
+from elman_server.exchange.sessions import OpenMode, OpenResult, Owner
 from elman_server.exchange.tell import Tell
-from elman_server.models.hand_off import handed
+from elman_server.models.directory import SessionDirectory
+from elman_server.models.hand_off import handed, maps_of
 from elman_server.models.model import seam_tensors
-from elman_server.sessions.directory import OpenMode, OpenResult, SessionDirectory
-from elman_server.sessions.table import Owner
 
 
 class HandOffCalls:
@@ -52,6 +53,8 @@ class HandOffCalls:
         self, wish: Wish, hand_off: HandOff, fields: Sequence[TensorField], tensors: Sequence[torch.Tensor]
     ) -> OpenResult:
         runtime = self._directory.version(wish.version)
+        if not hand_off.maps and hand_off.model != self._directory.name:
+            hand_off = replace(hand_off, maps=maps_of(runtime.stack))
         made = handed(hand_off, fields, tensors, runtime.view.states, len(wish.ids))
         opened = self._directory.open(
             wish.principal,

@@ -1,4 +1,4 @@
-"""A tally: what is counted of a load while its window is open."""
+"""What is counted of a load while its window is open."""
 
 import math
 import time
@@ -14,7 +14,7 @@ now: Callable[[], float] = time.perf_counter
 
 
 @dataclass(slots=True)
-class Flight:
+class SentFrame:
     """A frame under way."""
 
     due: float
@@ -25,7 +25,7 @@ class Flight:
 
 
 @dataclass(slots=True)
-class Tally:
+class WindowCounts:
     """Counts while it is open; what happens before and after is not counted."""
 
     is_open: bool = False
@@ -57,15 +57,15 @@ class Tally:
             self.results += 1
             self.done_steps += steps
 
-    def ended(self, flight: Flight, was_refused: bool, at: float) -> None:
+    def ended(self, sent: SentFrame, was_refused: bool, at: float) -> None:
         """A frame's last result."""
         if not self.is_open:
             return
         if was_refused:
             self.refused += 1
         else:
-            self.latencies.append(at - flight.due)
-            self.first_latencies.append(flight.first - flight.due)
+            self.latencies.append(at - sent.due)
+            self.first_latencies.append(sent.first - sent.due)
 
     def outcome(self, seconds: float, server: Reading, client_cpu_seconds: float) -> Outcome:
         """The counts, as of a window of that length."""

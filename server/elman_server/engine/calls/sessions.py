@@ -1,58 +1,29 @@
 """Closing, describing and listing a model's sessions; on the engine's thread."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from elman_server.engine.hand_off_calls import HandOffCalls
-from elman_server.engine.mark_calls import MarkCalls
-from elman_server.engine.move_calls import MoveCalls
+from elman_server.engine.calls.hand_off import HandOffCalls
+from elman_server.engine.calls.marks import MarkCalls
+from elman_server.engine.calls.moves import MoveCalls
+from elman_server.engine.calls.opening import Opening
 from elman_server.engine.worker import Worker
 from elman_server.errors import InvalidInput, ServiceError
 from elman_server.exchange.clock import Clock
 from elman_server.exchange.exported import Exported
-from elman_server.exchange.initial import Initial
+from elman_server.exchange.initial import NOTHING_GIVEN, Initial
 from elman_server.exchange.model_view import ModelView
+from elman_server.exchange.session_ids import make_id
+from elman_server.exchange.sessions import Closed, OpenMode, OpenResult, Owner, SessionView
 from elman_server.exchange.tell import Tell
 from elman_server.exchange.versions import version_key
+from elman_server.models.directory import SessionDirectory, SessionLocation, check_steps
 from elman_server.models.runtime import Runtime
-from elman_server.sessions.directory import OpenMode, OpenResult, SessionDirectory, SessionLocation
-from elman_server.sessions.table import Owner
 
 Array = NDArray[Any]
-
-
-@dataclass(frozen=True, slots=True)
-class SessionView:
-    """One session as its owner may see it; times in Unix seconds."""
-
-    model: str
-    version: str
-    session_id: str
-    position: int
-    admitted: int
-    created: float
-    used: float
-    expires: float | None
-    states: tuple[Array, ...] | None = None
-    """[layers or 1, 1, *features] of each of the model's, if asked for."""
-    context: Mapping[str, Array] = field(default_factory=dict)
-    """[1, *features] by name, with the states."""
-    tensors: ModelView | None = None
-    """Whose they are, with them."""
-    marks: Mapping[str, int] = field(default_factory=dict)
-    """Positions by name, in the order in which they were made."""
-
-
-@dataclass(slots=True)
-class Closed:
-    """What closing ids gave, in their order; 0 where it failed."""
-
-    positions: list[int]
-    errors: dict[int, ServiceError] = field(default_factory=dict)
 
 
 class SessionCalls:
@@ -62,8 +33,19 @@ class SessionCalls:
         self.marks = MarkCalls(directory, worker_of)
         self.hand_off = HandOffCalls(directory, clock)
         self.moves = MoveCalls(directory, clock, worker_of)
-        self._directory = directory
+        self.directory = self._directory = directory
         self._clock = clock
+
+    def opening(
+        self,
+        principal: str,
+        mode: OpenMode,
+        version: str,
+        initial: Initial = NOTHING_GIVEN,
+        ends_with_stream: bool | None = None,
+    ) -> Opening:
+        """A call that begins or resumes sessions, slice by slice; the arguments as those of `SessionDirectory.open`."""
+        return Opening(self._directory, principal, mode, version, self._clock, initial, ends_with_stream)
 
     def close(self, principal: str, ids: Sequence[str], done: Callable[[Closed], None]) -> None:
         """Ends sessions, each after its queued chunks; `done` is called when all have ended."""
@@ -135,9 +117,11 @@ class SessionCalls:
 
         Raises:
             SessionExpired, UnknownSession: it does not exist.
+            NoSessions: it holds a state that was kept.
             InvalidInput: what `read` gives is not the model's, or it raises that.
         """
         place = self._directory.find(owner)
+        check_steps(place.runtime)
         initial = read(place.runtime.view)
 
         def put() -> int:
@@ -183,24 +167,36 @@ class SessionCalls:
 
         place.runtime.after_queued(place.slot, lambda: tell(export))
 
-    def import_session(self, owner: Owner, exported: Exported) -> OpenResult:
-        """Begins a session where an exported one was.
+    def import_session(self, principal: str, ids: Sequence[str], exported: Exported, request_id: str) -> OpenResult:
+        """Begins a session where an exported one was, under the one id that is given, or one that is made; a request
+        that was answered before is answered with the session that it made.
 
         Raises:
+            InvalidInput: that request was one for another id.
             OtherState: no loaded version is its model.
             ServiceError: as `SessionDirectory.open`.
         """
-        runtime = self._directory.of_fingerprint(exported)
-        return self._directory.open(
-            owner.principal,
-            [owner.session_id],
+        directory, now = self._directory, self._clock.now()
+        made = directory.requests.made_by(principal, request_id)
+        if made:
+            if ids and made != tuple(ids):
+                raise InvalidInput(f"request_id: that request made session {made[0]!r}, and this one is for {ids[0]!r}")
+            return directory.open(principal, made, OpenMode.RESUME, "", now)
+        runtime = directory.of_fingerprint(exported)
+        opened = directory.open(
+            principal,
+            ids or [make_id()],
             OpenMode.NEW,
             "",
-            self._clock.now(),
+            now,
             exported.initial(runtime.view),
             runtime=runtime,
             position=exported.position,
+            is_kept=True,
         )
+        if not opened.errors:
+            directory.requests.note(principal, request_id, opened.ids)
+        return opened
 
     def page(self, principal: str, count: int, token: str) -> tuple[list[SessionView], str]:
         """At most `count` sessions and the next page's token, empty on the last; fewer where many others' lie between.

@@ -14,7 +14,7 @@ SEGMENTS = "segments"
 Entries = Mapping[Shape, Entry]
 
 
-class Workshop:
+class PlanFactory:
     """Builds one model's plans. Those that no table takes are freed with it."""
 
     def __init__(self, spec: ModelSpec | GraphSpec, candidates: Sequence[Candidate]) -> None:

@@ -7,7 +7,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from elman_server.engine.engine import Engine
+from elman_server.exchange.port import EnginePort
 
 I64 = NDArray[np.int64]
 T = TypeVar("T")
@@ -27,7 +27,7 @@ def first_slice(count: int) -> int:
     return min(count, SLICE)
 
 
-def each_slice(engine: Engine, slots: I64, function: Callable[[I64], None], then: Callable[[], None]) -> None:
+def each_slice(engine: EnginePort, slots: I64, function: Callable[[I64], None], then: Callable[[], None]) -> None:
     """Calls `function` with a slice of `slots` now, with the next one in the engine's next turn, and so on; and then
     `then`. On the engine's thread. Between two slices anything may have become of the other slots."""
     if len(slots):
@@ -45,7 +45,7 @@ class Slices:
     which they are asked for. So calls of many slices take turns, and calls on a few sessions share one.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: EnginePort) -> None:
         self._engine = engine
         self._line = asyncio.Lock()  # whoever has it is the next; waiters get it in their order
         self._has_room = asyncio.Event()

@@ -4,10 +4,10 @@ from collections.abc import Callable, Sequence
 
 from elman_server.engine.worker import Worker
 from elman_server.errors import PredecessorFailed
+from elman_server.exchange.sessions import Owner
 from elman_server.exchange.tell import Tell
+from elman_server.models.directory import SessionDirectory, check_steps
 from elman_server.models.runtime import Runtime
-from elman_server.sessions.directory import SessionDirectory
-from elman_server.sessions.table import Owner
 
 
 class MarkCalls:
@@ -22,8 +22,10 @@ class MarkCalls:
 
         Raises:
             SessionExpired, UnknownSession: it does not exist.
+            NoSessions: it holds a state that was kept.
         """
         runtime, slot = self._directory.find(owner)
+        check_steps(runtime)
         runtime.after_queued(slot, lambda: tell(lambda: self._mark(owner, name)))
 
     def rewind(self, owner: Owner, name: str, tell: Tell[int]) -> None:
@@ -33,6 +35,7 @@ class MarkCalls:
             SessionExpired, UnknownSession: it does not exist.
         """
         place = self._directory.find(owner)
+        check_steps(place.runtime)
         place.runtime.after_queued(place.slot, lambda: tell(lambda: self._rewind(owner, name)))
 
     def _mark(self, owner: Owner, name: str) -> int:

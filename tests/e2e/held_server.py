@@ -22,7 +22,7 @@ GUARD_SECONDS = 120.0
 NUM_CONNECTIONS = 2
 
 
-class House:
+class HeldServer:
     """Between two calls of `do` the loop stands, and the engine too, but for `EngineStepper.let_go`."""
 
     engine_stepper: EngineStepper
@@ -43,27 +43,27 @@ class House:
             limits=limits,
         )
         self.failure: Exception | None = None
-        """The latest that a guest met."""
+        """The latest that an example met."""
         self._runner = asyncio.Runner()
         self._connections: list[Served] = []
-        self._num_guests = 0
+        self._num_examples = 0
         self._is_clean = False
 
     def do(self, awaitable: Awaitable[T]) -> T:
         """What it gives, in reasonable time."""
         return self._runner.run(asyncio.wait_for(awaitable, GUARD_SECONDS))
 
-    def welcome(self) -> str:
-        """A name that no guest had before, in a house that nobody left untidy."""
+    def begin_example(self) -> str:
+        """A prefix of session ids that no example had before, on a server that none left with anything begun."""
         if not self._is_clean:
             self._end_server()
             self.do(self._start())
         self._is_clean = False
-        self._num_guests += 1
-        return f"guest-{self._num_guests}/"
+        self._num_examples += 1
+        return f"example-{self._num_examples}/"
 
-    def goodbye(self) -> None:
-        """All is as it was before the guest."""
+    def end_example(self) -> None:
+        """All is as it was before the example."""
         self._is_clean = True
 
     def connection(self, number: int) -> Served:
@@ -82,8 +82,8 @@ class House:
         self._runner.close()
 
     async def _start(self) -> None:
-        server = Server(self._config, CPU)
-        self.clock = server.door.engine.clock = FakeClock()
+        self.clock = FakeClock()
+        server = Server(self._config, CPU, self.clock)
         await server.start()
         self._connections = [
             Served(server, grpc.aio.insecure_channel(server.address, (*OPTIONS, ("grpc.use_local_subchannel_pool", 1))))

@@ -1,8 +1,6 @@
 """The session directory: a model name with its loaded versions, and the ids of the sessions that run on them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from enum import IntEnum
 from typing import NamedTuple
 
 import numpy as np
@@ -22,10 +20,11 @@ from elman_server.errors import (
 from elman_server.exchange.clock import Clock
 from elman_server.exchange.exported import Exported
 from elman_server.exchange.initial import NOTHING_GIVEN, Initial, check_context, check_states
+from elman_server.exchange.sessions import OpenMode, OpenResult, Owner
 from elman_server.exchange.versions import version_key
 from elman_server.models.runtime import Runtime
-from elman_server.sessions.handles import SLOT_BITS
-from elman_server.sessions.table import Owner
+from elman_server.sessions.places import Places
+from elman_server.sessions.requests import Requests
 from elman_server.sessions.tombstones import Tombstone, Tombstones
 
 I64 = NDArray[np.int64]
@@ -34,37 +33,11 @@ FULL_RETRY_SECONDS = 1.0
 """What a caller refused at the session limit is told to wait: sessions end by the second, not by the step."""
 
 
-class OpenMode(IntEnum):
-    """What to do where an id exists, and where it does not."""
-
-    NEW = 1
-    RESUME = 2
-    RESUME_OR_NEW = 3
-
-
 class SessionLocation(NamedTuple):
     """Where a session runs."""
 
     runtime: Runtime
     slot: int
-
-
-@dataclass(slots=True)
-class OpenResult:
-    """What opening or attaching ids gave, in their order; the zero or empty where it failed."""
-
-    ids: Sequence[str]
-    handles: list[int]
-    positions: list[int]
-    versions: list[str]
-    resumed: list[bool]
-    errors: dict[int, ServiceError] = field(default_factory=dict)
-
-    @classmethod
-    def empty(cls, ids: Sequence[str], error: ServiceError | None = None) -> "OpenResult":
-        """None of the ids, all for the same error; without one nothing is known of them yet."""
-        errors = dict.fromkeys(range(len(ids)), error) if error else {}
-        return cls(ids, [0] * len(ids), [0] * len(ids), [""] * len(ids), [False] * len(ids), errors)
 
 
 class SessionDirectory:
@@ -75,8 +48,8 @@ class SessionDirectory:
         self._clock = clock
         self.versions: dict[str, Runtime] = {}
         self.tombstones = Tombstones(max_tombstones)
-        # By principal, by session id: the runtime's number and the slot, as one integer: a million ids are cheap.
-        self._places: dict[str, dict[str, int]] = {}
+        self.requests = Requests()
+        self._places = Places()
 
     def version(self, version: str) -> Runtime:
         """That version; if it is empty the highest one, of those that stay if any does.
@@ -118,11 +91,9 @@ class SessionDirectory:
         Raises:
             SessionExpired, UnknownSession: it does not.
         """
-        place = self._places.get(owner.principal, {}).get(owner.session_id)
-        if place is not None:
-            found = self._place(place)
-            if not found.runtime.sessions.closing[found.slot]:
-                return found
+        place = self.place(owner)
+        if place is not None and not place.runtime.sessions.closing[place.slot]:
+            return place
         tombstone = self.tombstones.of(owner)
         if tombstone:
             raise tombstone.error(owner.session_id)
@@ -141,8 +112,11 @@ class SessionDirectory:
 
     def place(self, owner: Owner) -> SessionLocation | None:
         """Where a session runs, or is about to end; None: nowhere."""
-        place = self._places.get(owner.principal, {}).get(owner.session_id)
-        return None if place is None else self._place(place)
+        place = self._places.of(owner)
+        if place is None:
+            return None
+        runtime = next(r for r in self.versions.values() if r.number == place.number)
+        return SessionLocation(runtime, place.slot)
 
     def open(
         self,
@@ -155,8 +129,9 @@ class SessionDirectory:
         *,
         since: float | None = None,
         runtime: Runtime | None = None,
-        position: int = 0,
+        position: int | I64 = 0,
         ends_with_stream: bool | None = None,
+        is_kept: bool = False,
     ) -> OpenResult:
         """Begins or resumes sessions and attaches them.
 
@@ -169,17 +144,18 @@ class SessionDirectory:
                 to be the same.
             since: sessions used from then on are not evicted; by default from now on.
             runtime: where new sessions begin; by default on that version.
-            position: where new sessions begin, in time steps.
+            position: where new sessions begin, in time steps; of all or [len(ids)] of each.
+            is_kept: whether they keep a state that whole sequences gave, and need not be stepped.
             ends_with_stream: whether they end with the stream that drives them; None: those that go on as they were.
 
         Raises:
             UnknownModel: no such version.
             InvalidInput: the context is not what the version takes.
-            NoSessions: the model needs whole sequences.
+            NoSessions: the model needs whole sequences; those that keep a state of one may go on.
             Draining: the version is being unloaded.
         """
         runtime = runtime or self.version(version)
-        check_takes_sessions(runtime)
+        check_takes_sessions(runtime, are_stepped=not is_kept and mode is not OpenMode.RESUME)
         if mode is not OpenMode.RESUME:
             check_context(runtime.view, initial.context, len(ids))
         check_states(runtime.view, initial.states, len(ids))
@@ -210,6 +186,15 @@ class SessionDirectory:
         if runtime.limits.end_on_disconnect if ends_with_stream is None else ends_with_stream:
             runtime.sessions.set_ending(new, True)
         return opened
+
+    def check_new(self, runtime: Runtime, principal: str, ids: Sequence[str]) -> None:
+        """Raises SessionExists or LimitReached where not all of these new sessions could begin now."""
+        for session_id in ids:
+            self._resumed(Owner(principal, session_id), OpenMode.NEW, "")
+        sessions = runtime.sessions
+        room = sessions.max_sessions - (0 if runtime.limits.when_full == "evict" else sessions.num_open)
+        if len(ids) > room:
+            raise _full(runtime)
 
     def fork(self, place: SessionLocation, principal: str, ids: Sequence[str], now: float) -> OpenResult:
         """Begins sessions where another one is, which nothing is queued for. `now` in seconds on the engine's clock.
@@ -264,7 +249,8 @@ class SessionDirectory:
             owner = sessions.owner(slot)
             if owner is None:
                 continue
-            del self._places[owner.principal][owner.session_id]
+            self._places.remove(owner)
+            self.requests.forget(owner)
             if cause != "closed":  # its owner did not ask for it, and is to be told
                 tombstone = Tombstone(int(sessions.position[slot]), self._clock.wall(now), cause)
                 self.tombstones.bury(owner, sessions.handle(slot), tombstone)
@@ -276,19 +262,13 @@ class SessionDirectory:
         runtime.marks.forget(slots)
         sessions.free(slots)
 
-    def _place(self, place: int) -> SessionLocation:
-        number, slot = place >> SLOT_BITS, place & ((1 << SLOT_BITS) - 1)
-        runtime = next(r for r in self.versions.values() if r.number == number)
-        return SessionLocation(runtime, slot)
-
     def _resumed(self, owner: Owner, mode: OpenMode, version: str) -> SessionLocation | None:
         # Where to go on, or None to begin.
-        place = self._places.get(owner.principal, {}).get(owner.session_id)
-        if place is None:
+        found = self.place(owner)
+        if found is None:
             if mode is OpenMode.RESUME or (mode is OpenMode.RESUME_OR_NEW and self.tombstones.of(owner)):
                 self.find(owner)  # raises
             return None
-        found = self._place(place)
         position = int(found.runtime.sessions.admitted[found.slot])
         if mode is not OpenMode.NEW and found.runtime.sessions.closing[found.slot]:
             self.find(owner)  # raises
@@ -338,34 +318,29 @@ class SessionDirectory:
         indices: list[int],
         now: float,
         initial: Initial,
-        position: int,
+        position: int | I64,
     ) -> I64:
         slots = self._take(opened, runtime, principal, indices, now)
         indices = indices[: len(slots)]
         if indices:
             runtime.begin(slots, initial.of(indices))
-            runtime.sessions.position[slots] = runtime.sessions.admitted[slots] = position
+            at = position if isinstance(position, int) else position[indices]
+            runtime.sessions.position[slots] = runtime.sessions.admitted[slots] = at
             self._attach(opened, runtime, indices, slots, now)
         return slots
 
     def _take(self, opened: OpenResult, runtime: Runtime, principal: str, indices: list[int], now: float) -> I64:
         # Slots for as many of the new sessions as there is room for, the first ones; the others are told.
         room = runtime.sessions.max_sessions - runtime.sessions.num_open
-        full = LimitReached(
-            f"max_sessions is {runtime.sessions.max_sessions}, and no session is to be evicted",
-            metadata={"limit": "max_sessions", "value": runtime.sessions.max_sessions},
-            retry_seconds=FULL_RETRY_SECONDS,
-        )
-        opened.errors.update(dict.fromkeys(indices[room:], full))
+        opened.errors.update(dict.fromkeys(indices[room:], _full(runtime)))
         indices = indices[:room]
         if not indices:
             return np.empty(0, np.int64)
         slots = runtime.sessions.take(len(indices), now)
         ids = [opened.ids[index] for index in indices]
         runtime.sessions.own(slots, principal, ids)
-        places = self._places.setdefault(principal, {})
-        for session_id, slot in zip(ids, slots.tolist(), strict=True):
-            places[session_id] = runtime.number << SLOT_BITS | slot
+        self._places.put(principal, ids, runtime.number, slots.tolist())
+        for session_id in ids:
             self.tombstones.lift(Owner(principal, session_id))
         runtime.metrics.sessions_opened.inc(len(indices))
         return slots
@@ -378,10 +353,16 @@ class SessionDirectory:
             self.end(runtime, sessions.least_recent(missing, kept), "evicted", now)
 
 
-def check_takes_sessions(runtime: Runtime) -> None:
+def check_takes_sessions(runtime: Runtime, *, are_stepped: bool = True) -> None:
     """Raises Draining or NoSessions where no session is to begin."""
     if runtime.unloading:
         raise _leaving(runtime)
+    if are_stepped:
+        check_steps(runtime)
+
+
+def check_steps(runtime: Runtime) -> None:
+    """Raises NoSessions where what sessions there are hold states that were kept, and nothing is done to them."""
     if runtime.view.needs_whole_sequences:
         is_stack = runtime.view.has_stack_state
         reason = (
@@ -393,6 +374,15 @@ def check_takes_sessions(runtime: Runtime) -> None:
             f"model {runtime.spec.name!r} {reason}, so it keeps no sessions; use Infer",
             metadata={"model": runtime.spec.name},
         )
+
+
+def _full(runtime: Runtime) -> LimitReached:
+    limit, value = runtime.sessions_limit, runtime.sessions.max_sessions
+    return LimitReached(
+        f"{limit} is {value}, and no session is to be evicted",
+        metadata={"limit": limit, "value": value},
+        retry_seconds=FULL_RETRY_SECONDS,
+    )
 
 
 def _leaving(runtime: Runtime) -> Draining:

@@ -1,0 +1,88 @@
+"""Inputs that have a length of their own: what would be a session's context, of one size, by chance."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from torch.fx import Node
+
+from elman_models.export.capture import Capture
+from elman_models.export.refusals import ExportError, Place, place_of, refusal
+from elman_models.export.sequences import STEPPED, operation_name
+from elman_models.export.sizes import shape_of
+from elman_models.export.traced import Role, dtype_of
+from elman_models.graph.value import DType
+
+
+def check_context(capture: Capture, context: Sequence[str]) -> None:
+    """Nothing, where each input is a sequence of the one length, clearly none, or named in `context`.
+
+    Raises:
+        ExportError: an input has a length of its own; or `context` names what is none.
+    """
+    for name in context:
+        node = capture.inputs.get(name)
+        if node is None:
+            raise ExportError(f"context: expected of {', '.join(capture.inputs)}, got {name}")
+        if capture.sequences.time is not None and _is_sequence(capture, node):
+            raise ExportError(f"context: {name} is as long as the sequences are, so it is no context but an input")
+    for name, node in capture.inputs.items():
+        if name not in context and capture.sequences.time is not None and not _is_sequence(capture, node):
+            _check_input(capture, name, node)
+
+
+def _check_input(capture: Capture, name: str, node: Node) -> None:
+    shape, unrolled = shape_of(node), _unrolled(capture.nodes)
+    is_static = len(shape) == len((Role.BATCH, Role.FEATURE)) and dtype_of(node.meta["val"].dtype) is DType.FLOAT32
+    for axis, size in enumerate(shape):
+        is_open = axis in capture.open_axes.get(name, ()) and not _only_picked(node, axis)
+        if is_open and (not is_static or axis in capture.stepped_axes.get(name, ())):
+            raise _own_length(capture, name, f"a length of its own ({size} in the example)", node)
+        if isinstance(size, int) and size in unrolled:
+            raise _own_length(
+                capture, name, f"a length of its own ({size}), of which a loop takes each step", node, unrolled[size]
+            )
+
+
+def _is_sequence(capture: Capture, node: Node) -> bool:
+    return capture.sequences.time in shape_of(node)
+
+
+def _only_picked(node: Node, axis: int) -> bool:
+    """Whether nothing but numbered parts of an axis are used, so that it is no length."""
+    users = [user for user in node.users if operation_name(user) != "sym_size"]
+    return bool(users) and all(_picks(user, axis) for user in users)
+
+
+def _picks(user: Node, axis: int) -> bool:
+    if operation_name(user) not in ("select", "slice") or len(user.args) == 1:
+        return False
+    given, along = user.args[:2]
+    is_along = isinstance(along, int) and along % len(shape_of(given)) == axis
+    return is_along if operation_name(user) == "select" else not is_along and _only_picked(user, axis)
+
+
+def _unrolled(nodes: Sequence[Node]) -> dict[int, Place]:
+    """How many steps loops take that were unrolled, and where."""
+    places = [place_of(node) for node in nodes if operation_name(node) in STEPPED]
+    return {count: place for place, count in Counter(places).items() if count > 1}
+
+
+def _own_length(capture: Capture, name: str, what: str, node: Node, place: Place | None = None) -> ExportError:
+    others = " and ".join(other for other, its in capture.inputs.items() if _is_sequence(capture, its))
+    may_say = "" if capture.parts else f'; or say context=("{name}",), if it is one thing for a session'
+    return refusal(
+        place or next(_places(node), Place()),
+        f"{name} has {what}, beside that of {others}. A model steps along one length, so {name} would be the same for "
+        "all of a session, and always as long as in the example",
+        f"pack what takes {others} and what takes {name} as two models: sessions of the second begin with the state "
+        f"that those of the first ended with, or have as context what it attends to{may_say}",
+    )
+
+
+def _places(node: Node) -> Iterator[Place]:
+    """Where it is used."""
+    for user in node.users:
+        place = place_of(user)
+        if place.file:
+            yield place
+        yield from _places(user)
