@@ -96,11 +96,11 @@ class AsyncModel:
         context: Mapping[str, ArrayLike] | None = None,
         initial_state: Mapping[str, ArrayLike] | None = None,
         end_on_disconnect: bool | None = None,
-        from_: AsyncSession | State | None = None,
+        from_: AsyncSession | AsyncSessionPool | State | None = None,
         map: Mapping[str, str | StateFrom] | None = None,
     ) -> AwaitableContext[AsyncSessionPool]:
         """Opens `n` new sessions, or those called `ids`, to be stepped together; `context` is [n, *features] of each.
-        Otherwise as `session`.
+        With `from_` a pool of as many each begins from the one at its place. Otherwise as `session`.
 
         Raises RowErrors where some ids cannot be opened; then none is, and none was begun.
         """

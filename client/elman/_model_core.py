@@ -16,7 +16,7 @@ from elman._session_opener import Begun, OpenedSessions
 from elman._shared.arrays import ArrayLike, to_context, to_states
 from elman._shared.checks import check_count, check_switch, check_text
 from elman._shared.errors import ElmanError, InvalidInputError, RowErrors
-from elman._shared.hand_off import of_session, of_state
+from elman._shared.hand_off import of_session, of_sessions, of_state
 from elman._shared.info import ModelInfo, SessionInfo, TensorInfo, model_label
 from elman._shared.records import Arrays
 from elman._shared.results import State
@@ -93,7 +93,7 @@ class ModelCore:
         checked = None if ids is None else check_ids(ids)
         number = check_count("n", count) if checked is None else len(checked)
         states = self._states(initial_state, mode, number, is_new=checked is None)
-        hand_off = await self._hand_off(from_, state_map, mode, initial_state, is_new=checked is None)
+        hand_off = await self._hand_off(from_, state_map, mode, initial_state, is_new=checked is None, num_rows=number)
         begun = Begun(self._context(context, mode, number), states, _check_ends(end_on_disconnect), hand_off)
         opened = await self._open(number, checked, mode, begun)
         return PoolCore(self.client, await self._info_of(opened), opened)
@@ -186,7 +186,14 @@ class ModelCore:
         return to_states(state, self.info, num_rows, "initial_state")
 
     async def _hand_off(
-        self, from_: object, state_map: object, mode: OpenMode, initial_state: object, *, is_new: bool
+        self,
+        from_: object,
+        state_map: object,
+        mode: OpenMode,
+        initial_state: object,
+        *,
+        is_new: bool,
+        num_rows: int | None = None,
     ) -> sessions_pb2.HandOff | None:
         if from_ is None:
             if state_map is not None:
@@ -198,7 +205,15 @@ class ModelCore:
             raise InvalidInputError('from_: a session that exists has its own state; expected mode="new", or no id')
         if isinstance(from_, State):
             return of_state(from_, state_map)
-        core = self._core_of(from_, "from_", "a session or a State")
+        pool = getattr(from_, "_core", None)
+        if isinstance(pool, PoolCore):
+            if pool.client is not self.client:
+                raise InvalidInputError("from_: expected sessions of the same client")
+            if num_rows is None or num_rows != len(pool.ids):
+                got = "a session" if num_rows is None else num_rows
+                raise InvalidInputError(f"from_: expected as many sessions as the pool's {len(pool.ids)}, got {got}")
+            return of_sessions(pool.info.name, await pool.settled_ids(), state_map)
+        core = self._core_of(from_, "from_", "a session, a pool of sessions or a State")
         return of_session(core.info.name, await core.settled_id(), state_map)
 
     async def _open(self, count: int, ids: list[str] | None, mode: OpenMode, begun: Begun) -> OpenedSessions:

@@ -243,6 +243,12 @@ class SessionCore(_SessionsCore):
 class PoolCore(_SessionsCore):
     """Sessions that are stepped together."""
 
+    async def settled_ids(self) -> tuple[str, ...]:
+        """Their ids, once nothing is under way. Raises ElmanError."""
+        self.check_open()
+        await self.client.driver.settled(self.rows, self.client.transport.deadline())
+        return self.ids
+
     @property
     def ids(self) -> tuple[str, ...]:
         """Durable names, by row."""

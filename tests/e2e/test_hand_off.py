@@ -162,8 +162,11 @@ WRONG: dict[str, tuple[Any, str, str]] = {
         "directions of state 'h' cannot be joined: expected two for each layer, and it has 3"),
     "odd directions": (HandOff(session_id="deep", maps=[Map(target="h", directions=7)]), "INVALID_INPUT",
         "directions: expected one of 0 to 2, got 7"),
-    "nothing": (HandOff(model="gru"), "INVALID_INPUT", "expected session_id or states, one of the two, got neither"),
-    "both": (HandOff(session_id="deep", states=h_of((3, 1, 5))), "INVALID_INPUT", "one of the two, got both"),
+    "nothing": (HandOff(model="gru"), "INVALID_INPUT", "session_id, session_ids or states, one of them, got none"),
+    "both": (HandOff(session_id="deep", states=h_of((3, 1, 5))), "INVALID_INPUT", "one of them, got several"),
+    "other number": (HandOff(session_ids=["deep"]), "INVALID_INPUT", "expected 3 session_ids, one for each new"),
+    "twice one": (HandOff(session_ids=["deep", "no", "deep"]), "INVALID_INPUT", "each may stand once"),
+    "no such session": (HandOff(session_ids=["deep", "no", "not"]), "UNKNOWN_SESSION", "no session 'no'"),
     "no session": (HandOff(session_id="no"), "UNKNOWN_SESSION", "no session 'no'"),
     "no model": (HandOff(model="no", session_id="deep"), "UNKNOWN_MODEL", "unknown model 'no'"),
     "other rows": (HandOff(states=h_of((3, 2, 5))), "INVALID_INPUT", "expected 1 row or 3, got 2"),
@@ -204,6 +207,36 @@ async def test_what_disagrees_is_refused_by_name_opens_nothing_and_harms_nobody(
     assert_near((await (await served.step()).ask(opened.handles, [y])).rows[0].output, DEEP.run(y)[0])
 
 
+async def test_a_pool_begins_each_from_the_one_at_its_place_behind_what_is_queued_for_all(
+    served: Served, client: elman.AsyncClient
+) -> None:
+    sequences, y = [x(6), x(2), x(4)], x(3)
+    model = await client.model("gru")
+    async with model.sessions(3) as encoders:
+        await encoders.step(sequences, returning="none")
+        async with model.sessions(3, from_=encoders) as decoders:
+            for told, sequence in zip(await decoders.step([y] * 3), sequences, strict=True):
+                assert_near(told, toy("gru").run(y, *after(toy("gru"), sequence))[0])
+        with pytest.raises(elman.InvalidInputError, match="as many sessions as the pool's 3, got 2"):
+            await model.sessions(2, from_=encoders)
+        with pytest.raises(elman.InvalidInputError, match="as many sessions as the pool's 3, got a session"):
+            await model.session(from_=encoders)
+    opened = await served.open("gru", "a", "b")
+    hand_off = HandOff(session_ids=["a", "b"])
+    async with EngineGate(served) as gate:
+        stepper = await served.step()
+        await stepper.send(opened.handles[1:], [sequences[0]])
+        await gate.arrived(1)
+        opening = asyncio.ensure_future(served.open("gru", "c", "d", hand_off=hand_off))
+        await gate.arrived(2)
+    handed = await opening
+    told = (await (await served.step()).ask(handed.handles, [y, y])).rows
+    assert_near(told[0].output, toy("gru").run(y)[0])
+    assert_near(told[1].output, toy("gru").run(y, *after(toy("gru"), sequences[0]))[0])
+    close = sessions_pb2.CloseSessionsRequest(model="gru", session_ids=["a", "b", "c", "d"])
+    await served.sessions.CloseSessions(close)
+
+
 async def test_threads_have_the_same_and_the_fake_server_knows_it() -> None:
     def handed() -> None:
         models = [FakeModel("sum", input_size=2), FakeModel("wide", input_size=3)]
@@ -214,6 +247,10 @@ async def test_threads_have_the_same_and_the_fake_server_knows_it() -> None:
                 with model.session(from_=session) as twin, model.session(from_=session.state()) as other:
                     assert (twin.step([1, 1]) == other.step([1, 1])).all()
                     assert (twin.step([1, 1]) != session.step([0, 0])).all()
+                with model.sessions(2) as pool:
+                    pool.step([[1, 2], [3, 4]])
+                    with model.sessions(2, from_=pool) as twins:
+                        assert (twins.step([[1, 1], [1, 1]]) == pool.step([[1, 1], [1, 1]])).all()
                 with pytest.raises(elman.InvalidInputError, match=r"expected torch.float32 \[1, 3\]"):
                     client.model("wide").session(from_=session)
                 with pytest.raises(elman.InvalidInputError, match='expected mode="new"'):

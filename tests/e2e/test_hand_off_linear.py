@@ -125,6 +125,11 @@ async def test_a_decoder_begins_from_its_encoder_as_its_bundle_says(
         async with model.session(from_=session) as twin:  # of its own model: as it is
             assert_near((await twin.state())["h"], (await session.state())["h"])
     await kept.end()
+    _, pool = await encoder.infer(sources, keep_state_as=["a", "b"])
+    async with model.sessions(2, from_=pool) as decoders:
+        for told, wanted in zip(await decoders.step([target] * 2), expected, strict=True):
+            assert_near(told, wanted)
+    await pool.end()
     _, state = await encoder.infer(sources)  # or by way of the client
     async with model.sessions(2, from_=state) as pool:
         for told, wanted in zip(await pool.step([target] * 2), expected, strict=True):

@@ -148,7 +148,10 @@ FILES: dict[str, tuple[Callable[[Path], Path], str]] = {
         "tensor head.weight",
     ),
     "pt2: a pickle": (pickled("given.pt2"), "is not a .pt2 file"),
-    "torch: a zip bomb": (zipped({"w/data.pkl": b"", "w/data/0": bytes(1 << 25)}), "given.pt: refused: 33554432 bytes"),
+    "torch: a zip bomb": (
+        zipped({"w/data.pkl": b"", "w/data/0": bytes(1 << 25)}),
+        "given.pt: refused: 33554432 bytes in ",
+    ),
     "torch: a way out of its folder": (
         zipped({"w/data.pkl": pickle.dumps({}), "w/version": b"3", "../../out": b""}),
         "cannot be read as a PyTorch checkpoint",

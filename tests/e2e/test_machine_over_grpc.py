@@ -158,7 +158,7 @@ def case(request: pytest.FixtureRequest) -> Case:
 
 @pytest.fixture
 def held_server(case: Case, tmp_path: Path) -> Iterator[HeldServer]:
-    held_server = HeldServer(write_toys(tmp_path, case.toys), case.plans, Limits(**LIMITS))
+    held_server = HeldServer(write_toys(tmp_path, set(case.toys)), case.plans, Limits(**LIMITS))
     yield held_server
     held_server.end()
 

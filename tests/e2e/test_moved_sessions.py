@@ -25,15 +25,16 @@ RNG = np.random.default_rng(9)
 Move = sessions_pb2.MoveSessionRequest
 
 
-def retrained(version: str, **fields: Any) -> Toy:
-    """The GRU with other weights, and perhaps other sizes."""
-    one = Toy(SPECS["gru"].model_copy(update={"version": version} | fields))
+def retrained(version: str, name: str = "gru", **fields: Any) -> Toy:
+    """A toy with other weights, and perhaps other sizes."""
+    one = Toy(SPECS[name].model_copy(update={"version": version} | fields))
     for parameter in one.parameters():
         parameter *= 0.5
     return one
 
 
 OLD, NEW, LARGER = toy("gru"), retrained("2"), retrained("3", hidden_size=6)
+TOKENS = retrained("2", "tokens")
 HEADED = retrained("0", head=HeadSpec(out_features=4))
 
 
@@ -43,7 +44,8 @@ def write(folder: Path, model: Toy) -> None:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def served(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
-    folder = write_toys(tmp_path_factory.mktemp("moved"), ["gru"])
+    folder = write_toys(tmp_path_factory.mktemp("moved"), ["gru", "tokens"])
+    write_bundle(folder / "tokens-2", TOKENS.spec, TOKENS.state_dict())
     write(folder, NEW)
     write(folder, LARGER)
     write(folder, HEADED)
@@ -193,6 +195,30 @@ async def test_a_version_of_other_outputs_takes_the_session_without_its_held_ans
     assert error is not None
     assert error.reason == "ANSWER_GONE"
     await close(served, "headed")
+
+
+async def test_what_generates_ends_where_its_session_moves_and_the_next_goes_on_from_there_on_the_new_weights(
+    served: Served, client: elman.AsyncClient
+) -> None:
+    model, told = await client.model("tokens", version="1"), []
+    async with model.session() as session:
+
+        async def read() -> None:
+            async for token in session.generate(20_000, prompt=[1, 2], seed=3):
+                told.append(token)
+                if len(told) == 5:
+                    await served.sessions.MoveSession(Move(model="tokens", session_id=session.id, version="2"))
+
+        with pytest.raises(elman.StaleHandleError) as caught:
+            await read()
+        assert caught.value.details.metadata["moved_to"] == "2"
+        assert session.position == 2 + len(told) < 20_000
+        more = [token async for token in session.generate(4, temperature=0)]
+        assert session.position == 6 + len(told)
+    outputs, h, _ = toy("tokens").run(np.array([1, 2, *told]))
+    for token in more:
+        assert token == outputs[-1].argmax()
+        outputs, h, _ = TOKENS.run(np.array([token]), torch.from_numpy(h))
 
 
 async def test_a_session_that_is_closing_does_not_move(served: Served) -> None:

@@ -29,6 +29,8 @@ SPEC = SPECS["lstm"]
 RNG = np.random.default_rng(1)
 MIB = 1 << 20
 NUM_RESETS = 5000
+NUM_TAKEN_IN, MORE = 6000, 1000
+"""Calls that have begun and ended for which there is room before anybody takes them in; and with so many more, none."""
 LIBC = ctypes.CDLL(None)
 NUM_IDLE = 5000
 GARBAGE = {
@@ -210,23 +212,49 @@ async def test_more_calls_than_are_taken_in_are_refused_in_words_and_memory_stay
     before = resident_bytes()
     async with Wire(raw.port) as wire:
         await wire.write(HELLO)
-        for first in range(0, 40_000, 500):
-            await wire.write(opened_and_reset(first, 500))
-        details = await refused(raw)
-    assert "try again later" in details
+        await fill(raw, wire)
+        assert "try again later" in await refused(raw)
+        await wire.write(opened_and_reset(NUM_TAKEN_IN + MORE, NUM_RESETS))
+        assert "try again later" in await refused(raw)
     assert resident_bytes() - before < 512 * MIB
     raw.read_on()
     await empty(raw.door, but=1)
     await ask_raw(raw, innocent)
 
 
-async def refused(raw: RawDoor) -> str:
-    """What is said to a call that is refused; there will be one."""
+async def fill(raw: RawDoor, wire: Wire) -> None:
+    """So many calls begin, and end but for the last, that no more are taken in. Those that come and end faster than
+    they are looked at are forgotten by gRPC itself: each is awaited."""
+    for first in range(0, NUM_TAKEN_IN, MORE):
+        numbers = range(2 * first + 1, 2 * (first + MORE), 2)
+        await wire.write(b"".join(opening(n, STEP) for n in numbers))
+        await at_least(raw.door, MORE + 1)
+        await wire.write(b"".join(reset(n) for n in numbers))
+        await empty(raw.door, but=1)
+    await wire.write(b"".join(opening(2 * (NUM_TAKEN_IN + n) + 1, STEP) for n in range(MORE)))
+
+
+async def at_least(door: Any, count: int) -> None:
+    """Returns once there are so many calls."""
     async with asyncio.timeout(GUARD_SECONDS):
-        while True:
-            late: Any = raw.channel.stream_stream(STEP)(timeout=1)
-            if await late.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
-                return str(await late.details())
+        while door.num_calls < count:  # noqa: ASYNC110 - gRPC's threads tell it to nobody
+            await asyncio.sleep(0.001)
+
+
+async def refused(raw: RawDoor) -> str:
+    """What is said to a call that is refused; there will be one. Those that are taken in instead wait."""
+    asked: dict[asyncio.Task[grpc.StatusCode], Any] = {}
+    async with asyncio.timeout(GUARD_SECONDS):
+        while not any(task.done() for task in asked):
+            late: Any = raw.channel.stream_stream(STEP)()
+            asked[asyncio.create_task(late.code())] = late
+            await asyncio.wait(asked, timeout=1, return_when=asyncio.FIRST_COMPLETED)
+    ended = next(late for task, late in asked.items() if task.done())
+    for task, late in asked.items():
+        late.cancel()
+        await task
+    assert await ended.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    return str(await ended.details())
 
 
 async def test_a_reader_that_never_reads_is_read_no_further_than_its_limit(served: Served) -> None:

@@ -37,6 +37,11 @@ def of_session(model: str, session_id: str, maps: object) -> sessions_pb2.HandOf
     return sessions_pb2.HandOff(model=model, session_id=session_id, maps=_maps(maps))
 
 
+def of_sessions(model: str, session_ids: Sequence[str], maps: object) -> sessions_pb2.HandOff:
+    """Each from the state of the one at its place. Raises TypeError, InvalidInputError."""
+    return sessions_pb2.HandOff(model=model, session_ids=session_ids, maps=_maps(maps))
+
+
 def of_state(state: State, maps: object) -> sessions_pb2.HandOff:
     """From what a model gave. Raises TypeError, InvalidInputError."""
     if state.model is None:

@@ -137,7 +137,7 @@ class FakeSessionsService(sessions_pb2_grpc.SessionsServicer):
                 raise _other_context(session_id)
             session = self._server_state.sessions.open(model, session_id, may_exist, may_begin)
             if handed is not None:
-                session.state = handed
+                session.state = handed[ids.index(session_id) % len(handed)]
             if request.HasField("end_on_disconnect"):
                 session.ends_with_stream = request.end_on_disconnect
             return session
@@ -148,22 +148,21 @@ class FakeSessionsService(sessions_pb2_grpc.SessionsServicer):
         response.resumed.extend(one and index not in failed for index, one in enumerate(resumed))
         return response
 
-    def _handed(self, request: sessions_pb2.OpenSessionsRequest, model: FakeModel) -> Values:
-        """The state that a hand-off gives: that of the same size."""
+    def _handed(self, request: sessions_pb2.OpenSessionsRequest, model: FakeModel) -> list[Values]:
+        """The states that a hand-off gives, one for all or one for each: those of the same size."""
         source = request.hand_off
         name = source.model or request.model
         self._server_state.model(name, "")
-        if source.session_id:
-            state = self._server_state.sessions.get(name, source.session_id).state
-        else:
-            state = from_tensor(source.states[0].tensor, name="h")[0, 0].copy()
-        if len(state) != model.state_size:
+        owners = [source.session_id] if source.session_id else source.session_ids
+        states = [self._server_state.sessions.get(name, one).state for one in owners]
+        states = states or [row.copy() for row in from_tensor(source.states[0].tensor, name="h")[0]]
+        if len(states[0]) != model.state_size:
             raise Refusal(
                 "INVALID_INPUT",
                 f"hand_off: state 'h': expected torch.float32 {[1, model.state_size]} (layers, then features), and 'h' "
-                f"of model {name!r} gives torch.float32 {[1, len(state)]}",
+                f"of model {name!r} gives torch.float32 {[1, len(states[0])]}",
             )
-        return state
+        return states
 
     def _attach(self, request: sessions_pb2.AttachSessionsRequest) -> sessions_pb2.AttachSessionsResponse:
         def attach_one(session_id: str) -> FakeSession:

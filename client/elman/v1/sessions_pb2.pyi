@@ -203,6 +203,7 @@ class HandOff(message.Message):
     SESSION_ID_FIELD_NUMBER: builtins.int
     STATES_FIELD_NUMBER: builtins.int
     MAPS_FIELD_NUMBER: builtins.int
+    SESSION_IDS_FIELD_NUMBER: builtins.int
     model: builtins.str
     """Whose state it is; empty: the model that is opened."""
     version: builtins.str
@@ -222,6 +223,12 @@ class HandOff(message.Message):
         them), where it says so; else each state is the one of the same name.
         """
 
+    @builtins.property
+    def session_ids(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Instead of one session: as many as there are new ones, distinct, each of which begins from the one at its place, once all of them have
+        run what is queued for them as the call comes. Their states are the same ones by names and sizes.
+        """
+
     def __init__(
         self,
         *,
@@ -230,10 +237,11 @@ class HandOff(message.Message):
         session_id: builtins.str = ...,
         states: abc.Iterable[tensor_pb2.NamedTensor] | None = ...,
         maps: abc.Iterable[StateMap] | None = ...,
+        session_ids: abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["maps", b"maps", "model", b"model", "session_id", b"session_id", "states", b"states", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["maps", b"maps", "model", b"model", "session_id", b"session_id", "session_ids", b"session_ids", "states", b"states", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

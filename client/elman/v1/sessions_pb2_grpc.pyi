@@ -153,7 +153,8 @@ class SessionsStub:
     version. What was sent behind it, and under older handles, is not applied: STALE_HANDLE, with
     moved_to, to be attached and sent again. Answers held for repeats go along, where both versions have the same outputs: a
     chunk that ran on the old version, and whose answer was lost, is answered as it was, not applied again; otherwise it is
-    told ANSWER_GONE. One that is on that version already is attached, so it may be sent again after a lost answer.
+    told ANSWER_GONE. What generates on it ends likewise: what was told is applied, and another Inference.Generate without a
+    prompt goes on from there. One that is on that version already is attached, so it may be sent again after a lost answer.
 
     Errors of the call: NOT_FOUND (unknown model, version or session); NOT_FOUND, reason SESSION_EXPIRED; FAILED_PRECONDITION,
     reason OTHER_STATE (the names or shapes of the versions' states or contexts disagree; the message names both; the session
@@ -293,7 +294,8 @@ class SessionsAsyncStub(SessionsStub):
     version. What was sent behind it, and under older handles, is not applied: STALE_HANDLE, with
     moved_to, to be attached and sent again. Answers held for repeats go along, where both versions have the same outputs: a
     chunk that ran on the old version, and whose answer was lost, is answered as it was, not applied again; otherwise it is
-    told ANSWER_GONE. One that is on that version already is attached, so it may be sent again after a lost answer.
+    told ANSWER_GONE. What generates on it ends likewise: what was told is applied, and another Inference.Generate without a
+    prompt goes on from there. One that is on that version already is attached, so it may be sent again after a lost answer.
 
     Errors of the call: NOT_FOUND (unknown model, version or session); NOT_FOUND, reason SESSION_EXPIRED; FAILED_PRECONDITION,
     reason OTHER_STATE (the names or shapes of the versions' states or contexts disagree; the message names both; the session
@@ -502,7 +504,8 @@ class SessionsServicer(metaclass=_abc_1.ABCMeta):
         version. What was sent behind it, and under older handles, is not applied: STALE_HANDLE, with
         moved_to, to be attached and sent again. Answers held for repeats go along, where both versions have the same outputs: a
         chunk that ran on the old version, and whose answer was lost, is answered as it was, not applied again; otherwise it is
-        told ANSWER_GONE. One that is on that version already is attached, so it may be sent again after a lost answer.
+        told ANSWER_GONE. What generates on it ends likewise: what was told is applied, and another Inference.Generate without a
+        prompt goes on from there. One that is on that version already is attached, so it may be sent again after a lost answer.
 
         Errors of the call: NOT_FOUND (unknown model, version or session); NOT_FOUND, reason SESSION_EXPIRED; FAILED_PRECONDITION,
         reason OTHER_STATE (the names or shapes of the versions' states or contexts disagree; the message names both; the session

@@ -5,7 +5,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from elman.v1 import sessions_pb2
-from elman_server.door.elman_v1.read import read_named_states
+from elman_server.door.elman_v1.many_ids import check_ids
+from elman_server.door.elman_v1.read_states import read_named_states
 from elman_server.errors import InvalidInput
 from elman_server.exchange.hand_off import Directions, HandOff, StateMap
 from elman_server.exchange.model_view import ModelView
@@ -20,9 +21,14 @@ def check_hand_off(request: sessions_pb2.OpenSessionsRequest) -> None:
         raise InvalidInput("hand_off: a session that exists has a state; expected the mode NEW")
     if request.HasField("h_0") or request.HasField("c_0") or request.initial_states:
         raise InvalidInput("expected hand_off or an initial state, got both")
-    if bool(request.hand_off.session_id) == bool(request.hand_off.states):
-        got = "both" if request.hand_off.states else "neither"
-        raise InvalidInput(f"hand_off: expected session_id or states, one of the two, got {got}")
+    given = [bool(one) for one in (request.hand_off.session_id, request.hand_off.session_ids, request.hand_off.states)]
+    if sum(given) != 1:
+        got = "none" if not any(given) else "several"
+        raise InvalidInput(f"hand_off: expected session_id, session_ids or states, one of them, got {got}")
+    count, asked = len(request.hand_off.session_ids), request.count or len(request.session_ids)
+    if count and count != asked:
+        raise InvalidInput(f"hand_off: expected {asked} session_ids, one for each new session, got {count}")
+    check_ids(request.hand_off.session_ids, "hand_off.session_ids")
 
 
 def read_hand_off(message: sessions_pb2.HandOff, model: str) -> HandOff:

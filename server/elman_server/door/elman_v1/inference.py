@@ -20,13 +20,13 @@ from elman_server.door.elman_v1.read import (
     check_answer,
     check_size,
     read_context,
-    read_initial,
     read_inputs,
     read_lengths,
     read_outputs,
     read_timeout,
     read_want,
 )
+from elman_server.door.elman_v1.read_states import read_initial
 from elman_server.door.elman_v1.score import ScoreCalls
 from elman_server.door.elman_v1.status import code_of
 from elman_server.door.elman_v1.step_stream import StepStream

@@ -1,7 +1,7 @@
 """Messages into domain requests: every check that needs no session, each with what was expected and what came."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,11 +9,10 @@ from google.protobuf.duration_pb2 import Duration
 from numpy.typing import NDArray
 
 from elman import wire
-from elman.v1 import inference_pb2, sessions_pb2, tensor_pb2
+from elman.v1 import inference_pb2, tensor_pb2
 from elman_models.layout import has_repeats
 from elman_server.errors import InvalidInput, LimitReached
 from elman_server.exchange.frames import Frame, ResultSink, Want
-from elman_server.exchange.initial import Initial, check_context, check_tensor
 from elman_server.exchange.model_view import ModelView, TensorField
 from elman_server.exchange.session_ids import EXPECTED, MAX_ID_LENGTH, is_session_id
 
@@ -134,13 +133,13 @@ def read_inputs(request: HasInputs, view: ModelView, lengths: I64) -> NDArray[An
     if not request.inputs:
         if record.is_plain:
             return _read_steps(request.input, record.fields[0], "input", steps)
-        raise InvalidInput(f"inputs: expected {_names(record.names)}, got one without a name, or none")
+        raise InvalidInput(f"inputs: expected {quoted(record.names)}, got one without a name, or none")
     if request.HasField("input"):
         raise InvalidInput("input: expected it or `inputs`, got both")
-    given = _by_name(request.inputs, "inputs", record.names)
+    given = by_name(request.inputs, "inputs", record.names)
     missing = [name for name in record.names if name not in given]
     if missing:
-        raise InvalidInput(f"inputs: expected {_names(record.names)}, got none of {_names(missing)}")
+        raise InvalidInput(f"inputs: expected {quoted(record.names)}, got none of {quoted(missing)}")
     return record.joined([_read_steps(given[f.name], f, f"input {f.name!r}", steps) for f in record.fields])
 
 
@@ -171,54 +170,8 @@ def read_named(named: Iterable[tensor_pb2.NamedTensor], kind: str) -> dict[str, 
     for one in named:
         if one.name in tensors:
             raise InvalidInput(f"{kind}: each name may stand once, and {one.name!r} is repeated")
-        tensors[one.name] = _decode(one.tensor, f"{kind} {one.name!r}").copy()
+        tensors[one.name] = read_tensor(one.tensor, f"{kind} {one.name!r}").copy()
     return tensors
-
-
-def read_initial(request: inference_pb2.InferRequest, view: ModelView, rows: int) -> Initial:
-    """What the rows of `Infer` begin with.
-
-    Raises:
-        InvalidInput: a name, a dtype, a shape or a byte count is wrong, a value is not finite, or one is missing.
-    """
-    context = read_context(request.context)
-    check_context(view, context, rows)
-    stack = {name: getattr(request, name) for name in ("h_0", "c_0") if request.HasField(name)}
-    states = _read_states(stack, request.initial_states, "initial_states", ("h_0", "c_0"), view, rows)
-    return Initial(states, context)
-
-
-def read_opening(request: sessions_pb2.OpenSessionsRequest, view: ModelView, rows: int) -> tuple[NDArray[Any], ...]:
-    """The states that sessions begin with, if there are any. Raises as `read_initial`."""
-    stack = {name: getattr(request, name) for name in ("h_0", "c_0") if request.HasField(name)}
-    return _read_states(stack, request.initial_states, "initial_states", ("h_0", "c_0"), view, rows)
-
-
-def read_new_state(request: sessions_pb2.SetSessionStateRequest, view: ModelView) -> Initial:
-    """The state that a session is to have, or nothing for what the model begins with.
-
-    Raises:
-        InvalidInput: both or neither, or as `read_initial`.
-    """
-    stack = {name: getattr(request, name) for name in ("h_n", "c_n") if request.HasField(name)}
-    states = _read_states(stack, request.states, "states", ("h_n", "c_n"), view, 1)
-    if bool(states) == request.reset:
-        raise InvalidInput(f"expected a state or reset, one of the two, got {'both' if states else 'neither'}")
-    return Initial(states)
-
-
-def read_named_states(named: Sequence[tensor_pb2.NamedTensor], view: ModelView, field: str) -> tuple[NDArray[Any], ...]:
-    """[layers or 1, rows, *features] of each of a model's states, all by name, of however many rows each has.
-
-    Raises:
-        InvalidInput: one is missing or unknown, or as `read_initial`.
-    """
-    names = [one.name for one in view.states]
-    given = _by_name(named, field, names)
-    if set(given) != set(names):
-        raise InvalidInput(f"{field}: expected {_names(names)}, got {_names(list(given))}")
-    rows = {one.name: list(given[one.name].shape[1 if one.layers else 0 :])[:1] or [0] for one in view.states}
-    return tuple(_read_state(given[one.name], one, f"{field} {one.name!r}", rows[one.name][0]) for one in view.states)
 
 
 def read_mark(name: str) -> str:
@@ -230,29 +183,6 @@ def read_mark(name: str) -> str:
     if not is_session_id(name):
         raise InvalidInput(f"mark: expected {EXPECTED}, got {name[:MAX_ID_LENGTH]!r}")
     return name
-
-
-def _read_states(
-    stack: Mapping[str, tensor_pb2.Tensor],
-    named: Sequence[tensor_pb2.NamedTensor],
-    field: str,
-    of_stack: Sequence[str],
-    view: ModelView,
-    rows: int,
-) -> tuple[NDArray[Any], ...]:
-    # [layers or 1, rows, *features] of each state, if there are any: `stack` where the state is one stack's, else
-    # `named`, which the message calls `field`.
-    told = list(of_stack[: len(view.states)]) if view.has_stack_state else [one.name for one in view.states]
-    if view.has_stack_state and named:
-        raise InvalidInput(f"{field}: the state of this model is given as {' and '.join(told)}")
-    if stack and not view.has_stack_state:
-        raise InvalidInput(f"{', '.join(stack)}: the state of this model is given by name, as {field}")
-    given = stack if view.has_stack_state else _by_name(named, field, told)
-    if not given:
-        return ()
-    if set(given) != set(told):
-        raise InvalidInput(f"expected {' and '.join(told)} together or none, got {', '.join(given)}")
-    return tuple(_read_state(given[name], one, name, rows) for name, one in zip(told, view.states, strict=True))
 
 
 def read_want(value: int, view: ModelView, outputs: int) -> Want:
@@ -295,8 +225,8 @@ def _read_positions(field: Sequence[int], rows: int) -> I64 | None:
 def _read_steps(tensor: tensor_pb2.Tensor, field: TensorField, name: str, steps: int) -> NDArray[Any]:
     # [steps, *features]
     if tensor.dtype != field.wire_dtype:
-        raise InvalidInput(f"{name}: expected dtype {_wire_name(field.wire_dtype)}, got {_wire_name(tensor.dtype)}")
-    array = _decode(tensor, name)
+        raise InvalidInput(f"{name}: expected dtype {wire_name(field.wire_dtype)}, got {wire_name(tensor.dtype)}")
+    array = read_tensor(tensor, name)
     expected = (steps, *field.features)
     if array.shape != expected:
         raise InvalidInput(
@@ -305,22 +235,8 @@ def _read_steps(tensor: tensor_pb2.Tensor, field: TensorField, name: str, steps:
     return array
 
 
-def _read_state(tensor: tensor_pb2.Tensor, field: TensorField, name: str, rows: int) -> NDArray[Any]:
-    # [layers or 1, rows, *features]
-    if tensor.dtype != field.wire_dtype:
-        raise InvalidInput(f"{name}: expected dtype {_wire_name(field.wire_dtype)}, got {_wire_name(tensor.dtype)}")
-    array = _decode(tensor, name)
-    shape = field.shape(rows)
-    if array.shape != shape:
-        raise InvalidInput(f"{name}: expected shape {list(shape)}, got {list(array.shape)}")
-    if not field.num_embeddings and not np.isfinite(array).all():
-        raise InvalidInput(f"{name}: a value is NaN or infinite")
-    if field.num_embeddings:
-        check_tensor(field, array, "state", rows)
-    return array.reshape(field.seam_shape(rows)).copy()
-
-
-def _by_name(named: Iterable[tensor_pb2.NamedTensor], kind: str, known: Sequence[str]) -> dict[str, tensor_pb2.Tensor]:
+def by_name(named: Iterable[tensor_pb2.NamedTensor], kind: str, known: Sequence[str]) -> dict[str, tensor_pb2.Tensor]:
+    """Tensors by name. Raises InvalidInput where one is not known, or stands twice."""
     named = list(named)
     _check_names([one.name for one in named], kind, known)
     return {one.name: one.tensor for one in named}
@@ -329,28 +245,26 @@ def _by_name(named: Iterable[tensor_pb2.NamedTensor], kind: str, known: Sequence
 def _check_names(names: Sequence[str], kind: str, known: Sequence[str]) -> None:
     for number, name in enumerate(names):
         if name not in known:
-            raise InvalidInput(f"{kind}: expected some of {_names(known)}, got {name[:64]!r}")
+            raise InvalidInput(f"{kind}: expected some of {quoted(known)}, got {name[:64]!r}")
         if name in names[:number]:
             raise InvalidInput(f"{kind}: each name may stand once, and {name!r} is repeated")
 
 
-def _names(names: Sequence[str]) -> str:
+def quoted(names: Sequence[str]) -> str:
+    """Names as they are told."""
     return ", ".join(map(repr, names))
 
 
 def read_tensor(tensor: tensor_pb2.Tensor, name: str) -> NDArray[Any]:
     """A tensor as it came. Raises InvalidInput: its byte count is not that of its shape, or it has no dtype."""
-    return _decode(tensor, name)
-
-
-def _decode(tensor: tensor_pb2.Tensor, name: str) -> NDArray[Any]:
     try:
         return wire.from_tensor(tensor, name=name)
     except wire.WireError as error:
         raise InvalidInput(str(error)) from error
 
 
-def _wire_name(dtype: int) -> str:
+def wire_name(dtype: int) -> str:
+    """A dtype of the contract as it is told."""
     known = tensor_pb2.DataType.values()
     return tensor_pb2.DataType.Name(dtype).removeprefix("DATA_TYPE_") if dtype in known else str(dtype)  # type: ignore[arg-type]
 

@@ -24,7 +24,8 @@ from elman_server.door.elman_v1.many_ids import (
     write_opened,
 )
 from elman_server.door.elman_v1.paging import page_size
-from elman_server.door.elman_v1.read import read_context, read_mark, read_new_state, read_opening
+from elman_server.door.elman_v1.read import read_context, read_mark
+from elman_server.door.elman_v1.read_states import read_new_state, read_opening
 from elman_server.door.elman_v1.write import add_named, write_marks, write_session, write_states
 from elman_server.engine.calls.sessions import SessionCalls
 from elman_server.errors import InvalidInput, ServiceError
@@ -258,9 +259,11 @@ class SessionsService(sessions_pb2_grpc.SessionsServicer):
         calls, message = self._calls(request.model).hand_off, request.hand_off
         source = self._calls(message.model or request.model).directory
         hand_off = read_hand_off(message, source.name)
-        if message.session_id:
-            owner = Owner(ANONYMOUS, message.session_id)
-            opened: OpenResult = await self._after(lambda tell: calls.from_session(wish, source, owner, hand_off, tell))
+        if not message.states:
+            owners = [Owner(ANONYMOUS, one) for one in message.session_ids or [message.session_id]]
+            opened: OpenResult = await self._after(
+                lambda tell: calls.from_sessions(wish, source, owners, hand_off, tell)
+            )
         else:
             view = source.version(message.version).view
             states = read_handed_states(message, view)

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from elman_server.errors import InvalidInput
 from elman_server.exchange.clock import Clock
 from elman_server.exchange.hand_off import HandOff, Wish
 from elman_server.exchange.model_view import TensorField
@@ -16,6 +17,7 @@ from elman_server.exchange.tell import Tell
 from elman_server.models.directory import SessionDirectory
 from elman_server.models.hand_off import handed, maps_of
 from elman_server.models.model import seam_tensors
+from elman_server.models.runtime import Runtime
 
 
 class HandOffCalls:
@@ -25,23 +27,53 @@ class HandOffCalls:
         self._directory = directory
         self._clock = clock
 
-    def from_session(
-        self, wish: Wish, source: SessionDirectory, owner: Owner, hand_off: HandOff, tell: Tell[OpenResult]
+    def from_sessions(
+        self,
+        wish: Wish,
+        source: SessionDirectory,
+        owners: Sequence[Owner],
+        hand_off: HandOff,
+        tell: Tell[OpenResult],
     ) -> None:
-        """Opens sessions from a session's state after its queued chunks; it may be another model's.
+        """Opens sessions from a session's state after its queued chunks, or each from that of another, after those of
+        all; they may be another model's.
 
         Raises:
-            SessionExpired, UnknownSession: it does not exist.
+            SessionExpired, UnknownSession: one does not exist.
         """
-        place = source.find(owner)
+        places = [source.find(owner) for owner in owners]
+        left = len(places)
 
-        def open_them() -> OpenResult:
-            runtime, slot = source.there(owner)
+        def arrived() -> None:
+            nonlocal left
+            left -= 1
+            if not left:
+                tell(lambda: self._open(wish, hand_off, *self._states_of(source, owners)))
+
+        for place in places:
+            place.runtime.after_queued(place.slot, arrived)
+
+    def _states_of(
+        self, source: SessionDirectory, owners: Sequence[Owner]
+    ) -> tuple[Sequence[TensorField], list[torch.Tensor]]:
+        # [layers or 1, K, *features] of each state, on the device.
+        places = [source.there(owner) for owner in owners]
+        fields = places[0].runtime.view.states
+        slots: dict[Runtime, list[int]] = {}
+        order: list[tuple[Runtime, int]] = []
+        for runtime, slot in places:
+            if runtime.view.states != fields:
+                raise InvalidInput("hand_off: the sessions run on versions whose states disagree; expected one kind")
             runtime.sessions.used[slot] = self._clock.now()  # so it is not evicted for those that begin from it
-            tensors = seam_tensors(runtime.view.states, runtime.pool.read(np.array([slot])).tensors)
-            return self._open(wish, hand_off, runtime.view.states, tensors[: len(runtime.view.states)])
-
-        place.runtime.after_queued(place.slot, lambda: tell(open_them))
+            mine = slots.setdefault(runtime, [])
+            order.append((runtime, len(mine)))
+            mine.append(slot)
+        read = {runtime: runtime.pool.read(np.array(mine)).tensors for runtime, mine in slots.items()}
+        parts = {runtime: seam_tensors(fields, tensors[: len(fields)]) for runtime, tensors in read.items()}
+        if len(parts) == 1:
+            return fields, next(iter(parts.values()))
+        rows = [[part[:, row : row + 1] for part in parts[runtime]] for runtime, row in order]
+        return fields, [torch.cat(of_one, dim=1) for of_one in zip(*rows, strict=True)]
 
     def from_states(
         self, wish: Wish, fields: Sequence[TensorField], states: Sequence[NDArray[Any]], hand_off: HandOff
