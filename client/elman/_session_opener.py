@@ -195,7 +195,9 @@ class SessionOpener:
 
     async def fork(self, info: ModelInfo, session_id: str, count: int, deadline: Deadline) -> OpenedSessions:
         """Begins sessions where another one is, under ids that the server makes."""
-        request = sessions_pb2.ForkSessionRequest(model=info.name, session_id=session_id, count=count)
+        request = sessions_pb2.ForkSessionRequest(
+            model=info.name, session_id=session_id, count=count, request_id=make_request_id()
+        )
         response = await self._transport.call(self._transport.sessions.ForkSession, request, deadline=deadline)
         failed = {one.index: error_of_status(one.status) for one in response.errors}
         ids = [session_id for place, session_id in enumerate(response.session_ids) if place not in failed]

@@ -12,6 +12,7 @@ from engine_gate import EngineGate
 from graph_cases import random_context, random_inputs
 from graph_networks import Forecaster, VoiceActivity
 from graph_server import named, write_networks
+from lost_answers import losing_answers
 from served import Serve, Served
 from toys import assert_near, random_input, toy, write_toys
 
@@ -171,6 +172,20 @@ async def test_a_fork_past_the_session_limit_opens_none_and_harms_nobody(client:
             assert pool.positions == (3,) * 5
 
 
+async def test_a_fork_whose_answer_is_lost_makes_its_sessions_once(client: elman.AsyncClient, served: Served) -> None:
+    x, y = random_input(toy("gru").spec, RNG, 3), random_input(toy("gru").spec, RNG, 2)
+    async with (await client.model("gru")).session() as session:
+        await session.step(x)
+        with losing_answers(sessions_pb2.ForkSessionRequest, 2) as lost:
+            pool = await session.fork(4)
+        assert [list(answer.session_ids) for answer in lost] == [list(pool.ids)] * 2
+        assert await served.on_engine(lambda: served.runtime("gru").sessions.num_open) == 5
+        for told in await pool.step([y] * 4):
+            assert_near(told, toy("gru").run(np.concatenate([x, y]))[0][3:])
+        await pool.close()
+        assert await served.on_engine(lambda: served.runtime("gru").sessions.num_open) == 1
+
+
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "nothing": ({}, "expected a state or reset, one of the two, got neither"),
     "both": ({"h_n": (2, 1, 5), "c_n": (2, 1, 5), "reset": True}, "one of the two, got both"),
@@ -231,6 +246,8 @@ def test_threads_have_the_same_and_the_fake_server_knows_it() -> None:
     ):
         session.step([[1, 2], [3, 4]])
         state = session.state()
+        with losing_answers(sessions_pb2.ForkSessionRequest), session.fork(2) as pool:
+            assert len(pool.ids) == 2
         with session.fork() as twin, session.fork(2) as pool:
             assert twin.position == 2
             assert pool.positions == (2, 2)

@@ -220,7 +220,7 @@ class Bench:
     def carry(self, session_id: str, other: str) -> OpenResult:
         """Begins another session from what such a session is exported as."""
         exported: Exported = self._told(lambda tell: self.session_calls.export(Owner("me", session_id), tell))
-        return self.do(lambda: self.session_calls.import_session(Owner("me", other), exported))
+        return self.do(lambda: self.session_calls.import_session("me", [other], exported, ""))
 
     def _told(self, ask: Callable[[Tell[T]], None]) -> T:
         told: list[T] = []

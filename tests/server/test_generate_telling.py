@@ -55,13 +55,12 @@ def test_listeners_are_told_in_their_order_a_few_at_a_time() -> None:
     calls, told = Calls(), list[int]()
     telling = Telling(cast(Engine, calls))
     listeners = [Listener(number, told) for number in range(AT_ONCE + 2)]
-    for listener in listeners:
-        telling.later(listener)
+    telling.later(listeners)
     assert told == []
     calls.turn()
     assert told == list(range(AT_ONCE))
-    telling.later(listeners[0])  # it stands behind those that wait, and is told once however often there is more
-    telling.later(listeners[0])
+    telling.later(listeners[:1])  # it stands behind those that wait, and is told once however often there is more
+    telling.later(listeners[:1])
     calls.turn()
     assert len(told) == AT_ONCE
     calls.wait()
@@ -73,7 +72,7 @@ def test_whoever_comes_when_nobody_was_told_lately_is_told_in_the_next_turn() ->
     calls, told = Calls(), list[int]()
     telling, listener = Telling(cast(Engine, calls)), Listener(1, told)
     for count in range(1, 4):
-        telling.later(listener)
+        telling.later([listener])
         calls.turn()
         assert told == [1] * count
         calls.wait()
@@ -82,7 +81,7 @@ def test_whoever_comes_when_nobody_was_told_lately_is_told_in_the_next_turn() ->
 def test_an_end_is_told_at_once_and_only_once() -> None:
     calls, told = Calls(), list[int]()
     telling, listener = Telling(cast(Engine, calls)), Listener(1, told)
-    telling.later(listener)
+    telling.later([listener])
     telling.at_once(listener)
     assert told == [1]
     calls.turn()

@@ -63,9 +63,9 @@ async def run(request: pytest.FixtureRequest) -> AsyncIterator[Run]:
         return running[-1]
 
     yield start
-    for house in running:
-        await house.channel.close()
-        await asyncio.wait_for(house.server.stop(0.1), GUARD_SECONDS)
+    for served in running:
+        await served.channel.close()
+        await asyncio.wait_for(served.server.stop(0.1), GUARD_SECONDS)
 
 
 async def echo(request: bytes, _context: Context) -> bytes:
@@ -91,18 +91,18 @@ async def test_each_kind_of_call_is_served(run: Run) -> None:
     async def join(requests: AsyncIterator[bytes], _context: Context) -> bytes:
         return b"".join([request async for request in requests])
 
-    house = await run(unary=echo, down=count, up=join, both=echo_all)
-    assert await house.unary(b"a") == b"a"
-    assert [one async for one in house.down(b"3")] == [b"0", b"1", b"2"]
-    assert await house.up(iter([b"x", b"", b"y"])) == b"xy"
-    assert [one async for one in house.both(iter([b"1", b"2"]))] == [b"1", b"2"]
-    assert [one async for one in house.both(iter([]))] == []
+    served = await run(unary=echo, down=count, up=join, both=echo_all)
+    assert await served.unary(b"a") == b"a"
+    assert [one async for one in served.down(b"3")] == [b"0", b"1", b"2"]
+    assert await served.up(iter([b"x", b"", b"y"])) == b"xy"
+    assert [one async for one in served.both(iter([b"1", b"2"]))] == [b"1", b"2"]
+    assert [one async for one in served.both(iter([]))] == []
 
 
 async def test_messages_of_many_calls_arrive_in_order(run: Run) -> None:
-    house = await run(both=echo_all)
+    served = await run(both=echo_all)
     messages = [b"%d" % i for i in range(200)]
-    answers = await asyncio.gather(*(collect(house.both(iter(messages))) for _ in range(8)))
+    answers = await asyncio.gather(*(collect(served.both(iter(messages))) for _ in range(8)))
     assert answers == [messages] * 8
 
 
@@ -117,9 +117,9 @@ async def test_a_handler_knows_its_caller_and_its_time(run: Run) -> None:
         seen.append((context.peer(), dict(context.invocation_metadata()).get("key"), context.time_remaining()))
         return request
 
-    house = await run(unary=look)
-    await house.unary(b"", metadata=(("key", "value"),))
-    await house.unary(b"", timeout=60)
+    served = await run(unary=look)
+    await served.unary(b"", metadata=(("key", "value"),))
+    await served.unary(b"", timeout=60)
     (peer, key, without), (_, _, left) = seen
     assert peer.startswith("ipv4:127.0.0.1:")
     assert key == "value"
@@ -131,21 +131,21 @@ async def test_an_abort_carries_its_status(run: Run) -> None:
     async def abort(_request: bytes, context: Context) -> bytes:
         await context.abort(StatusCode.ABORTED, "so it is", (("why-bin", b"\0\1"),))
 
-    house = await run(unary=abort, both=abort)
-    error = await failure(house.unary(b""))
+    served = await run(unary=abort, both=abort)
+    error = await failure(served.unary(b""))
     assert (error.code(), error.details()) == (StatusCode.ABORTED, "so it is")
     assert error.trailing_metadata()["why-bin"] == b"\0\1"
-    assert (await failure(house.both().read())).code() is StatusCode.ABORTED
+    assert (await failure(served.both().read())).code() is StatusCode.ABORTED
 
 
 async def test_a_bug_in_a_handler_ends_its_call_alone(run: Run) -> None:
     async def fail(_request: bytes, _context: Context) -> bytes:
         raise ValueError("secret")
 
-    house = await run(unary=fail, both=echo_all)
-    beside = house.both()
+    served = await run(unary=fail, both=echo_all)
+    beside = served.both()
     await beside.write(b"1")
-    error = await failure(house.unary(b""))
+    error = await failure(served.unary(b""))
     assert error.code() is StatusCode.UNKNOWN
     assert error.details() == "/test.Test/Unary failed inside the server: ValueError"
     assert await beside.read() == b"1"
@@ -154,33 +154,33 @@ async def test_a_bug_in_a_handler_ends_its_call_alone(run: Run) -> None:
 
 
 async def test_bytes_that_do_not_parse_are_an_error_of_the_call(run: Run) -> None:
-    house = await run(unary=echo, both=echo_all, parse=StepRequest.FromString)
-    for call in (house.unary(b"\xff"), house.both(iter([b"\xff"])).read()):
+    served = await run(unary=echo, both=echo_all, parse=StepRequest.FromString)
+    for call in (served.unary(b"\xff"), served.both(iter([b"\xff"])).read()):
         error = await failure(call)
         assert error.code() is StatusCode.INTERNAL
         assert "does not parse" in (error.details() or "")
 
 
 async def test_a_unary_call_without_a_message_is_refused(run: Run) -> None:
-    house = await run(unary=echo)
-    as_stream: Any = house.channel.stream_unary("/test.Test/Unary")
+    served = await run(unary=echo)
+    as_stream: Any = served.channel.stream_unary("/test.Test/Unary")
     error = await failure(as_stream(iter([])))
     assert (error.code(), error.details()) == (StatusCode.INTERNAL, "expected one message, got none")
 
 
 async def test_an_unknown_method_is_named(run: Run) -> None:
-    house = await run(unary=echo)
-    error = await failure(house.down(b"").read())
+    served = await run(unary=echo)
+    error = await failure(served.down(b"").read())
     assert (error.code(), error.details()) == (StatusCode.UNIMPLEMENTED, "no method /test.Test/Down is served here")
-    assert await house.unary(b"a") == b"a"
+    assert await served.unary(b"a") == b"a"
 
 
 async def test_a_method_that_is_no_text_is_unknown_and_keeps_nobody_out(run: Run) -> None:
-    house = await run(unary=echo)
-    odd: Any = house.channel.unary_unary(b"/test.Test/\xff\xfe")
+    served = await run(unary=echo)
+    odd: Any = served.channel.unary_unary(b"/test.Test/\xff\xfe")
     error = await failure(odd(b""))
     assert error.code() in (StatusCode.UNIMPLEMENTED, StatusCode.UNKNOWN)  # grpc.aio decodes names before it asks
-    assert await house.unary(b"a") == b"a"
+    assert await served.unary(b"a") == b"a"
 
 
 @pytest.mark.parametrize("how", ["cancelled", "deadline"])
@@ -195,18 +195,18 @@ async def test_a_handler_is_cancelled_with_its_call(run: Run, how: str) -> None:
             ended.set()
         return b""
 
-    house = await run(unary=wait)
-    call = await begun(house, began, None if how == "cancelled" else 0.5)
+    served = await run(unary=wait)
+    call = await begun(served, began, None if how == "cancelled" else 0.5)
     if how == "cancelled":
         call.cancel()
     await asyncio.wait_for(ended.wait(), GUARD_SECONDS)
     assert await call.code() is (StatusCode.CANCELLED if how == "cancelled" else StatusCode.DEADLINE_EXCEEDED)
 
 
-async def begun(house: ServerOfBytes, began: asyncio.Event, seconds: float | None) -> Any:
+async def begun(served: ServerOfBytes, began: asyncio.Event, seconds: float | None) -> Any:
     """A call that the server is at, with a deadline so many seconds away, or as many as that takes."""
     while True:
-        call = house.unary(b"", timeout=seconds)
+        call = served.unary(b"", timeout=seconds)
         over, at_it = asyncio.ensure_future(call.code()), asyncio.ensure_future(began.wait())
         await asyncio.wait((over, at_it), return_when=asyncio.FIRST_COMPLETED)
         at_it.cancel()
@@ -224,14 +224,14 @@ async def test_a_caller_that_does_not_read_is_not_written_to_without_end(run: Ru
             await context.write(bytes(1 << 16))  # type: ignore[arg-type]
             written += 1
 
-    house = await run(down=flood, unary=echo)
-    call = house.down(b"")
+    served = await run(down=flood, unary=echo)
+    call = served.down(b"")
     await call.read()
     so_far = -1
     while so_far < written < 1000:  # until it stands still for as long as this takes
         so_far = written
         for _ in range(50):
-            await house.unary(b"")
+            await served.unary(b"")
     assert written < 1000
     call.cancel()
 
@@ -243,15 +243,15 @@ async def test_stopping_waits_for_what_is_under_way_and_takes_nothing_more(run: 
         await go_on.wait()
         return request
 
-    house = await run(unary=wait, both=echo_all)
-    call = asyncio.ensure_future(house.unary(b"late"))
-    stream = house.both()
+    served = await run(unary=wait, both=echo_all)
+    call = asyncio.ensure_future(served.unary(b"late"))
+    stream = served.both()
     await stream.write(b"1")
     assert await stream.read() == b"1"
-    stopping = asyncio.create_task(house.server.stop(GUARD_SECONDS))
+    stopping = asyncio.create_task(served.server.stop(GUARD_SECONDS))
     await asyncio.sleep(0)
     # By gRPC itself, where it comes before its connection knows.
-    assert (await failure(house.unary(b"too late"))).code() in (StatusCode.UNAVAILABLE, StatusCode.CANCELLED)
+    assert (await failure(served.unary(b"too late"))).code() in (StatusCode.UNAVAILABLE, StatusCode.CANCELLED)
     await stream.write(b"2")
     assert await stream.read() == b"2"
     await stream.done_writing()
@@ -273,24 +273,24 @@ async def test_stopping_ends_what_goes_on_for_too_long(run: Run) -> None:
             ended.append(context.call.method)
         return b""
 
-    house = await run(unary=linger, both=linger)
-    calls = [asyncio.ensure_future(house.unary(b"")), asyncio.ensure_future(house.both().read())]
+    served = await run(unary=linger, both=linger)
+    calls = [asyncio.ensure_future(served.unary(b"")), asyncio.ensure_future(served.both().read())]
     for _ in calls:
         await asyncio.wait_for(began.acquire(), GUARD_SECONDS)
-    await asyncio.wait_for(house.server.stop(0), GUARD_SECONDS)
+    await asyncio.wait_for(served.server.stop(0), GUARD_SECONDS)
     assert sorted(ended) == ["/test.Test/Both", "/test.Test/Unary"]
     for call in calls:
         await failure(call)
 
 
 async def test_whoever_stops_a_server_that_is_stopping_waits_for_the_same_end(run: Run) -> None:
-    house = await run(both=echo_all)
-    stream = house.both()
+    served = await run(both=echo_all)
+    stream = served.both()
     await stream.write(b"1")
     assert await stream.read() == b"1"
-    first = asyncio.create_task(house.server.stop(GUARD_SECONDS))
+    first = asyncio.create_task(served.server.stop(GUARD_SECONDS))
     await asyncio.sleep(0)
-    second = asyncio.create_task(house.server.stop(0))
+    second = asyncio.create_task(served.server.stop(0))
     first.cancel()
     await stream.write(b"2")
     assert await stream.read() == b"2"

@@ -231,12 +231,17 @@ class FakeSessionsService(sessions_pb2_grpc.SessionsServicer):
         parent.model.check_steps()
         if (request.count > 0) == (len(request.session_ids) > 0):
             raise Refusal("INVALID_INPUT", "expected session_ids or count, one of the two")
+        check_request_id(request.request_id)
+        if made := sessions.made_by(request.model, request.request_id):
+            attach = partial(sessions.attach, request.model)
+            return self._each(sessions_pb2.ForkSessionResponse(), [one.id for one in made], attach)
         ids = [sessions.new_id() for _ in range(request.count)] or given(request.session_ids)
 
         def fork_one(session_id: str) -> FakeSession:
             session = sessions.open(parent.model, session_id, False, True)
             session.state, session.position, session.failed_end = parent.state, parent.position, parent.position
             session.ends_with_stream = parent.ends_with_stream
+            session.request_id = request.request_id
             return session
 
         return self._each(sessions_pb2.ForkSessionResponse(), ids, fork_one)

@@ -621,10 +621,15 @@ class ForkSessionRequest(message.Message):
     SESSION_ID_FIELD_NUMBER: builtins.int
     SESSION_IDS_FIELD_NUMBER: builtins.int
     COUNT_FIELD_NUMBER: builtins.int
+    REQUEST_ID_FIELD_NUMBER: builtins.int
     model: builtins.str
     session_id: builtins.str
     count: builtins.int
     """Instead of ids: that many under ids that the server makes."""
+    request_id: builtins.str
+    """As ImportSessionRequest.request_id: answered again with the sessions that it made, wherever they are by now, for as long as
+    all of them live.
+    """
     @builtins.property
     def session_ids(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
         """The new sessions, as in OpenSessionsRequest; at most 1024."""
@@ -636,10 +641,11 @@ class ForkSessionRequest(message.Message):
         session_id: builtins.str = ...,
         session_ids: abc.Iterable[builtins.str] | None = ...,
         count: builtins.int = ...,
+        request_id: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["count", b"count", "model", b"model", "session_id", b"session_id", "session_ids", b"session_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["count", b"count", "model", b"model", "request_id", b"request_id", "session_id", b"session_id", "session_ids", b"session_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -207,7 +207,8 @@ class SessionsServicer(object):
 
     def ForkSession(self, request, context):
         """Begins sessions where another one is: at its position, with its state and its context, on its version. The other one goes on.
-        It takes its place in the queue: the steps admitted before it run first. The state does not leave the device.
+        It takes its place in the queue: the steps admitted before it run first. The state does not leave the device. With a
+        request_id it may be sent again after a lost answer.
 
         Errors of the call: NOT_FOUND (unknown model or session); NOT_FOUND, reason SESSION_EXPIRED; INVALID_ARGUMENT (no ids and no
         count, both, a bad or repeated id, more than 1024); UNAVAILABLE (draining; or the version is being unloaded).

@@ -228,6 +228,7 @@ class Generator:
 
     def land(self, landed: Sequence[Generation]) -> None:
         """A step of each was applied, or its prompt."""
+        listeners = []
         for one in landed:
             one.under_way = 0
             if one.listener is None:
@@ -235,8 +236,9 @@ class Generator:
             if one.is_over:
                 self._telling.at_once(one.listener)
             else:
-                self._telling.later(one.listener)
+                listeners.append(one.listener)
                 self._ready.append(one)
+        self._telling.later(listeners)
         self._go_on_soon()
 
     def fail(self, one: Generation, error: ServiceError) -> None:

@@ -1,5 +1,6 @@
 """Telling: those who listen hear that there is more a few at a time, and no more often than messages are worth."""
 
+from collections.abc import Sequence
 from itertools import islice
 
 from elman_server.engine.engine import Engine
@@ -20,10 +21,10 @@ class Telling:
         self._waiting: dict[Listening, None] = {}  # in their order
         self._is_due = False
 
-    def later(self, listener: Listening) -> None:
-        """There is more for it, which can wait for its turn."""
-        self._waiting.setdefault(listener)
-        if not self._is_due:
+    def later(self, listeners: Sequence[Listening]) -> None:
+        """There is more for them, which can wait for its turn."""
+        self._waiting |= dict.fromkeys(listeners)
+        if self._waiting and not self._is_due:
             self._is_due = True
             self._engine.post(self._tell)
 

@@ -79,6 +79,7 @@ async def to_fork(request: sessions_pb2.ForkSessionRequest) -> list[str]:
     Raises:
         InvalidInput: as `to_open`, or more than MAX_FORKS.
     """
+    check_request_id(request.request_id)
     asked = request.count or len(request.session_ids)
     if request.count and request.session_ids:
         raise InvalidInput("expected session_ids or count, got both")

@@ -131,7 +131,8 @@ class SessionsService(sessions_pb2_grpc.SessionsServicer):
         ids = await to_fork(request)
         session_calls = self._calls(request.model)
         owner = Owner(ANONYMOUS, request.session_id)
-        forked: OpenResult = await self._after(lambda tell: session_calls.fork(owner, ids, tell))
+        request_id = request.request_id
+        forked: OpenResult = await self._after(lambda tell: session_calls.fork(owner, ids, tell, request_id))
         response = sessions_pb2.ForkSessionResponse()
         write_opened(response, forked)
         self._write_terms(response)

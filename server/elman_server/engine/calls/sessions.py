@@ -131,17 +131,25 @@ class SessionCalls:
 
         place.runtime.after_queued(place.slot, lambda: tell(put))
 
-    def fork(self, owner: Owner, ids: Sequence[str], tell: Tell[OpenResult]) -> None:
-        """Begins sessions where another one is after its queued chunks.
+    def fork(self, owner: Owner, ids: Sequence[str], tell: Tell[OpenResult], request_id: str = "") -> None:
+        """Begins sessions where another one is after its queued chunks; a request that was answered before is answered
+        with the sessions that it made.
 
         Raises:
             SessionExpired, UnknownSession: it does not exist.
         """
         place = self._directory.find(owner)
-        place.runtime.after_queued(place.slot, lambda: tell(lambda: self._fork(owner, ids)))
+        place.runtime.after_queued(place.slot, lambda: tell(lambda: self._fork(owner, ids, request_id)))
 
-    def _fork(self, owner: Owner, ids: Sequence[str]) -> OpenResult:
-        return self._directory.fork(self._directory.there(owner), owner.principal, ids, self._clock.now())
+    def _fork(self, owner: Owner, ids: Sequence[str], request_id: str) -> OpenResult:
+        directory, principal, now = self._directory, owner.principal, self._clock.now()
+        made = directory.requests.made_by(principal, request_id)
+        if made:
+            return directory.open(principal, made, OpenMode.RESUME, "", now)
+        forked = directory.fork(directory.there(owner), principal, ids, now)
+        if not forked.errors:
+            directory.requests.note(principal, request_id, forked.ids)
+        return forked
 
     def export(self, owner: Owner, tell: Tell[Exported]) -> None:
         """What a session is after its queued chunks, to go on elsewhere.
