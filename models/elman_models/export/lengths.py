@@ -26,7 +26,8 @@ def check_context(capture: Capture, context: Sequence[str]) -> None:
         if capture.sequences.time is not None and _is_sequence(capture, node):
             raise ExportError(f"context: {name} is as long as the sequences are, so it is no context but an input")
     for name, node in capture.inputs.items():
-        if name not in context and capture.sequences.time is not None and not _is_sequence(capture, node):
+        is_used = bool(node.users)  # else it is refused for that
+        if is_used and name not in context and capture.sequences.time is not None and not _is_sequence(capture, node):
             _check_input(capture, name, node)
 
 
