@@ -36,6 +36,7 @@ from elman_server.door.listener import Listener, PortInUseError
 from elman_server.door.native_port import NativePort
 from elman_server.door.oip.service import OpenInferenceService
 from elman_server.door.oip.stubs import grpc_service_pb2, grpc_service_pb2_grpc
+from elman_server.door.read_ahead import ReadAhead
 from elman_server.door.row_columns import warm_up_columns
 from elman_server.door.rpc_server import RpcServer
 from elman_server.door.single_rows import SingleRows
@@ -108,7 +109,8 @@ class Server:
         self._port = transport.port(self._engine.loop_calls)
         single_rows = None
         if isinstance(self._port, NativePort):
-            single_rows = SingleRows(self._port, self._engine, self.catalogue, self.metrics, self.door.callers)
+            read_ahead = self.door.read_ahead = ReadAhead(self._port, self.door.callers)
+            single_rows = SingleRows(self._port, self._engine, self.catalogue, self.metrics, read_ahead)
         generators = Generators(self._engine, self.catalogue)
         self._inference = InferenceService(self.door, self._port, generators, single_rows)
         self._open_inference = OpenInferenceService(

@@ -128,9 +128,10 @@ def native(served: Served) -> Any:
 
 
 def tables(served: Served) -> tuple[Any, ...]:
-    """What a server keeps of frames of one row that came by its native door."""
+    """What a server keeps of frames of one row that came by its native door, and of those whose they are."""
     rows: Any = served.server._inference._single_rows
-    return rows._open, rows._streams, rows._callers, rows._numbers, rows._full
+    read: Any = rows.read_ahead
+    return rows._open, rows._streams, read._callers, read._numbers, read._full
 
 
 def port_of(served: Served) -> int:

@@ -55,7 +55,10 @@ class Call(Protocol):
 
 
 class StreamCall(Protocol):
-    """A call's messages, on the engine's thread. At most one `receive` and one `send` are under way at a time."""
+    """A call's messages, on the engine's thread. At most one `receive` is under way at a time."""
+
+    max_sends: int
+    """How many `send`s may be under way at a time."""
 
     def receive(self, then: Received) -> None:
         """Reads one more message."""

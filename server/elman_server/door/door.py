@@ -17,6 +17,7 @@ from grpc_health.v1.health_pb2 import HealthCheckResponse
 from elman_server.door.caller_limits import Callers
 from elman_server.door.context import Context
 from elman_server.door.elman_v1.status import code_of, to_status, trailing_metadata
+from elman_server.door.read_ahead import ReadAhead
 from elman_server.errors import Draining, EngineFailed, Loading, ReAttach, ServiceError
 from elman_server.exchange.detached import detached
 from elman_server.exchange.port import EnginePort
@@ -49,6 +50,8 @@ class Door:
         self.health = HealthServicer()
         """Overall under the empty name, and per model under the model's name."""
         self.callers = Callers(catalogue.limits)
+        self.read_ahead: ReadAhead | None = None
+        """How streams are read, where the native door reads them by itself."""
         self.instance = secrets.token_hex(8)
         """Names this server process."""
         self.draining = False

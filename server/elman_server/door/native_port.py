@@ -1,5 +1,6 @@
 """The native door on the engine's thread: messages of calls that were handed over, and frames as columns."""
 
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol, cast
@@ -22,6 +23,9 @@ class Numbered(Protocol):
 class NativeStreamCall:
     """See `StreamCall`. Known to the extension by its number."""
 
+    max_sends = 64
+    """The extension writes them one after the other; what a caller does not read must not grow there."""
+
     def __init__(self, port: "NativePort", number: int, *, is_over: bool) -> None:
         self.number = number
         """The extension's."""
@@ -30,7 +34,7 @@ class NativeStreamCall:
         self._then_received: Received | None = None
         self._reads_on = False
         self._then_idle: Callable[[], None] | None = None
-        self._then_sent: Sent | None = None
+        self._then_sent: deque[Sent] = deque()
 
     def receive(self, then: Received) -> None:
         """Reads one more message."""
@@ -56,7 +60,7 @@ class NativeStreamCall:
         if self._is_over:
             self._port.post(partial(then, False))
             return
-        self._then_sent = then
+        self._then_sent.append(then)
         self._port.door.send(self.number, message)
 
     def happened(self, kind: int, payload: Any) -> None:
@@ -72,7 +76,8 @@ class NativeStreamCall:
             try:
                 self._tell_received(None)
             finally:
-                self._tell_sent(False)
+                while self._then_sent:
+                    self._tell_sent(False)
 
     def _tell_received(self, message: bytes | None) -> None:
         then = self._then_received
@@ -82,9 +87,8 @@ class NativeStreamCall:
             then(message)
 
     def _tell_sent(self, may_follow: bool) -> None:
-        then, self._then_sent = self._then_sent, None
-        if then:
-            then(may_follow)
+        if self._then_sent:
+            self._then_sent.popleft()(may_follow)
 
 
 class NativePort:

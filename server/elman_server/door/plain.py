@@ -106,6 +106,8 @@ class PlainCall:
 class PlainStreamCall:
     """See `StreamCall`. Its messages are read and written by the loop."""
 
+    max_sends = 1
+
     def __init__(self, call: Call, loop_calls: LoopCalls, post: Callable[[Callable[[], object]], None]) -> None:
         self._call = call
         self._loop_calls = loop_calls

@@ -5,13 +5,11 @@ nearly always all, is one frame of the engine's; its answer goes back as columns
 """
 
 import math
-from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from elman_server.door.caller_limits import Caller, Callers
 from elman_server.door.elman_v1.status import code_of
 from elman_server.door.elman_v1.write import write_answer
 from elman_server.door.merged_frames import (
@@ -26,6 +24,7 @@ from elman_server.door.merged_frames import (
     want_of,
 )
 from elman_server.door.native_port import NativePort, NativeStreamCall
+from elman_server.door.read_ahead import ReadAhead
 from elman_server.door.row_columns import are_well_formed, sent_of, sums_by_caller
 from elman_server.errors import LimitReached, ServiceError
 from elman_server.exchange.answers import Answer, failure, refusal
@@ -63,33 +62,25 @@ class SingleRows:
     """Between the native door's columns and the engine; on the engine's thread."""
 
     def __init__(
-        self, port: NativePort, engine: EnginePort, catalogue: ServedModels, metrics: Metrics, callers: Callers
+        self, port: NativePort, engine: EnginePort, catalogue: ServedModels, metrics: Metrics, read_ahead: ReadAhead
     ) -> None:
         self._door = port.door
         self._engine = engine
         self._catalogue = catalogue
         self._metrics = metrics
         self._streams: dict[int, Stream] = {}  # by call
-        self._callers: dict[int, Caller] = {}  # by number
-        self._numbers: dict[Caller, int] = {}
-        self._full: set[int] = set()  # callers that are read no further
+        self.read_ahead = read_ahead
+        """Whose streams these are."""
         self._open: set[MergedFrame] = set()
         self.draining = False
         """Whether what comes is refused, stream by stream."""
-        callers.on_gone = self._forget
         port.on_frames = self._take
-        port.on_sent = self._sent
 
-    def join(self, call: NativeStreamCall, stream: Stream, caller: Caller) -> None:
-        """From now on the call's frames come this way; what is no frame of one row goes to the stream by itself."""
-        number = self._numbers.get(caller)
-        if number is None:
-            number = self._numbers[caller] = self._door.add_caller(caller.room)
-            self._callers[number] = caller
+    def join(self, call: NativeStreamCall, stream: Stream) -> None:
+        """From now on the call's frames of one row come this way; what is none goes to the stream by itself."""
         self._streams[call.number] = stream
-        self._door.begin_frames(call.number, number)
 
-    def leave(self, call: NativeStreamCall, caller: Caller) -> None:
+    def leave(self, call: NativeStreamCall) -> None:
         """The stream is over: what it asked for and has not begun is dropped."""
         if self._streams.pop(call.number, None) is None:
             return
@@ -100,14 +91,6 @@ class SingleRows:
         mine = [part for part in parts if part.rows is not None and len(part.rows)]
         if mine:
             self._engine.cancel(mine)
-
-    def _forget(self, caller: Caller) -> None:
-        # It is gone, and nothing of it is open.
-        number = self._numbers.pop(caller, None)
-        if number is not None:
-            del self._callers[number]
-            self._full.discard(number)
-            self._door.remove_caller(number)
 
     # ---- what has come
 
@@ -121,8 +104,9 @@ class SingleRows:
             self._end_by(error, columns["call"])
         finally:
             for number, num_taken, _ in sums_by_caller(columns["caller"], columns["num_bytes"]).tolist():
-                if number in self._callers:
-                    self.settle(self._callers[number], num_taken)
+                caller = self.read_ahead.caller(number)
+                if caller is not None:
+                    self.read_ahead.settle(caller, num_taken)
 
     def _take_groups(self, batch: "FrameBatch", columns: dict[str, NDArray[Any]], models: I64, now: float) -> None:
         for rows, kind in groups(columns, models):
@@ -202,7 +186,7 @@ class SingleRows:
         )
         self._open.add(frame)
         for number, num_rows, num_bytes in sums_by_caller(frame.columns.callers, columns["num_bytes"][rows]).tolist():
-            self._count(number, num_rows, num_bytes)
+            self.read_ahead.count(number, num_rows, num_bytes)
         self._engine.submit(worker, frame)
 
     # ---- what is answered
@@ -248,7 +232,7 @@ class SingleRows:
             is_last=is_last,
         )  # fmt: skip
         for number, _, num_bytes in sent.debts.tolist():
-            self._count(number, 0, num_bytes)
+            self.read_ahead.count(number, 0, num_bytes)
         self._door.answer(
             call=sent.calls,
             caller=sent.callers,
@@ -269,7 +253,7 @@ class SingleRows:
     def _refuse(self, frame: MergedFrame, row: int, answer: Answer, error: ServiceError) -> None:
         columns = frame.columns
         call, caller = int(columns.calls[row]), int(columns.callers[row])
-        self._count(caller, 0, -columns.row_bytes)
+        self.read_ahead.count(caller, 0, -columns.row_bytes)
         columns.is_open[row] = False
         self._ended(frame, 1, code_of(error).name if answer.frame_error else "OK")
         message = write_answer(int(columns.frame_ids[row]), answer, None).SerializeToString()
@@ -288,33 +272,6 @@ class SingleRows:
     def _ended(self, frame: MergedFrame, count: int, code: str) -> None:
         frame.open_rows -= count
         self._metrics.requests_of_one_arrival("Step", code, self._engine.clock.now() - frame.arrived, count)
-
-    # ---- what counts against whom
-
-    def _count(self, number: int, rows: int, num_bytes: int) -> None:
-        caller = self._callers.get(number)
-        if caller is None:
-            return
-        caller.add(rows, num_bytes)
-
-    def settle(self, caller: Caller, num_taken: int = 0) -> None:
-        """Has the door read as much more of the caller as it has room for; so many messages more were taken in."""
-        number, room = self._numbers.get(caller), caller.room
-        if number is None:  # it is gone
-            return
-        self._door.set_room(number, room, num_taken)
-        if not room and number not in self._full:
-            self._full.add(number)
-            caller.when_room(partial(self._read_on, number, caller))
-
-    def _read_on(self, number: int, caller: Caller) -> None:
-        self._full.discard(number)
-        if number in self._callers:
-            self.settle(caller)
-
-    def _sent(self, sent: list[tuple[int, int, int]]) -> None:
-        for number, rows, num_bytes in sent:
-            self._count(number, -rows, -num_bytes)
 
 
 def _fits(kind: Kind, worker: ServedModel) -> bool:

@@ -3,10 +3,12 @@
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 from elman_server.door.call import StreamCall
 from elman_server.door.caller_limits import Caller
+from elman_server.door.native_port import NativeStreamCall
+from elman_server.door.read_ahead import ReadAhead
 from elman_server.errors import Draining, EngineFailed
 from elman_server.exchange.frames import Frame
 
@@ -15,10 +17,11 @@ Item = TypeVar("Item")
 
 
 class Stream(ABC, Generic[Item]):
-    """Reads on while its caller has room, and sends one message after the other, each by a callback: so what has come
-    together is read together, and what is answered together is sent together."""
+    """Reads on while its caller has room, and sends one message after the other, as many at a time as the call takes.
+    So what has come together is read together, and what is answered together is sent together."""
 
-    def __init__(self, call: StreamCall, caller: Caller) -> None:
+    def __init__(self, call: StreamCall, caller: Caller, read_ahead: ReadAhead | None = None) -> None:
+        """`read_ahead`: how the door reads by itself, where the call is of the native one."""
         self.caller = caller
         """Whom it counts against."""
         self.on_end: Callable[[Exception | None], None] | None = None
@@ -27,9 +30,10 @@ class Stream(ABC, Generic[Item]):
         self.draining = False
         """Set by `end`: what comes is refused."""
         self._call = call
+        self._read_ahead = read_ahead
+        self._is_read_ahead = False
         self._outbox: deque[Item] = deque()
-        self._sending: Item | None = None
-        self._is_sending = False
+        self._sending: deque[Item | None] = deque()  # None: the greeting
         self._read_all = False
         self._gone = False
 
@@ -60,7 +64,7 @@ class Stream(ABC, Generic[Item]):
     def begin(self, greeting: bytes | None = None) -> None:
         """Begins to read, and sends a first message."""
         if greeting is not None:
-            self._is_sending = True
+            self._sending.append(None)
             self._call.send(greeting, self._has_sent)
         self._read_on()
 
@@ -85,11 +89,20 @@ class Stream(ABC, Generic[Item]):
             self._sent(item)
             return
         self._outbox.append(item)
-        if not self._is_sending:
-            self._send_next()
+        self._send_on()
+
+    def _join(self, call: NativeStreamCall, read_ahead: ReadAhead) -> None:
+        # Has the door read on by itself.
+        read_ahead.join(call, self.caller)
 
     def _read_on(self) -> None:
-        if self._gone:
+        if self._gone or self._is_read_ahead:
+            return
+        if self._read_ahead is not None:
+            self._is_read_ahead = True
+            call = cast(NativeStreamCall, self._call)
+            call.receive_all(self._received_ahead)
+            self._join(call, self._read_ahead)
             return
         if self.caller.is_full:
             self.caller.when_room(self._read_on)
@@ -98,6 +111,11 @@ class Stream(ABC, Generic[Item]):
             self._call.receive(self._received)
         except Exception as error:  # noqa: BLE001 - it ends the stream, and no other that waits for the same room
             self._fail(error)
+
+    def _received_ahead(self, data: bytes | None) -> None:
+        self._received(data)
+        if self._read_ahead is not None and data is not None:
+            self._read_ahead.settle(self.caller, num_taken=1)
 
     def _received(self, data: bytes | None) -> None:
         if self._gone:
@@ -113,29 +131,28 @@ class Stream(ABC, Generic[Item]):
         else:
             self._read_on()
 
-    def _send_next(self) -> None:
-        item = self._outbox.popleft()
-        try:
-            self._call.send(self._encode(item), self._has_sent)
-        except Exception as error:  # noqa: BLE001 - it ends the stream, and no other that is answered with it
-            self._sent(item)
-            self._fail(error)
-            return
-        self._sending, self._is_sending = item, True
+    def _send_on(self) -> None:
+        while self._outbox and len(self._sending) < self._call.max_sends:
+            item = self._outbox.popleft()
+            try:
+                self._call.send(self._encode(item), self._has_sent)
+            except Exception as error:  # noqa: BLE001 - it ends the stream, and no other that is answered with it
+                self._sent(item)
+                self._fail(error)
+                return
+            self._sending.append(item)
 
     def _has_sent(self, has_room: bool) -> None:
-        item, self._sending, self._is_sending = self._sending, None, False
+        item = self._sending.popleft()
         if item is not None:
             self._sent(item)
         if self._gone or not has_room:  # then the caller is gone, too: `run` is cancelled
             return
-        if self._outbox:
-            self._send_next()
-        else:
-            self._end_if_done()
+        self._send_on()
+        self._end_if_done()
 
     def _end_if_done(self) -> None:
-        is_busy = self._has_open() or self._outbox or self._is_sending
+        is_busy = self._has_open() or self._outbox or self._sending
         if (self._read_all or self.draining) and not is_busy:
             self._end(None if self._read_all else Draining("the server is stopping; reconnect"))
 

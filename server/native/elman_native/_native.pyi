@@ -101,8 +101,9 @@ class Door:
     ) -> None:
         """Ends a call with a status of that gRPC code, after what is being written and a last message, if any."""
 
-    def begin_frames(self, call: int, caller: int) -> None:
-        """From now on the call's messages are read as they come: frames of one row into batches, others as they are.
+    def begin_frames(self, call: int, caller: int, single_rows: bool = True) -> None:
+        """From now on the call's messages are read as they come, as long as the caller has room: as they are, or, with
+        `single_rows`, frames of one row into batches.
 
         Raises:
             ValueError: there is no such caller.

@@ -65,11 +65,12 @@ void Call::Receive() {
   stream_.Read(&incoming_, &read_);
 }
 
-void Call::BeginFrames(std::shared_ptr<Caller> caller) {
+void Call::BeginFrames(std::shared_ptr<Caller> caller, bool takes_rows) {
   {
     std::lock_guard<std::mutex> lock(mutex_);
     if (caller_) return;
     caller_ = std::move(caller);
+    takes_rows_ = takes_rows;
   }
   ReadOn();
 }
@@ -111,12 +112,13 @@ void Call::End(Ending ending) {
 
 void Call::HasRead(bool ok) {
   grpc::ByteBuffer message;
-  bool reads_on;
+  bool reads_on, takes_rows;
   {
     std::lock_guard<std::mutex> lock(mutex_);
     message.Swap(&incoming_);
     is_reading_ = false;
     reads_on = caller_ != nullptr;
+    takes_rows = takes_rows_;
   }
   if (!ok) {
     events_.load()->Push({number_, EventKind::kReadAll});
@@ -124,7 +126,7 @@ void Call::HasRead(bool ok) {
     return;
   }
   if (reads_on) caller_->Count();  // before Python can have taken it in
-  if (!reads_on || !PushIfSingleRow(&message)) {
+  if (!takes_rows || !PushIfSingleRow(&message)) {
     Event event{number_, EventKind::kReceived};
     event.message = std::move(message);
     events_.load()->Push(std::move(event));

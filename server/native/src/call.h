@@ -58,8 +58,8 @@ class Call final : public std::enable_shared_from_this<Call> {
   void HandOver();
   // Reads one message, if none is being read: kReceived or kReadAll follows.
   void Receive();
-  // From now on messages are read as they come: frames of one row into the queue's batch, others as kReceived.
-  void BeginFrames(std::shared_ptr<Caller> caller);
+  // From now on messages are read as they come: kReceived; with `takes_rows`, frames of one row into the queue's batch.
+  void BeginFrames(std::shared_ptr<Caller> caller, bool takes_rows);
   // Reads the next of them, now or after a pause.
   void ReadOn();
   // Writes a message: kSent follows.
@@ -114,6 +114,7 @@ class Call final : public std::enable_shared_from_this<Call> {
   int num_under_way_ = 2;  // operations; the first are that it begins, and that it closes
   bool is_reading_ = false;
   std::shared_ptr<Caller> caller_;  // once BeginFrames was called
+  bool takes_rows_ = false;
   std::deque<Outgoing> outbox_;
   Outgoing writing_;
   bool is_writing_ = false;

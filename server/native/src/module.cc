@@ -165,11 +165,11 @@ void Receive(Door& door, uint64_t number) {
   door.Resume();
 }
 
-void BeginFrames(Door& door, uint64_t number, int64_t caller) {
+void BeginFrames(Door& door, uint64_t number, int64_t caller, bool single_rows) {
   const auto call = door.calls().Find(number);
   const auto counted = door.callers().Find(caller);
   if (!counted) throw py::value_error("caller: there is none of that number");
-  if (call) call->BeginFrames(counted);
+  if (call) call->BeginFrames(counted, single_rows);
   door.Resume();
 }
 
@@ -335,7 +335,7 @@ PYBIND11_MODULE(_native, module) {
       .def("send", &elman::Send, py::arg("call"), py::arg("message"))
       .def("finish", &elman::Finish, py::arg("call"), py::arg("code"), py::arg("details"), py::arg("trailing"),
            py::arg("message"))
-      .def("begin_frames", &elman::BeginFrames, py::arg("call"), py::arg("caller"))
+      .def("begin_frames", &elman::BeginFrames, py::arg("call"), py::arg("caller"), py::arg("single_rows") = true)
       .def("answer_frame", &elman::AnswerFrame, py::arg("call"), py::arg("caller"), py::arg("message"),
            py::arg("num_rows"), py::arg("num_bytes"))
       .def("answer", &elman::Answer, py::kw_only(), py::arg("call"), py::arg("caller"), py::arg("frame_id"),

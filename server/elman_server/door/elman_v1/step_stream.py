@@ -12,6 +12,7 @@ from elman_server.door.elman_v1.status import code_of
 from elman_server.door.elman_v1.write import write_answer
 from elman_server.door.native_port import NativeStreamCall
 from elman_server.door.open_frames import OpenFrames
+from elman_server.door.read_ahead import ReadAhead
 from elman_server.door.single_rows import SingleRows
 from elman_server.door.stream import Stream
 from elman_server.errors import Draining, EngineFailed, InvalidInput, LimitReached, ReAttach, ServiceError, StaleHandle
@@ -49,9 +50,8 @@ class StepStream(Stream[Reply]):
         single_rows: SingleRows | None = None,
     ) -> None:
         """`single_rows`: takes its frames of one row, where the call is of the native door."""
-        super().__init__(call, caller)
+        super().__init__(call, caller, single_rows.read_ahead if single_rows else None)
         self._single_rows = single_rows
-        self._joined = False
         self._waits_for_idle = False
         self._is_idle = single_rows is None
         self._engine = engine
@@ -92,19 +92,9 @@ class StepStream(Stream[Reply]):
         """Ends the stream: its frames met a bug."""
         self._fail(error)
 
-    def _read_on(self) -> None:
-        if self._single_rows is None:
-            super()._read_on()
-        elif not self._joined:  # else the door reads on by itself
-            self._joined = True
-            call = cast(NativeStreamCall, self._call)
-            call.receive_all(self._received_among)
-            self._single_rows.join(call, self, self.caller)
-
-    def _received_among(self, data: bytes | None) -> None:
-        self._received(data)
-        if self._single_rows and data is not None:
-            self._single_rows.settle(self.caller, num_taken=1)
+    def _join(self, call: NativeStreamCall, read_ahead: ReadAhead) -> None:
+        cast(SingleRows, self._single_rows).join(call, self)
+        read_ahead.join(call, self.caller, single_rows=True)
 
     def _end_if_done(self) -> None:
         if not (self._is_idle or self._waits_for_idle) and (self._read_all or self.draining):
@@ -200,7 +190,7 @@ class StepStream(Stream[Reply]):
 
     def _let_go(self) -> None:
         if self._single_rows:
-            self._single_rows.leave(cast(NativeStreamCall, self._call), self.caller)
+            self._single_rows.leave(cast(NativeStreamCall, self._call))
         if self._open:
             self._engine.cancel([FramePart(frame) for frame, _ in self._open.left()])
         if self._driven:

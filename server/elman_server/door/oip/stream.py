@@ -61,7 +61,7 @@ class InferStream(Stream[Reply]):
         ends_on_error: bool,
     ) -> None:
         """`ends_on_error`: an error ends the stream with its status."""
-        super().__init__(call, caller)
+        super().__init__(call, caller, door.read_ahead)
         self._door = door
         self._reader = reader
         self._sequences = sequences

@@ -1,0 +1,64 @@
+"""Callers of the native door, whose streams it reads by itself for as long as they have room."""
+
+from functools import partial
+
+from elman_server.door.caller_limits import Caller, Callers
+from elman_server.door.native_port import NativePort, NativeStreamCall
+
+
+class ReadAhead:
+    """How far the door reads each caller; and what of it was written. On the engine's thread."""
+
+    def __init__(self, port: NativePort, callers: Callers) -> None:
+        self._door = port.door
+        self._callers: dict[int, Caller] = {}  # by number
+        self._numbers: dict[Caller, int] = {}
+        self._full: set[int] = set()  # callers that are read no further
+        callers.on_gone = self._forget
+        port.on_sent = self._sent
+
+    def join(self, call: NativeStreamCall, caller: Caller, *, single_rows: bool = False) -> None:
+        """From now on the call's messages are read as they come. `single_rows`: they are `Step`'s, and those of one row
+        come together, as columns."""
+        number = self._numbers.get(caller)
+        if number is None:
+            number = self._numbers[caller] = self._door.add_caller(caller.room)
+            self._callers[number] = caller
+        self._door.begin_frames(call.number, number, single_rows)
+
+    def caller(self, number: int) -> Caller | None:
+        """The caller that the door knows by that number, if it is not gone."""
+        return self._callers.get(number)
+
+    def count(self, number: int, rows: int, num_bytes: int) -> None:
+        """More of a caller's that waits, runs or lies unread; negative: less."""
+        caller = self._callers.get(number)
+        if caller is not None:
+            caller.add(rows, num_bytes)
+
+    def settle(self, caller: Caller, num_taken: int = 0) -> None:
+        """Has the door read as much more of the caller as it has room for; so many messages more were taken in."""
+        number, room = self._numbers.get(caller), caller.room
+        if number is None:  # it is gone
+            return
+        self._door.set_room(number, room, num_taken)
+        if not room and number not in self._full:
+            self._full.add(number)
+            caller.when_room(partial(self._read_on, number, caller))
+
+    def _read_on(self, number: int, caller: Caller) -> None:
+        self._full.discard(number)
+        if number in self._callers:
+            self.settle(caller)
+
+    def _sent(self, sent: list[tuple[int, int, int]]) -> None:
+        for number, rows, num_bytes in sent:
+            self.count(number, -rows, -num_bytes)
+
+    def _forget(self, caller: Caller) -> None:
+        # It is gone, and nothing of it is open.
+        number = self._numbers.pop(caller, None)
+        if number is not None:
+            del self._callers[number]
+            self._full.discard(number)
+            self._door.remove_caller(number)
