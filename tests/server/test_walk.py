@@ -26,8 +26,8 @@ ENGINE_ROOMS = ("engine", "models", "sessions", "scheduling", "exchange", "table
 INNER = ("<genexpr>", "<listcomp>", "<dictcomp>", "<setcomp>", "<lambda>")
 RNG = np.random.default_rng(3)
 NUM_WALKS, COUNTS = 30, 5
-"""How many, and which of them counts, from the shortest: a turn of the engine's more is in many, by what comes when, and
-of one or two not all of it."""
+"""How many, and which of them counts, from the shortest: one turn of the engine's more is in many, by what comes when,
+and one or two are cut short."""
 
 
 class Walk(NamedTuple):
