@@ -180,10 +180,16 @@ async def test_a_bundle_says_it_in_words_and_what_contradicts_it_is_refused_and_
         ("encoder", {"h": Declared()}, "hand_off.h: the model keeps no sessions"),
         ("decoder", {"h": Declared(activation="tanh")}, "hand_off.h.activation: stands behind a linear layer"),
         ("decoder", {"h": Declared(linear=nn.Linear(16, 9))}, "hand_off.h.weight: expected shape"),
-        ("decoder", {"h": Declared(directions="both")}, "hand_off.h"),  # type: ignore[arg-type]
+        ("decoder", {"h": Declared(directions="both")}, "hand_off.h.directions: "),  # type: ignore[arg-type]
+        ("decoder", {"h": Declared(layers=[0, 1])}, "hand_off.h.layers: expected 1, as many as the state has, got 2"),
+        ("graph_decoder", {"h": Declared(layers=[0, 1])}, "hand_off.h.layers: expected 1"),
+        ("decoder", {"h": Declared(layers=1)}, "hand_off.h.layers: expected a sequence"),  # type: ignore[arg-type]
+        ("decoder", {"h": Declared(linear=nn.Sequential())}, "got Sequential; what"),  # type: ignore[arg-type]
+        ("decoder", {"h": StateFrom("h")}, "hand_off.h: expected elman_models.StateFrom, got elman."),
+        ("decoder", {"h": TRANSLATOR.fc}, "StateFrom, got torch.nn.modules.linear.Linear"),
     ):
         with pytest.raises(BundleError, match=text.replace(".", r"\.")):
-            declare_hand_off(folder / bundle, maps)
+            declare_hand_off(folder / bundle, maps)  # type: ignore[arg-type]
     assert fingerprint(folder / "decoder") == before
     declare_hand_off(folder / "decoder", {"h": Declared(layers=[0])})
     assert read_any_spec(folder / "decoder").parameter_shapes() == TRANSLATOR.decoder.spec.parameter_shapes()
