@@ -87,6 +87,8 @@ def write(folder: Path) -> Path:
             write_bundle(folder / toy.spec.name, toy.spec, toy.state_dict())
     graph = graph_of(TRANSLATOR.decoder.spec).model_copy(update={"name": "graph_decoder"})
     write_bundle(folder / "graph_decoder", graph, TRANSLATOR.decoder.state_dict())
+    encoder = graph_of(TRANSLATOR.encoder.spec).model_copy(update={"name": "graph_encoder"})
+    write_bundle(folder / "graph_encoder", encoder, TRANSLATOR.encoder.state_dict())
     declare_hand_off(folder / "decoder", LAST)
     declare_hand_off(folder / "graph_decoder", LAST)
     declare_hand_off(folder / "lstm_decoder", ALL)
@@ -154,6 +156,9 @@ async def test_what_the_call_says_goes_before_what_the_bundle_says_and_what_does
     _, state = await encoder.infer(source)
     with pytest.raises(elman.InvalidInputError, match="model 'encoder' has no state 'c'"):
         await lstm.session(from_=state)
+    _, state = await (await client.model("graph_encoder")).infer(source)
+    with pytest.raises(elman.InvalidInputError, match=r"from_: .* model 'graph_encoder' has none to give"):
+        await model.session(from_=state)
 
 
 async def test_a_linear_layer_of_other_sizes_is_refused_by_name(client: elman.AsyncClient, served: Served) -> None:
