@@ -243,6 +243,8 @@ async def test_the_command_line_moves_sessions_by_a_file(
         async with model.session(name) as session:
             await session.step(x)
     assert (await do(served, "export", "gru", "--out", str(file)))[0] == 2
+    code, _, told = await do(served, "export", "lstm", "--all", "--out", str(file))
+    assert (code, "model 'lstm' has no sessions" in told, file.exists()) == (1, True, False)
     code, _, told = await do(served, "export", "gru", "a", "no", "--out", str(file))
     assert (code, "no session 'no'" in told, file.exists()) == (1, True, False)
     assert await do(served, "export", "gru", "--all", "--out", str(file)) == (
