@@ -151,7 +151,7 @@ def test_members_that_count_the_same_bytes_twice_are_refused(tmp_path: Path) -> 
     size = (1 << 30).to_bytes(4, "little")
     content[at + 20 : at + 28] = size + size
     file.write_bytes(content)
-    with pytest.raises(WeightsError, match=f"data/0: {1 << 30} bytes are more than the file has"):
+    with pytest.raises(WeightsError, match=r"bytes in .*: a zip bomb"):
         read_state_dict(file)
 
 
