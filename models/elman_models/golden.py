@@ -67,7 +67,7 @@ def read_arrays(file: Path) -> dict[str, torch.Tensor]:
     try:
         with file.open("rb") as opened, np.load(opened, allow_pickle=False) as archive:
             if fault := zip_claims.fault(archive.zip, file.stat().st_size):
-                raise GoldenError(f"{file}: refused: {fault}")
+                raise GoldenError(f"{file}: refused: {fault}; expected what numpy.savez writes, not compressed")
             return {name: _tensor(f"{file}: {name}", archive[name]) for name in archive.files}
     except FileNotFoundError as error:
         raise GoldenError(f"{file}: no such file") from error

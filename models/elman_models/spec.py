@@ -95,14 +95,25 @@ HandOffSpec = dict[Annotated[str, StringConstraints(max_length=128)], StateFromS
 """By the states that are made."""
 
 
-def check_hand_off(hand_off: HandOffSpec | None, sizes: Mapping[str, int | None], *, keeps_sessions: bool) -> None:
-    """Raises ValueError where it is of no state; `sizes`: of the last axis of each state, None where it has no such."""
+def check_hand_off(
+    hand_off: HandOffSpec | None,
+    sizes: Mapping[str, int | None],
+    layers: Mapping[str, int],
+    *,
+    keeps_sessions: bool,
+) -> None:
+    """Raises ValueError where it is of no state, or picks other than its `layers`; `sizes`: of the last axis of each
+    state, None where it has no such."""
     for name, one in (hand_off or {}).items():
         where = f"hand_off.{name}"
         if not keeps_sessions:
             raise ValueError(f"{where}: the model keeps no sessions that could begin from a state")
         if name not in sizes:
             raise ValueError(f"{where}: the model has no state {name!r}; it has {', '.join(sizes) or 'none'}")
+        if one.layers and len(one.layers) != layers[name]:
+            raise ValueError(
+                f"{where}.layers: expected {layers[name]}, as many as the state has, got {len(one.layers)}"
+            )
         if one.linear and sizes[name] is None:
             raise ValueError(f"{where}.linear: the state is of ids, or of single numbers")
         if one.activation and not one.linear:
@@ -156,7 +167,8 @@ class ModelSpec(_Strict):
             raise ValueError(
                 f"embedding.embedding_dim: must equal input_size {self.input_size}, got {self.embedding.embedding_dim}"
             )
-        check_hand_off(self.hand_off, self._state_sizes, keeps_sessions=self.keeps_sessions)
+        layers = dict.fromkeys(self._state_sizes, self.num_layers)
+        check_hand_off(self.hand_off, self._state_sizes, layers, keeps_sessions=self.keeps_sessions)
         return self
 
     @property

@@ -101,7 +101,7 @@ def test_readings_are_subtracted_field_by_field() -> None:
     assert (Reading() - Reading()).rows_per_batch == 0.0
 
 
-def test_a_tally_counts_only_while_it_is_open() -> None:
+def test_steps_are_counted_only_while_the_window_is_open() -> None:
     counts = WindowCounts()
     sent = SentFrame(due=1.0, rows_left=0, first=1.5)
     for counts.is_open in (False, True, False):

@@ -114,7 +114,12 @@ def of_model() -> Iterator[Misuse]:
         call = lambda model, v=value: model.session(end_on_disconnect=v)  # noqa: E731
         yield f"end_on_disconnect {value!r}", call, TYPE, "end_on_disconnect: expected True or False"
     for value in ("abc", 5, {"h": 1}):
-        yield f"from_ {value!r}", lambda model, v=value: model.session(from_=v), TYPE, "from_: expected a session or a"
+        yield (
+            f"from_ {value!r}",
+            lambda model, v=value: model.session(from_=v),
+            TYPE,
+            "from_: expected a session, a pool",
+        )
     for value in (None, "abc", 5):
         yield f"move of {value!r}", lambda model, v=value: model.move(v, "2"), TYPE, "session: expected a session"
     yield "a map of nothing", lambda model: model.session(map={"h": "h"}), INVALID, "map: .* there is no from_"

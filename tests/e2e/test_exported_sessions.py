@@ -20,8 +20,9 @@ from test_changed_bundles import write_other_weights
 from toys import assert_near, random_input, toy, write_toys
 
 import elman
+from elman import wire
 from elman.testing import FakeModel, FakeServer
-from elman.v1 import sessions_pb2
+from elman.v1 import inference_pb2, sessions_pb2
 from elman_server.cli.main import main
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -151,6 +152,38 @@ async def test_a_request_is_known_by_its_name_for_as_long_as_its_session_lives(
     assert "at most 128 characters, got 129" in (await refusal_of(served.sessions.ImportSession(other))).message
 
 
+async def test_a_requests_name_is_refused_for_other_sessions_than_those_that_it_made(served: Served) -> None:
+    def fork(*ids: str, count: int = 0) -> sessions_pb2.ForkSessionRequest:
+        return sessions_pb2.ForkSessionRequest(
+            model="gru", session_id="parent", session_ids=ids, count=count, request_id="forked"
+        )
+
+    def keep(name: str) -> inference_pb2.InferRequest:
+        values = wire.to_tensor(random_input(toy("gru").spec, RNG, 2))
+        return inference_pb2.InferRequest(
+            model="gru", lengths=[2], input=values, keep_state_as=[name], request_id="kept"
+        )
+
+    await served.open("gru", "parent")
+    await served.sessions.ForkSession(fork("a", "b"))
+    await served.inference.Infer(keep("c"))
+    for call in (
+        served.sessions.ForkSession(fork("a", "d")),
+        served.sessions.ForkSession(fork(count=3)),
+        served.inference.Infer(keep("d")),
+    ):
+        refusal = await refusal_of(call)
+        assert (refusal.code, refusal.reason) == ("INVALID_ARGUMENT", "INVALID_INPUT")
+        assert "request_id: that request made session" in refusal.message
+    await served.inference.Infer(keep("c"))
+    for ids in (["parent"], ["a", "b", "c"]):
+        # Its parent may have ended since, with the stream whose cut lost the answer, say.
+        assert list((await served.sessions.ForkSession(fork("a", "b"))).session_ids) == ["a", "b"]
+        closed = sessions_pb2.CloseSessionsRequest(model="gru", session_ids=ids)
+        assert not (await served.sessions.CloseSessions(closed)).errors
+    await served.assert_all_released()
+
+
 def changed(data: bytes, **fields: Any) -> bytes:
     """An export with some fields changed, and a checksum that agrees."""
     message = sessions_pb2.ExportedSession.FromString(data)
@@ -243,6 +276,8 @@ async def test_the_command_line_moves_sessions_by_a_file(
         async with model.session(name) as session:
             await session.step(x)
     assert (await do(served, "export", "gru", "--out", str(file)))[0] == 2
+    code, _, told = await do(served, "export", "lstm", "--all", "--out", str(file))
+    assert (code, "model 'lstm' has no sessions" in told, file.exists()) == (1, True, False)
     code, _, told = await do(served, "export", "gru", "a", "no", "--out", str(file))
     assert (code, "no session 'no'" in told, file.exists()) == (1, True, False)
     assert await do(served, "export", "gru", "--all", "--out", str(file)) == (

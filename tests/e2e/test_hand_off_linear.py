@@ -87,6 +87,8 @@ def write(folder: Path) -> Path:
             write_bundle(folder / toy.spec.name, toy.spec, toy.state_dict())
     graph = graph_of(TRANSLATOR.decoder.spec).model_copy(update={"name": "graph_decoder"})
     write_bundle(folder / "graph_decoder", graph, TRANSLATOR.decoder.state_dict())
+    encoder = graph_of(TRANSLATOR.encoder.spec).model_copy(update={"name": "graph_encoder"})
+    write_bundle(folder / "graph_encoder", encoder, TRANSLATOR.encoder.state_dict())
     declare_hand_off(folder / "decoder", LAST)
     declare_hand_off(folder / "graph_decoder", LAST)
     declare_hand_off(folder / "lstm_decoder", ALL)
@@ -154,6 +156,9 @@ async def test_what_the_call_says_goes_before_what_the_bundle_says_and_what_does
     _, state = await encoder.infer(source)
     with pytest.raises(elman.InvalidInputError, match="model 'encoder' has no state 'c'"):
         await lstm.session(from_=state)
+    _, state = await (await client.model("graph_encoder")).infer(source)
+    with pytest.raises(elman.InvalidInputError, match=r"from_: .* model 'graph_encoder' has none to give"):
+        await model.session(from_=state)
 
 
 async def test_a_linear_layer_of_other_sizes_is_refused_by_name(client: elman.AsyncClient, served: Served) -> None:
@@ -180,10 +185,16 @@ async def test_a_bundle_says_it_in_words_and_what_contradicts_it_is_refused_and_
         ("encoder", {"h": Declared()}, "hand_off.h: the model keeps no sessions"),
         ("decoder", {"h": Declared(activation="tanh")}, "hand_off.h.activation: stands behind a linear layer"),
         ("decoder", {"h": Declared(linear=nn.Linear(16, 9))}, "hand_off.h.weight: expected shape"),
-        ("decoder", {"h": Declared(directions="both")}, "hand_off.h"),  # type: ignore[arg-type]
+        ("decoder", {"h": Declared(directions="both")}, "hand_off.h.directions: "),  # type: ignore[arg-type]
+        ("decoder", {"h": Declared(layers=[0, 1])}, "hand_off.h.layers: expected 1, as many as the state has, got 2"),
+        ("graph_decoder", {"h": Declared(layers=[0, 1])}, "hand_off.h.layers: expected 1"),
+        ("decoder", {"h": Declared(layers=1)}, "hand_off.h.layers: expected a sequence"),  # type: ignore[arg-type]
+        ("decoder", {"h": Declared(linear=nn.Sequential())}, "got Sequential; what"),  # type: ignore[arg-type]
+        ("decoder", {"h": StateFrom("h")}, "hand_off.h: expected elman_models.StateFrom, got elman."),
+        ("decoder", {"h": TRANSLATOR.fc}, "StateFrom, got torch.nn.modules.linear.Linear"),
     ):
         with pytest.raises(BundleError, match=text.replace(".", r"\.")):
-            declare_hand_off(folder / bundle, maps)
+            declare_hand_off(folder / bundle, maps)  # type: ignore[arg-type]
     assert fingerprint(folder / "decoder") == before
     declare_hand_off(folder / "decoder", {"h": Declared(layers=[0])})
     assert read_any_spec(folder / "decoder").parameter_shapes() == TRANSLATOR.decoder.spec.parameter_shapes()

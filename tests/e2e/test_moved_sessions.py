@@ -151,6 +151,30 @@ async def test_it_takes_its_place_and_what_came_behind_it_is_to_be_sent_again(se
     await served.assert_all_released()
 
 
+async def test_what_came_behind_a_move_to_a_full_version_runs_where_the_session_stays(served: Served) -> None:
+    a, b = x(8), x(4)
+    opened = await served.open("gru", "staying", version="1")
+    full = [f"full-{index}" for index in range(4)]
+    await served.open("gru", *full, version="2")
+    stepper = await served.step()
+    async with EngineGate(served) as gate:
+        first = await stepper.send(opened.handles, [a])
+        await gate.arrived(1)
+        moving = asyncio.ensure_future(
+            served.sessions.MoveSession(Move(model="gru", session_id="staying", version="2"))
+        )
+        await gate.arrived(2)
+        late = await stepper.send(opened.handles, [b])
+        await gate.arrived(3)
+    assert "max_sessions is 4" in (await moving).errors[0].status.message
+    await stepper.finish(first)
+    row = (await stepper.finish(late)).rows[0]
+    assert row.error is None
+    assert_near(row.output, OLD.run(np.concatenate([a, b]))[0][8:])
+    await close(served, "staying", *full)
+    await served.assert_all_released()
+
+
 async def test_answers_that_were_lost_before_the_move_are_told_again_after_it_and_nothing_is_applied_twice(
     served: Served,
 ) -> None:

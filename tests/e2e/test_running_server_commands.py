@@ -118,6 +118,9 @@ async def test_health_of_the_server_of_a_model_and_of_what_is_not_there(
     await line.do("models", "unload", "gru")
     gone = await line.do("health", "--model", "gru")
     assert (gone.code, gone.lines) == (1, ["NOT_SERVING"])
+    asked_by_tls = await line.do("health", "--tls-server-ca", "default")
+    assert asked_by_tls.code == 1
+    assert asked_by_tls.err.endswith("(WRONG_VERSION_NUMBER); it does not speak TLS, and tls_server_ca is given\n")
 
 
 @pytest.mark.parametrize(

@@ -28,8 +28,8 @@ STEPS = "elman_session_steps_total"
 def scraped_steps(served: Served, query: str = "") -> float:
     """The steps that a scrape tells of."""
     with urllib.request.urlopen(f"http://{served.server.metrics_address}/metrics{query}", timeout=60) as page:
-        directories = text_string_to_metric_families(page.read().decode())
-    return sum(sample.value for directory in directories for sample in directory.samples if sample.name == STEPS)
+        families = text_string_to_metric_families(page.read().decode())
+    return sum(sample.value for family in families for sample in family.samples if sample.name == STEPS)
 
 
 def counted_batches(served: Served) -> float:

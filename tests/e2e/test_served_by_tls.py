@@ -81,6 +81,19 @@ def test_commands_ask_it_by_tls(tls: Tls, capsys: pytest.CaptureFixture[str]) ->
     assert main(["health", *tls.options(None)]) == 1
 
 
+def test_a_command_says_why_it_does_not_trust_a_server_and_which_of_its_files_is_not_good(
+    tls: Tls, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["health", "--target", tls.target, "--tls-server-name", "elman.example", "--tls-server-ca"]
+    assert main([*given, str(tls.theirs.certificate)]) == 1
+    assert "no server answers (unable to get local issuer certificate)" in capsys.readouterr().err
+    assert main([*given, str(tls.ours.key)]) == 2
+    assert "tls_server_ca: expected certificates in PEM, got something else in" in capsys.readouterr().err
+    own = ["--tls-client-certificate", str(tls.own.certificate), "--tls-client-key", str(tls.theirs.key)]
+    assert main([*given, str(tls.ours.certificate), *own]) == 2
+    assert "tls_client_key: expected the private key of" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

@@ -87,6 +87,32 @@ class Static(nn.Module):
         return self.gru(given)[0]
 
 
+class Layers(nn.Module):
+    """Three stacks one after another in a loop, and as many numbers of a speaker."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stacks = nn.ModuleList([nn.LSTM(4, 4, batch_first=True) for _ in range(3)])
+        self.of_speaker = nn.Linear(3, 4)
+
+    def forward(self, x: torch.Tensor, speaker: torch.Tensor) -> torch.Tensor:
+        for stack in self.stacks:
+            x = stack(x)[0] + self.of_speaker(speaker)[:, None]
+        return x
+
+
+class Unbound(Translation):
+    """A decoder that is a loop over what was embedded."""
+
+    def forward(self, src: torch.Tensor, tgt: torch.Tensor) -> torch.Tensor:
+        _, state = self.encoder(self.of_src(src))
+        given = []
+        for word in self.of_tgt(tgt).unbind(1):
+            y, state = self.decoder(word.unsqueeze(1), state)
+            given.append(self.out(y[:, 0]))
+        return torch.stack(given, 1)
+
+
 def words(src: int, tgt: int) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.randint(9, (3, src)), torch.randint(7, (3, tgt))
 
@@ -104,6 +130,7 @@ def packed(module: nn.Module, given: tuple[Any, ...], out: Path, *context: str) 
         (Attending, words(5, 4), "self.of_tgt(tgt)", "tgt", 4),
         (Summed, words(6, 4), "self.of_src(src)", "src", 6),
         (TeacherForced, (*words(5, 4), 1.0), "self.decoder(", "tgt", 4),
+        (Unbound, words(5, 4), "self.decoder(", "tgt", 4),
         (OfNumbers, (torch.randn(3, 5), torch.randn(3, 4)), "future.unsqueeze(-1)", "future", 4),
         (Remembering, (torch.randint(7, (3, 5)), torch.randn(3, 6, 5)), "memory.transpose", "memory", 6),
     ],
@@ -134,6 +161,17 @@ def test_what_is_clearly_no_sequence_is_context_without_being_named(tmp_path: Pa
     given = (torch.randn(3, 5, 3), torch.rand(3, 2), torch.randint(4, (3, 2)))
     spec = packed(Static(), given, tmp_path / "m").spec
     assert [(one.name, one.features) for one in spec.context] == [("scale", (2,)), ("kinds", (2,))]
+
+
+def test_as_many_numbers_of_context_as_a_loop_has_layers_are_no_sequence(tmp_path: Path) -> None:
+    spec = packed(Layers(), (torch.randn(2, 5, 4), torch.randn(2, 3)), tmp_path / "m").spec
+    assert [(one.name, one.features) for one in spec.context] == [("speaker", (3,))]
+
+
+def test_a_context_that_is_one_text_is_no_list_of_names(tmp_path: Path) -> None:
+    given = (torch.randint(7, (3, 5)), torch.randn(3, 6, 5))
+    with pytest.raises(ExportError, match=r"context: expected a sequence of names, \('memory',\) say, got one text"):
+        pack(Remembering(), given, out=tmp_path / "m", name="m", context="memory", quiet=True)
 
 
 @pytest.mark.parametrize(

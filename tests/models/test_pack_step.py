@@ -1,6 +1,6 @@
 """Steps that no bundle can be are refused by name or line, and nothing is written; a state goes by its names."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -147,9 +147,10 @@ def test_a_state_that_is_a_dict_of_one_is_given_as_that_or_what_is_in_it(tmp_pat
         (("memory",), "context: expected of x, got memory"),
         (("h",), "context: expected of x, got h"),
         (("x",), "expected an input besides"),
+        ("x", "context: expected a sequence of names"),
     ],
 )
-def test_a_context_that_is_none_is_refused_by_name(context: tuple[str, ...], message: str, tmp_path: Path) -> None:
+def test_a_context_that_is_none_is_refused_by_name(context: Sequence[str], message: str, tmp_path: Path) -> None:
     step = Step(lambda x, h, n: (n, n))
     with pytest.raises(ExportError, match=message):
         pack_step(step, torch.randn(3, 3), torch.zeros(3, 4), context=context, out=tmp_path / "m", name="m", quiet=True)

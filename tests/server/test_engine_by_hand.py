@@ -1,7 +1,9 @@
 """The engine on a clock that stands still, one turn at a time."""
 
 import gc
+import itertools
 import logging
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,7 +12,9 @@ from toys import assert_near, random_input, toy
 
 from elman_server.errors import DeadlinePassed, EngineFailed, InvalidInput, LimitReached, PredecessorFailed
 from elman_server.exchange.frames import Want
-from elman_server.exchange.sessions import Closed, OpenMode
+from elman_server.exchange.hand_off import HandOff, Wish
+from elman_server.exchange.initial import NOTHING_GIVEN
+from elman_server.exchange.sessions import Closed, OpenMode, OpenResult, Owner
 
 RNG = np.random.default_rng(3)
 
@@ -269,3 +273,15 @@ def test_a_batch_leaves_nothing_to_the_garbage_collector() -> None:
     finally:
         gc.enable()
     bench.assert_nothing_left()
+
+
+def test_a_session_is_not_evicted_for_those_that_begin_from_its_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = make_bench(max_sessions=2, when_full="evict")
+    bench.open("a")
+    ticks = itertools.count(1)
+    monkeypatch.setattr(bench.clock, "now", lambda: 1000.0 + next(ticks))  # as a clock does
+    wish, told = Wish("me", ["b", "c"], "", NOTHING_GIVEN, None), list[OpenResult]()
+    ask = partial(bench.session_calls.hand_off.from_sessions, wish, bench.directory, [Owner("me", "a")])
+    bench.do(lambda: ask(HandOff("lstm"), lambda function: told.append(function())))
+    assert [type(error) for error in told[0].errors.values()] == [LimitReached]
+    assert sorted(bench.positions()) == ["a", "b"]

@@ -118,3 +118,17 @@ def test_all_count_no_more_once_the_caller_is_gone() -> None:
     call.arrive(has_room=False)
     assert sorted(stream.counted) == list(range(4))
     assert len(call.sent) == 2
+
+
+@pytest.mark.parametrize("max_sends", [1, 3])
+def test_nothing_follows_what_has_ended_the_stream(max_sends: int) -> None:
+    call = FakeCall(max_sends)
+    stream = Numbers(call)
+    for number in (1, -1, 2):
+        stream._queue(number)
+    call.arrive()
+    stream._queue(3)
+    assert call.sent == [bytes([1])]
+    assert len(stream.ends) == 1
+    stream.leave()
+    assert sorted(stream.counted) == [-1, 1, 2, 3]

@@ -47,6 +47,8 @@ def of_state(state: State, maps: object) -> sessions_pb2.HandOff:
     if state.model is None:
         raise InvalidInputError("from_: expected a session, or a State that came from a model's infer, step or state")
     name, version = state.model
+    if not state:
+        raise InvalidInputError(f"from_: expected a state with tensors, and model {name!r} has none to give")
     states = [tensor_pb2.NamedTensor(name=key, tensor=to_tensor(array)) for key, array in state.items()]
     return sessions_pb2.HandOff(model=name, version=version, states=states, maps=_maps(maps))
 

@@ -153,7 +153,7 @@ class FakeSessions:
 
     def check_kept(self, model: FakeModel, ids: Sequence[str], request_id: str) -> bool:
         """Whether these sessions were made by that very request. Raises Refusal where they cannot begin."""
-        if ids and [one.id for one in self.made_by(model.name, request_id)] == sorted(ids):
+        if ids and self.made_by(model.name, request_id, ids):
             return True
         for session_id in ids:
             if self.has(model.name, session_id):
@@ -166,9 +166,16 @@ class FakeSessions:
         """Whether there is such a session."""
         return (model, session_id) in self._by_id
 
-    def made_by(self, model: str, request_id: str) -> list[FakeSession]:
-        """The sessions that a request of that name made; none of one without."""
-        return [one for one in self.of_model(model) if request_id and one.request_id == request_id]
+    def made_by(self, model: str, request_id: str, asked: Sequence[str] | int) -> list[FakeSession]:
+        """The sessions that a request of that name made; none of one without. `asked`: the ids that it is for now, or
+        how many that the server makes. Raises Refusal where it was for others."""
+        made = [one for one in self.of_model(model) if request_id and one.request_id == request_id]
+        ids = [one.id for one in made]
+        is_same = len(ids) == asked if isinstance(asked, int) else sorted(ids) == sorted(asked)
+        if made and not is_same:
+            text = f"request_id: that request made session {ids[0]!r}, and this one is for others"
+            raise Refusal("INVALID_INPUT", text)
+        return made
 
     def attach(self, model: str, session_id: str) -> FakeSession:
         """A new handle; the one before becomes stale."""

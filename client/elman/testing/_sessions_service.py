@@ -227,14 +227,15 @@ class FakeSessionsService(sessions_pb2_grpc.SessionsServicer):
     def _fork(self, request: sessions_pb2.ForkSessionRequest) -> sessions_pb2.ForkSessionResponse:
         self._server_state.model(request.model, "")
         sessions = self._server_state.sessions
-        parent = sessions.get(request.model, request.session_id)
-        parent.model.check_steps()
         if (request.count > 0) == (len(request.session_ids) > 0):
             raise Refusal("INVALID_INPUT", "expected session_ids or count, one of the two")
         check_request_id(request.request_id)
-        if made := sessions.made_by(request.model, request.request_id):
+        asked = list(request.session_ids) or request.count
+        if made := sessions.made_by(request.model, request.request_id, asked):
             attach = partial(sessions.attach, request.model)
             return self._each(sessions_pb2.ForkSessionResponse(), [one.id for one in made], attach)
+        parent = sessions.get(request.model, request.session_id)
+        parent.model.check_steps()
         ids = [sessions.new_id() for _ in range(request.count)] or given(request.session_ids)
 
         def fork_one(session_id: str) -> FakeSession:
@@ -283,11 +284,8 @@ class FakeSessionsService(sessions_pb2_grpc.SessionsServicer):
         ids = given([request.session_id]) if request.session_id else []
         exported = read_exported(request.exported)
         check_request_id(request.request_id)
-        made = sessions.made_by(request.model, request.request_id)
+        made = sessions.made_by(request.model, request.request_id, ids or 1)
         if made:
-            if ids and ids != [made[0].id]:
-                text = f"request_id: that request made session {made[0].id!r}, and this one is for {ids[0]!r}"
-                raise Refusal("INVALID_INPUT", text)
             return self._each(
                 sessions_pb2.ImportSessionResponse(), [made[0].id], partial(sessions.attach, request.model)
             )

@@ -92,8 +92,8 @@ class InferenceServicer(object):
         unloaded); INTERNAL (the engine failed).
         With keep_state_as all sessions begin once all rows have run, or none does. Errors besides: ALREADY_EXISTS (one of the ids:
         choose another); RESOURCE_EXHAUSTED (the session limit, with RetryInfo; of models that need whole sequences max_kept_states);
-        INVALID_ARGUMENT (as many ids as rows are expected, distinct; or the model has no state). Both of the former are looked
-        at before anything is run, and once more when all has run.
+        INVALID_ARGUMENT (as many ids as rows are expected, distinct; a request_id that was for other ids; or the model has no
+        state). Both of the former are looked at before anything is run, and once more when all has run.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -55,8 +55,8 @@ class InferenceStub:
     unloaded); INTERNAL (the engine failed).
     With keep_state_as all sessions begin once all rows have run, or none does. Errors besides: ALREADY_EXISTS (one of the ids:
     choose another); RESOURCE_EXHAUSTED (the session limit, with RetryInfo; of models that need whole sequences max_kept_states);
-    INVALID_ARGUMENT (as many ids as rows are expected, distinct; or the model has no state). Both of the former are looked
-    at before anything is run, and once more when all has run.
+    INVALID_ARGUMENT (as many ids as rows are expected, distinct; a request_id that was for other ids; or the model has no
+    state). Both of the former are looked at before anything is run, and once more when all has run.
     """
     Step: _grpc.StreamStreamMultiCallable[_inference_pb2.StepRequest, _inference_pb2.StepResponse]
     """Steps sessions. The caller sends frames; the server's first message names the server_instance, and each
@@ -146,8 +146,8 @@ class InferenceAsyncStub(InferenceStub):
     unloaded); INTERNAL (the engine failed).
     With keep_state_as all sessions begin once all rows have run, or none does. Errors besides: ALREADY_EXISTS (one of the ids:
     choose another); RESOURCE_EXHAUSTED (the session limit, with RetryInfo; of models that need whole sequences max_kept_states);
-    INVALID_ARGUMENT (as many ids as rows are expected, distinct; or the model has no state). Both of the former are looked
-    at before anything is run, and once more when all has run.
+    INVALID_ARGUMENT (as many ids as rows are expected, distinct; a request_id that was for other ids; or the model has no
+    state). Both of the former are looked at before anything is run, and once more when all has run.
     """
     Step: _aio.StreamStreamMultiCallable[_inference_pb2.StepRequest, _inference_pb2.StepResponse]  # type: ignore[assignment]
     """Steps sessions. The caller sends frames; the server's first message names the server_instance, and each
@@ -240,8 +240,8 @@ class InferenceServicer(metaclass=_abc_1.ABCMeta):
         unloaded); INTERNAL (the engine failed).
         With keep_state_as all sessions begin once all rows have run, or none does. Errors besides: ALREADY_EXISTS (one of the ids:
         choose another); RESOURCE_EXHAUSTED (the session limit, with RetryInfo; of models that need whole sequences max_kept_states);
-        INVALID_ARGUMENT (as many ids as rows are expected, distinct; or the model has no state). Both of the former are looked
-        at before anything is run, and once more when all has run.
+        INVALID_ARGUMENT (as many ids as rows are expected, distinct; a request_id that was for other ids; or the model has no
+        state). Both of the former are looked at before anything is run, and once more when all has run.
         """
 
     @_abc_1.abstractmethod

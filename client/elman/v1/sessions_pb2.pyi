@@ -628,7 +628,7 @@ class ForkSessionRequest(message.Message):
     """Instead of ids: that many under ids that the server makes."""
     request_id: builtins.str
     """As ImportSessionRequest.request_id: answered again with the sessions that it made, wherever they are by now, for as long as
-    all of them live.
+    all of them live, also where the other one has ended.
     """
     @builtins.property
     def session_ids(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:

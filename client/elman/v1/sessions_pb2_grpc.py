@@ -211,7 +211,8 @@ class SessionsServicer(object):
         request_id it may be sent again after a lost answer.
 
         Errors of the call: NOT_FOUND (unknown model or session); NOT_FOUND, reason SESSION_EXPIRED; INVALID_ARGUMENT (no ids and no
-        count, both, a bad or repeated id, more than 1024); UNAVAILABLE (draining; or the version is being unloaded).
+        count, both, a bad or repeated id, more than 1024; a request_id that was for other ids); UNAVAILABLE (draining; or the version
+        is being unloaded).
         Errors of an id: ALREADY_EXISTS; RESOURCE_EXHAUSTED (session limit, with RetryInfo).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -271,9 +272,9 @@ class SessionsServicer(object):
         With a request_id it may be sent again after a lost answer: one session is made, and attached each time.
 
         Errors of the call: NOT_FOUND (unknown model); INVALID_ARGUMENT (a bad id; a request_id that was another id's; bytes that
-        are no export, cut short, damaged, or of a newer format than the server's: the message says which); FAILED_PRECONDITION, reason OTHER_STATE (no loaded version
-        of the model has the fingerprint: it is another model's, or of other weights; the message names both); UNAVAILABLE
-        (draining; or the version is being unloaded).
+        are no export, cut short, damaged, or of a newer format than the server's: the message says which); FAILED_PRECONDITION,
+        reason OTHER_STATE (no loaded version of the model has the fingerprint: it is another model's, or of other weights; the
+        message names both); UNAVAILABLE (draining; or the version is being unloaded).
         Errors of the id: ALREADY_EXISTS (choose another one); RESOURCE_EXHAUSTED (session limit, with RetryInfo).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

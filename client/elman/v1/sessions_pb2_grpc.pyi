@@ -103,7 +103,8 @@ class SessionsStub:
     request_id it may be sent again after a lost answer.
 
     Errors of the call: NOT_FOUND (unknown model or session); NOT_FOUND, reason SESSION_EXPIRED; INVALID_ARGUMENT (no ids and no
-    count, both, a bad or repeated id, more than 1024); UNAVAILABLE (draining; or the version is being unloaded).
+    count, both, a bad or repeated id, more than 1024; a request_id that was for other ids); UNAVAILABLE (draining; or the version
+    is being unloaded).
     Errors of an id: ALREADY_EXISTS; RESOURCE_EXHAUSTED (session limit, with RetryInfo).
     """
     MarkSession: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.MarkSessionRequest, _sessions_pb2.MarkSessionResponse]
@@ -143,9 +144,9 @@ class SessionsStub:
     With a request_id it may be sent again after a lost answer: one session is made, and attached each time.
 
     Errors of the call: NOT_FOUND (unknown model); INVALID_ARGUMENT (a bad id; a request_id that was another id's; bytes that
-    are no export, cut short, damaged, or of a newer format than the server's: the message says which); FAILED_PRECONDITION, reason OTHER_STATE (no loaded version
-    of the model has the fingerprint: it is another model's, or of other weights; the message names both); UNAVAILABLE
-    (draining; or the version is being unloaded).
+    are no export, cut short, damaged, or of a newer format than the server's: the message says which); FAILED_PRECONDITION,
+    reason OTHER_STATE (no loaded version of the model has the fingerprint: it is another model's, or of other weights; the
+    message names both); UNAVAILABLE (draining; or the version is being unloaded).
     Errors of the id: ALREADY_EXISTS (choose another one); RESOURCE_EXHAUSTED (session limit, with RetryInfo).
     """
     MoveSession: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.MoveSessionRequest, _sessions_pb2.MoveSessionResponse]
@@ -245,7 +246,8 @@ class SessionsAsyncStub(SessionsStub):
     request_id it may be sent again after a lost answer.
 
     Errors of the call: NOT_FOUND (unknown model or session); NOT_FOUND, reason SESSION_EXPIRED; INVALID_ARGUMENT (no ids and no
-    count, both, a bad or repeated id, more than 1024); UNAVAILABLE (draining; or the version is being unloaded).
+    count, both, a bad or repeated id, more than 1024; a request_id that was for other ids); UNAVAILABLE (draining; or the version
+    is being unloaded).
     Errors of an id: ALREADY_EXISTS; RESOURCE_EXHAUSTED (session limit, with RetryInfo).
     """
     MarkSession: _aio.UnaryUnaryMultiCallable[_sessions_pb2.MarkSessionRequest, _sessions_pb2.MarkSessionResponse]  # type: ignore[assignment]
@@ -285,9 +287,9 @@ class SessionsAsyncStub(SessionsStub):
     With a request_id it may be sent again after a lost answer: one session is made, and attached each time.
 
     Errors of the call: NOT_FOUND (unknown model); INVALID_ARGUMENT (a bad id; a request_id that was another id's; bytes that
-    are no export, cut short, damaged, or of a newer format than the server's: the message says which); FAILED_PRECONDITION, reason OTHER_STATE (no loaded version
-    of the model has the fingerprint: it is another model's, or of other weights; the message names both); UNAVAILABLE
-    (draining; or the version is being unloaded).
+    are no export, cut short, damaged, or of a newer format than the server's: the message says which); FAILED_PRECONDITION,
+    reason OTHER_STATE (no loaded version of the model has the fingerprint: it is another model's, or of other weights; the
+    message names both); UNAVAILABLE (draining; or the version is being unloaded).
     Errors of the id: ALREADY_EXISTS (choose another one); RESOURCE_EXHAUSTED (session limit, with RetryInfo).
     """
     MoveSession: _aio.UnaryUnaryMultiCallable[_sessions_pb2.MoveSessionRequest, _sessions_pb2.MoveSessionResponse]  # type: ignore[assignment]
@@ -420,7 +422,8 @@ class SessionsServicer(metaclass=_abc_1.ABCMeta):
         request_id it may be sent again after a lost answer.
 
         Errors of the call: NOT_FOUND (unknown model or session); NOT_FOUND, reason SESSION_EXPIRED; INVALID_ARGUMENT (no ids and no
-        count, both, a bad or repeated id, more than 1024); UNAVAILABLE (draining; or the version is being unloaded).
+        count, both, a bad or repeated id, more than 1024; a request_id that was for other ids); UNAVAILABLE (draining; or the version
+        is being unloaded).
         Errors of an id: ALREADY_EXISTS; RESOURCE_EXHAUSTED (session limit, with RetryInfo).
         """
 
@@ -490,9 +493,9 @@ class SessionsServicer(metaclass=_abc_1.ABCMeta):
         With a request_id it may be sent again after a lost answer: one session is made, and attached each time.
 
         Errors of the call: NOT_FOUND (unknown model); INVALID_ARGUMENT (a bad id; a request_id that was another id's; bytes that
-        are no export, cut short, damaged, or of a newer format than the server's: the message says which); FAILED_PRECONDITION, reason OTHER_STATE (no loaded version
-        of the model has the fingerprint: it is another model's, or of other weights; the message names both); UNAVAILABLE
-        (draining; or the version is being unloaded).
+        are no export, cut short, damaged, or of a newer format than the server's: the message says which); FAILED_PRECONDITION,
+        reason OTHER_STATE (no loaded version of the model has the fingerprint: it is another model's, or of other weights; the
+        message names both); UNAVAILABLE (draining; or the version is being unloaded).
         Errors of the id: ALREADY_EXISTS (choose another one); RESOURCE_EXHAUSTED (session limit, with RetryInfo).
         """
 

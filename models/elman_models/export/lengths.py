@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+import torch
 from torch.fx import Node
 
 from elman_models.export.capture import Capture
@@ -12,6 +13,20 @@ from elman_models.export.sizes import shape_of
 from elman_models.export.traced import Role, dtype_of
 from elman_models.graph.value import DType
 
+_PICKS = ("select", "slice", "unbind", "split", "chunk")
+"""What takes some steps of many."""
+
+
+def names_of(context: Sequence[str]) -> tuple[str, ...]:
+    """The names in an argument `context`.
+
+    Raises:
+        ExportError: it is one text, whose letters are no names.
+    """
+    if isinstance(context, str):
+        raise ExportError(f"context: expected a sequence of names, ({context!r},) say, got one text, {context!r}")
+    return tuple(context)
+
 
 def check_context(capture: Capture, context: Sequence[str]) -> None:
     """Nothing, where each input is a sequence of the one length, clearly none, or named in `context`.
@@ -19,7 +34,7 @@ def check_context(capture: Capture, context: Sequence[str]) -> None:
     Raises:
         ExportError: an input has a length of its own; or `context` names what is none.
     """
-    for name in context:
+    for name in names_of(context):
         node = capture.inputs.get(name)
         if node is None:
             raise ExportError(f"context: expected of {', '.join(capture.inputs)}, got {name}")
@@ -38,7 +53,7 @@ def _check_input(capture: Capture, name: str, node: Node) -> None:
         is_open = axis in capture.open_axes.get(name, ()) and not _only_picked(node, axis)
         if is_open and (not is_static or axis in capture.stepped_axes.get(name, ())):
             raise _own_length(capture, name, f"a length of its own ({size} in the example)", node)
-        if isinstance(size, int) and size in unrolled:
+        if isinstance(size, int) and size in unrolled and _is_picked_from(node, size):
             raise _own_length(
                 capture, name, f"a length of its own ({size}), of which a loop takes each step", node, unrolled[size]
             )
@@ -60,6 +75,32 @@ def _picks(user: Node, axis: int) -> bool:
     given, along = user.args[:2]
     is_along = isinstance(along, int) and along % len(shape_of(given)) == axis
     return is_along if operation_name(user) == "select" else not is_along and _only_picked(user, axis)
+
+
+def _is_picked_from(node: Node, size: int) -> bool:
+    """Whether steps are taken one by one of an axis that long, of the input or of what was made of it step by step."""
+    pending, seen = [node], set[Node]()
+    while pending:
+        given = pending.pop()
+        for user in given.users:
+            if operation_name(user) in _PICKS and _size_along(user, given) == size:
+                return True
+            if user not in seen and _has_axis(user, size):
+                seen.add(user)
+                pending.append(user)
+    return False
+
+
+def _has_axis(user: Node, size: int) -> bool:
+    value = user.meta.get("val")
+    return size in shape_of(user) if isinstance(value, torch.Tensor) else isinstance(value, (tuple, list))
+
+
+def _size_along(user: Node, given: Node) -> object:
+    """Of the axis of `given` that an operation picks from."""
+    place = 1 if operation_name(user) in ("select", "slice", "unbind") else 2
+    axis = user.args[place] if len(user.args) > place else user.kwargs.get("dim", 0)
+    return shape_of(given)[axis] if isinstance(axis, int) else None
 
 
 def _unrolled(nodes: Sequence[Node]) -> dict[int, Place]:

@@ -14,6 +14,7 @@ from elman_models.bundle import check_target, write_bundle
 from elman_models.comparison import TOLERANCE
 from elman_models.export.assembly import Assembled, assemble
 from elman_models.export.capture import Capture, captured, evaluating, plain_module
+from elman_models.export.lengths import names_of
 from elman_models.export.packing import Words, called, check_difference, named_leaves
 from elman_models.export.proof import SHAPES, Run, laid_out, prove, random_like, read_out
 from elman_models.export.refusals import ExportError
@@ -68,7 +69,7 @@ def pack_step(
     own, words = plain_module(module), Words(name, version, description, metadata)
     with evaluating(own):
         step = _Step.of(own, inputs, state)
-        read = replace(captured(own, step.arguments, _find_batch, axes=(0, 1)), context=tuple(context))
+        read = replace(captured(own, step.arguments, _find_batch, axes=(0, 1)), context=names_of(context))
         _check_context(read, step)
         begin = _initial(step, initial)
         outputs, next_states = _divided(own, read, step, output_names)

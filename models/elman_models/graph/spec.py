@@ -140,7 +140,8 @@ class GraphSpec(_Strict):
     @model_validator(mode="after")
     def _agree(self) -> Self:
         infer(self)
-        check_hand_off(self.hand_off, self.state_sizes, keeps_sessions=self.keeps_sessions)
+        layers = {s.name: s.layers or 1 for s in self.states}
+        check_hand_off(self.hand_off, self.state_sizes, layers, keeps_sessions=self.keeps_sessions)
         return self
 
     @property

@@ -3,7 +3,6 @@
 import argparse
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -12,6 +11,7 @@ from elman_server.call_errors import explain
 from elman_server.cli.command import fail
 from elman_server.config.server_config import ConnectionConfig
 from elman_server.config.settings import SettingsError, read_config
+from elman_server.door.certificates import CertificateError, check_certificates, check_key
 
 DEFAULT = "default"
 """In place of a file: the authorities that gRPC trusts by itself."""
@@ -53,7 +53,7 @@ def credentials_of(settings: ConnectionConfig) -> grpc.ChannelCredentials | None
     """Those of the settings; None: without TLS.
 
     Raises:
-        SettingsError: a file cannot be read, or there is one too few.
+        SettingsError: a file cannot be read or is of another kind, or there is one too few.
     """
     ca, certificate, key = settings.tls_server_ca, settings.tls_client_certificate, settings.tls_client_key
     if bool(certificate) != bool(key):
@@ -62,21 +62,24 @@ def credentials_of(settings: ConnectionConfig) -> grpc.ChannelCredentials | None
         if certificate or settings.tls_server_name:
             raise SettingsError(f"tls_server_ca: expected a file or {DEFAULT} beside what else is of TLS, got none")
         return None
-    roots = None if str(ca) == DEFAULT else _read("tls_server_ca", ca)
-    own = (_read("tls_client_key", key), _read("tls_client_certificate", certificate)) if certificate and key else ()
-    return grpc.ssl_channel_credentials(roots, *own)
+    is_default = str(ca) == DEFAULT
+    try:
+        if not is_default:
+            check_certificates("tls_server_ca", ca)
+        if certificate and key:
+            check_certificates("tls_client_certificate", certificate)
+            check_key("tls_client_key", certificate, key)
+    except CertificateError as error:
+        raise SettingsError(str(error)) from error
+    own = (key.read_bytes(), certificate.read_bytes()) if certificate and key else ()
+    return grpc.ssl_channel_credentials(None if is_default else ca.read_bytes(), *own)
 
 
 def _hint(error: Any) -> str:
-    is_closed = error.code() is grpc.StatusCode.UNAVAILABLE and (error.details() or "").endswith("Socket closed")
-    return "; is TLS asked for there, or a certificate of the caller's (tls_server_ca, ...)?" if is_closed else ""
-
-
-def _read(name: str, path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise SettingsError(f"{name}: {path} cannot be read: {error.strerror}") from error
+    details = (error.details() or "") if error.code() is grpc.StatusCode.UNAVAILABLE else ""
+    if details.endswith("Socket closed"):
+        return "; is TLS asked for there, or a certificate of the caller's (tls_server_ca, ...)?"
+    return "; it does not speak TLS, and tls_server_ca is given" if "WRONG_VERSION_NUMBER" in details else ""
 
 
 @contextmanager

@@ -88,6 +88,8 @@ def _export(connection: "Connection", given: argparse.Namespace) -> int:
         return fail("sessions export: expected the ids of the sessions, or --all", 2)
     if given.all:
         ids = [session.session_id for page in _pages(connection, given.model) for session in page]
+        if not ids:
+            return fail(f"model {given.model!r} has no sessions; {given.out} is not written")
     try:
         errors = write_sessions(connection, given.model, ids, given.out)
     except SessionFileError as error:

@@ -59,18 +59,31 @@ def files_of(config: TlsConfig) -> CertificateFiles | None:
 
 def check(files: CertificateFiles) -> None:
     """Raises CertificateError: a file cannot be read, is not of that kind in PEM, or the key is another's."""
-    _check_certificates("tls_certificate", files.certificate_chain)
+    check_certificates("tls_certificate", files.certificate_chain)
     if files.client_ca:
-        _check_certificates("tls_client_ca", files.client_ca)
-    _check_readable("tls_key", files.private_key)
-    key = f"tls_key: expected the private key of {files.certificate_chain} in PEM, without a password"
+        check_certificates("tls_client_ca", files.client_ca)
+    check_key("tls_key", files.certificate_chain, files.private_key)
+
+
+def check_key(name: str, certificate_chain: Path, key: Path) -> None:
+    """Raises CertificateError, by the name of the setting: it cannot be read, or is no key of that certificate's."""
+    _check_readable(name, key)
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(
-            files.certificate_chain, files.private_key, password=lambda: ""
-        )
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate_chain, key, password=lambda: "")
     except ssl.SSLError as error:
         came = "another key" if error.reason == "KEY_VALUES_MISMATCH" else "no such key"
-        raise CertificateError(f"{key}, got {came} in {files.private_key}") from error
+        raise CertificateError(
+            f"{name}: expected the private key of {certificate_chain} in PEM, without a password, got {came} in {key}"
+        ) from error
+
+
+def check_certificates(name: str, path: Path) -> None:
+    """Raises CertificateError, by the name of the setting: it cannot be read, or has no certificates."""
+    _check_readable(name, path)
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except ssl.SSLError as error:
+        raise CertificateError(f"{name}: expected certificates in PEM, got something else in {path}") from error
 
 
 class CertificateReader:
@@ -120,11 +133,3 @@ def _check_readable(name: str, path: Path) -> None:
         path.read_bytes()
     except OSError as error:
         raise CertificateError(f"{name}: {path} cannot be read: {error.strerror}") from error
-
-
-def _check_certificates(name: str, path: Path) -> None:
-    _check_readable(name, path)
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
-    except ssl.SSLError as error:
-        raise CertificateError(f"{name}: expected certificates in PEM, got something else in {path}") from error

@@ -50,8 +50,8 @@ def _reason(address: Address | UnixAddress, error: OSError) -> str:
     if isinstance(address, UnixAddress):
         return error.strerror or str(error)
     try:
-        ((directory, *_, at), *_) = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
-        with socket.socket(directory, socket.SOCK_STREAM) as probe:
+        ((family, *_, at), *_) = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
             probe.bind(at)
     except OSError as cause:
         return cause.strerror or str(cause)

@@ -132,7 +132,8 @@ class Stream(ABC, Generic[Item]):
             self._read_on()
 
     def _send_on(self) -> None:
-        while self._outbox and len(self._sending) < self._call.max_sends:
+        # Nothing follows what has ended the stream.
+        while self.on_end and self._outbox and len(self._sending) < self._call.max_sends:
             item = self._outbox.popleft()
             try:
                 self._call.send(self._encode(item), self._has_sent)

@@ -37,7 +37,7 @@ ARRIVAL = np.dtype(
 )
 
 TAKEN, REFUSED, STALE, INVALID, OUT_OF_PLACE = range(5)
-"""What became of a row. ODD: it does not begin where its session is."""
+"""What became of a row. OUT_OF_PLACE: it does not begin where its session is."""
 
 
 class Rows(NamedTuple):

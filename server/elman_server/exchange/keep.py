@@ -31,6 +31,7 @@ class Keeping(Protocol):
         """Before anything is run.
 
         Raises:
+            InvalidInput: the request was one for other ids.
             SessionExists: one of the ids is taken, and not by this very request.
             LimitReached: there is no room for as many sessions.
         """

@@ -94,7 +94,11 @@ class Generator:
     def _attach(self, generation: Generation) -> None:
         generation.handle = self._worker.runtime.sessions.handle(generation.slot)
         generation.kind = self._kinds.setdefault(generation.spec.feedback, len(self._kinds))
-        self._cohorts.pop(generation.kind, None)  # it may have had it under another handle
+        self._part(generation)  # it may have gone on under another handle
+
+    def _part(self, generation: Generation) -> None:
+        # Those that it went on with do so without it, and nothing of it is held for them.
+        self._cohorts.pop(generation.kind, None)
 
     def make_ready(self, generation: Generation) -> None:
         """Has it go on from its last output."""
@@ -118,7 +122,10 @@ class Generator:
         ready, self._ready = self._ready, []
         groups: dict[int, list[Generation]] = {}
         for one in dict.fromkeys(ready):  # who resumes while it waits is there twice
-            if not one.listener or one.is_over or one.is_running:
+            if one.is_running:
+                continue
+            if not one.listener or one.is_over:
+                self._part(one)
                 continue
             if not one.spec.beams:
                 groups.setdefault(one.kind, []).append(one)
@@ -231,6 +238,8 @@ class Generator:
         listeners = []
         for one in landed:
             one.under_way = 0
+            if one.listener is None or one.is_over:
+                self._part(one)
             if one.listener is None:
                 continue
             if one.is_over:
@@ -251,6 +260,7 @@ class Generator:
 
     def _end(self, one: Generation, error: ServiceError) -> None:
         one.error = error
+        self._part(one)
         if one.listener:
             self._telling.at_once(one.listener)
 

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakSet
 
 from elman_server.engine.engine import Engine
 from elman_server.engine.worker import Worker
@@ -96,10 +96,11 @@ class Generators:
         self._engine = engine
         self._catalogue = catalogue
         self.worker_of = engine.worker_of
-        self._generators: WeakKeyDictionary[Worker, Generator] = WeakKeyDictionary()
+        self._generators: dict[Worker, Generator] = {}
         self._telling = Telling(engine)
         self._draining = False
         self._listeners: WeakSet[Listener] = WeakSet()
+        engine.do_now_and_then(lambda _: self._forget_unloaded())
 
     def directory(self, model: str) -> SessionDirectory:
         """The sessions of the model of that name. From any thread.
@@ -178,6 +179,12 @@ class Generators:
         if worker not in self._generators:
             self._generators[worker] = Generator(worker, self._engine, directory, self._telling)
         return self._generators[worker]
+
+    def _forget_unloaded(self) -> None:
+        # A model that is not served any more is let go of, with its weights and states.
+        for worker in list(self._generators):
+            if self._engine.worker(worker.runtime.number) is not worker:
+                del self._generators[worker]
 
     def _begin(self, place: SessionLocation, directory: SessionDirectory, asked: Asked, listener: Listener) -> None:
         runtime, slot = place

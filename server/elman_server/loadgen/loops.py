@@ -11,7 +11,7 @@ from elman_server.loadgen.window_counts import WindowCounts, now
 
 
 async def closed_loop(stream: FrameStream, frames: Iterator[FrameBytes], in_flight: int, counts: WindowCounts) -> None:
-    """Keeps `in_flight` frames under way until the counts is over; returns when all are answered."""
+    """Keeps `in_flight` frames under way until the window is over; returns when all are answered."""
     for _ in range(in_flight):
         await _send(stream, next(frames), counts)
     while not counts.is_over:
@@ -28,7 +28,7 @@ async def open_loop(
     patience_seconds: float,
     counts: WindowCounts,
 ) -> None:
-    """Sends a frame at each of `arrivals`, in seconds of `now`, whatever comes back, until the counts is over.
+    """Sends a frame at each of `arrivals`, in seconds of `now`, whatever comes back, until the window is over.
 
     A frame that cannot be sent within `patience_seconds` of its time, since the connection takes no more, is dropped.
     """

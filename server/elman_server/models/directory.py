@@ -196,6 +196,11 @@ class SessionDirectory:
         if len(ids) > room:
             raise _full(runtime)
 
+    def has_room(self, runtime: Runtime, now: float) -> bool:
+        """Whether a session more could begin now, if need be in place of one that is evicted for it."""
+        self._make_room(runtime, 1, now, now)
+        return runtime.sessions.num_open < runtime.sessions.max_sessions
+
     def fork(self, place: SessionLocation, principal: str, ids: Sequence[str], now: float) -> OpenResult:
         """Begins sessions where another one is, which nothing is queued for. `now` in seconds on the engine's clock.
 

@@ -57,4 +57,4 @@ class StateKeeping:
     def _was_done(self) -> bool:
         # By a try whose answer was lost.
         keep = self._keep
-        return self._directory.requests.made_by(keep.principal, keep.request_id) == tuple(keep.ids)
+        return bool(self._directory.requests.made_by(keep.principal, keep.request_id, keep.ids))

@@ -50,7 +50,7 @@ def move(
     if runtime is not target:
         check_same_states(runtime, target)
         queued = runtime.scheduler.queues.of(slot)
-        if queued:
+        if queued and directory.has_room(target, now):  # else it stays, and they run
             error = moved(target.spec.version)
             drop_of(runtime)(queued[0], error, back_to=int(runtime.sessions.position[slot]))
     return directory.take_over(directory.find(owner), owner, target, now)

@@ -76,7 +76,7 @@ class Runtime:
         """Of chunks longer than a slice, by number: put back if the engine fails."""
         self._set_at: dict[int, tuple[float, int]] = {}  # by slot: when its session began, and where its state was set
         self.turns = np.zeros(num_slots, np.int64)
-        """[num_slots] how often a slot's session was put at another state than its steps led to; it only grows."""
+        """[num_slots] how often a slot's session was put at another state than its steps here led to; it only grows."""
         self.next_expiry = 0.0
         """Seconds on the engine's clock before which no session can expire."""
         self.unloading = False
@@ -168,6 +168,7 @@ class Runtime:
         answers that are held for repeats, where the outputs agree, too."""
         mine, its = self.sessions, source.sessions
         self.pool.replace(np.array([slot]), self._own_state(source.pool.read(np.array([old]))))
+        self.turns[slot] += 1  # it may have been here before
         mine.position[slot] = mine.admitted[slot] = its.position[old]
         mine.created[slot], mine.broken[slot] = its.created[old], its.broken[old]
         mine.set_ending(np.array([slot]), bool(its.ends_with_stream[old]))

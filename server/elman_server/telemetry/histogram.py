@@ -62,12 +62,12 @@ class HistogramFamily(Collector):
 
     def collect(self) -> Iterable[HistogramMetricFamily]:
         """For the registry."""
-        directory = HistogramMetricFamily(*self._family, labels=self._labels)
+        family = HistogramMetricFamily(*self._family, labels=self._labels)
         for values, tally in list(self._series.items()):
             bounds = [*map(str, self._bounds), "+Inf"]
             buckets = list(zip(bounds, accumulate(tally.counts.tolist()), strict=True))
-            directory.add_metric(values, buckets, sum_value=float(tally.total[0]))
-        yield directory
+            family.add_metric(values, buckets, sum_value=float(tally.total[0]))
+        yield family
 
 
 @jit

@@ -73,8 +73,9 @@ async def to_open(request: sessions_pb2.OpenSessionsRequest) -> Iterable[Sequenc
     return _made(request.count)
 
 
-async def to_fork(request: sessions_pb2.ForkSessionRequest) -> list[str]:
-    """The ids of new sessions beside another one, all together: they begin where it is at one moment.
+async def to_fork(request: sessions_pb2.ForkSessionRequest) -> list[str] | int:
+    """The ids of new sessions beside another one, all together: they begin where it is at one moment; or how many under
+    ids that the server makes.
 
     Raises:
         InvalidInput: as `to_open`, or more than MAX_FORKS.
@@ -85,7 +86,7 @@ async def to_fork(request: sessions_pb2.ForkSessionRequest) -> list[str]:
         raise InvalidInput("expected session_ids or count, got both")
     if not 1 <= asked <= MAX_FORKS:
         raise InvalidInput(f"expected 1 to {MAX_FORKS} new sessions, got {asked}")
-    return all_of(_made(asked) if request.count else await given(request.session_ids))
+    return int(request.count) or all_of(await given(request.session_ids))
 
 
 def all_of(ids: Iterable[Sequence[str]]) -> list[str]:

@@ -41,7 +41,7 @@ class Part:
 
 @dataclass(slots=True, eq=False)
 class Inference:
-    """`frame.handles` is filled in by the engine's thread; answers are taken on the loop's."""
+    """`frame.handles` is filled in by the engine's thread, where answers are taken, too."""
 
     id: str
     """The caller's, told back."""

@@ -48,13 +48,19 @@ class HandOffCalls:
             nonlocal left
             left -= 1
             if not left:
-                tell(lambda: self._open(wish, hand_off, *self._states_of(source, owners)))
+                tell(lambda: self._open_from(wish, source, owners, hand_off))
 
         for place in places:
             place.runtime.after_queued(place.slot, arrived)
 
+    def _open_from(
+        self, wish: Wish, source: SessionDirectory, owners: Sequence[Owner], hand_off: HandOff
+    ) -> OpenResult:
+        now = self._clock.now()
+        return self._open(wish, hand_off, *self._states_of(source, owners, now), now)
+
     def _states_of(
-        self, source: SessionDirectory, owners: Sequence[Owner]
+        self, source: SessionDirectory, owners: Sequence[Owner], now: float
     ) -> tuple[Sequence[TensorField], list[torch.Tensor]]:
         # [layers or 1, K, *features] of each state, on the device.
         places = [source.there(owner) for owner in owners]
@@ -64,7 +70,7 @@ class HandOffCalls:
         for runtime, slot in places:
             if runtime.view.states != fields:
                 raise InvalidInput("hand_off: the sessions run on versions whose states disagree; expected one kind")
-            runtime.sessions.used[slot] = self._clock.now()  # so it is not evicted for those that begin from it
+            runtime.sessions.used[slot] = now  # so it is not evicted for those that begin from it
             mine = slots.setdefault(runtime, [])
             order.append((runtime, len(mine)))
             mine.append(slot)
@@ -79,10 +85,15 @@ class HandOffCalls:
         self, wish: Wish, fields: Sequence[TensorField], states: Sequence[NDArray[Any]], hand_off: HandOff
     ) -> OpenResult:
         """Opens sessions from states [layers or 1, 1 or K, *features] of another model."""
-        return self._open(wish, hand_off, fields, [torch.from_numpy(array) for array in states])
+        return self._open(wish, hand_off, fields, [torch.from_numpy(array) for array in states], self._clock.now())
 
     def _open(
-        self, wish: Wish, hand_off: HandOff, fields: Sequence[TensorField], tensors: Sequence[torch.Tensor]
+        self,
+        wish: Wish,
+        hand_off: HandOff,
+        fields: Sequence[TensorField],
+        tensors: Sequence[torch.Tensor],
+        now: float,
     ) -> OpenResult:
         runtime = self._directory.version(wish.version)
         if not hand_off.maps and hand_off.model != self._directory.name:
@@ -93,7 +104,7 @@ class HandOffCalls:
             wish.ids,
             OpenMode.NEW,
             wish.version,
-            self._clock.now(),
+            now,
             wish.context,
             runtime=runtime,
             ends_with_stream=wish.ends_with_stream,

@@ -131,22 +131,27 @@ class SessionCalls:
 
         place.runtime.after_queued(place.slot, lambda: tell(put))
 
-    def fork(self, owner: Owner, ids: Sequence[str], tell: Tell[OpenResult], request_id: str = "") -> None:
-        """Begins sessions where another one is after its queued chunks; a request that was answered before is answered
-        with the sessions that it made.
+    def fork(self, owner: Owner, ids: Sequence[str] | int, tell: Tell[OpenResult], request_id: str = "") -> None:
+        """Begins sessions where another one is after its queued chunks, under these ids, or so many that are made; a
+        request that was answered before is answered with the sessions that it made, whatever became of the other one.
 
         Raises:
+            InvalidInput: that request was one for others; or it is told so.
             SessionExpired, UnknownSession: it does not exist.
         """
+        if self._made_by(owner.principal, request_id, ids):
+            tell(lambda: self._fork(owner, ids, request_id))
+            return
         place = self._directory.find(owner)
         place.runtime.after_queued(place.slot, lambda: tell(lambda: self._fork(owner, ids, request_id)))
 
-    def _fork(self, owner: Owner, ids: Sequence[str], request_id: str) -> OpenResult:
+    def _fork(self, owner: Owner, ids: Sequence[str] | int, request_id: str) -> OpenResult:
         directory, principal, now = self._directory, owner.principal, self._clock.now()
-        made = directory.requests.made_by(principal, request_id)
+        made = self._made_by(principal, request_id, ids)
         if made:
             return directory.open(principal, made, OpenMode.RESUME, "", now)
-        forked = directory.fork(directory.there(owner), principal, ids, now)
+        new_ids = [make_id() for _ in range(ids)] if isinstance(ids, int) else ids
+        forked = directory.fork(directory.there(owner), principal, new_ids, now)
         if not forked.errors:
             directory.requests.note(principal, request_id, forked.ids)
         return forked
@@ -185,10 +190,8 @@ class SessionCalls:
             ServiceError: as `SessionDirectory.open`.
         """
         directory, now = self._directory, self._clock.now()
-        made = directory.requests.made_by(principal, request_id)
+        made = self._made_by(principal, request_id, ids or 1)
         if made:
-            if ids and made != tuple(ids):
-                raise InvalidInput(f"request_id: that request made session {made[0]!r}, and this one is for {ids[0]!r}")
             return directory.open(principal, made, OpenMode.RESUME, "", now)
         runtime = directory.of_fingerprint(exported)
         opened = directory.open(
@@ -205,6 +208,9 @@ class SessionCalls:
         if not opened.errors:
             directory.requests.note(principal, request_id, opened.ids)
         return opened
+
+    def _made_by(self, principal: str, request_id: str, asked: Sequence[str] | int) -> tuple[str, ...]:
+        return self._directory.requests.made_by(principal, request_id, asked)
 
     def page(self, principal: str, count: int, token: str) -> tuple[list[SessionView], str]:
         """At most `count` sessions and the next page's token, empty on the last; fewer where many others' lie between.
