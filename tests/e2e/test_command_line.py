@@ -13,10 +13,13 @@ import grpc
 import numpy as np
 import pytest
 from frames_on_wire import make_frame
+from google.rpc import status_pb2
+from refusals import Refusal
 from running import QUICK, Running, command
-from toys import SPECS, random_input, write_toys
+from toys import SPECS, random_input, toy, write_toys
 
-from elman.v1 import inference_pb2_grpc, sessions_pb2, sessions_pb2_grpc
+from elman import wire
+from elman.v1 import inference_pb2, inference_pb2_grpc, sessions_pb2, sessions_pb2_grpc
 from elman_server.cli.main import main
 
 BROKEN = """
@@ -79,6 +82,48 @@ def test_a_signal_stops_the_server_with_its_work_answered_and_code_0(running: Ru
         finished = [row for result in results for row in result.finished]
     assert sorted(finished) == list(range(8))
     assert running.process.wait(120) == 0
+
+
+def test_a_signal_ends_what_generates_between_two_steps_by_name_and_lets_steps_end(running: Running) -> None:
+    with grpc.insecure_channel(running.address) as channel:
+        sessions: Any = sessions_pb2_grpc.SessionsStub(channel)
+        inference: Any = inference_pb2_grpc.InferenceStub(channel)
+        opened = sessions.OpenSessions(sessions_pb2.OpenSessionsRequest(model="lstm", count=1))
+        neighbour = inference.Step(
+            iter([make_frame(1, opened.handles, [random_input(SPECS["lstm"], np.random.default_rng(1), 3000)])])
+        )
+        next(neighbour)
+        sessions.OpenSessions(sessions_pb2.OpenSessionsRequest(model="tokens", session_ids=["s", "t"]))
+        request = inference_pb2.GenerateRequest(model="tokens", max_steps=60000)
+        request.sampling.temperature = 0
+        wire.fill_tensor(request.input, np.array([3, 1]))
+        calls = []
+        for request.session_id, request.beams in (("s", 0), ("", 0), ("t", 3), ("", 3)):
+            calls.append(inference.Generate(request))
+        first = [next(call) for call in calls]
+        next(neighbour)  # it has begun
+        running.process.send_signal(signal.SIGTERM)
+        for response, call in zip(first, calls, strict=True):
+            assert_drained(response, call)
+        assert [row for result in neighbour for row in result.finished] == [0]
+    assert running.process.wait(120) == 0
+
+
+def assert_drained(response: Any, call: Any) -> None:
+    """What is read of a generation from its first message to its end: whole steps, and why no more come."""
+    tokens: list[int] = []
+    with pytest.raises(grpc.RpcError) as caught:  # noqa: PT012 - it is raised as it is read
+        while True:
+            if response.HasField("steps"):
+                tokens += wire.from_tensor(response.steps, name="steps").tolist()
+                assert response.position == 2 + len(tokens)
+            response = next(call)
+    status = status_pb2.Status.FromString(dict(caught.value.trailing_metadata())["grpc-status-details-bin"])  # type: ignore[attr-defined]
+    refusal = Refusal.of(status)
+    assert (refusal.code, refusal.reason) == ("UNAVAILABLE", "DRAINING")
+    sequence = np.array([3, 1, *tokens])
+    expected = toy("tokens").run(sequence)[0][1:].argmax(1)  # the likeliest after each
+    assert tokens == expected[: len(tokens)].tolist()
 
 
 def test_an_idle_open_stream_does_not_hold_up_a_stop(running: Running) -> None:

@@ -355,6 +355,21 @@ async def test_beams_without_room_for_their_sessions_are_refused(tmp_path: Path)
         assert len(await tokens_of(small, prompt=[1], max_steps=5, beams=3)) == 5
 
 
+async def test_each_generation_counts_as_a_row_of_its_caller_until_it_has_ended(tmp_path: Path) -> None:
+    async with serving(write_toys(tmp_path, ["tokens"]), max_caller_rows=2) as small:
+        calls = [small.inference.Generate(asked(prompt=[1], max_steps=60000)) for _ in range(2)]
+        for call in calls:
+            await first_of(call)
+        refusal = await ended(small.inference.Generate(asked(prompt=[1])))
+        assert (refusal.code, refusal.says["limit"]) == ("RESOURCE_EXHAUSTED", "max_caller_rows")
+        calls[0].cancel()
+        async with asyncio.timeout(10):
+            while sum(one.rows for one in small.server.door.callers._callers.values()) > 1:  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
+        assert await tokens_of(small, prompt=[1], max_steps=5) == reference([1], 5, SamplingRules(**GREEDY))[0]
+        calls[1].cancel()
+
+
 @pytest.mark.parametrize("beams", [0, 3])
 async def test_a_model_that_is_unloaded_ends_what_it_generates_by_name_and_nothing_else(
     tmp_path: Path, beams: int
