@@ -27,8 +27,10 @@ AMBIGUOUS = {
     "deep speech, clipped": "could be the length or the batch, or a size of the network",
     "wake word": "could be the length or the batch, or a size of the network",
     "text reader that pools": "could be the length or the batch, or a size of the network",
+    "continuous control": "node gather",
 }
-"""Whose example has a size that is another number of the network, too, or whose length is the last axis of three."""
+"""Whose example has a size that is another number of the network, too, or whose length is the last axis of three; or that
+gathers, which is read in modules alone."""
 TWINS = (
     *("residual rms norm", "actor critic of two", "deepar gru", "bigru tagger", "attention pooling by bmm"),
     *("speaker beside", "learned start of two layers", "voice activity, chopped", "scaled forecaster by h_n"),

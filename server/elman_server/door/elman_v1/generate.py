@@ -80,13 +80,13 @@ class _Call:
         while True:
             await self._listener.wait()
             generation, error = self._listener.generation, self._listener.error
+            error = error or (generation.error if generation else None)  # looked at first: what came before it is told
             if generation and (is_first or generation.count > self._num_told or generation.finish):
                 finish = generation.finish
                 yield self._response(generation, is_first)
                 is_first = False
                 if finish and self._num_told == generation.count:
                     return
-            error = error or (generation.error if generation else None)
             if error:
                 raise error
 
