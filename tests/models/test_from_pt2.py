@@ -13,8 +13,8 @@ from torch import nn
 
 from elman_models import ExportError, PackedInputs, PackedModule, load_graph, pack, pack_pt2
 
-NOT_SAVED = ("recommender", "recommender of five")
-"""torch.export.save itself refuses them."""
+NOT_SAVED = ("recommender", "recommender of five", "continuous control")
+"""torch.export itself refuses them, or has in the file what is read in modules alone (gather)."""
 AMBIGUOUS = {
     "mixture density": "the number 3 may be one of the network, or computed from the batch",
     "knowledge tracing": "the number 5 may be one of the network, or computed from the length",
@@ -27,10 +27,8 @@ AMBIGUOUS = {
     "deep speech, clipped": "could be the length or the batch, or a size of the network",
     "wake word": "could be the length or the batch, or a size of the network",
     "text reader that pools": "could be the length or the batch, or a size of the network",
-    "continuous control": "node gather",
 }
-"""Whose example has a size that is another number of the network, too, or whose length is the last axis of three; or that
-gathers, which is read in modules alone."""
+"""Whose example has a size that is another number of the network, too, or whose length is the last axis of three."""
 TWINS = (
     *("residual rms norm", "actor critic of two", "deepar gru", "bigru tagger", "attention pooling by bmm"),
     *("speaker beside", "learned start of two layers", "voice activity, chopped", "scaled forecaster by h_n"),
