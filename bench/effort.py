@@ -19,7 +19,7 @@ class Effort:
     """Where a bar speaks of 10,000 steps."""
     hidden_size: int = 256
     input_size: int = 64
-    hidden_sizes: tuple[int, ...] = (64, 128, 256)
+    hidden_sizes: tuple[int, ...] = (64, 128, 192, 256)
     """Where a bar holds for each of several models."""
     sweep: tuple[int, ...] = (1, 4, 16, 64, 256)
     """Numbers of sessions for the curves."""
