@@ -29,6 +29,8 @@ class Parameters:
     want: Want = Want.ALL
     decoupled: bool = False
     """Whether a chunk may be answered slice by slice."""
+    is_plain_step: bool = False
+    """Whether it is of a sequence that goes on, and names no more than that."""
 
     @property
     def sequence_id(self) -> str:
@@ -48,6 +50,8 @@ def read_parameters(field: Mapping[str, InferParameter]) -> Parameters:
         reader = _READERS.get(name)
         if reader:
             reader(parameters, name, field[name])
+    has_more = parameters.start or parameters.end or parameters.decoupled or parameters.position is not None
+    parameters.is_plain_step = bool(parameters.session_id) and not has_more
     return parameters
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elman_server.door.elman_v1.read import MAX_ANSWER_BYTES, check_size
+from elman_server.door.oip.forms import Forms
 from elman_server.door.oip.inference import Inference
 from elman_server.door.oip.parameters import Parameters, refuse_shared_memory
 from elman_server.door.oip.signature import Signature
@@ -30,6 +31,8 @@ class Reader:
         self._targets = targets
         self._clock = clock
         self._max_bytes = targets.catalogue.limits.max_frame_bytes
+        self.forms = Forms()
+        """Those of requests that were read."""
 
     def read(
         self, request: ModelInferRequest, parameters: Parameters, sink: ResultSink, *, number: int = 0, now: float

@@ -28,6 +28,11 @@ class Target:
     """The target of another version: `Targets.of`."""
 
     @property
+    def is_outdated(self) -> bool:
+        """Whether the model's versions have changed since."""
+        return self.directory.versions is not self.versions
+
+    @property
     def runtime(self) -> ModelVersion:
         """The version."""
         return self.worker.runtime
@@ -49,7 +54,7 @@ class Targets:
             UnknownModel: it is not loaded.
         """
         target = self._targets.get((name, version))
-        if target is None or target.directory.versions is not target.versions:
+        if target is None or target.is_outdated:
             self._targets.pop((name, version), None)
             target = self._targets[(name, version)] = self._look_up(name, version)
         return target
@@ -65,7 +70,7 @@ class Targets:
     def forget_unloaded(self) -> None:
         """Lets go of models that are not loaded any more, and so of their weights."""
         for key, target in list(self._targets.items()):
-            if target.directory.versions is not target.versions:
+            if target.is_outdated:
                 self._targets.pop(key, None)
         for gone in set(self._requests) - set(self.catalogue.runtimes()):
             self._requests.pop(gone, None)
