@@ -133,8 +133,8 @@ async def test_steps_fail_once_retries_are_spent(server):
             with pytest.raises(elman.UnavailableError):
                 await session.step([1, 0])
             await asyncio.to_thread(server.start)
-            while not await client.is_ready():  # the channel dials again when it has waited
-                await asyncio.sleep(0.01)
+            while not await client.is_ready():
+                pass  # the channel dials again when it has waited
             assert (await session.step([1, 0])).tolist() == [1.5, 0]
             await session.close()
 
