@@ -1,5 +1,6 @@
 """Parameters: what a request says beside its tensors."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -31,6 +32,10 @@ class Parameters:
     """Whether a chunk may be answered slice by slice."""
     is_plain_step: bool = False
     """Whether it is of a sequence that goes on, and names no more than that."""
+
+    def deadline(self, arrived: float) -> float:
+        """Of a request that came then, on the same clock; infinity for none."""
+        return math.inf if self.timeout_seconds is None else arrived + self.timeout_seconds
 
     @property
     def sequence_id(self) -> str:

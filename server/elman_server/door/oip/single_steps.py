@@ -97,12 +97,6 @@ class SingleStep:
         return self._frame is not None
 
     @property
-    def deadline(self) -> float:
-        """Seconds on the engine's clock."""
-        seconds = self.parameters.timeout_seconds
-        return math.inf if seconds is None else self.arrived + seconds
-
-    @property
     def part(self) -> FramePart:
         """Its row."""
         return FramePart(self.frame, np.array([self.row]))
@@ -149,7 +143,7 @@ class StepsFrame(Frame):
     @property
     def deadlines(self) -> F64:
         """[K] each row's deadline."""
-        return np.array([step.deadline for step in self.steps])
+        return np.array([step.parameters.deadline(step.arrived) for step in self.steps])
 
 
 class StepAnswers:

@@ -19,11 +19,8 @@ class Target:
     requests: Requests
     versions: Mapping[str, ModelVersion]
     """The model's when this was looked up: it is out of date once they change."""
-
     max_steps: int | None
     """Of one request; None: any."""
-    bytes_per_step: int
-    """Of an answer, at most: the output of a step and the state after it."""
     of: Callable[[ModelVersion], "Target"]
     """The target of another version: `Targets.of`."""
 
@@ -81,7 +78,6 @@ class Targets:
         runtime = directory.version(version)
         requests = self._requests.setdefault(runtime, Requests())
         signature = Signature.of(runtime.view)
-        num_bytes = runtime.view.output.num_bytes + runtime.view.state_bytes
         max_steps = self.catalogue.limits.max_infer_steps if runtime.view.needs_whole_sequences else None
         worker = self._engine.worker_of(runtime)
-        return Target(directory, worker, signature, requests, versions, max_steps, num_bytes, self.of)
+        return Target(directory, worker, signature, requests, versions, max_steps, self.of)
