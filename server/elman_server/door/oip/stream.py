@@ -1,10 +1,11 @@
 """One `ModelStreamInfer` stream: requests in, answers out, each request ended exactly once."""
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from elman_server.door.call import StreamCall
 from elman_server.door.caller_limits import Caller
 from elman_server.door.door import Door
+from elman_server.door.native_port import NativeStreamCall
 from elman_server.door.oip.answer_order import AnswerOrder, AnswerTurn
 from elman_server.door.oip.inference import Inference, Part
 from elman_server.door.oip.parameters import Parameters
@@ -139,6 +140,20 @@ class InferStream(Stream[Reply]):
         self._steps[step] = self._order.join(line)
         self.caller.add(1, len(step.raw))
         self._sequences.submit(step)
+
+    def _queue(self, item: Reply) -> None:
+        # The native door keeps what is written, and counts it: nothing is to be told of each.
+        if self._read_ahead is None or self._gone:
+            super()._queue(item)
+        elif not self.on_end:  # nothing follows what has ended the stream
+            self._sent(item)
+        elif self._ends_on_error and item.error is not None:
+            self._sent(item)
+            self._fail(item.error)
+        else:
+            call = cast(NativeStreamCall, self._call)
+            self._read_ahead.answer(call, self.caller, item.message, item.num_rows, item.num_bytes)
+            self._end_if_done()
 
     def _encode(self, item: Reply) -> bytes:
         if self._ends_on_error and item.error is not None:
