@@ -226,5 +226,10 @@ def _cannot_export(error: Exception) -> ExportError:
         )
     if _NO_PYTREE in first:
         given = first.partition("<class '")[2].partition("'")[0].rpartition(".")[2]
-        return refusal(Place(), f"it gives a {given}", "a tensor, or a tuple, named tuple, list or dict of tensors")
+        instead = "a tensor, or a tuple, named tuple, list or dict of tensors"
+        if hasattr(torch.distributions, given):
+            instead = (
+                "its parameters, dist.logits, or dist.mean and dist.stddev, say, of which a caller makes one again"
+            )
+        return refusal(Place(), f"it gives a {given}", instead)
     return refusal(place, f"torch.export cannot read it: {kind}: {first}")
