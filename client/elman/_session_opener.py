@@ -1,40 +1,33 @@
-"""Opens, ends and lets go of sessions, in batches."""
+"""Opens, ends and lets go of sessions, many at a time."""
 
 from __future__ import annotations
 
 import asyncio
-import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
+from elman._open_calls import OpenCalls
 from elman._session_ender import SessionEnder
 from elman._shared.deadline import Deadline
 from elman._shared.errors import (
     ElmanError,
     NotFoundError,
     RowErrors,
-    SessionExistsError,
-    UnavailableError,
-    UnknownMarkError,
     UnknownModelError,
     UnsupportedError,
 )
 from elman._shared.info import ModelInfo
 from elman._shared.packed_layout import Index
-from elman._shared.records import Arrays, name_states, read_states
-from elman._shared.results import State
+from elman._shared.records import Arrays, name_states
 from elman._shared.session_ids import IDS_PER_CALL, make_request_id
 from elman._shared.status import error_of_status
 from elman._shared.transport import Transport
 from elman._stepping.driver import Driver
 from elman.v1 import sessions_pb2, tensor_pb2
-from elman.wire import Array, fill_tensor, to_tensor
-
-ColumnT = TypeVar("ColumnT")
-_MAX_ROUNDS = 4
+from elman.wire import Array, to_tensor
 
 
 @dataclass(frozen=True)
@@ -64,40 +57,6 @@ class OpenedSessions:
     resumed: list[bool]  # whether each existed before
     is_named: bool  # under ids that the caller chose: kept when they are closed
     begun: list[str]  # ids that were begun by this opening for sure
-
-
-@dataclass(frozen=True)
-class _Batch:
-    """What came of one call."""
-
-    response: sessions_pb2.OpenSessionsResponse
-    failed: dict[int, ElmanError]
-    was_cut: bool  # a try of it: what it had done was lost
-    connection: int  # which the handles are for
-
-    @property
-    def errors(self) -> list[ElmanError | None]:
-        """By place."""
-        return [self.failed.get(place) for place in range(len(self.response.handles))]
-
-    @property
-    def begun(self) -> list[str]:
-        """Ids that did not exist before the try that was answered."""
-        ids, resumed = self.picked(self.response.session_ids), self.picked(self.response.resumed)
-        return [session_id for session_id, existed in zip(ids, resumed, strict=True) if not existed]
-
-    @property
-    def resumed(self) -> list[bool]:
-        """Whether each existed before; after a cut, an untouched one was begun by the try whose answer was lost."""
-        positions = self.response.positions
-        return [
-            existed and (position > 0 or not self.was_cut)
-            for existed, position in zip(self.response.resumed, positions, strict=True)
-        ]
-
-    def picked(self, column: Iterable[ColumnT]) -> list[ColumnT]:
-        """A column without what failed."""
-        return [value for place, value in enumerate(column) if place not in self.failed]
 
 
 class SessionOpener:
@@ -147,52 +106,6 @@ class SessionOpener:
             is_named=True,
         )
 
-    async def state(self, info: ModelInfo, session_id: str, deadline: Deadline | None = None) -> State:
-        """A session's state as it is now."""
-        request = sessions_pb2.DescribeSessionRequest(model=info.name, session_id=session_id, return_state=True)
-        response = await self._transport.call(self._transport.sessions.DescribeSession, request, deadline=deadline)
-        return State.of(info, read_states(response, info), response.session.position)
-
-    async def set_state(
-        self, info: ModelInfo, session_id: str, states: Sequence[Array] | None, deadline: Deadline
-    ) -> None:
-        """Puts [layers or 1, 1, *features] of each state in place of a session's; None: what the model begins with."""
-        request = sessions_pb2.SetSessionStateRequest(model=info.name, session_id=session_id, reset=states is None)
-        if states is not None and info.has_stack_state:
-            for field, state, one in zip(("h_n", "c_n"), states, info.states, strict=False):
-                fill_tensor(getattr(request, field), state, one.wire_dtype)
-        elif states is not None:
-            request.states.extend(name_states(info, states))
-        await self._transport.call(self._transport.sessions.SetSessionState, request, deadline=deadline)
-
-    async def mark(self, info: ModelInfo, session_id: str, name: str, deadline: Deadline) -> None:
-        """Keeps a session's state and position under a name."""
-        request = sessions_pb2.MarkSessionRequest(model=info.name, session_id=session_id, mark=name)
-        await self._transport.call(self._transport.sessions.MarkSession, request, deadline=deadline)
-
-    async def rewind(self, info: ModelInfo, session_id: str, name: str, deadline: Deadline) -> int:
-        """Returns a session to a mark; its position."""
-        request = sessions_pb2.RewindSessionRequest(model=info.name, session_id=session_id, mark=name)
-        response = await self._transport.call(self._transport.sessions.RewindSession, request, deadline=deadline)
-        return response.position
-
-    async def marks(self, info: ModelInfo, session_id: str, deadline: Deadline) -> dict[str, int]:
-        """Positions of a session's marks, by name."""
-        request = sessions_pb2.DescribeSessionRequest(model=info.name, session_id=session_id)
-        response = await self._transport.call(self._transport.sessions.DescribeSession, request, deadline=deadline)
-        return {mark.name: mark.position for mark in response.marks}
-
-    async def drop_mark(self, info: ModelInfo, session_id: str, name: str, deadline: Deadline) -> None:
-        """Forgets a mark. One that a try whose answer was lost has dropped is as good."""
-        cuts: list[ElmanError] = []
-        request = sessions_pb2.DropMarksRequest(model=info.name, session_id=session_id, marks=[name])
-        method = self._transport.sessions.DropMarks
-        try:
-            await self._transport.call(method, request, deadline=deadline, on_cut=cuts.append)
-        except UnknownMarkError:
-            if not cuts:
-                raise
-
     async def fork(self, info: ModelInfo, session_id: str, count: int, deadline: Deadline) -> OpenedSessions:
         """Begins sessions where another one is, under ids that the server makes."""
         request = sessions_pb2.ForkSessionRequest(
@@ -206,12 +119,6 @@ class SessionOpener:
             raise _failure(failed, set())
         rows = self._noted(info.name, response, self._driver.connection)
         return OpenedSessions(rows, ids, info.version, [False] * count, is_named=False, begun=ids)
-
-    async def export(self, info: ModelInfo, session_id: str, deadline: Deadline) -> bytes:
-        """A session as bytes."""
-        request = sessions_pb2.ExportSessionRequest(model=info.name, session_id=session_id)
-        response = await self._transport.call(self._transport.sessions.ExportSession, request, deadline=deadline)
-        return response.exported
 
     async def import_session(self, info: ModelInfo, exported: bytes, session_id: str | None) -> OpenedSessions:
         """Begins a session where an exported one was, under that id or one that the server makes."""
@@ -261,91 +168,27 @@ class SessionOpener:
 
     async def _open(self, requests: list[sessions_pb2.OpenSessionsRequest], is_named: bool) -> OpenedSessions:
         model = requests[0].model
-        batches: dict[int, _Batch] = {}
+        calls = OpenCalls(requests, self._transport, self._driver)
         try:
-            await self._ask_all(requests, batches)
+            await calls.ask()
         except (ElmanError, asyncio.CancelledError):
-            self.ender.abandon(model, _begun(batches), is_named)
+            self.ender.abandon(model, calls.begun, is_named)
             raise
-        ordered = [batches[place] for place in range(len(requests))]
-        errors = {place: error for place, error in enumerate(itertools.chain(*(b.errors for b in ordered))) if error}
-        versions = {version for batch in ordered for version in batch.picked(batch.response.versions)}
+        errors, versions = calls.errors, calls.versions
         if errors or len(versions) > 1:
             # What this very call began is ended even where the caller named it: nothing is open where it fails.
-            await self.ender.end(model, _begun(batches))
+            await self.ender.end(model, calls.begun)
             raise _failure(errors, versions)
         self.ender.retry_abandoned(model)
+        answers = calls.answers
         return OpenedSessions(
-            rows=np.concatenate([self._noted(model, batch.response, batch.connection) for batch in ordered]),
-            ids=[session_id for batch in ordered for session_id in batch.response.session_ids],
+            rows=np.concatenate([self._noted(model, one.response, one.connection) for one in answers]),
+            ids=[session_id for one in answers for session_id in one.response.session_ids],
             version=next(iter(versions)),
-            resumed=[one for batch in ordered for one in batch.resumed],
+            resumed=[existed for one in answers for existed in one.resumed],
             is_named=is_named,
-            begun=_begun(batches),
+            begun=calls.begun,
         )
-
-    async def _ask_all(self, requests: list[sessions_pb2.OpenSessionsRequest], batches: dict[int, _Batch]) -> None:
-        """Fills in the batches. Those that another server process answered than the last one are asked for again."""
-        deadline = self._transport.deadline()
-        instance = ""
-        for _ in range(_MAX_ROUNDS):
-            missing = [
-                place
-                for place in range(len(requests))
-                if place not in batches or batches[place].response.server_instance != instance
-            ]
-            if not missing:
-                return
-            for place in missing:
-                batches[place] = await self._ask(requests[place], deadline, was_asked=place in batches)
-                instance = batches[place].response.server_instance
-        raise UnavailableError("the calls reach different servers: sessions need one server")
-
-    async def _ask(self, request: sessions_pb2.OpenSessionsRequest, deadline: Deadline, *, was_asked: bool) -> _Batch:
-        """`was_asked`: before, and the answer counts no more, since it was another process's."""
-        cuts: list[ElmanError] = []
-        response = await self._transport.call(
-            self._transport.sessions.OpenSessions, request, deadline=deadline, on_cut=cuts.append
-        )
-        failed = _failed(response)
-        was_cut = was_asked or bool(cuts)
-        if was_cut and request.mode == sessions_pb2.OPEN_MODE_NEW:
-            await self._resume_begun(request, response, failed, deadline)
-        return _Batch(response, failed, was_cut, self._driver.connection)
-
-    async def _resume_begun(
-        self,
-        request: sessions_pb2.OpenSessionsRequest,
-        response: sessions_pb2.OpenSessionsResponse,
-        failed: dict[int, ElmanError],
-        deadline: Deadline,
-    ) -> None:
-        """After a cut: ids that exist, untouched, were begun by the try whose answer was lost. They are resumed.
-
-        The server does not say who began a session. Position 0 is the one sign; where it misleads, a session that
-        somebody else began and has not stepped changes hands, and no step is lost.
-        """
-        begun = [
-            place for place, error in failed.items() if isinstance(error, SessionExistsError) and error.position == 0
-        ]
-        if not begun:
-            return
-        again = sessions_pb2.OpenSessionsRequest(
-            model=request.model,
-            version=request.version,
-            session_ids=[request.session_ids[place] for place in begun],
-            mode=sessions_pb2.OPEN_MODE_RESUME,
-        )
-        resumed = await self._transport.call(self._transport.sessions.OpenSessions, again, deadline=deadline)
-        lost = _failed(resumed)
-        for number, place in enumerate(begun):
-            if number in lost:
-                failed[place] = lost[number]
-            elif resumed.positions[number] == 0:  # else somebody stepped it meanwhile: it exists, as was told
-                del failed[place]
-                response.handles[place] = resumed.handles[number]
-                response.positions[place] = 0
-                response.versions[place] = resumed.versions[number]
 
     def _noted(
         self,
@@ -381,14 +224,6 @@ def _states_part(states: Sequence[Array] | None, first: int, info: ModelInfo) ->
         return {"initial_states": name_states(info, part)}
     pairs = zip(("h_0", "c_0"), part, info.states, strict=False)
     return {field: to_tensor(state, one.wire_dtype) for field, state, one in pairs}
-
-
-def _begun(batches: Mapping[int, _Batch]) -> list[str]:
-    return [session_id for place in sorted(batches) for session_id in batches[place].begun]
-
-
-def _failed(response: sessions_pb2.OpenSessionsResponse) -> dict[int, ElmanError]:
-    return {failed.index: error_of_status(failed.status) for failed in response.errors}
 
 
 def _failure(errors: dict[int, ElmanError], versions: set[str]) -> ElmanError:
