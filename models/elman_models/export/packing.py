@@ -12,7 +12,7 @@ from torch import nn
 from elman_models.comparison import TOLERANCE
 from elman_models.export.assembly import Assembled, assemble
 from elman_models.export.capture import Capture, capture, evaluating, plain_module, raised_at
-from elman_models.export.lengths import check_context
+from elman_models.export.lengths import check_context, check_no_state
 from elman_models.export.proof import SHAPES, Run, laid_out, prove, random_like, read_out
 from elman_models.export.refusals import ExportError, NeedsWhole, refusal
 from elman_models.export.report import PackedModule
@@ -67,7 +67,8 @@ def pack(
         version, description, metadata: of the bundle.
         batch_first: where neither a stack nor a convolution tells: whether inputs are [B, T, ...] or [T, B, ...].
         context: inputs that are one thing for a session though they look like sequences of their own, a memory
-            [B, S, ...] that is attended to, say: always as long as in the example. What is [B, F] need not be named.
+            [B, S, ...] that is attended to, say: always as long as in the example. What is [B, F] need not be named,
+            if the module takes that F alone.
         tolerance: the largest difference that is no error, times max(1, |y|).
         overwrite: replace a bundle that is there.
         quiet: print nothing.
@@ -77,13 +78,13 @@ def pack(
             gives something else.
         BundleError: `out` is in use, or cannot be written.
     """
-    own, words = plain_module(module), Words(name, version, description, metadata)
     target = Target(out, tolerance, overwrite=overwrite, quiet=quiet)
     target.check()
+    own, words = plain_module(module), Words(name, version, description, metadata)
     with evaluating(own):
         captured = capture(own, named_arguments(own, example_inputs), batch_first)
         check_context(captured, context)
-        proved = built(partial(called, own), captured, words, output_names)
+        proved = built(partial(called, own), captured, words, output_names, context)
     return target.write(proved)
 
 
@@ -96,6 +97,7 @@ def built(
     captured: Capture,
     words: Words,
     output_names: Sequence[str] | None = None,
+    context: Sequence[str] = (),
     *,
     reference: Call | None = None,
     shapes: Sequence[tuple[int, int]] = (),
@@ -106,17 +108,19 @@ def built(
         call: the module.
         captured: what was read of it.
         words: what the bundle says of itself.
-        output_names: of what the module gives, as of `pack`.
+        output_names, context: as of `pack`.
         reference: what the graph is held against; None: the module.
         shapes: batches and lengths to be held at besides those that every module is.
 
     Raises:
         ExportError: no graph can be what the module is; says which line of it.
     """
-    assembled, reason = assembled_of(captured, _names(call, captured, output_names), words)
+    leaves = list(flatten(call([argument.value for argument in captured.arguments]), "output"))
+    assembled, reason = assembled_of(captured, named_leaves(leaves, output_names), words)
+    check_no_state(assembled.inputs, context)
     usual = SHAPES if captured.sequences.batch is not None else [(1, length) for _, length in SHAPES]
     differences = prove(assembled, runner(reference or call, captured, assembled), [*shapes, *usual])
-    return Proved(assembled, differences, reason)
+    return Proved(assembled, differences, reason, no_tensors(leaves))
 
 
 def assembled_of(captured: Capture, names: Sequence[tuple[str, int]], words: Words) -> tuple[Assembled, str]:
@@ -130,34 +134,36 @@ def assembled_of(captured: Capture, names: Sequence[tuple[str, int]], words: Wor
         return assemble(translation, captured, names, {}, {}, words.fields()), reason
 
 
-def _names(call: Call, captured: Capture, output_names: Sequence[str] | None) -> list[tuple[str, int]]:
-    """What the module gives, by name and index."""
-    leaves = list(flatten(call([argument.value for argument in captured.arguments]), "output"))
-    return named_leaves([name for name, _ in leaves], [leaf for _, leaf in leaves], output_names)
+Leaves = Sequence[tuple[str, object]]
+"""What a module gives, as `flatten` has it."""
 
 
-def named_leaves(
-    names: Sequence[str], leaves: Sequence[object], output_names: Sequence[str] | None
-) -> list[tuple[str, int]]:
+def named_leaves(leaves: Leaves, output_names: Sequence[str] | None) -> list[tuple[str, int]]:
     """Names of the tensors, and their indices.
 
     Raises:
-        ExportError: too many or too few names, or one twice.
+        ExportError: no tensor; too many or too few names, or one twice.
     """
-    tensors = [
-        (name, index)
-        for index, (name, leaf) in enumerate(zip(names, leaves, strict=True))
-        if isinstance(leaf, torch.Tensor)
-    ]
+    tensors = [(name, index) for index, (name, leaf) in enumerate(leaves) if isinstance(leaf, torch.Tensor)]
+    if not tensors:
+        raise ExportError(
+            f"the module gives no tensor: {', '.join(no_tensors(leaves)) or 'nothing'}. Instead: have forward return "
+            "what is to be served"
+        )
     if output_names is None:
         return tensors
     if len(output_names) > len(tensors) or not output_names or len(set(output_names)) != len(output_names):
         raise ExportError(
-            f"output_names: expected at most {len(tensors)} names, each once (the module gives {', '.join(names)}), "
-            f"got {', '.join(output_names) or 'none'}"
+            f"output_names: expected at most {len(tensors)} names, each once (the module gives "
+            f"{', '.join(name for name, _ in tensors)}), got {', '.join(output_names) or 'none'}"
         )
     renamed = [(name, index) for name, (_, index) in zip(output_names, tensors, strict=False)]
     return [*renamed, *tensors[len(renamed) :]]
+
+
+def no_tensors(leaves: Leaves) -> tuple[str, ...]:
+    """What is no tensor, and so no output: `output_1 (None)`."""
+    return tuple(f"{name} ({leaf!r})" for name, leaf in leaves if not isinstance(leaf, torch.Tensor))
 
 
 def called(module: nn.Module, arguments: Iterable[object]) -> object:

@@ -25,6 +25,8 @@ class Proved:
     differences: Differences
     reason: str = ""
     """Why it is a whole graph, where it is."""
+    left_out: tuple[str, ...] = ()
+    """What the module gives that is no tensor, and so no output."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,14 @@ class Target:
         assembled, met = proved.assembled, self._met(proved.assembled)
         path = write_bundle(self.out, assembled.spec, assembled.weights, overwrite=self.overwrite)
         packed = PackedModule(
-            path, assembled, proved.differences, proved.reason, proved_against, notes=tuple(notes), golden=met
+            path,
+            assembled,
+            proved.differences,
+            proved.reason,
+            proved_against,
+            notes=tuple(notes),
+            golden=met,
+            left_out=proved.left_out,
         )
         if not self.quiet:
             print(packed)  # noqa: T201 - what the author is told
