@@ -8,10 +8,10 @@ from typing import Any, Literal, Unpack, overload
 
 from elman._async_pool import AsyncSessionPool
 from elman._async_session import AsyncSession
-from elman._generation import GenerationCore
-from elman._generation_request import GenerateOptions
-from elman._generations import AsyncGeneration
-from elman._inference import Beginning, InferOptions, InferOutput
+from elman._calls.inference import Beginning, InferOptions, InferOutput
+from elman._generating.generation import GenerationCore
+from elman._generating.iterators import AsyncGeneration
+from elman._generating.request import GenerateOptions
 from elman._model_core import ModelCore
 from elman._scoring import score_sequences
 from elman._session_cores import SessionCore

@@ -7,9 +7,9 @@ from types import TracebackType
 from typing import Literal, Self, Unpack, overload
 
 from elman._async_pool import AsyncSessionPool
-from elman._generation import GenerationCore
-from elman._generation_request import GenerateOptions
-from elman._generations import AsyncGeneration
+from elman._generating.generation import GenerationCore
+from elman._generating.iterators import AsyncGeneration
+from elman._generating.request import GenerateOptions
 from elman._open_session import OpenSession
 from elman._progress import await_with_bar
 from elman._scoring import Score, score_session

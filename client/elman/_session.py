@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Literal, Self, Unpack, overload
 
-from elman._generation import GenerationCore
-from elman._generation_request import GenerateOptions
-from elman._generations import Generation
+from elman._generating.generation import GenerationCore
+from elman._generating.iterators import Generation
+from elman._generating.request import GenerateOptions
 from elman._open_session import OpenSession
 from elman._pool import SessionPool
 from elman._progress import wait_with_bar

@@ -7,8 +7,8 @@ from typing import Protocol
 
 import numpy as np
 
+from elman._calls.session_opener import OpenedSessions
 from elman._client_core import ClientCore
-from elman._session_opener import OpenedSessions
 from elman._shared.arrays import ArrayLike, to_states
 from elman._shared.checks import check_count
 from elman._shared.deadline import Deadline

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from elman._open_calls import OpenCalls
-from elman._session_ender import SessionEnder
+from elman._calls.open_calls import OpenCalls
+from elman._calls.session_ender import SessionEnder
 from elman._shared.deadline import Deadline
 from elman._shared.errors import (
     ElmanError,
