@@ -106,7 +106,7 @@ class _Step:
         arguments = named_arguments(module, (*given, *(apart if is_apart else [state])))
         if isinstance(state, Mapping) and is_apart:
             names = [argument.name for argument in arguments[: len(given)]] + [str(key) for key in state]
-            arguments = tuple(Argument(n, a.value) for n, a in zip(names, arguments, strict=True))
+            arguments = tuple(replace(a, name=n) for n, a in zip(names, arguments, strict=True))
         own = arguments[len(given) :]
         keys = tuple(_keys(state)) if isinstance(state, Mapping) else ()
         return cls(arguments, tuple(name for argument in own for name, _ in argument.leaves()), keys)
