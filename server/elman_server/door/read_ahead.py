@@ -37,7 +37,7 @@ class ReadAhead:
             caller.add(rows, num_bytes)
 
     def settle(self, caller: Caller, num_taken: int = 0) -> None:
-        """Has the door read as much more of the caller as it has room for; so many messages more were taken in."""
+        """Has the door read as much more of the caller as it has room for; so many rows more were taken in."""
         number, room = self._numbers.get(caller), caller.room
         if number is None:  # it is gone
             return
