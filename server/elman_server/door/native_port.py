@@ -11,7 +11,7 @@ from elman_server.exchange.mailbox import Mailbox
 
 OPENED, RECEIVED, READ_ALL, SENT, OVER, IDLE, FRAMES, AHEAD = range(8)
 """Kinds of events, as in the extension's event.h."""
-ReceivedAhead = Callable[[bytes | None, int], object]
+ReceivedAhead = Callable[[bytes | None, int], None]
 """Called with a message that was read by itself, and with as how many rows it counts; with None, 0 at the end."""
 BUG = "what follows an event of a stream"
 
