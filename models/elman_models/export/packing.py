@@ -3,6 +3,7 @@
 import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ from elman_models.bundle import check_target, write_bundle
 from elman_models.comparison import TOLERANCE
 from elman_models.export.assembly import Assembled, assemble
 from elman_models.export.capture import Capture, capture, evaluating, plain_module, raised_at
+from elman_models.export.ends import StackEnds
 from elman_models.export.lengths import check_context
 from elman_models.export.proof import SHAPES, Run, laid_out, prove, random_like, read_out
 from elman_models.export.refusals import ExportError, NeedsWhole, refusal
@@ -87,7 +89,8 @@ def pack(
         names = _names(own, captured, output_names)
         assembled, reason = assembled_of(captured, names, words)
         shapes = SHAPES if captured.sequences.batch is not None else [(1, length) for _, length in SHAPES]
-        differences = prove(assembled, runner(partial(called, own), captured, assembled), shapes)
+        ends = StackEnds(own, assembled.spec)
+        differences = prove(assembled, runner(partial(called, own), captured, assembled, ends), shapes)
     check_difference(differences.largest, str(differences), tolerance)
     path = write_bundle(out, assembled.spec, assembled.weights, overwrite=overwrite)
     packed = PackedModule(path, assembled, differences, reason)
@@ -168,9 +171,10 @@ def called(module: nn.Module, arguments: Iterable[object]) -> object:
 
 
 def runner(
-    call: Callable[[Sequence[object]], object], captured: Capture, assembled: Assembled
+    call: Callable[[Sequence[object]], object], captured: Capture, assembled: Assembled, ends: StackEnds | None = None
 ) -> Callable[[int, int], Run]:
-    """Runs the module, which `call` does with its arguments, on random sequences of that batch and length."""
+    """Runs the module, which `call` does with its arguments, on random sequences of that batch and length; `ends`: what
+    its stacks are to be watched by."""
     examples = {name: leaf for a in captured.arguments for name, leaf in a.leaves() if isinstance(leaf, torch.Tensor)}
 
     def run(batch: int, length: int) -> Run:
@@ -184,11 +188,12 @@ def runner(
                 tensor = random_like(examples[one.name], [batch, *one.traced.features], None)
                 inputs[one.name] = tensor.transpose(0, 1) if batch and len(tensor.shape) > 2 else tensor
             given[one.name] = laid_out(tensor, one.traced.roles, batch, length)
-        leaves = [leaf for _, leaf in flatten(call(filled(captured.arguments, given)), "output")]
+        with ends.watched() if ends else nullcontext():
+            leaves = [leaf for _, leaf in flatten(call(filled(captured.arguments, given)), "output")]
         expected = {
             o.name: read_out(leaves[o.index], o.traced.roles, batch, length, o.traced.features)  # type: ignore[arg-type]
             for o in assembled.outputs
         }
-        return Run(inputs, inputs, expected, batch, length)
+        return Run(inputs, inputs, expected, batch, length, ends.of(batch) if ends else {})
 
     return run
