@@ -249,7 +249,9 @@ async def test_what_a_model_begins_with_itself_nobody_gives_and_it_is_kept_all_t
     assert_near(given, output.numpy())
     assert_near(state["encoder.h"][:, 0], h.numpy())
     assert_near(state["decoder.h"][:, 0], end.numpy())
-    with pytest.raises(elman.InvalidInputError, match="'decoder.h' of this model begins with what it computes, got one"):
+    with pytest.raises(
+        elman.InvalidInputError, match=r"'decoder\.h' of this model begins with what it computes, got one"
+    ):
         await encoder.infer(source, initial_state=state)
     _, kept = await encoder.infer(source, keep_state_as="copied")
     async with decoder.session(from_=kept, map={"h": StateFrom("decoder.h")}) as session:
@@ -262,8 +264,12 @@ async def test_a_bundle_without_the_states_is_served_as_ever(client: elman.Async
     given, state = await older.infer(source)
     assert len(state) == 0
     assert_near(given["output_0"], READER.ends(torch.from_numpy(source))[0].numpy())
-    with pytest.raises(elman.InvalidInputError, match="no state that could be kept; if it was packed .* pack it again"):
+    with pytest.raises(
+        elman.InvalidInputError, match=r"no state that could be kept; if it was packed .* pack it again"
+    ):
         await older.infer(source, keep_state_as="none")
+    with pytest.raises(elman.InvalidInputError, match=r"from_: .* model 'older' has none to give"):
+        await (await client.model("narrow")).session(from_=state)
 
 
 async def test_recurrences_run_for_their_states_alone_where_these_are_asked_for(served: Served) -> None:

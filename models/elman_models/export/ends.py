@@ -13,7 +13,7 @@ Tensors = dict[str, torch.Tensor]
 
 
 class StackEnds:
-    """Of the `torch.nn` stacks that nodes are called after; whoever runs a stack twice in one call has it not looked at."""
+    """Of the `torch.nn` stacks that nodes are called after; one that is run twice in a call is not looked at."""
 
     def __init__(self, module: nn.Module, spec: GraphSpec) -> None:
         self._states = {node.name: node.states for node in spec.nodes if node.states}
@@ -43,7 +43,7 @@ class StackEnds:
             tensors = told if isinstance(told, tuple) else (told,)
             for own, tensor in zip("hc", tensors, strict=False):
                 if isinstance(tensor, torch.Tensor):
-                    of_rows = tensor if tensor.dim() > 2 else tensor.unsqueeze(1)  # noqa: PLR2004 - one row alone
-                    if of_rows.shape[1] == batch and own in self._states[name]:
+                    of_rows = tensor if tensor.dim() > 2 else tensor.unsqueeze(1)  # [layers, size]: of one row
+                    if of_rows.shape[1] == batch:
                         found[self._states[name][own]] = of_rows.detach()
         return found

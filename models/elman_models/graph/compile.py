@@ -152,9 +152,7 @@ class Compiler:
         twin.nodes = [replace(node, instruction=_swapped(node.instruction, runs)) for node in self.nodes]
         return twin
 
-    def program(
-        self, outputs: Sequence[str], *, one_step: bool, last_only: bool, with_state: bool = True
-    ) -> Program:
+    def program(self, outputs: Sequence[str], *, one_step: bool, last_only: bool, with_state: bool = True) -> Program:
         """For these outputs.
 
         Args:

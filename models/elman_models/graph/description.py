@@ -43,7 +43,9 @@ def describe_graph(spec: GraphSpec, weights_bytes: int | None = None) -> str:
 def _state_in_words(spec: GraphSpec) -> str:
     if spec.keeps_sessions:
         return f"{4 * spec.state_numel:,} bytes per session"
-    return f"{4 * spec.state_numel:,} bytes per sequence, after its last step: Infer gives and keeps it" * bool(spec.states)
+    return f"{4 * spec.state_numel:,} bytes per sequence, after its last step: Infer gives and keeps it" * bool(
+        spec.states
+    )
 
 
 def _words(spec: GraphSpec, reference: str) -> str:

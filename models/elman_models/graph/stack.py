@@ -224,8 +224,7 @@ class GraphStack:
 
         Returns:
             Outputs by name: per step [N, *features] in the packed layout, or of last steps [B, *features]; per row
-            [B, *features]. And the state after each row's last step, without its context; of a whole graph none, where
-            it is not wanted.
+            [B, *features]. And the state after each row's last step, without its context, where it is wanted.
 
         Raises:
             ValueError: no such output; or inputs, states and context that are not as many as the graph's.
@@ -266,9 +265,7 @@ class GraphStack:
         plan = self._whole.choose(int(inputs.batch_sizes[0]), steps, inputs.is_ragged)
         return None if plan.name == PROGRAM else cast(WholePlan, plan)
 
-    def _program(
-        self, outputs: tuple[str, ...] | None, one_step: bool, last_only: bool, with_state: bool
-    ) -> Program:
+    def _program(self, outputs: tuple[str, ...] | None, one_step: bool, last_only: bool, with_state: bool) -> Program:
         key = (outputs, one_step, last_only, with_state)
         program = self._programs.get(key)
         if program is None:
@@ -293,10 +290,10 @@ class GraphStack:
             parts.append(part)
             ends.append(end)
         self.num_computed = len(inputs.data[0])
+        order = torch.cat([group.index for group in together]).to(self.device)
         given = {}
         for name in names:
             given[name] = torch.cat([part[name] for part in parts])
             if self._per_step[name] and not last_only:
-                order = torch.cat([group.index for group in together]).to(self.device)
                 given[name] = torch.empty_like(given[name]).index_copy_(0, order, given[name])
         return given, GraphState.joined(ends)

@@ -135,7 +135,7 @@ def _layered(call: Call, given: Traced) -> Traced:
 
 
 def _states(call: Call, name: str, operation: Stack, value: Value, initial: list[Traced]) -> dict[str, str]:
-    """The stack's states, with what they begin with; in a whole graph what it ends with, which Infer gives and keeps."""
+    """The stack's states, with what they begin with; of a whole graph Infer gives and keeps what it ends with."""
     found: dict[str, str] = {}
     for index, (key, shape) in enumerate(operation.states([value]).items()):
         given = initial[index] if initial else None
