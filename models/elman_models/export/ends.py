@@ -10,6 +10,7 @@ from torch import nn
 from elman_models.graph.spec import GraphSpec
 
 Tensors = dict[str, torch.Tensor]
+_STACKS = (nn.RNN, nn.LSTM, nn.GRU)  # one of the author's own may give what it likes
 
 
 class StackEnds:
@@ -18,7 +19,7 @@ class StackEnds:
     def __init__(self, module: nn.Module, spec: GraphSpec) -> None:
         self._states = {node.name: node.states for node in spec.nodes if node.states}
         named = module.named_modules()
-        self._stacks = {name: m for name, m in named if isinstance(m, nn.RNNBase) and name in self._states}
+        self._stacks = {name: m for name, m in named if type(m) in _STACKS and name in self._states}
         self._given: dict[str, list[object]] = {}
 
     @contextmanager
