@@ -260,7 +260,7 @@ class Bench:
     def hand_over(self, session_id: str, other: str) -> OpenResult:
         """Begins another session from the state of such a session, at position 0."""
         calls = HandOffCalls(self.directory, self.clock)
-        wish, hand_off = Wish("me", [other], "", NOTHING_GIVEN), HandOff(self.toy.spec.name)
+        wish, hand_off = Wish("me", [other], "", NOTHING_GIVEN, False), HandOff(self.toy.spec.name)
         return self._told(
             lambda tell: calls.from_sessions(wish, self.directory, [Owner("me", session_id)], hand_off, tell)
         )

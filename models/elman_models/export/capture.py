@@ -162,7 +162,7 @@ def _constants(program: ExportedProgram) -> dict[Node, tuple[str, torch.Tensor]]
 
 def _export(module: nn.Module, arguments: Sequence[Argument], closed: Closed | None) -> ExportedProgram:
     """With every axis open but those of `closed`, by the leaf's name."""
-    shapes = tuple(_open(argument, closed or {}) for argument in arguments)
+    shapes = _open_shapes(arguments, closed or {})
     values = tuple(argument.value for argument in arguments)
     try:
         with quiet(), torch.no_grad(), opaque_stacks():
@@ -183,6 +183,14 @@ def _export(module: nn.Module, arguments: Sequence[Argument], closed: Closed | N
         raise  # a module that was read from a file says itself which part of it is wrong
     except Exception as error:  # torch.export raises nearly anything, above all what the module itself raises
         raise _cannot_export(error) from error
+
+
+def _open_shapes(arguments: Sequence[Argument], closed: Closed) -> tuple[object, ...]:
+    """As torch.export takes them: `*args` as one tuple."""
+    opened = [_open(argument, closed) for argument in arguments]
+    named = [shape for shape, argument in zip(opened, arguments, strict=True) if not argument.is_rest]
+    rest = tuple(opened[len(named) :])
+    return (*named, rest) if rest else tuple(named)
 
 
 def _open(argument: Argument, closed: Closed) -> object:
@@ -218,5 +226,10 @@ def _cannot_export(error: Exception) -> ExportError:
         )
     if _NO_PYTREE in first:
         given = first.partition("<class '")[2].partition("'")[0].rpartition(".")[2]
-        return refusal(Place(), f"it gives a {given}", "a tensor, or a tuple, named tuple, list or dict of tensors")
+        instead = "a tensor, or a tuple, named tuple, list or dict of tensors"
+        if hasattr(torch.distributions, given):
+            instead = (
+                "its parameters, dist.logits, or dist.mean and dist.stddev, say, of which a caller makes one again"
+            )
+        return refusal(Place(), f"it gives a {given}", instead)
     return refusal(place, f"torch.export cannot read it: {kind}: {first}")
