@@ -125,7 +125,7 @@ async def test_no_server_is_told_once_retries_are_spent():
 
 async def test_steps_fail_once_retries_are_spent(server):
     with server as address:
-        retry = elman.Retry(max_attempts=3, initial_backoff_seconds=0.3)  # a channel waits 0.1 s before it dials again
+        retry = elman.Retry(max_attempts=3, initial_backoff_seconds=0.001)
         async with elman.AsyncClient(address, retry=retry) as client:
             session = await (await client.model("sum")).session()
             await session.step([1, 0])
@@ -133,6 +133,8 @@ async def test_steps_fail_once_retries_are_spent(server):
             with pytest.raises(elman.UnavailableError):
                 await session.step([1, 0])
             await asyncio.to_thread(server.start)
+            while not await client.is_ready():
+                pass  # the channel dials again when it has waited
             assert (await session.step([1, 0])).tolist() == [1.5, 0]
             await session.close()
 

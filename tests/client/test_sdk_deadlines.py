@@ -68,10 +68,11 @@ async def test_coroutines_wait_for_a_held_server_no_longer_than_they_want(aclien
 
 
 async def test_state_and_closing_wait_for_steps_under_way_within_the_clients_limit(address, held):
-    async with elman.AsyncClient(address, timeout=0.3) as client:
+    async with elman.AsyncClient(address) as client:
         model = await client.model("sum")
         session, pool = await model.session(), await model.sessions(2)
         held.hold()
+        client._core.transport.timeout_seconds = 0.3  # which opening them may have taken
         steps = [asyncio.ensure_future(session.step(X, timeout=GUARD_SECONDS))]
         steps.append(asyncio.ensure_future(pool.step(np.ones((1, 2, 2)), timeout=GUARD_SECONDS)))
         await asyncio.sleep(0)

@@ -58,9 +58,10 @@ def test_a_bug_in_the_engine_is_answered_and_ends_the_process_with_code_70(
             data = [random_input(SPECS["lstm"], np.random.default_rng(1), 3)] * 2
             results = inference.Step(iter([make_frame(1, opened.handles, data)]), timeout=60)
             next(results)
-            assert [error.row for error in next(results).errors] == [0, 1]
-            results.cancel()
-        assert server.process.wait(60) == 70
+            if not hangs:  # else the process may be over before they are told
+                assert [error.row for error in next(results).errors] == [0, 1]
+                results.cancel()
+            assert server.process.wait(60) == 70
     finally:
         server.close()
     assert (tmp_path / "log").read_text().count("Traceback") == 1

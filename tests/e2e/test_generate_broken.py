@@ -30,6 +30,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 Generate, Sampling = inference_pb2.GenerateRequest, inference_pb2.Sampling
 GREEDY = {"temperature": 0.0}
 QUEUE_ROWS = 8
+GUARD_SECONDS = 120
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -64,7 +65,7 @@ async def nothing_is_left(served: Served) -> AsyncIterator[None]:
             sum(one.queue_rows for one in runtimes),
         )
 
-    async with asyncio.timeout(8):
+    async with asyncio.timeout(GUARD_SECONDS):
         while any(await engine.call(left)):  # noqa: ASYNC110
             await asyncio.sleep(0.005)
     assert await tokens_of(served, prompt=[3, 1], max_steps=5) == reference([3, 1], 5, SamplingRules(**GREEDY))[0]
@@ -104,7 +105,7 @@ async def ended(call: Any) -> Any:
         while await call.read() is not grpc.aio.EOF:
             pass
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(GUARD_SECONDS):
         return await refusal_of(read())
 
 
@@ -340,7 +341,7 @@ async def test_more_than_the_queue_holds_take_turns(tmp_path: Path) -> None:
                 for seed, one in enumerate(ids)
             ]
             await gate.arrived(len(ids))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(GUARD_SECONDS):
             tokens = await asyncio.gather(*going)  # none is refused
     assert tokens == [reference([1], 5, SamplingRules(seed=seed))[0] for seed in range(len(ids))]
 
@@ -349,7 +350,7 @@ async def test_beams_without_room_for_their_sessions_are_refused(tmp_path: Path)
     async with serving(write_toys(tmp_path, ["tokens"]), max_sessions=4) as small:
         refusal = await ended(small.inference.Generate(asked(prompt=[1], max_steps=5, beams=4)))
         assert refusal.says["limit"] == "max_sessions"
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(GUARD_SECONDS):
             while await small.on_engine(lambda: small.runtime("tokens").sessions.num_open):
                 pass
         assert len(await tokens_of(small, prompt=[1], max_steps=5, beams=3)) == 5
@@ -363,7 +364,7 @@ async def test_each_generation_counts_as_a_row_of_its_caller_until_it_has_ended(
         refusal = await ended(small.inference.Generate(asked(prompt=[1])))
         assert (refusal.code, refusal.says["limit"]) == ("RESOURCE_EXHAUSTED", "max_caller_rows")
         calls[0].cancel()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(GUARD_SECONDS):
             while sum(one.rows for one in small.server.door.callers._callers.values()) > 1:  # noqa: ASYNC110
                 await asyncio.sleep(0.005)
         assert await tokens_of(small, prompt=[1], max_steps=5) == reference([1], 5, SamplingRules(**GREEDY))[0]
@@ -384,13 +385,13 @@ async def test_a_model_that_is_unloaded_ends_what_it_generates_by_name_and_nothi
         ]
         for call in calls:
             await call.read() if beams else await first_of(call)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(GUARD_SECONDS):
             await small.models.UnloadModel(models_pb2.UnloadModelRequest(model="tokens"))
         for call in calls:
             assert (await ended(call)).reason in ("DRAINING", "SESSION_EXPIRED")
         refusal = await ended(small.inference.Generate(asked(prompt=[1])))
         assert (refusal.code, refusal.reason) == ("NOT_FOUND", "UNKNOWN_MODEL")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(GUARD_SECONDS):
             while runtime() is not None:  # its weights and its states are let go of
                 await asyncio.sleep(0.1)
                 gc.collect()
@@ -408,7 +409,7 @@ async def test_a_server_that_stops_ends_what_is_generated(tmp_path: Path, beams:
         stopping = asyncio.ensure_future(small.server.stop())
         if reads:
             assert (await ended(call)).reason == "DRAINING"
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(GUARD_SECONDS):
             await stopping
 
 

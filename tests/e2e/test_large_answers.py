@@ -93,6 +93,6 @@ async def test_a_step_that_ran_in_somebody_s_large_batch_is_held(served: Served)
         frames = await large.send(16), await small.send(1)
         await engine_gate.arrived(2)
     gone, step = await large.stepper.finish(frames[0]), await small.stepper.finish(frames[1])
-    assert served.runtime("wide").metrics.launches._value.get() == 1
+    assert await served.on_engine(lambda: served.runtime("wide").metrics.launches._value.get()) == 1
     assert await small.again(step) == {"answered"}
     assert await large.again(gone) == {"ANSWER_GONE"}

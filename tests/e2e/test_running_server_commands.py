@@ -159,7 +159,7 @@ async def test_what_is_refused_is_one_line_and_an_exit_code(
 def test_where_no_server_is_that_is_said(
     capsys: pytest.CaptureFixture[str], command: tuple[str, ...], target: str, code: int, says: str
 ) -> None:
-    assert main([*command, "--target", target, "--timeout-seconds", "20"]) == code
+    assert main([*command, "--target", target, "--timeout-seconds", "60"]) == code
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1)
     assert says in err

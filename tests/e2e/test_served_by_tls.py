@@ -32,7 +32,7 @@ class Tls:
         key, chain = (path.read_bytes() for path in own) if own else (None, None)
         credentials = grpc.ssl_channel_credentials(self.ours.certificate.read_bytes(), key, chain)
         options = (("grpc.ssl_target_name_override", "elman.example"),)
-        return elman.Client(self.target, tls=credentials, options=options, retry=None, timeout=20)
+        return elman.Client(self.target, tls=credentials, options=options, retry=None, timeout=60)
 
     def options(self, own: Signed | None) -> list[str]:
         """What a command is given that asks it."""
@@ -65,7 +65,7 @@ def test_a_client_without_a_certificate_of_that_authority_is_refused(tls: Tls, o
 
 def test_a_client_without_tls_is_told_what_may_be_missing(tls: Tls, capsys: pytest.CaptureFixture[str]) -> None:
     with (
-        elman.Client(tls.target, retry=None, timeout=20) as client,
+        elman.Client(tls.target, retry=None, timeout=60) as client,
         pytest.raises(elman.UnavailableError, match=r"asks for TLS.*is `tls` given\?"),
     ):
         client.model("lstm")

@@ -225,7 +225,11 @@ REFUSED: dict[str, tuple[type[nn.Module], str, str]] = {
     "softmax over the batch": (SoftmaxOverBatch, "dim=0", "rows of one batch see each other"),
     "rolled batch": (RolledBatch, "torch.roll", "roll"),
     "flipped batch": (FlippedBatch, "y.flip(0)", "rows see each other"),
-    "differences of neighbours": (Differences, "y[:, 1:]", "a part of the axis of time"),
+    "differences of neighbours": (
+        Differences,
+        "y[:, 1:]",
+        "a part of the axis of time is taken (slice from 1 to the end)",
+    ),
     "a middle step": (MiddleStep, "y[:, 2]", "step 2 is taken"),
     "one row of the batch": (FirstRow, "y[0]", "one row of the batch"),
     "sorted": (Sorted, "y.sort(1)", "sort: an operation that is not known"),

@@ -83,8 +83,30 @@ class Static(nn.Module):
 
     def forward(self, x: torch.Tensor, scale: torch.Tensor, kinds: torch.Tensor) -> torch.Tensor:
         known = torch.cat([table(kinds[:, i]) for i, table in enumerate(self.tables)], -1)
-        given = torch.cat([x / scale.mean(1)[:, None, None], known.unsqueeze(1).expand(-1, x.size(1), -1)], -1)
+        given = torch.cat([x / scale[:, None], known.unsqueeze(1).expand(-1, x.size(1), -1)], -1)
         return self.gru(given)[0]
+
+
+class Scaled(nn.Module):
+    """A series over the mean of what was before it, however long that was."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gru = nn.GRU(3, 4, batch_first=True)
+
+    def forward(self, x: torch.Tensor, past: torch.Tensor) -> torch.Tensor:
+        return self.gru(x / past.abs().mean(1)[:, None, None])[0]
+
+
+class Begun(nn.Module):
+    """A stack with the state that it begins with, as it is given or computed of what a series is."""
+
+    def __init__(self, computes: bool) -> None:
+        super().__init__()
+        self.computes, self.gru, self.start = computes, nn.GRU(3, 4, batch_first=True), nn.Linear(4, 4)
+
+    def forward(self, x: torch.Tensor, h_0: torch.Tensor) -> torch.Tensor:
+        return self.gru(x, self.start(h_0) if self.computes else h_0)[0]
 
 
 class Layers(nn.Module):
@@ -133,6 +155,7 @@ def packed(module: nn.Module, given: tuple[Any, ...], out: Path, *context: str) 
         (Unbound, words(5, 4), "self.decoder(", "tgt", 4),
         (OfNumbers, (torch.randn(3, 5), torch.randn(3, 4)), "future.unsqueeze(-1)", "future", 4),
         (Remembering, (torch.randint(7, (3, 5)), torch.randn(3, 6, 5)), "memory.transpose", "memory", 6),
+        (Scaled, (torch.randn(3, 5, 3), torch.randn(3, 6)), "past.abs()", "past", 6),
     ],
 )
 def test_a_second_sequence_is_refused_by_name_and_line_with_what_to_do_instead_and_is_no_context_by_chance(
@@ -158,9 +181,9 @@ def test_a_memory_that_is_named_is_a_session_s_context(tmp_path: Path) -> None:
 
 
 def test_what_is_clearly_no_sequence_is_context_without_being_named(tmp_path: Path) -> None:
-    given = (torch.randn(3, 5, 3), torch.rand(3, 2), torch.randint(4, (3, 2)))
+    given = (torch.randn(3, 5, 3), torch.rand(3, 3), torch.randint(4, (3, 2)))
     spec = packed(Static(), given, tmp_path / "m").spec
-    assert [(one.name, one.features) for one in spec.context] == [("scale", (2,)), ("kinds", (2,))]
+    assert [(one.name, one.features) for one in spec.context] == [("scale", (3,)), ("kinds", (2,))]
 
 
 def test_as_many_numbers_of_context_as_a_loop_has_layers_are_no_sequence(tmp_path: Path) -> None:
@@ -181,3 +204,25 @@ def test_a_context_that_is_one_text_is_no_list_of_names(tmp_path: Path) -> None:
 def test_a_context_that_is_none_is_refused_by_name(name: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(ExportError, match=message):
         packed(Remembering(), (torch.randint(7, (3, 5)), torch.randn(3, 6, 5)), tmp_path / "m", "memory", name)
+
+
+def test_numbers_whose_mean_is_taken_are_a_session_s_context_where_they_are_named(tmp_path: Path) -> None:
+    spec = packed(Scaled(), (torch.randn(3, 5, 3), torch.randn(3, 6)), tmp_path / "m", "past").spec
+    assert [(one.name, one.features) for one in spec.context] == [("past", (6,))]
+
+
+def test_what_a_stack_begins_with_is_a_session_s_state_and_refused_as_its_context(tmp_path: Path) -> None:
+    given = (torch.randn(3, 5, 3), torch.randn(1, 3, 4))
+    with pytest.raises(ExportError, match=r"context: h_0 is what a stack begins with.* Instead: .* as initial_state"):
+        packed(Begun(computes=False), given, tmp_path / "m", "h_0")
+    made = packed(Begun(computes=False), given, tmp_path / "m")
+    assert (made.assembled.state_inputs, made.spec.context) == ({"h_0": "gru.h"}, ())
+
+
+def test_what_a_stack_s_beginning_is_computed_of_is_context_of_whole_sequences_and_sessions_have_a_remedy(
+    tmp_path: Path,
+) -> None:
+    made = packed(Begun(computes=True), (torch.randn(3, 5, 3), torch.randn(1, 3, 4)), tmp_path / "m", "h_0")
+    assert (made.spec.kind, [one.name for one in made.spec.context]) == ("whole", ["h_0"])
+    assert "computed from an input. For sessions: let forward take the state itself" in str(made)
+    assert "and open them with initial_state" in str(made)

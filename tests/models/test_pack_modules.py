@@ -130,6 +130,20 @@ def test_what_no_output_can_be_is_refused_and_not_left_out(what: str, tmp_path: 
         pack(Giving(gives), (torch.randn(5, 3, 3),), out=tmp_path / "m", name="m", quiet=True)
 
 
+def test_what_is_no_tensor_is_told_and_not_left_out_without_a_word(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gives = Giving(lambda m, y: {"y": y, "loss": None, "beta": 0.5})
+    made = pack(gives, (torch.randn(5, 3, 3),), out=tmp_path / "m", name="m")
+    assert made.left_out == ("loss (None)", "beta (0.5)")
+    assert "  left out loss (None), beta (0.5): no tensor, so no output\n" in capsys.readouterr().out
+
+
+def test_a_module_that_gives_no_tensor_is_refused_by_what_it_gives(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=r"gives no tensor: output_0 \(None\), output_1 \(3\). Instead: "):
+        pack(Giving(lambda m, y: (None, 3)), (torch.randn(5, 3, 3),), out=tmp_path / "m", name="m", quiet=True)
+
+
 class Interpolating(nn.Module):
     """Sums of products in one call, as optimised code has them, their numbers given and not."""
 

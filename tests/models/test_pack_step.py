@@ -154,3 +154,10 @@ def test_a_context_that_is_none_is_refused_by_name(context: Sequence[str], messa
     step = Step(lambda x, h, n: (n, n))
     with pytest.raises(ExportError, match=message):
         pack_step(step, torch.randn(3, 3), torch.zeros(3, 4), context=context, out=tmp_path / "m", name="m", quiet=True)
+
+
+def test_what_is_no_tensor_beside_the_state_is_told_and_takes_no_state_s_place(tmp_path: Path) -> None:
+    step = Step(lambda x, h, n: (2 * n, None, n))
+    packed = pack_step(step, torch.randn(3, 3), torch.zeros(3, 4), out=tmp_path / "m", name="m", quiet=True)
+    assert packed.left_out == ("output_1 (None)",)
+    assert packed.differences.largest <= 1e-5

@@ -14,7 +14,7 @@ from elman.v1.inference_pb2 import StepRequest
 elman_native = pytest.importorskip("elman_native")
 
 OPENED, RECEIVED, READ_ALL, SENT, OVER, IDLE, FRAMES = range(7)
-GUARD_SECONDS = 20
+GUARD_SECONDS = 120
 INSTANCE = "here"
 STEP = "/elman.v1.Inference/Step"
 RNG = np.random.default_rng(14)

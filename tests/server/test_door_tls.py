@@ -17,7 +17,7 @@ from elman_server.door.certificates import CertificateError, CertificateFiles, f
 from elman_server.door.native import NativeTransport
 from elman_server.door.plain import PlainTransport
 
-GUARD_SECONDS = 20
+GUARD_SECONDS = 120
 OPTIONS = (("grpc.so_reuseport", 0),)
 
 

@@ -166,7 +166,8 @@ async def test_no_more_is_read_from_a_caller_than_it_has_room_for(raw: RawDoor) 
     raw.door.set_room(raw.caller, 2, 1)
     for _ in range(5):
         await stream.write(frame().SerializeToString())
-    other = raw.channel.stream_stream(STEP)()  # what comes after it has come after those
+    await raw.until(lambda: raw.num_come() >= 3)
+    other = raw.channel.stream_stream(STEP)()  # what is read after those has come before it
     await raw.until(lambda: sum(kind == OPENED for _, kind, _ in raw.events) == 2)
     assert raw.num_come() == 3
     raw.door.set_room(raw.caller, 100, 2)

@@ -16,7 +16,7 @@ from torch.fx import Node
 from elman_models.export.opaque import MaskInside, PackedSequenceInside, opaque_stacks
 from elman_models.export.quiet import quiet
 from elman_models.export.refusals import ExportError, Place, is_authors, place_of, refusal
-from elman_models.export.sequences import Sequences, axes_of, find_sequences, inputs_of, stepped_sizes
+from elman_models.export.sequences import Sequences, find_sequences, inputs_of
 from elman_models.export.tensors import Argument
 
 _NO_PYTREE = "in output, which is not a known type"
@@ -43,8 +43,6 @@ class Capture:
     """The example, of a batch of at least two."""
     open_axes: Closed = field(default_factory=dict)
     """By an input's name the axes that the module takes of any size, and are neither the batch nor the length."""
-    stepped_axes: Closed = field(default_factory=dict)
-    """Those of them that a stack runs along."""
     context: tuple[str, ...] = ()
     """Of a step: inputs that stay the same for a session."""
     parts: Mapping[str, str] = field(default_factory=dict)
@@ -125,7 +123,6 @@ def captured(
         )
     names = [name for argument in arguments for name, _ in argument.leaves()]
     others = dict(zip(names, sequences.others_of(program), strict=True))
-    stepped = dict(zip(names, axes_of(program, sequences.others & stepped_sizes(program)), strict=True))
     if sequences.others:
         program = _export(module, arguments, others)
         sequences = find(program)
@@ -133,7 +130,7 @@ def captured(
     tensors = {name: node for name, node in given.items() if isinstance(node.meta.get("val"), torch.Tensor)}
     nodes = tuple(node for node in program.graph.nodes if node.op == "call_function")
     outputs = tuple(program.graph.output_node().args[0])
-    return Capture(nodes, tensors, _constants(program), outputs, sequences, tuple(arguments), others, stepped)
+    return Capture(nodes, tensors, _constants(program), outputs, sequences, tuple(arguments), others)
 
 
 def _of_two(
@@ -165,7 +162,7 @@ def _constants(program: ExportedProgram) -> dict[Node, tuple[str, torch.Tensor]]
 
 def _export(module: nn.Module, arguments: Sequence[Argument], closed: Closed | None) -> ExportedProgram:
     """With every axis open but those of `closed`, by the leaf's name."""
-    shapes = tuple(_open(argument, closed or {}) for argument in arguments)
+    shapes = _open_shapes(arguments, closed or {})
     values = tuple(argument.value for argument in arguments)
     try:
         with quiet(), torch.no_grad(), opaque_stacks():
@@ -186,6 +183,14 @@ def _export(module: nn.Module, arguments: Sequence[Argument], closed: Closed | N
         raise  # a module that was read from a file says itself which part of it is wrong
     except Exception as error:  # torch.export raises nearly anything, above all what the module itself raises
         raise _cannot_export(error) from error
+
+
+def _open_shapes(arguments: Sequence[Argument], closed: Closed) -> tuple[object, ...]:
+    """As torch.export takes them: `*args` as one tuple."""
+    opened = [_open(argument, closed) for argument in arguments]
+    named = [shape for shape, argument in zip(opened, arguments, strict=True) if not argument.is_rest]
+    rest = tuple(opened[len(named) :])
+    return (*named, rest) if rest else tuple(named)
 
 
 def _open(argument: Argument, closed: Closed) -> object:
@@ -221,5 +226,10 @@ def _cannot_export(error: Exception) -> ExportError:
         )
     if _NO_PYTREE in first:
         given = first.partition("<class '")[2].partition("'")[0].rpartition(".")[2]
-        return refusal(Place(), f"it gives a {given}", "a tensor, or a tuple, named tuple, list or dict of tensors")
+        instead = "a tensor, or a tuple, named tuple, list or dict of tensors"
+        if hasattr(torch.distributions, given):
+            instead = (
+                "its parameters, dist.logits, or dist.mean and dist.stddev, say, of which a caller makes one again"
+            )
+        return refusal(Place(), f"it gives a {given}", instead)
     return refusal(place, f"torch.export cannot read it: {kind}: {first}")

@@ -13,7 +13,7 @@ from elman_models.bundle import check_target, write_bundle
 from elman_models.export.assembly import Assembled
 from elman_models.export.capture import capture, evaluating
 from elman_models.export.lengths import check_context
-from elman_models.export.packing import Words, assembled_of, called, check_difference, named_leaves, runner
+from elman_models.export.packing import Words, assembled_of, called, check_difference, named_leaves, no_tensors, runner
 from elman_models.export.proof import SHAPES, prove
 from elman_models.export.refusals import ExportError
 from elman_models.export.report import PackedModule
@@ -71,14 +71,16 @@ def pack_file_module(
         captured = replace(capture(given.module, given.arguments, given.batch_first, given.features), parts=given.parts)
         check_context(captured, ())
         leaves = list(flatten(run([argument.value for argument in captured.arguments]), "output"))
-        names = named_leaves([name for name, _ in leaves], [leaf for _, leaf in leaves], None)
+        names = named_leaves(leaves, None)
         assembled, reason = assembled_of(captured, names, words)
         shapes = [(1, length) if captured.sequences.batch is None else (batch, length) for batch, length in SHAPES]
         differences = prove(assembled, runner(given.reference or run, captured, assembled), [*given.shapes, *shapes])
     check_difference(differences.largest, str(differences), tolerance, given.proved_against or "the module")
     told = "" if golden is None else _met(assembled, golden, tolerance)
     path = write_bundle(out, assembled.spec, assembled.weights, overwrite=overwrite)
-    packed = PackedModule(path, assembled, differences, reason, given.proved_against, given.notes, told)
+    packed = PackedModule(
+        path, assembled, differences, reason, given.proved_against, given.notes, told, no_tensors(leaves)
+    )
     if not quiet:
         print(packed)  # noqa: T201 - what was asked for
     return packed

@@ -142,8 +142,18 @@ def _embeddings(node: Node) -> Iterator[int]:
             yield from _gathered(user)
         elif name == "one_hot" and len(user.args) > 1 and isinstance(user.args[1], int):
             yield user.args[1]
+        elif name == "broadcast_tensors":
+            yield from _broadcast(user, node)
         elif name in _VIEWS:
             yield from _embeddings(user)
+
+
+def _broadcast(user: Node, node: Node) -> Iterator[int]:
+    """Of what was broadcast with others, as the ids that a distribution is asked for are."""
+    given = user.args[0]
+    for part in user.users:
+        if isinstance(given, list | tuple) and given[part.args[1]] is node:  # type: ignore[index]
+            yield from _embeddings(part)
 
 
 def _gathered(user: Node) -> Iterator[int]:

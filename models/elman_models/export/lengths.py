@@ -7,11 +7,10 @@ import torch
 from torch.fx import Node
 
 from elman_models.export.capture import Capture
+from elman_models.export.inputs import ModuleInput
 from elman_models.export.refusals import ExportError, Place, place_of, refusal
 from elman_models.export.sequences import STEPPED, operation_name
 from elman_models.export.sizes import shape_of
-from elman_models.export.traced import Role, dtype_of
-from elman_models.graph.value import DType
 
 _PICKS = ("select", "slice", "unbind", "split", "chunk")
 """What takes some steps of many."""
@@ -46,12 +45,24 @@ def check_context(capture: Capture, context: Sequence[str]) -> None:
             _check_input(capture, name, node)
 
 
+def check_no_state(inputs: Sequence[ModuleInput], context: Sequence[str]) -> None:
+    """Nothing, where none of `context` is what a stack begins with.
+
+    Raises:
+        ExportError: one is.
+    """
+    for one in inputs:
+        if one.kind == "initial" and one.name in context:
+            raise ExportError(
+                f"context: {one.name} is what a stack begins with, a session's state and no context. Instead: leave it "
+                "out of context, and give it as initial_state where a session is opened"
+            )
+
+
 def _check_input(capture: Capture, name: str, node: Node) -> None:
-    shape, unrolled = shape_of(node), _unrolled(capture.nodes)
-    is_static = len(shape) == len((Role.BATCH, Role.FEATURE)) and dtype_of(node.meta["val"].dtype) is DType.FLOAT32
-    for axis, size in enumerate(shape):
-        is_open = axis in capture.open_axes.get(name, ()) and not _only_picked(node, axis)
-        if is_open and (not is_static or axis in capture.stepped_axes.get(name, ())):
+    unrolled = _unrolled(capture.nodes)
+    for axis, size in enumerate(shape_of(node)):
+        if axis in capture.open_axes.get(name, ()) and not _only_picked(node, axis):
             raise _own_length(capture, name, f"a length of its own ({size} in the example)", node)
         if isinstance(size, int) and size in unrolled and _is_picked_from(node, size):
             raise _own_length(

@@ -172,6 +172,19 @@ class GatheredSizes(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
+_NONE, _MADE, _VALIDATED = torch.Size(), Distribution.__init__, Distribution._validate_sample
+
+
+def _unchecked(
+    self: Distribution, batch_shape: torch.Size = _NONE, event_shape: torch.Size = _NONE, validate_args: object = None
+) -> None:
+    _MADE(self, batch_shape, event_shape, validate_args=False)
+
+
+def _unvalidated(self: Distribution, value: torch.Tensor) -> None:
+    """Nothing: whether all numbers are in a distribution's support would be a branch on them."""
+
+
 def _stay(self: torch.enable_grad) -> None:
     self.prev = torch.is_grad_enabled()
 
@@ -190,19 +203,21 @@ def opaque_stacks() -> Iterator[None]:
     kept = [(kind, kind.forward) for kind in replaced]
     along = ResetBeforeGRU.along
     fast = torch.backends.mha.get_fastpath_enabled()
-    validates, enter = Distribution._validate_args, torch.enable_grad.__enter__
+    enter = torch.enable_grad.__enter__
     try:
         for kind in STACKS:
             kind.forward = _forward
         ResetBeforeGRU.along = _along  # type: ignore[method-assign]
         nn.MultiheadAttention.forward = _attention  # type: ignore[method-assign]
         torch.backends.mha.set_fastpath_enabled(False)  # else a transformer's layer is one operation of torch's own
-        Distribution.set_default_validate_args(False)  # else making one is a branch on its numbers
+        Distribution.__init__ = _unchecked  # type: ignore[method-assign]  # else it branches on its numbers
+        Distribution._validate_sample = _unvalidated  # type: ignore[method-assign]
         torch.enable_grad.__enter__ = _stay  # type: ignore[method-assign]  # else it is a graph within the graph
         with GatheredSizes():
             yield
     finally:
-        Distribution.set_default_validate_args(validates)
+        Distribution.__init__ = _MADE  # type: ignore[method-assign]
+        Distribution._validate_sample = _VALIDATED  # type: ignore[method-assign]
         torch.enable_grad.__enter__ = enter  # type: ignore[method-assign]
         torch.backends.mha.set_fastpath_enabled(fast)
         ResetBeforeGRU.along = along  # type: ignore[method-assign]

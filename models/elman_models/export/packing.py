@@ -14,7 +14,7 @@ from elman_models.bundle import check_target, write_bundle
 from elman_models.comparison import TOLERANCE
 from elman_models.export.assembly import Assembled, assemble
 from elman_models.export.capture import Capture, capture, evaluating, plain_module, raised_at
-from elman_models.export.lengths import check_context
+from elman_models.export.lengths import check_context, check_no_state
 from elman_models.export.proof import SHAPES, Run, laid_out, prove, random_like, read_out
 from elman_models.export.refusals import ExportError, NeedsWhole, refusal
 from elman_models.export.report import PackedModule
@@ -68,7 +68,8 @@ def pack(
         version, description, metadata: of the bundle.
         batch_first: where neither a stack nor a convolution tells: whether inputs are [B, T, ...] or [T, B, ...].
         context: inputs that are one thing for a session though they look like sequences of their own, a memory
-            [B, S, ...] that is attended to, say: always as long as in the example. What is [B, F] need not be named.
+            [B, S, ...] that is attended to, say: always as long as in the example. What is [B, F] need not be named,
+            if the module takes that F alone.
         tolerance: the largest difference that is no error, times max(1, |y|).
         overwrite: replace a bundle that is there.
         quiet: print nothing.
@@ -84,13 +85,15 @@ def pack(
         arguments = named_arguments(own, example_inputs)
         captured = capture(own, arguments, batch_first)
         check_context(captured, context)
-        names = _names(own, captured, output_names)
+        leaves = list(flatten(called(own, [argument.value for argument in captured.arguments]), "output"))
+        names = named_leaves(leaves, output_names)
         assembled, reason = assembled_of(captured, names, words)
+        check_no_state(assembled.inputs, context)
         shapes = SHAPES if captured.sequences.batch is not None else [(1, length) for _, length in SHAPES]
         differences = prove(assembled, runner(partial(called, own), captured, assembled), shapes)
     check_difference(differences.largest, str(differences), tolerance)
     path = write_bundle(out, assembled.spec, assembled.weights, overwrite=overwrite)
-    packed = PackedModule(path, assembled, differences, reason)
+    packed = PackedModule(path, assembled, differences, reason, left_out=no_tensors(leaves))
     if not quiet:
         print(packed)  # noqa: T201 - what the author is told
     return packed
@@ -120,35 +123,36 @@ def assembled_of(captured: Capture, names: Sequence[tuple[str, int]], words: Wor
         return assemble(translation, captured, names, {}, {}, words.fields()), reason
 
 
-def _names(module: nn.Module, captured: Capture, output_names: Sequence[str] | None) -> list[tuple[str, int]]:
-    """What the module gives, by name and index."""
-    given = [argument.value for argument in captured.arguments]
-    leaves = list(flatten(called(module, given), "output"))
-    return named_leaves([name for name, _ in leaves], [leaf for _, leaf in leaves], output_names)
+Leaves = Sequence[tuple[str, object]]
+"""What a module gives, as `flatten` has it."""
 
 
-def named_leaves(
-    names: Sequence[str], leaves: Sequence[object], output_names: Sequence[str] | None
-) -> list[tuple[str, int]]:
+def named_leaves(leaves: Leaves, output_names: Sequence[str] | None) -> list[tuple[str, int]]:
     """Names of the tensors, and their indices.
 
     Raises:
-        ExportError: too many or too few names, or one twice.
+        ExportError: no tensor; too many or too few names, or one twice.
     """
-    tensors = [
-        (name, index)
-        for index, (name, leaf) in enumerate(zip(names, leaves, strict=True))
-        if isinstance(leaf, torch.Tensor)
-    ]
+    tensors = [(name, index) for index, (name, leaf) in enumerate(leaves) if isinstance(leaf, torch.Tensor)]
+    if not tensors:
+        raise ExportError(
+            f"the module gives no tensor: {', '.join(no_tensors(leaves)) or 'nothing'}. Instead: have forward return "
+            "what is to be served"
+        )
     if output_names is None:
         return tensors
     if len(output_names) > len(tensors) or not output_names or len(set(output_names)) != len(output_names):
         raise ExportError(
-            f"output_names: expected at most {len(tensors)} names, each once (the module gives {', '.join(names)}), "
-            f"got {', '.join(output_names) or 'none'}"
+            f"output_names: expected at most {len(tensors)} names, each once (the module gives "
+            f"{', '.join(name for name, _ in tensors)}), got {', '.join(output_names) or 'none'}"
         )
     renamed = [(name, index) for name, (_, index) in zip(output_names, tensors, strict=False)]
     return [*renamed, *tensors[len(renamed) :]]
+
+
+def no_tensors(leaves: Leaves) -> tuple[str, ...]:
+    """What is no tensor, and so no output: `output_1 (None)`."""
+    return tuple(f"{name} ({leaf!r})" for name, leaf in leaves if not isinstance(leaf, torch.Tensor))
 
 
 def called(module: nn.Module, arguments: Iterable[object]) -> object:

@@ -30,6 +30,8 @@ class PackedModule:
     """What is assumed of a file, a line each."""
     golden: str = ""
     """What came of a golden file, where one was given."""
+    left_out: tuple[str, ...] = ()
+    """What the module gives that is no tensor: `output_1 (None)`."""
 
     @property
     def spec(self) -> GraphSpec:
@@ -58,6 +60,8 @@ class PackedModule:
             yield f"  output   {output.name}: {output.value}{', of the last step' if output.last_only else ''}"
         for ended in made.state_outputs:
             yield f"  returned {ended}: is a session's state, no output"
+        if self.left_out:
+            yield f"  left out {', '.join(self.left_out)}: no tensor, so no output"
         unused = [
             i.name
             for i in made.inputs

@@ -15,7 +15,7 @@ from elman_models.comparison import TOLERANCE
 from elman_models.export.assembly import Assembled, assemble
 from elman_models.export.capture import Capture, captured, evaluating, plain_module
 from elman_models.export.lengths import names_of
-from elman_models.export.packing import Words, called, check_difference, named_leaves
+from elman_models.export.packing import Words, called, check_difference, named_leaves, no_tensors
 from elman_models.export.proof import SHAPES, Run, laid_out, prove, random_like, read_out
 from elman_models.export.refusals import ExportError
 from elman_models.export.report import PackedModule
@@ -72,12 +72,14 @@ def pack_step(
         read = replace(captured(own, step.arguments, _find_batch, axes=(0, 1)), context=names_of(context))
         _check_context(read, step)
         begin = _initial(step, initial)
-        outputs, next_states = _divided(own, read, step, output_names)
+        given = _given(own, read, step)
+        outputs, next_states = _divided(given, step, output_names)
         assembled = _assembled(read, step, outputs, next_states, begin, words)
         differences = prove(assembled, _Loop(own, read, step, assembled, begin, next_states).run, SHAPES)
     check_difference(differences.largest, str(differences), tolerance)
     path = write_bundle(out, assembled.spec, assembled.weights, overwrite=overwrite)
-    packed = PackedModule(path, assembled, differences)
+    left_out = no_tensors(_outputs(given, step))
+    packed = PackedModule(path, assembled, differences, left_out=left_out)
     if not quiet:
         print(packed)  # noqa: T201 - what the author is told
     return packed
@@ -110,7 +112,7 @@ class _Step:
         arguments = named_arguments(module, (*given, *(apart if is_apart else [state])))
         if isinstance(state, Mapping) and is_apart:
             names = [argument.name for argument in arguments[: len(given)]] + [str(key) for key in state]
-            arguments = tuple(Argument(n, a.value) for n, a in zip(names, arguments, strict=True))
+            arguments = tuple(replace(a, name=n) for n, a in zip(names, arguments, strict=True))
         own = arguments[len(given) :]
         keys = tuple(_keys(state)) if isinstance(state, Mapping) else ()
         return cls(arguments, tuple(name for argument in own for name, _ in argument.leaves()), keys)
@@ -168,26 +170,39 @@ def _initial(step: _Step, initial: object) -> dict[str, torch.Tensor]:
     }
 
 
-def _divided(
-    module: nn.Module, read: Capture, step: _Step, output_names: Sequence[str] | None
-) -> tuple[list[tuple[str, int]], dict[str, int]]:
-    """Outputs by name and index, and of each state which of what the module gives is its next value."""
+def _given(module: nn.Module, read: Capture, step: _Step) -> object:
+    """What the module gives for the example."""
     if read.sequences.batch is None:
         raise ExportError("inputs: expected one time step of a batch, [B, ...], whose size the module leaves open")
     given = called(module, [argument.value for argument in read.arguments])
+    number = len(list(flatten(given, "output")))
+    if number < len(step.states):
+        raise ExportError(f"module: expected outputs and {len(step.states)} next states, got {number} tensors")
+    return given
+
+
+def _outputs(given: object, step: _Step) -> list[tuple[str, object]]:
+    """What the module gives before the next state, by name."""
     leaves = list(flatten(given, "output"))
-    number = len(leaves) - len(step.states)
-    if number < 0:
-        raise ExportError(f"module: expected outputs and {len(step.states)} next states, got {len(leaves)} tensors")
-    next_states = {name: number + index for name, index in zip(step.states, _order(step, given), strict=True)}
-    if number == 0:
-        return [((output_names or ["output"])[0], 0)], next_states
-    names = [name for name, _ in leaves[:number]]
-    if number == 1 and not isinstance(given, Mapping):
+    leaves = leaves[: len(leaves) - len(step.states)]
+    names = [name for name, _ in leaves]
+    if len(leaves) == 1 and not isinstance(given, Mapping):
         names = ["output"]
     elif isinstance(given, tuple | list) and len(given) > 1 and isinstance(given[0], tuple | list | Mapping):
-        names = [name for name, _ in flatten(given[0], "output")][:number]
-    return named_leaves(names, [leaf for _, leaf in leaves[:number]], output_names), next_states
+        names = [name for name, _ in flatten(given[0], "output")][: len(leaves)]
+    return list(zip(names, [leaf for _, leaf in leaves], strict=True))
+
+
+def _divided(
+    given: object, step: _Step, output_names: Sequence[str] | None
+) -> tuple[list[tuple[str, int]], dict[str, int]]:
+    """Outputs by name and index, and of each state which of what the module gives is its next value."""
+    leaves = _outputs(given, step)
+    order = _order(step, given)
+    next_states = {name: len(leaves) + index for name, index in zip(step.states, order, strict=True)}
+    if not leaves:
+        return [((output_names or ["output"])[0], 0)], next_states
+    return named_leaves(leaves, output_names), next_states
 
 
 def _order(step: _Step, given: object) -> list[int]:
@@ -250,7 +265,7 @@ class _Loop:
                 for name, tensor in inputs.items()
             }
             result = called(self.module, filled(self.read.arguments, given | states))
-            leaves = [leaf for _, leaf in flatten(result, "output") if isinstance(leaf, torch.Tensor)]
+            leaves: list[torch.Tensor] = [leaf for _, leaf in flatten(result, "output")]  # type: ignore[misc]
             states = {name: leaves[index] for name, index in self.next_states.items()}
             steps.append(
                 {

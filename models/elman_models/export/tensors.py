@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -17,6 +17,8 @@ class Argument:
     name: str
     value: object
     """A tensor; or tuples, lists and dicts of tensors and numbers."""
+    is_rest: bool = False
+    """Whether it is one of those that `forward` takes as `*args`."""
 
     def leaves(self) -> Iterator[tuple[str, object]]:
         """What is in it, with names, in the order in which torch.export has it."""
@@ -24,7 +26,7 @@ class Argument:
 
     def mapped(self, function: Callable[[object], object]) -> "Argument":
         """The same with `function` of what is in it."""
-        return Argument(self.name, map_leaves(self.value, function))
+        return replace(self, value=map_leaves(self.value, function))
 
     def doubled(self, axis: int) -> "Argument":
         """Tensors of size 1 at that axis twice as long."""
@@ -46,9 +48,12 @@ def named_arguments(module: nn.Module, example: object) -> tuple[Argument, ...]:
     given = tuple(example) if isinstance(example, tuple | list) else (example,)
     if not any(isinstance(leaf, torch.Tensor) for value in given for _, leaf in flatten(value, "")):
         raise ExportError("example_inputs: expected a tuple with at least one tensor, as the module takes it")
+    names = _parameter_names(module, len(given))
+    takes = list(inspect.signature(module.forward).parameters.values())
+    rest = next((i for i, one in enumerate(takes) if one.kind is one.VAR_POSITIONAL), len(given))
     return tuple(
-        Argument(name, map_leaves(value, _plain))
-        for name, value in zip(_parameter_names(module, len(given)), given, strict=True)
+        Argument(name, map_leaves(value, _plain), is_rest=index >= rest)
+        for index, (name, value) in enumerate(zip(names, given, strict=True))
     )
 
 

@@ -21,7 +21,7 @@ _SIZES: Mapping[str, Callable[..., object]] = {
 """Arithmetic on sizes."""
 _OF_WEIGHTS = ("_weight_norm", "vdot")
 """What weights are computed of; of an input they are refused later, as are others of torch's."""
-_OF_MODULES = ("gather",)
+_OF_MODULES = ("gather", "index_put", "index_put_")
 """What needs the module: a file does not say by which numbers is picked, and so not how it is to be tried."""
 _MANY = ("unbind", "split", "chunk", "tensor_split", "unsafe_split", "unsafe_chunk")
 """Of what they give, a number says how many."""

@@ -115,7 +115,7 @@ class Stream(ABC, Generic[Item]):
     def _received_ahead(self, data: bytes | None) -> None:
         self._received(data)
         if self._read_ahead is not None and data is not None:
-            self._read_ahead.settle(self.caller, num_taken=1)
+            self._read_ahead.took(self.caller)
 
     def _received(self, data: bytes | None) -> None:
         if self._gone:

@@ -118,6 +118,14 @@ class SessionDirectory:
         runtime = next(r for r in self.versions.values() if r.number == place.number)
         return SessionLocation(runtime, place.slot)
 
+    def handle(self, owner: Owner, number: int) -> int | None:
+        """The newest handle of a session that runs on the version of that number and is not about to end."""
+        place = self._places.of(owner)
+        if place is None or place.number != number:
+            return None
+        sessions = next(r.sessions for r in self.versions.values() if r.number == number)
+        return None if sessions.closing[place.slot] else sessions.handle(place.slot)
+
     def open(
         self,
         principal: str,

@@ -5,6 +5,7 @@ import torch
 from elman_models.export.call import Call
 from elman_models.export.handlers.picking import LAST_STEP
 from elman_models.export.handlers.registry import handles
+from elman_models.export.sequences import operation_name
 from elman_models.export.traced import Role, Traced, constant
 
 RANDOM = (
@@ -18,6 +19,14 @@ RANDOM = (
     "normal",
     "randperm",
     "uniform",
+    "exponential",
+    "cauchy",
+    "geometric",
+    "log_normal",
+    "poisson",
+    "binomial",
+    "_standard_gamma",
+    "_sample_dirichlet",
 )
 
 
@@ -48,10 +57,18 @@ def positions(call: Call) -> None:
 @handles(*RANDOM, *(f"{name}_" for name in RANDOM))
 def random(call: Call) -> None:
     """Other ones at every call."""
-    call.refuse(f"{call.name}: random numbers", "give the numbers as an input, or sample on the caller's side")
+    call.refuse(
+        f"{call.name}: random numbers",
+        "give what they are drawn from (logits; a mean and a deviation) and draw on the caller's side, or have the "
+        "server draw tokens from logits: Generate. Or take the numbers as an input",
+    )
 
 
 @handles("empty", "new_empty", "empty_like")
 def empty(call: Call) -> None:
-    """A loop that fills it usually follows."""
+    """A loop that fills it usually follows, or random numbers do."""
+    drawn = [operation_name(user) for user in call.node.users if operation_name(user).rstrip("_") in RANDOM]
+    if drawn:
+        call.name = drawn[0]
+        random(call)
     call.refuse(f"{call.name}: a tensor that is filled afterwards", "torch.stack or torch.cat of what is to be in it")

@@ -151,6 +151,25 @@ def arithmetic(call: Call) -> Traced:
     return binary(call, op, left, right)
 
 
+@handles("atanh", "arctanh")
+def atanh(call: Call) -> Traced:
+    """log((1 + x) / (1 - x)) / 2."""
+    given = as_floats(call, call.tensor("self"))
+    one = call.raw_number(1.0)
+    ratio = binary(call, "div", binary(call, "add", given, one), binary(call, "sub", one, given))
+    return binary(call, "mul", call.emit("log", [ratio], ratio.roles), call.raw_number(0.5))
+
+
+@handles("binary_cross_entropy_with_logits")
+def binary_cross_entropy_with_logits(call: Call) -> Traced:
+    """Of each number, as the entropy of torch.distributions.Bernoulli is: softplus(x) - x target."""
+    given, target = call.tensor("self"), as_floats(call, call.tensor("target"))
+    if call.integer("reduction") or call.has("weight") or call.has("pos_weight"):
+        call.refuse("a loss, which brings rows together or weighs them", "compute it in training alone")
+    whole = call.emit("softplus", [given], given.roles, {"beta": 1.0, "threshold": 20.0})
+    return binary(call, "sub", whole, binary(call, "mul", given, target))
+
+
 @handles("div", "divide", "true_divide")
 def div(call: Call) -> Traced:
     """A quotient; `rounding_mode="floor"` rounds it."""
@@ -207,6 +226,20 @@ def masked_fill(call: Call) -> Traced:
         filling = replace(filling, constant=filling.constant.float().clamp(limits.min, limits.max), tensor_name="")
         filling = replace(filling, value=filling.value.of(DType.FLOAT32))
     return chosen(call, call.tensor("mask"), filling, given)
+
+
+@handles("index_put")
+def index_put(call: Call) -> Traced:
+    """`x[mask] = 0.0`: a number where the mask is."""
+    given, indices, number = call.tensor("self"), call.get("indices"), call.tensor("values")
+    mask = indices[0] if isinstance(indices, list) and len(indices) == 1 else None
+    is_mask = isinstance(mask, Traced) and mask.dtype is DType.BOOL and mask.roles == given.roles
+    if not isinstance(mask, Traced) or not is_mask or _number(number) is None or call.arguments.get("accumulate"):
+        call.refuse(
+            "x[...] = other than one finite number where a mask of x's own shape is",
+            "torch.where(mask, other, x), or torch.cat",
+        )
+    return chosen(call, mask, number, given)
 
 
 def chosen(call: Call, condition: Traced, yes: Traced, no: Traced) -> Traced:

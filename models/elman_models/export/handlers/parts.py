@@ -66,7 +66,7 @@ def slice_(call: Call) -> Traced:
         return one_step(call, given, (*given.roles[:axis], Role.UNIT, *given.roles[axis + 1 :]), -1)
     if role in DYNAMIC:
         call.refuse(
-            f"a part of the axis of {role} is taken ({call.name} from {start} to {stop})",
+            f"a part of the axis of {role} is taken ({call.name} from {start} to {_end(stop)})",
             "give every step's output; steps are compared with earlier ones by a recurrence or a causal convolution",
         )
     if not isinstance(start, int) or not isinstance(stop, int):
@@ -90,6 +90,10 @@ def _range(call: Call) -> tuple[object, object, int]:
     begin, end = call.get("start"), call.get("end")
     is_open = end is None or (isinstance(end, int) and end >= _FOREVER)
     return 0 if begin is None else begin, _FOREVER if is_open else end, call.integer("step")
+
+
+def _end(stop: object) -> object:
+    return "the end" if stop == _FOREVER else stop
 
 
 def _is_all(call: Call, given: Traced, axis: int, stop: object) -> bool:

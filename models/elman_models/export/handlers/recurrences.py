@@ -16,6 +16,10 @@ from elman_models.graph.value import Per, Value
 
 _STATES = ("h", "c")
 Stack = Recurrence | GruResetBefore
+_COMPUTED = (
+    "a stack's initial state is computed from an input. For sessions: let forward take the state itself, "
+    "[layers, batch, size], compute it on the caller's side, and open them with initial_state"
+)
 
 
 @dataclass(frozen=True)
@@ -146,7 +150,7 @@ def _states(call: Call, name: str, operation: Stack, value: Value, initial: list
         elif given is not None and given.end_of:
             call.whole("a stack begins with what another ends with")
         elif given is not None and given.constant is None:
-            call.whole("a stack's initial state is computed from an input")
+            call.whole(_COMPUTED)
         elif given is not None and bool(given.constant.any()):  # type: ignore[union-attr]
             tensor = call.builder.tensor(given, f"{state_name}_0")
         call.translation.add_state(

@@ -7,6 +7,7 @@ from elman_models.export.broadcasting import reshaped, without_units
 from elman_models.export.call import Call
 from elman_models.export.handlers.registry import handles
 from elman_models.export.regrouping import regrouped
+from elman_models.export.sizes import Size, size_of
 from elman_models.export.traced import DYNAMIC, Role, Traced
 from elman_models.graph.value import Per
 
@@ -114,17 +115,23 @@ def _order(call: Call, rank: int) -> list[int]:
 @handles("expand", "expand_as", "broadcast_to")
 def expand(call: Call) -> Traced:
     """Axes of 1 repeated: along batch and time nothing has to be done."""
-    return _expanded(call, call.tensor("self"))
+    return _expanded(call, call.tensor("self"), call.shape)
 
 
-def _expanded(call: Call, given: Traced) -> Traced:
-    shape = call.shape
+@handles("broadcast_tensors")
+def broadcast_tensors(call: Call) -> list[Traced]:
+    """Each expanded to what all of them are together, as torch.distributions has its parameters."""
+    shapes = [tuple(map(size_of, result.shape)) for result in call.node.meta["val"]]
+    return [_expanded(call, given, shape) for given, shape in zip(call.tensors("tensors"), shapes, strict=True)]
+
+
+def _expanded(call: Call, given: Traced, shape: Sequence[Size]) -> Traced:
     missing = len(shape) - len(given.roles)
     roles: list[Role] = [Role.UNIT] * missing + list(given.roles)
     given = replace(given, roles=tuple(roles))
     wide = [axis for axis, r in enumerate(roles) if r not in DYNAMIC and given.size(axis) == 1 and shape[axis] != 1]
     opened = [axis for axis in wide if call.role_of(shape[axis]) is not Role.FEATURE]
-    narrow = without_axes(call, given, []) if not opened else _opened(call, given, opened)
+    narrow = without_axes(call, given, []) if not opened else _opened(call, given, opened, shape)
     widened = without_units(call, narrow, [axis for axis in wide if axis not in opened])
     sizes = [shape[axis] for axis, role in enumerate(widened.roles) if role is Role.FEATURE]
     if tuple(sizes) == widened.features:
@@ -132,12 +139,12 @@ def _expanded(call: Call, given: Traced) -> Traced:
     return call.emit("expand", [widened], widened.roles, {"features": tuple(int(size) for size in sizes)})
 
 
-def _opened(call: Call, given: Traced, opened: Sequence[int]) -> Traced:
+def _opened(call: Call, given: Traced, opened: Sequence[int], shape: Sequence[Size]) -> Traced:
     """Axes of 1 as ones of batch or time, along which all is the same."""
     roles = list(given.roles)
     features = tuple(given.size(axis) for axis, r in enumerate(roles) if r is Role.FEATURE and axis not in opened)
     for axis in opened:
-        roles[axis] = call.role_of(call.shape[axis])
+        roles[axis] = call.role_of(shape[axis])
     if Role.TIME in {roles[axis] for axis in opened}:
         given = for_every_step(call, given)
     return reshaped(call, given, features, roles)
@@ -162,7 +169,7 @@ def repeat(call: Call) -> Traced:
             continue
         if given.size(axis) != shape[axis]:
             return _repeated(call, given, axis)
-    return _expanded(call, given)
+    return _expanded(call, given, shape)
 
 
 def _repeated(call: Call, given: Traced, axis: int) -> Traced:
