@@ -115,7 +115,7 @@ class Stream(ABC, Generic[Item]):
     def _received_ahead(self, data: bytes | None, num_rows: int) -> None:
         self._received(data)
         if self._read_ahead is not None and data is not None:
-            self._read_ahead.settle(self.caller, num_taken=num_rows)
+            self._read_ahead.took(self.caller, num_rows)
 
     def _received(self, data: bytes | None) -> None:
         if self._gone:
