@@ -182,6 +182,7 @@ async def test_a_message_of_many_rows_takes_as_much_room_as_it_has_rows(raw: Raw
     message = StepRequest(handles=range(4), lengths=[1] * 4).SerializeToString()
     for _ in range(6):
         await stream.write(message)
+    await raw.until(lambda: len(raw.counts()) == 3)
     other = raw.channel.stream_stream(STEP)()  # what comes after it has come after those
     await raw.until(lambda: sum(kind == OPENED for _, kind, _ in raw.events) == 2)
     assert raw.counts() == [4, 4, 4]
