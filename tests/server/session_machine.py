@@ -194,17 +194,20 @@ class SessionMachine(RuleBasedStateMachine):
             session.rewind(name)
             assert told == session.position
 
-    @rule(session_id=st.sampled_from(IDS), other=st.sampled_from(IDS), how=st.sampled_from(["fork", "carry", "hand"]))
-    def begin_from(self, session_id: str, other: str, how: str) -> None:
-        session = self._quiet(session_id)
+    @rule(pick=st.integers(0, 3), other=st.sampled_from(IDS), how=st.sampled_from(["fork", "carry", "hand"]))
+    def begin_from(self, pick: int, other: str, how: str) -> None:
+        session = self._any_quiet(pick)
+        if session and session.id != other and self._quiet(other):
+            self.close([other])  # and its id is taken again
         is_full = len(self.plain.sessions) >= LIMITS["max_sessions"]
         if session is None or other in self.plain.sessions or is_full:
             return
         self.bench.clock.time += 1
         if how == "hand":
-            self.plain.handed_over(session, self.bench.hand_over(session_id, other))
+            self.plain.handed_over(session, self.bench.hand_over(session.id, other))
+            self.describe(other)
         else:
-            opened = (self.bench.fork if how == "fork" else self.bench.carry)(session_id, other)
+            opened = (self.bench.fork if how == "fork" else self.bench.carry)(session.id, other)
             self.plain.begun_from(session, opened, shares_answers=how == "fork")
 
     @rule(ids=SOME_IDS, lengths=st.lists(st.integers(1, 9), min_size=4, max_size=4), given=st.booleans())
