@@ -65,7 +65,7 @@ async def ask_raw(raw: RawDoor, stream: Any) -> None:
     (batch,) = raw.batches()
     assert StepRequest.FromString(batch.message(0)) == request
     call = int(batch.columns()["call"][0])
-    raw.door.answer_frame(call, raw.caller, StepResponse(frame_id=request.frame_id).SerializeToString(), 1, 0)
+    raw.door.answer_frames([(call, raw.caller, StepResponse(frame_id=request.frame_id).SerializeToString(), 1, 0)])
     answer = await asyncio.wait_for(stream.read(), GUARD_SECONDS)
     assert StepResponse.FromString(answer).frame_id == request.frame_id
 
@@ -373,7 +373,7 @@ async def test_a_door_that_stops_with_frames_on_their_way_tells_the_end_of_every
     stopping = asyncio.create_task(asyncio.to_thread(raw.door.stop, 0.0))
     for batch in raw.batches():
         for call in batch.columns()["call"].tolist():
-            raw.door.answer_frame(call, raw.caller, b"late", 1, 10)
+            raw.door.answer_frames([(call, raw.caller, b"late", 1, 10)])
             await asyncio.sleep(0)
     await stopping
     raw.take()

@@ -218,7 +218,7 @@ async def test_answers_to_those_who_went_away_are_settled(raw: RawDoor) -> None:
     await raw.until(lambda: raw.num_come() == 1)
     stream.cancel()
     await raw.until(lambda: any(kind == OVER for _, kind, _ in raw.events))
-    raw.door.answer_frame(call, raw.caller, b"late", 1, 40)
+    raw.door.answer_frames([(call, raw.caller, b"late", 1, 40)])
     assert raw.door.take_streams()[1] == [(raw.caller, 1, 40)]
 
 
@@ -229,7 +229,7 @@ async def test_a_stream_is_idle_once_every_frame_is_answered(raw: RawDoor) -> No
     raw.door.tell_idle(call)
     raw.door.take_streams()
     assert not any(kind == IDLE for _, kind, _ in raw.events)
-    raw.door.answer_frame(call, raw.caller, StepResponse(frame_id=5).SerializeToString(), 1, 0)
+    raw.door.answer_frames([(call, raw.caller, StepResponse(frame_id=5).SerializeToString(), 1, 0)])
     await raw.until(lambda: any(kind == IDLE for _, kind, _ in raw.events))
     assert StepResponse.FromString(await stream.read()).frame_id == 5
 

@@ -1,5 +1,7 @@
 """Callers of the native door, whose streams it reads by itself for as long as they have room."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 
 from elman_server.door.caller_limits import Caller, Callers
@@ -16,6 +18,8 @@ class ReadAhead:
         self._full: set[int] = set()  # callers that are read no further
         callers.on_gone = self._forget
         self._taken: dict[Caller, int] = {}  # rows since the door was told
+        self._answers: list[tuple[int, int, bytes, int, int]] = []  # call, caller, message, rows and bytes
+        self._gathers = False
         port.on_sent = self._sent
         port.on_taken = self._settle_taken
 
@@ -46,7 +50,19 @@ class ReadAhead:
     def answer(self, call: NativeStreamCall, caller: Caller, message: bytes, rows: int, num_bytes: int) -> None:
         """Writes a message, behind which rows and bytes of the caller's count no more. A call that is ended is so
         behind what is written."""
-        self._door.answer_frame(call.number, self._numbers[caller], message, rows, num_bytes)
+        self._answers.append((call.number, self._numbers[caller], message, rows, num_bytes))
+        if not self._gathers:
+            self._write()
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Meanwhile answers are gathered, which are written at the end of it."""
+        self._gathers = True
+        try:
+            yield
+        finally:
+            self._gathers = False
+            self._write()
 
     def settle(self, caller: Caller, num_taken: int = 0) -> None:
         """Has the door read as much more of the caller as it has room for; so many rows more were taken in."""
@@ -57,6 +73,10 @@ class ReadAhead:
         if not room and number not in self._full:
             self._full.add(number)
             caller.when_room(partial(self._read_on, number, caller))
+
+    def _write(self) -> None:
+        answers, self._answers = self._answers, []
+        self._door.answer_frames(answers)
 
     def _settle_taken(self) -> None:
         taken, self._taken = self._taken, {}

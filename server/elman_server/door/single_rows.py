@@ -257,7 +257,7 @@ class SingleRows:
         columns.is_open[row] = False
         self._ended(frame, 1, code_of(error).name if answer.frame_error else "OK")
         message = write_answer(int(columns.frame_ids[row]), answer, None).SerializeToString()
-        self._door.answer_frame(call, caller, message, 1, 0)
+        self._door.answer_frames([(call, caller, message, 1, 0)])
 
     def _fail(self, frame: MergedFrame, error: Exception) -> None:
         self._end_by(error, frame.columns.calls[frame.columns.is_open])

@@ -153,8 +153,8 @@ class Stream(ABC, Generic[Item]):
         self._end_if_done()
 
     def _end_if_done(self) -> None:
-        is_busy = self._has_open() or self._outbox or self._sending
-        if (self._read_all or self.draining) and not is_busy:
+        is_ending = self._read_all or self.draining
+        if is_ending and not (self._has_open() or self._outbox or self._sending):
             self._end(None if self._read_all else Draining("the server is stopping; reconnect"))
 
     def _fail(self, error: Exception) -> None:

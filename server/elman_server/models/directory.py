@@ -77,13 +77,12 @@ class SessionDirectory(ModelVersions):
         runtime = next(r for r in self.versions.values() if r.number == place.number)
         return SessionLocation(runtime, place.slot)
 
-    def handle(self, owner: Owner, number: int) -> int | None:
-        """The newest handle of a session that runs on the version of that number and is not about to end."""
-        place = self._places.of(owner)
-        if place is None or place.number != number:
+    def handle(self, owner: Owner, version: str) -> int | None:
+        """The newest handle of a session that runs on that version and is not about to end."""
+        place, runtime = self._places.of(owner), self.versions.get(version)
+        if place is None or runtime is None or place.number != runtime.number:
             return None
-        sessions = next(r.sessions for r in self.versions.values() if r.number == number)
-        return None if sessions.closing[place.slot] else sessions.handle(place.slot)
+        return None if runtime.sessions.closing[place.slot] else runtime.sessions.handle(place.slot)
 
     def open(
         self,

@@ -133,8 +133,9 @@ class Door:
             ValueError: a column or a tensor has another shape.
         """
 
-    def answer_frame(self, call: int, caller: int, message: bytes, num_rows: int, num_bytes: int) -> None:
-        """Answers one frame of one row with a message."""
+    def answer_frames(self, answers: list[tuple[int, int, bytes, int, int]]) -> None:
+        """Writes messages: of each its call, its caller, its bytes, the rows that end with it, and the bytes of its
+        tensors, which count for the caller until it is written."""
 
     def uncount_frame(self, call: int) -> None:
         """A frame of one row is answered by `send`."""

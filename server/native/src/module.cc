@@ -8,6 +8,8 @@
 #include <cstring>
 #include <string>
 #include <string_view>
+#include <tuple>
+#include <vector>
 
 #include "answers.h"
 #include "door.h"
@@ -189,16 +191,25 @@ void Send(Door& door, uint64_t number, const py::bytes& message) {
   door.Resume();
 }
 
-void AnswerFrame(Door& door, uint64_t number, int64_t caller, const py::bytes& message, int64_t num_rows,
-                 int64_t num_bytes) {
-  grpc::ByteBuffer buffer = BufferOf(message);
+// Call, caller, message, rows that end with it, bytes of its tensors.
+using FrameAnswer = std::tuple<uint64_t, int64_t, py::bytes, int64_t, int64_t>;
+
+void AnswerFrames(Door& door, const std::vector<FrameAnswer>& answers) {
+  std::vector<grpc::ByteBuffer> messages;
+  messages.reserve(answers.size());
+  for (const auto& answer : answers) messages.push_back(BufferOf(std::get<py::bytes>(answer)));
   py::gil_scoped_release released;
-  if (const auto call = NextFor(door, number)) {
-    call->Answer({std::move(buffer), false, num_rows, num_bytes});
-  } else {
-    door.callers().AddSent(caller, num_rows, num_bytes);
-    door.stream_events().Wake();  // no event of the call's follows
+  std::vector<Addressed> addressed;
+  for (size_t i = 0; i < answers.size(); ++i) {
+    const auto& [number, caller, message, num_rows, num_bytes] = answers[i];
+    if (auto call = door.calls().Find(number)) {
+      addressed.push_back({std::move(call), {std::move(messages[i]), false, num_rows, num_bytes}});
+    } else {
+      door.callers().AddSent(caller, num_rows, num_bytes);
+      door.stream_events().Wake();  // no event of the call's follows
+    }
   }
+  door.writer().Write(std::move(addressed));
   door.Resume();
 }
 
@@ -345,8 +356,7 @@ PYBIND11_MODULE(_native, module) {
       .def("finish", &elman::Finish, py::arg("call"), py::arg("code"), py::arg("details"), py::arg("trailing"),
            py::arg("message"))
       .def("begin_frames", &elman::BeginFrames, py::arg("call"), py::arg("caller"), py::arg("single_rows") = true)
-      .def("answer_frame", &elman::AnswerFrame, py::arg("call"), py::arg("caller"), py::arg("message"),
-           py::arg("num_rows"), py::arg("num_bytes"))
+      .def("answer_frames", &elman::AnswerFrames, py::arg("answers"))
       .def("answer", &elman::Answer, py::kw_only(), py::arg("call"), py::arg("caller"), py::arg("frame_id"),
            py::arg("start"), py::arg("length"), py::arg("finished"), py::arg("position"), py::arg("num_bytes"),
            py::arg("output"), py::arg("is_last"), py::arg("h_n"), py::arg("c_n"))

@@ -1,11 +1,13 @@
-"""One inference: a request in the domain's words, and its answers put together."""
+"""One inference: a request in the domain's words, its answers put together, and who waits for one of them alone."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from numpy.typing import NDArray
 
+from elman_server.door.caller_limits import Charge
 from elman_server.door.door import ANONYMOUS
 from elman_server.door.infer_result import InferResult
 from elman_server.door.oip.parameters import Parameters
@@ -14,6 +16,7 @@ from elman_server.errors import ServiceError
 from elman_server.exchange.answers import Answer
 from elman_server.exchange.frames import Frame, Want
 from elman_server.exchange.initial import NOTHING_GIVEN, Initial
+from elman_server.exchange.mailbox import LoopCalls
 from elman_server.exchange.sequences import SequenceStep
 from elman_server.exchange.served import ModelVersion
 from elman_server.exchange.sessions import Owner
@@ -124,3 +127,32 @@ class Inference:
             return None
         done = self._gathered
         return Part(done.outputs(), done.states, int(answer.positions[0]) if len(answer.positions) else 0)
+
+
+class Call:
+    """An asker of one inference: one `ModelInfer`."""
+
+    def __init__(self, future: "asyncio.Future[Part]", loop_calls: LoopCalls, count: Callable[[Part], None]) -> None:
+        """`future` gets the whole answer; an error stands in it. `count` is called with it, on the engine's thread."""
+        self._future = future
+        self._loop_calls = loop_calls
+        self._count = count
+        self.inference: Inference | None = None
+        self.charge: Charge | None = None
+        """What counts against its caller until it is answered, whether or not anybody waits for it still."""
+
+    def on_result(self, frame: Frame, answer: Answer) -> None:
+        """Takes a part, on the engine's thread; the last one settles the future."""
+        part = self.inference.take(answer) if self.inference else None
+        if part is None:
+            return
+        if self.charge:
+            self.charge.release()
+        self._count(part)
+        self._loop_calls.settle(self._future, part)
+
+    def on_bug(self, frame: Frame, error: Exception) -> None:
+        """Fails the call."""
+        if self.charge:
+            self.charge.release()
+        self._loop_calls.settle(self._future, error=error)

@@ -8,20 +8,18 @@ from elman_server.door.call import StreamCall, StreamPort
 from elman_server.door.caller_limits import Caller
 from elman_server.door.context import Context
 from elman_server.door.door import Door
-from elman_server.door.oip.call import Call
-from elman_server.door.oip.inference import Inference, Part
-from elman_server.door.oip.model_config import write_config, write_metadata
+from elman_server.door.oip.inference import Call, Inference, Part
 from elman_server.door.oip.parameters import read_parameters
 from elman_server.door.oip.read import Reader
-from elman_server.door.oip.repository import Repository, model_named
 from elman_server.door.oip.single_steps import StepAnswers
-from elman_server.door.oip.statistics import write_statistics
 from elman_server.door.oip.status import code_of, message_of
 from elman_server.door.oip.stream import END_ON_ERROR, InferStream
 from elman_server.door.oip.stubs import grpc_service_pb2 as pb
 from elman_server.door.oip.targets import Targets
-from elman_server.door.oip.unary import unary
-from elman_server.door.oip.unsupported import UnsupportedCalls
+from elman_server.door.oip.tools.model_config import write_config, write_metadata
+from elman_server.door.oip.tools.repository import Repository, model_named
+from elman_server.door.oip.tools.statistics import write_statistics
+from elman_server.door.oip.unary import UnsupportedCalls, unary
 from elman_server.door.oip.write import write_response
 from elman_server.door.streams import Streams
 from elman_server.errors import EngineFailed, InvalidInput, LimitReached, ServiceError, UnknownModel

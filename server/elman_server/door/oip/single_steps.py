@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Protocol, cast
 
@@ -9,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elman_server.door.door import ANONYMOUS, Door
+from elman_server.door.oip.forms import StepForm
 from elman_server.door.oip.parameters import Parameters
-from elman_server.door.oip.step_form import StepForm
 from elman_server.door.oip.targets import Target
 from elman_server.errors import ServiceError
 from elman_server.exchange.answers import Answer
@@ -152,6 +153,7 @@ class StepAnswers:
     def __init__(self, door: Door) -> None:
         self._clock = door.engine.clock
         self._metrics = door.metrics
+        self._together = door.read_ahead.together if door.read_ahead else nullcontext
 
     def on_result(self, frame: Frame, answer: Answer) -> None:
         """Takes an answer of the engine's: a row's is there at once, and whole."""
@@ -163,8 +165,9 @@ class StepAnswers:
             steps[row].asker.refuse(steps[row], error)
         rows = answer.finished.tolist()
         if rows:
-            for row, raw in zip(rows, _outputs(answer, len(rows)), strict=True):
-                steps[row].asker.take(steps[row], raw)
+            with self._together():
+                for row, raw in zip(rows, _outputs(answer, len(rows)), strict=True):
+                    steps[row].asker.take(steps[row], raw)
             seconds = self._clock.now() - frame.arrived
             self._metrics.requests_of_one_arrival(METHOD, "OK", seconds, len(rows))
             steps[0].target.requests.count(seconds, failed=False, times=len(rows))

@@ -55,6 +55,7 @@ class InferStream(Stream[Reply]):
         """`answers`: who hands over those to single steps. `ends_on_error`: an error ends the stream with its
         status."""
         super().__init__(call, caller, door.read_ahead)
+        self._native_call = cast(NativeStreamCall, call)  # where `read_ahead` is
         self._door = door
         self._reader = reader
         self._sequences = sequences
@@ -151,8 +152,7 @@ class InferStream(Stream[Reply]):
             self._sent(item)
             self._fail(item.error)
         else:
-            call = cast(NativeStreamCall, self._call)
-            self._read_ahead.answer(call, self.caller, item.message, item.num_rows, item.num_bytes)
+            self._read_ahead.answer(self._native_call, self.caller, item.message, item.num_rows, item.num_bytes)
             self._end_if_done()
 
     def _encode(self, item: Reply) -> bytes:

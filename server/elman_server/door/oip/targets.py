@@ -1,12 +1,24 @@
 """Targets: the models that requests name, looked up once and kept for as long as they stay."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from elman_server.door.oip.signature import Signature
-from elman_server.door.oip.statistics import Requests
 from elman_server.exchange.port import EnginePort
 from elman_server.exchange.served import ModelVersion, ModelVersions, ServedModel, ServedModels
+from elman_server.telemetry.batch_sizes import Duration
+
+
+@dataclass(slots=True)
+class Requests:
+    """Requests of this surface to one model version, from arrival to answer. Counted on the engine's thread."""
+
+    success: Duration = field(default_factory=Duration)
+    fail: Duration = field(default_factory=Duration)
+
+    def count(self, seconds: float, *, failed: bool, times: int = 1) -> None:
+        """One more, or some that took as long."""
+        (self.fail if failed else self.success).add(seconds, times)
 
 
 @dataclass(slots=True, eq=False)

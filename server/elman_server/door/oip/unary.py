@@ -1,4 +1,4 @@
-"""Unary calls of this surface: how an error leaves, and that the call is counted."""
+"""Unary calls of this surface: how an error leaves, and that the call is counted; and those that are not there."""
 
 import functools
 import logging
@@ -9,7 +9,8 @@ from google.protobuf.message import Message
 
 from elman_server.door.context import Context
 from elman_server.door.door import Door
-from elman_server.door.oip.status import code_of, message_of
+from elman_server.door.oip.status import Unsupported, code_of, message_of
+from elman_server.door.oip.stubs.grpc_service_pb2_grpc import GRPCInferenceServiceServicer
 from elman_server.errors import EngineFailed, ServiceError
 
 log = logging.getLogger(__name__)
@@ -53,3 +54,27 @@ def unary(
 def _unexpected(name: str, error: Exception) -> EngineFailed:
     log.error("%s failed", name, exc_info=error)
     return EngineFailed(f"{name} failed inside the server: {type(error).__name__}")
+
+
+def _refused(name: str, what: str) -> Any:
+    async def refuse(self: "UnsupportedCalls", request: Message, context: Context) -> Message:
+        raise Unsupported(f"{name}: {what} is not supported by this server")
+
+    refuse.__name__ = name
+    return unary(refuse)
+
+
+class UnsupportedCalls(GRPCInferenceServiceServicer):
+    """Answers UNIMPLEMENTED, with what is missing."""
+
+    def __init__(self, door: Door) -> None:
+        self._door = door
+
+    SystemSharedMemoryStatus = _refused("SystemSharedMemoryStatus", "shared memory")
+    SystemSharedMemoryRegister = _refused("SystemSharedMemoryRegister", "shared memory")
+    SystemSharedMemoryUnregister = _refused("SystemSharedMemoryUnregister", "shared memory")
+    CudaSharedMemoryStatus = _refused("CudaSharedMemoryStatus", "shared memory")
+    CudaSharedMemoryRegister = _refused("CudaSharedMemoryRegister", "shared memory")
+    CudaSharedMemoryUnregister = _refused("CudaSharedMemoryUnregister", "shared memory")
+    TraceSetting = _refused("TraceSetting", "tracing")
+    LogSettings = _refused("LogSettings", "changing log settings")

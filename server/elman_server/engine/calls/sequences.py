@@ -67,7 +67,7 @@ class Sequences:
         if self._waiting and _key(step) in self._waiting:
             return None
         target = step.target
-        return self._catalogue.directories[target.directory.name].handle(step.owner, target.runtime.number)
+        return self._catalogue.directories[target.directory.name].handle(step.owner, target.runtime.spec.version)
 
     def _admit_together(self, together: dict[int, SequenceStep]) -> None:
         # Steps of distinct sessions. Those of one form are one frame.

@@ -1,22 +1,9 @@
 """Statistics: counts and durations of one model version, as Triton's tools read them."""
 
-from dataclasses import dataclass, field
-
 from elman_server.door.oip.stubs import grpc_service_pb2 as pb
+from elman_server.door.oip.targets import Requests
 from elman_server.exchange.served import ModelVersion
 from elman_server.telemetry.batch_sizes import Duration
-
-
-@dataclass(slots=True)
-class Requests:
-    """Requests of this surface to one model version, from arrival to answer. Counted on the engine's thread."""
-
-    success: Duration = field(default_factory=Duration)
-    fail: Duration = field(default_factory=Duration)
-
-    def count(self, seconds: float, *, failed: bool, times: int = 1) -> None:
-        """One more, or some that took as long."""
-        (self.fail if failed else self.success).add(seconds, times)
 
 
 def write_statistics(runtime: ModelVersion, requests: Requests) -> pb.ModelStatistics:

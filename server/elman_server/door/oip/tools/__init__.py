@@ -1,0 +1,1 @@
+"""What tools ask of this surface: configurations, the folder of models, statistics."""
