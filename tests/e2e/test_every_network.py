@@ -14,11 +14,13 @@ from packed_networks import (
     context_of,
     contexts_of,
     row_of,
+    rows_of,
     states_of,
 )
 from served import Serve
 
 import elman
+from elman_models.export.proof import Run
 
 
 @pytest.fixture
@@ -37,7 +39,7 @@ async def client(
 
 
 @pytest.mark.parametrize("name", STREAMING)
-async def test_interleaved_sessions_in_random_chunks_give_what_the_module_gives(
+async def test_16_interleaved_sessions_in_random_chunks_give_what_the_module_gives(
     client: elman.AsyncClient,
     every_network: Networks,
     name: str,
@@ -45,9 +47,8 @@ async def test_interleaved_sessions_in_random_chunks_give_what_the_module_gives(
     case = every_network.cases[name]
     rng, model = np.random.default_rng(3), await client.model(name)
     outputs = [one.name for one in case.packed.spec.outputs]
-    run = case.runs[0]
 
-    async def one(row: int) -> None:
+    async def one(run: Run, row: int) -> None:
         parts: dict[str, list[np.ndarray]] = {output: [] for output in outputs}
         begun = states_of(case, [(run, row)])
         async with model.session(context=context_of(case, run, row), initial_state=begun) as session:
@@ -60,7 +61,7 @@ async def test_interleaved_sessions_in_random_chunks_give_what_the_module_gives(
                 begin = end
         assert_given({output: np.concatenate(arrays) for output, arrays in parts.items()}, run, row)
 
-    await asyncio.gather(*(one(row) for row in range(run.batch)))
+    await asyncio.gather(*(one(run, row) for run, row in rows_of(case)))
 
 
 @pytest.mark.parametrize("name", [*STREAMING, *WHOLE])
