@@ -119,7 +119,9 @@ HOLD: dict[str, Callable[[GraphSpec], object]] = {
     "minGRU": lambda spec: spec.kind == "step",
     "sLSTM": lambda spec: spec.kind == "step",
     "GRU4Rec-like with top-k": lambda spec: any(node.op == "top_k" for node in spec.nodes),
-    "actor-critic with a shared GRU": lambda spec: len(stacks_of(spec)) == 1,
+    "actor-critic with a shared GRU": lambda spec: (
+        len({(*n.weights.values(),) for n in spec.nodes if n.op in STACKS}) == 1
+    ),
     "DeepSpeech-like": lambda spec: stacks_of(spec, bidirectional=True),
     "seq2seq with attention, its memory context": lambda spec: spec.kind == "step" and spec.context,
     "word language models with tied weights": lambda spec: "embedding" in {node.op for node in spec.nodes},

@@ -1,4 +1,4 @@
-"""The families of networks that people write, and for each the networks of the tests that belong to it: two at least."""
+"""The families of networks that people write, and for each the networks of the tests that belong to it: two or more."""
 
 from collections.abc import Sequence
 
