@@ -1,32 +1,52 @@
-"""The Open Inference Protocol against the native Step stream: 64 sequences in flight on one stream, one step a message.
+"""The Open Inference Protocol against the native Step stream, and against a former server; one step a message.
 
-Both sides have the same server process, model and client; rounds take turns, and the ratio is the median over them.
+    python -m bench.oip [--short | --full] [--former COMMIT]
+
+64 sequences on one stream, and 256 on as many. All have the same model and client; rounds take turns, and ratios are
+the medians over them. The former server runs from a worktree of its own, with the same packages installed.
 """
 
 import argparse
 import asyncio
-import statistics
+import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 
+from bench.before_after import FORMER, ROOT, worktree
 from bench.bundles import NAME, write_model
 from bench.effort import FULL, SHORT, TINY, Effort
-from bench.oip_client import Running, Side, native, open_inference, running
-from bench.progress import rounds
+from bench.oip_client import Running, native, open_inference, running
+from bench.progress import rounds, say
 from bench.result import Bar, Figure, Result
 from bench.serving import Served, serve
 
-SEQUENCES = 64
-LIMIT = 0.8
-ROUNDS = 4
+STEP, OPEN_INFERENCE, FORMER_SIDE = "native Step", "Open Inference Protocol", "Open Inference Protocol, former server"
+OVER_STEP, OVER_FORMER = 0.85, 3.0
+ROUNDS = 2
 """For each of the effort's."""
 TURNS = 5
-"""Of each side in a round: short ones, so that other work on the machine meets both sides alike."""
+"""Of each side in a round: short ones, so that other work on the machine meets all sides alike."""
+
+
+@dataclass(frozen=True)
+class Load:
+    """Sequences that each have one step in flight."""
+
+    sequences: int
+    streams: int
+
+    def __str__(self) -> str:
+        return f"{self.sequences} sequences on {'one stream' if self.streams == 1 else 'as many streams'}"
+
+
+LOADS = (Load(64, 1), Load(256, 256))
 
 
 @dataclass(frozen=True)
@@ -43,51 +63,84 @@ class Measured:
 
     @property
     def steps_per_second(self) -> float:
-        """What the bar speaks of."""
+        """What the bars speak of."""
         return self.steps / self.seconds
 
 
-def measure(effort: Effort, folder: Path) -> Result:
-    """Both sides in turn."""
-    with serve(write_model(folder, effort)) as served:
-        return asyncio.run(_measure(effort, served))
+Found = dict[str, list[Measured]]
+"""By side, a round each."""
 
 
-async def _measure(effort: Effort, served: Served) -> Result:
+def measure(effort: Effort, folder: Path, former: str = FORMER) -> Result:
+    """All sides in turn; without the former server where its commit is not there."""
+    models = write_model(folder, effort)
+    with ExitStack() as stack:
+        servers = {OPEN_INFERENCE: stack.enter_context(serve(models))}
+        servers[STEP] = servers[OPEN_INFERENCE]
+        if _has(former):
+            source = stack.enter_context(worktree(former, folder / "former"))
+            servers[FORMER_SIDE] = stack.enter_context(serve(models, source=source))
+        else:
+            say(f"oip: no commit {former} here: nothing is said of a former server")
+        found = {load: asyncio.run(_measure(effort, load, servers)) for load in LOADS}
+    bars = [bar for load, measured in found.items() for bar in _bars(load, measured)]
+    figures = [figure for load, measured in found.items() for figure in _figures(load, measured)]
+    return Result("oip", tuple(bars), tuple(figures))
+
+
+def _has(commit: str) -> bool:
+    command = ("git", "-C", str(ROOT), "cat-file", "-e", f"{commit}^{{commit}}")
+    return subprocess.run(command, stderr=subprocess.DEVNULL).returncode == 0
+
+
+async def _measure(effort: Effort, load: Load, servers: dict[str, Served]) -> Found:
     data = np.random.default_rng(0).standard_normal((1, effort.input_size)).astype(np.float32)
-    sides = (await native(served.address, NAME, SEQUENCES, data), open_inference(NAME, SEQUENCES, data))
-    turn_seconds = effort.seconds / ROUNDS / TURNS
-    found: list[list[Measured]] = [[], []]
-    async with running(served.address, sides[0]) as first, running(served.address, sides[1]) as second:
-        for stream in (first, second):
-            await stream.turn(effort.warm_up_seconds)
-        for index in rounds("oip", ROUNDS * effort.rounds):
-            totals = [Measured(), Measured()]
+    found: Found = {name: [] for name in servers}
+    async with AsyncExitStack() as stack:
+        sides: dict[str, Running] = {}
+        for name, served in servers.items():
+            if name == STEP:
+                side = await native(served.address, NAME, load.sequences, data)
+            else:
+                side = open_inference(NAME, load.sequences, data)
+            sides[name] = await stack.enter_async_context(running(served.address, side, load.streams))
+            await sides[name].turn(effort.warm_up_seconds)
+        for index in rounds(f"oip, {load}", ROUNDS * effort.rounds):
+            totals = dict.fromkeys(sides, Measured())
             for turn in range(TURNS):
-                order = (0, 1) if (index + turn) % 2 else (1, 0)
-                for which in order:
-                    totals[which] += await _turn(served, (first, second)[which], turn_seconds)
-            for which in (0, 1):
-                found[which].append(totals[which])
-    return _result(sides, found)
+                for name in list(sides)[:: 1 if (index + turn) % 2 else -1]:
+                    totals[name] += await _turn(servers[name], sides[name], effort.seconds / ROUNDS / TURNS)
+            for name, total in totals.items():
+                found[name].append(total)
+    return found
 
 
-async def _turn(served: Served, stream: Running, seconds: float) -> Measured:
+async def _turn(served: Served, streams: Running, seconds: float) -> Measured:
     cpu = served.cpu_seconds
-    steps, took = await stream.turn(seconds)
+    steps, took = await streams.turn(seconds)
     return Measured(steps, took, served.cpu_seconds - cpu)
 
 
-def _result(sides: Sequence[Side], found: Sequence[Sequence[Measured]]) -> Result:
-    ratio = statistics.median(b.steps_per_second / a.steps_per_second for a, b in zip(*found, strict=True))
-    text = f"steps/s of ModelStreamInfer over Step, one stream, {SEQUENCES} sequences in flight"
+def _bars(load: Load, found: Found) -> list[Bar]:
+    bars = [Bar(f"steps/s of ModelStreamInfer over Step, {load}", _ratio(found, STEP), OVER_STEP, at_most=False)]
+    if FORMER_SIDE in found:
+        text = f"steps/s of ModelStreamInfer over the former server's, {load}"
+        bars.append(Bar(text, _ratio(found, FORMER_SIDE), OVER_FORMER, at_most=False))
+    return bars
+
+
+def _ratio(found: Found, over: str) -> float:
+    pairs = zip(found[OPEN_INFERENCE], found[over], strict=True)
+    return median(mine.steps_per_second / other.steps_per_second for mine, other in pairs)
+
+
+def _figures(load: Load, found: Found) -> list[Figure]:
     figures: list[Figure] = []
-    for side, measured in zip(sides, found, strict=True):
-        rate = statistics.median(one.steps_per_second for one in measured)
+    for name, measured in found.items():
         cpu = sum(one.cpu_seconds for one in measured) / sum(one.steps for one in measured)
-        figures.append(Figure(side.name, rate, "steps/s"))
-        figures.append(Figure(f"{side.name}, the server", cpu * 1e6, "us of processor time per step"))
-    return Result("oip", (Bar(text, ratio, LIMIT, at_most=False),), tuple(figures))
+        figures.append(Figure(f"{name}, {load}", median(one.steps_per_second for one in measured), "steps/s"))
+        figures.append(Figure(f"{name}, {load}, the server", cpu * 1e6, "us of processor time per step"))
+    return figures
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -97,8 +150,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, effort in (("short", SHORT), ("full", FULL), ("tiny", TINY)):
         size.add_argument(f"--{name}", dest="effort", action="store_const", const=effort)
     parser.set_defaults(effort=SHORT)
+    parser.add_argument("--former", default=FORMER, metavar="COMMIT", help=f"the former server (default: {FORMER})")
+    given = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="elman-bench-") as folder:
-        print(measure(parser.parse_args(arguments).effort, Path(folder)), flush=True)
+        print(measure(given.effort, Path(folder), given.former), flush=True)
     return 0
 
 

@@ -1,7 +1,8 @@
-"""One stream with many sequences in flight: the same client for both surfaces, which differ in their messages alone."""
+"""Streams with sequences in flight: the same client for both surfaces, which differ in their messages alone."""
 
+import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -54,43 +55,55 @@ def open_inference(model: str, sequences: int, data: np.ndarray) -> Side:
 
 
 class Running:
-    """One side's open stream. Between two turns nothing is in flight."""
+    """One side's open streams, with as many sequences on each. Between two turns nothing is in flight."""
 
-    def __init__(self, side: Side, call: "grpc.aio.StreamStreamCall[bytes, bytes]") -> None:
+    def __init__(self, side: Side, calls: "Sequence[grpc.aio.StreamStreamCall[bytes, bytes]]") -> None:
         self._side = side
-        self._call = call
-        self._next = side.first
+        self._calls = calls
+        self._has_begun = False
 
     async def turn(self, seconds: float) -> tuple[int, float]:
         """Steps answered with one of each sequence in flight, and the seconds that it took."""
-        began, steps, in_flight = time.monotonic(), 0, len(self._next)
-        for request in self._next:
-            await self._call.write(request)
-        self._next = self._side.then
+        began, each = time.monotonic(), len(self._side.first) // len(self._calls)
+        requests = self._side.then if self._has_begun else self._side.first
+        self._has_begun = True
+        mine = [requests[number * each : (number + 1) * each] for number in range(len(self._calls))]
+        sent = [self._send(call, one, began + seconds) for call, one in zip(self._calls, mine, strict=True)]
+        return sum(await asyncio.gather(*sent)), time.monotonic() - began
+
+    async def _send(
+        self, call: "grpc.aio.StreamStreamCall[bytes, bytes]", requests: Sequence[bytes], until: float
+    ) -> int:
+        steps, in_flight = 0, len(requests)
+        for request in requests:
+            await call.write(request)
         while in_flight:
-            answer = await self._call.read()
+            answer = await call.read()
             if not isinstance(answer, bytes):
                 raise ConnectionError("the stream ended")
             index = self._side.key(answer)
             if index < 0:
                 continue
             steps += 1
-            if time.monotonic() - began < seconds:
-                await self._call.write(self._side.then[index])
+            if time.monotonic() < until:
+                await call.write(self._side.then[index])
             else:
                 in_flight -= 1
-        return steps, time.monotonic() - began
+        return steps
 
 
 @asynccontextmanager
-async def running(address: str, side: Side) -> AsyncIterator[Running]:
-    """A stream of that side, on a connection of its own."""
+async def running(address: str, side: Side, streams: int) -> AsyncIterator[Running]:
+    """So many streams of that side, on a connection of their own."""
     async with grpc.aio.insecure_channel(address) as channel:
-        call: grpc.aio.StreamStreamCall[bytes, bytes] = channel.stream_stream(side.path)()
-        yield Running(side, call)
-        await call.done_writing()
-        while await call.read() is not grpc.aio.EOF:
-            pass
+        calls: list[grpc.aio.StreamStreamCall[bytes, bytes]] = [
+            channel.stream_stream(side.path)() for _ in range(streams)
+        ]
+        yield Running(side, calls)
+        for call in calls:
+            await call.done_writing()
+            while await call.read() is not grpc.aio.EOF:
+                pass
 
 
 def _request(model: str, index: int, data: np.ndarray, *, start: bool) -> bytes:

@@ -14,3 +14,5 @@ protoc=("$python" -m grpc_tools.protoc -Iproto -I"$common")
 stubs=elman_server/door/oip/stubs
 "$python" -m grpc_tools.protoc -I"$stubs=proto/inference" --python_out=server --grpc_python_out=server \
   --mypy_out=quiet,readable_stubs:server --mypy_grpc_out=quiet:server "$stubs/grpc_service.proto"
+"$python" -m grpc_tools.protoc -I"$stubs=proto/inference" --python_out=server \
+  --mypy_out=quiet,readable_stubs:server "$stubs/unread.proto"

@@ -1,4 +1,6 @@
-"""In a CI nothing is skipped for want of a tool: what cannot run there would never fail there."""
+"""In a CI nothing is skipped for want of a tool: what cannot run there would never fail there. Nowhere does a test fail
+for being slow: other work may share the machine.
+"""
 
 import logging
 import os
@@ -6,6 +8,10 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
 
 GPU = Path(__file__).parent / "gpu"
 

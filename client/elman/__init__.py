@@ -13,9 +13,9 @@ from elman._async_model import AsyncModel
 from elman._async_pool import AsyncSessionPool
 from elman._async_session import AsyncSession
 from elman._client import Client
-from elman._generation import Beam
-from elman._generation_request import Feedback, GenerateOptions, Mixture, Normal, Tokens
-from elman._generations import AsyncGeneration, Generation
+from elman._generating.generation import Beam
+from elman._generating.iterators import AsyncGeneration, Generation
+from elman._generating.request import Feedback, GenerateOptions, Mixture, Normal, Tokens
 from elman._model import Model
 from elman._pool import SessionPool
 from elman._scoring import Score

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import partial
-from types import TracebackType
-from typing import Any, Generic, Literal, Protocol, Self, TypeVar, Unpack, overload
+from typing import Any, Literal, Unpack, overload
 
 from elman._async_pool import AsyncSessionPool
 from elman._async_session import AsyncSession
-from elman._generation import GenerationCore
-from elman._generation_request import GenerateOptions
-from elman._generations import AsyncGeneration
-from elman._inference import Beginning, InferOptions, InferOutput
+from elman._calls.inference import Beginning, InferOptions, InferOutput
+from elman._generating.generation import GenerationCore
+from elman._generating.iterators import AsyncGeneration
+from elman._generating.request import GenerateOptions
 from elman._model_core import ModelCore
 from elman._scoring import score_sequences
 from elman._session_cores import SessionCore
 from elman._shared.arrays import ArrayLike
+from elman._shared.awaitable_context import AwaitableContext
 from elman._shared.hand_off import StateFrom
 from elman._shared.info import ModelInfo, SessionInfo
 from elman._shared.results import State
@@ -277,35 +277,3 @@ class AsyncModel:
             return await self._core.infer(x, beginning, options)
         output, kept = await self._core.infer_kept(x, beginning, options, keep_state_as)
         return output, AsyncSession(kept) if isinstance(kept, SessionCore) else AsyncSessionPool(kept)
-
-
-class _Closing(Protocol):
-    async def __aenter__(self) -> Self: ...
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
-
-
-OpenT = TypeVar("OpenT", bound=_Closing)
-
-
-class AwaitableContext(Generic[OpenT]):
-    """`x = await model.session()`, to be closed by hand, or `async with model.session() as x`."""
-
-    def __init__(self, opener: Callable[[], Awaitable[OpenT]]) -> None:
-        self._open = opener
-        self._opened: OpenT | None = None
-
-    def __await__(self) -> Generator[Any, None, OpenT]:
-        return self._open().__await__()
-
-    async def __aenter__(self) -> OpenT:
-        self._opened = await self._open()
-        return await self._opened.__aenter__()
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._opened is not None:
-            await self._opened.__aexit__(kind, error, trace)

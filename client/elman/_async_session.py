@@ -7,15 +7,15 @@ from types import TracebackType
 from typing import Literal, Self, Unpack, overload
 
 from elman._async_pool import AsyncSessionPool
-from elman._generation import GenerationCore
-from elman._generation_request import GenerateOptions
-from elman._generations import AsyncGeneration
+from elman._generating.generation import GenerationCore
+from elman._generating.iterators import AsyncGeneration
+from elman._generating.request import GenerateOptions
+from elman._open_session import OpenSession
 from elman._progress import await_with_bar
 from elman._scoring import Score, score_session
 from elman._session_cores import PoolCore, SessionCore
 from elman._shared.arrays import ArrayLike
 from elman._shared.errors import ElmanError
-from elman._shared.info import ModelInfo
 from elman._shared.results import State, StepResult
 from elman._stepping.answers import await_answers, loop_future
 from elman._stepping.options import Returning, StepOptions
@@ -23,7 +23,7 @@ from elman._stepping.pipeline import LoopStep, check_chunks, pipeline
 from elman.wire import Array
 
 
-class AsyncSession:
+class AsyncSession(OpenSession):
     """A running sequence on one model, whose state stays on the server. Made by `AsyncModel.session`.
 
     Coroutines may step it at the same time; their chunks are applied in the order of the calls. Cancelling a call
@@ -31,30 +31,7 @@ class AsyncSession:
     """
 
     def __init__(self, core: SessionCore) -> None:
-        self._core = core
-
-    def __repr__(self) -> str:
-        return self._core.repr_of("AsyncSession")
-
-    @property
-    def id(self) -> str:
-        """Its durable name, by which it can be resumed until it expires."""
-        return self._core.id
-
-    @property
-    def model_info(self) -> ModelInfo:
-        """The model version that it runs on."""
-        return self._core.info
-
-    @property
-    def resumed(self) -> bool:
-        """Whether it existed when it was opened, at whatever position; False: it began then, at position 0."""
-        return self._core.resumed
-
-    @property
-    def position(self) -> int:
-        """Time steps consumed, those under way included."""
-        return self._core.position
+        super().__init__(core)
 
     @overload
     async def step(

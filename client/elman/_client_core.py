@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from elman._session_opener import SessionOpener
+from elman._calls.session_calls import SessionCalls
+from elman._calls.session_opener import SessionOpener
 from elman._shared.checks import check_count, check_integer, check_switch, check_text, check_timeout
 from elman._shared.errors import ClosedError, ElmanError, ForkError, InvalidInputError, LoopError
 from elman._shared.fork_guard import FORK_GUARD
@@ -36,6 +37,7 @@ class ClientCore:
         self.transport = transport
         self.driver = Driver(transport, self.max_data_bytes)
         self.opener = SessionOpener(transport, self.driver)
+        self.session_calls = SessionCalls(transport)
         self._thread = thread
         if thread is not None:
             FORK_GUARD.watch(self)

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal, Unpack, overload
 
-from elman._generation import GenerationCore
-from elman._generation_request import GenerateOptions
-from elman._generations import Generation
-from elman._inference import Beginning, InferOptions, InferOutput
+from elman._calls.inference import Beginning, InferOptions, InferOutput
+from elman._generating.generation import GenerationCore
+from elman._generating.iterators import Generation
+from elman._generating.request import GenerateOptions
 from elman._model_core import ModelCore
 from elman._pool import SessionPool
 from elman._scoring import score_sequences

@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
+from elman._calls.infer_input import Form, check_infer_input, check_keep_as
+from elman._calls.infer_parts import InferLimits
+from elman._calls.inference import Beginning, Inference, InferOutput
+from elman._calls.session_opener import Begun, OpenedSessions
 from elman._client_core import ClientCore
-from elman._infer_input import Form, check_infer_input, check_keep_as
-from elman._infer_parts import InferLimits
-from elman._inference import Beginning, Inference, InferOutput
 from elman._progress import progress_bar
 from elman._session_cores import PoolCore, SessionCore
-from elman._session_opener import Begun, OpenedSessions
 from elman._shared.arrays import ArrayLike, to_context, to_states
 from elman._shared.checks import check_count, check_switch, check_text
 from elman._shared.errors import ElmanError, InvalidInputError, RowErrors

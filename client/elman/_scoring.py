@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from elman._infer_input import Form, InferInput, check_infer_input
+from elman._calls.infer_input import Form, InferInput, check_infer_input
 from elman._model_core import ModelCore
 from elman._session_cores import SessionCore
 from elman._shared.arrays import ArrayLike, to_array, to_context, to_sequence

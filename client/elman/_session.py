@@ -6,16 +6,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Literal, Self, Unpack, overload
 
-from elman._generation import GenerationCore
-from elman._generation_request import GenerateOptions
-from elman._generations import Generation
+from elman._generating.generation import GenerationCore
+from elman._generating.iterators import Generation
+from elman._generating.request import GenerateOptions
+from elman._open_session import OpenSession
 from elman._pool import SessionPool
 from elman._progress import wait_with_bar
 from elman._scoring import Score, score_session
 from elman._session_cores import PoolCore, SessionCore
 from elman._shared.arrays import ArrayLike
 from elman._shared.errors import ElmanError
-from elman._shared.info import ModelInfo
 from elman._shared.loop_thread import LoopThread
 from elman._shared.results import State, StepResult
 from elman._stepping.answers import thread_future, wait_answers
@@ -24,38 +24,15 @@ from elman._stepping.pipeline import ThreadStep, check_chunks, thread_pipeline
 from elman.wire import Array
 
 
-class Session:
+class Session(OpenSession):
     """A running sequence on one model, whose state stays on the server. Made by `Model.session`.
 
     Threads may step it at the same time; their chunks are applied in the order in which the calls reach the loop.
     """
 
     def __init__(self, core: SessionCore, thread: LoopThread) -> None:
-        self._core = core
+        super().__init__(core)
         self._thread = thread
-
-    def __repr__(self) -> str:
-        return self._core.repr_of("Session")
-
-    @property
-    def id(self) -> str:
-        """Its durable name, by which it can be resumed until it expires."""
-        return self._core.id
-
-    @property
-    def model_info(self) -> ModelInfo:
-        """The model version that it runs on."""
-        return self._core.info
-
-    @property
-    def resumed(self) -> bool:
-        """Whether it existed when it was opened, at whatever position; False: it began then, at position 0."""
-        return self._core.resumed
-
-    @property
-    def position(self) -> int:
-        """Time steps consumed, those under way included."""
-        return self._core.position
 
     @overload
     def step(

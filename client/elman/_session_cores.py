@@ -7,8 +7,8 @@ from typing import Protocol
 
 import numpy as np
 
+from elman._calls.session_opener import OpenedSessions
 from elman._client_core import ClientCore
-from elman._session_opener import OpenedSessions
 from elman._shared.arrays import ArrayLike, to_states
 from elman._shared.checks import check_count
 from elman._shared.deadline import Deadline
@@ -175,7 +175,7 @@ class SessionCore(_SessionsCore):
         self.check_open()
         deadline = self.client.transport.deadline()
         await self._settled(deadline)
-        return await self.client.opener.state(self.info, self.id, deadline)
+        return await self.client.session_calls.state(self.info, self.id, deadline)
 
     async def set_state(self, state: object) -> None:
         """Puts another state in place of its own, after all steps submitted before; None: what the model begins with.
@@ -186,7 +186,7 @@ class SessionCore(_SessionsCore):
         states = None if state is None else to_states(state, self.info, 1, "state")
         deadline = self.client.transport.deadline()
         await self._settled(deadline)
-        await self.client.opener.set_state(self.info, self.id, states, deadline)
+        await self.client.session_calls.set_state(self.info, self.id, states, deadline)
 
     async def settled_id(self) -> str:
         """Its id, once nothing is under way. Raises ElmanError."""
@@ -197,12 +197,12 @@ class SessionCore(_SessionsCore):
     async def mark(self, name: object) -> None:
         """Keeps its state and position under a name, after all steps submitted before. Raises TypeError, ElmanError."""
         mark, deadline = await self._settled_for(name)
-        await self.client.opener.mark(self.info, self.id, mark, deadline)
+        await self.client.session_calls.mark(self.info, self.id, mark, deadline)
 
     async def rewind(self, name: object) -> None:
         """Returns to a mark, after all steps submitted before. Raises TypeError, ElmanError."""
         mark, deadline = await self._settled_for(name)
-        position = await self.client.opener.rewind(self.info, self.id, mark, deadline)
+        position = await self.client.session_calls.rewind(self.info, self.id, mark, deadline)
         self.client.driver.table.rewind(self.rows, position)
 
     async def marks(self) -> dict[str, int]:
@@ -210,12 +210,12 @@ class SessionCore(_SessionsCore):
         self.check_open()
         deadline = self.client.transport.deadline()
         await self._settled(deadline)
-        return await self.client.opener.marks(self.info, self.id, deadline)
+        return await self.client.session_calls.marks(self.info, self.id, deadline)
 
     async def drop_mark(self, name: object) -> None:
         """Forgets a mark. Raises TypeError, ElmanError."""
         mark, deadline = await self._settled_for(name)
-        await self.client.opener.drop_mark(self.info, self.id, mark, deadline)
+        await self.client.session_calls.drop_mark(self.info, self.id, mark, deadline)
 
     async def _settled_for(self, name: object) -> tuple[str, Deadline]:
         # A mark's name, once nothing is under way.
@@ -229,7 +229,7 @@ class SessionCore(_SessionsCore):
         self.check_open()
         deadline = self.client.transport.deadline()
         await self._settled(deadline)
-        return await self.client.opener.export(self.info, self.id, deadline)
+        return await self.client.session_calls.export(self.info, self.id, deadline)
 
     async def fork(self, count: int) -> OpenedSessions:
         """Sessions that begin where it is after all steps submitted before. Raises TypeError, ElmanError."""

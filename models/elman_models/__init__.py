@@ -19,7 +19,6 @@ if TYPE_CHECKING:
         write_bundle,
     )
     from elman_models.check import assumptions, describe
-    from elman_models.checkpoint import Checkpoint, read_checkpoint
     from elman_models.comparison import Difference, compare
     from elman_models.errors import BundleError, GoldenError, SpecError, WeightsError
     from elman_models.export.packing import pack
@@ -29,6 +28,8 @@ if TYPE_CHECKING:
     from elman_models.from_keras.packing import pack_keras
     from elman_models.from_onnx.packing import pack_onnx
     from elman_models.from_pt2.packing import pack_pt2
+    from elman_models.from_state_dict.checkpoint import Checkpoint, read_checkpoint
+    from elman_models.from_state_dict.packing import Inferred, PackOptions, infer_model, infer_spec, read_state_dict
     from elman_models.golden import Golden, read_golden
     from elman_models.graph.description import describe_graph
     from elman_models.graph.drawing import dot, draw, mermaid
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
     from elman_models.spec import Cell, EmbeddingSpec, HeadSpec, ModelSpec
     from elman_models.stack import Stack
     from elman_models.state import State, StatePool
-    from elman_models.state_dict_pack import Inferred, PackOptions, infer_model, infer_spec, read_state_dict
 
 _MODULES = {
     "bundle": (
@@ -59,7 +59,6 @@ _MODULES = {
         "write_bundle",
     ),
     "check": ("assumptions", "describe"),
-    "checkpoint": ("Checkpoint", "read_checkpoint"),
     "comparison": ("Difference", "compare"),
     "errors": ("BundleError", "GoldenError", "SpecError", "WeightsError"),
     "export.packing": ("pack",),
@@ -69,6 +68,8 @@ _MODULES = {
     "from_keras.packing": ("pack_keras",),
     "from_onnx.packing": ("pack_onnx",),
     "from_pt2.packing": ("pack_pt2",),
+    "from_state_dict.checkpoint": ("Checkpoint", "read_checkpoint"),
+    "from_state_dict.packing": ("Inferred", "PackOptions", "infer_model", "infer_spec", "read_state_dict"),
     "golden": ("Golden", "read_golden"),
     "graph.description": ("describe_graph",),
     "graph.drawing": ("dot", "draw", "mermaid"),
@@ -80,7 +81,6 @@ _MODULES = {
     "graph.state": ("GraphPool", "GraphState"),
     "hand_off_pack": ("StateFrom", "declare_hand_off"),
     "layout": ("batch_sizes",),
-    "state_dict_pack": ("Inferred", "PackOptions", "infer_model", "infer_spec", "read_state_dict"),
     "packed": ("Packed",),
     "spec": ("Cell", "EmbeddingSpec", "HeadSpec", "ModelSpec"),
     "stack": ("Stack",),

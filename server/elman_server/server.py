@@ -27,6 +27,7 @@ from elman_models.fingerprint import check_distinct, read_specs
 from elman_server.config.address import Address
 from elman_server.config.server_config import ServerConfig
 from elman_server.door.certificates import files_of
+from elman_server.door.channel_options import channel_options
 from elman_server.door.choice import choose, make_transport
 from elman_server.door.door import NOT_SERVING, SERVING, Door
 from elman_server.door.elman_v1.inference import InferenceService
@@ -62,16 +63,6 @@ log = logging.getLogger(__name__)
 
 FAILED_DRAIN_SECONDS = 5.0
 """What callers have to read their answers after the engine has failed."""
-MAX_MESSAGE_BYTES = 64 << 20
-"""What gRPC itself takes and gives; the server's own limit on frames is lower, so that it can say so itself."""
-
-OPTIONS = (
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.so_reuseport", 0),  # two servers on one port would share its callers at random
-    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-)
 
 SERVICES = (
     models_pb2.DESCRIPTOR.services_by_name["Models"].full_name,
@@ -104,7 +95,7 @@ class Server:
         self.models.remeasuring = Remeasuring(self._engine, self._traffic, self._preparation.again)
         self.door = Door(self._engine, self.catalogue, self.models, self.metrics)
         self._choice = choose(config.door)
-        transport = make_transport(self._choice, OPTIONS, self.door.instance)
+        transport = make_transport(self._choice, channel_options(config), self.door.instance)
         self._grpc = RpcServer(transport)
         self._port = transport.port(self._engine.loop_calls)
         single_rows = None

@@ -6,13 +6,9 @@ from collections.abc import AsyncIterator, Iterator
 import numpy as np
 import pytest
 from any_server import MAX_FRAME_BYTES, AnyServer, Fake, Real, end_all
-from hypothesis import settings
 
 import elman
 from elman.testing import FakeModel, FakeServer
-
-settings.register_profile("unhurried", deadline=None)  # other processes share the machine
-settings.load_profile("unhurried")
 
 QUICK = elman.Retry(initial_backoff_seconds=0.001, max_backoff_seconds=0.02)
 

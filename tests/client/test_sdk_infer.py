@@ -19,7 +19,7 @@ def test_one_sequence_gives_its_output_and_state(client):
     assert state.position == (5,)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=25)
 @given(lengths=st.lists(st.integers(1, 7), min_size=1, max_size=6), is_last=st.booleans())
 def test_ragged_sequences_come_back_in_the_callers_order(client, lengths, is_last):
     xs = [np.random.default_rng(length).random((length, 2), np.float32) for length in lengths]

@@ -54,7 +54,7 @@ class Calls:
 
 @pytest.fixture(autouse=True)  # before the server starts, which then has them
 def opening(monkeypatch: pytest.MonkeyPatch) -> Calls:
-    monkeypatch.setattr("elman._session_opener.IDS_PER_CALL", 2)
+    monkeypatch.setattr("elman._calls.session_opener.IDS_PER_CALL", 2)
     return Calls(monkeypatch, "OpenSessions")
 
 

@@ -37,7 +37,7 @@ def test_only_what_is_asked_for_comes_back(client):
         assert pool.step(X, returning="none") is None
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=25)
 @given(lengths=st.lists(st.integers(1, 7), min_size=1, max_size=6), slice=st.integers(1, 4), data=st.data())
 def test_ragged_steps_come_back_in_the_callers_order(client, server, lengths, slice, data):
     server.slice(slice)

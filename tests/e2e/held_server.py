@@ -13,12 +13,14 @@ from stepped import FakeClock
 from toys import CPU
 
 from elman_server.config.server_config import Limits, ServerConfig
+from elman_server.door.row_columns import warm_up_columns
+from elman_server.engine.jit_warm_up import warm_up_jit
 from elman_server.server import Server
 
 T = TypeVar("T")
 
 GUARD_SECONDS = 120.0
-"""No wait is that long, but where something is broken; a start may have loops to compile."""
+"""No wait is that long, but where something is broken."""
 NUM_CONNECTIONS = 2
 
 
@@ -42,6 +44,8 @@ class HeldServer:
             plans=plans,
             limits=limits,
         )
+        warm_up_jit()  # in no wait: where nothing is compiled yet and the machine is busy it takes minutes
+        warm_up_columns()
         self.failure: Exception | None = None
         """The latest that an example met."""
         self._runner = asyncio.Runner()

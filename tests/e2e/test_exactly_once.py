@@ -214,10 +214,25 @@ async def write_on(stepper: Stepper, request: Any) -> None:
 async def test_a_stream_whose_caller_is_full_is_read_again_once_answers_are_read(
     serve: Serve, limit: str, value: int
 ) -> None:
-    served = await serve("lstm", **{limit: value})
+    # The queue holds two frames: one more that is read than waits for its caller would be refused.
+    served = await serve("lstm", max_queue_rows=8, **{limit: value})
     opened = await served.open("lstm", count=4)
     stepper = await served.step()
     asks = [await stepper.send(opened.handles, [random_input(SPEC, RNG, 1)] * 4) for _ in range(50)]
     for k, ask in enumerate(asks, 1):
         await stepper.finish(ask)
         assert [row.position for row in ask.rows] == [k] * 4
+
+
+async def test_a_burst_of_many_rows_well_past_the_limits_waits_with_its_caller(serve: Serve) -> None:
+    served = await serve("lstm", max_caller_rows=32, max_queue_rows=48)
+    opened = await served.open("lstm", count=16)
+    inputs = [random_input(SPEC, RNG, 40) for _ in opened.handles]
+    stepper = await served.step()
+    asks = [await stepper.send(opened.handles, [row[k : k + 1] for row in inputs]) for k in range(40)]
+    for ask in asks:
+        await stepper.finish(ask)
+        assert not ask.refusal
+    for row, given in enumerate(inputs):
+        assert_near(np.concatenate([ask.rows[row].output for ask in asks]), toy("lstm").run(given)[0])
+    await served.assert_all_released()

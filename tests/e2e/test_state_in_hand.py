@@ -1,6 +1,5 @@
 """A session's state in the caller's hand: put in, put back, begun with, forked; held against torch going on from it."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -148,10 +147,11 @@ async def test_both_take_their_place_behind_the_steps_that_are_queued(served: Se
         fork = served.sessions.ForkSession(
             sessions_pb2.ForkSessionRequest(model="gru", session_id="a", session_ids=["b"])
         )
+        await gate.arrived(2)  # else the other may overtake it
         reset = served.sessions.SetSessionState(
             sessions_pb2.SetSessionStateRequest(model="gru", session_id="a", reset=True)
         )
-        await asyncio.sleep(0)
+        await gate.arrived(3)
     forked, answered = await fork, await reset
     assert list(forked.positions) == [8]
     assert answered.position == 8

@@ -21,6 +21,8 @@ from elman.v1 import inference_pb2, inference_pb2_grpc, sessions_pb2, sessions_p
 from elman_server.door.oip.stubs import grpc_service_pb2, grpc_service_pb2_grpc
 
 LISTENING = re.compile(r"listening on (\S+), metrics on (\S+)")
+GUARD_SECONDS = 1200
+"""No line is so long in coming: where nothing is compiled yet and the machine is busy that takes minutes."""
 LONG = 100_000
 """Seconds that measuring may take: a test that waits for it fails by its own time limit."""
 
@@ -45,7 +47,7 @@ class Starting:
 
     def wait_for(self, text: str) -> str:
         """The log's next line with that text."""
-        while text not in (line := self._lines.get(timeout=120)):
+        while text not in (line := self._lines.get(timeout=GUARD_SECONDS)):
             self.log += line
         self.log += line
         return line

@@ -39,8 +39,8 @@ from elman_models import (
     load_graph,
     write_bundle,
 )
-from elman_models.checkpoint import read_checkpoint
-from elman_models.state_dict_pack import Inferred
+from elman_models.from_state_dict.checkpoint import read_checkpoint
+from elman_models.from_state_dict.packing import Inferred
 
 
 @dataclass

@@ -21,7 +21,7 @@ SAVES: dict[str, Callable[[AnyNetwork, Path], None]] = {
 }
 
 
-@settings(deadline=None, max_examples=500, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=500, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(plan=plans(), suffix=st.sampled_from(sorted(SAVES)), is_late=st.booleans())
 def test_whatever_is_packed_gives_what_the_module_gives(plan: Plan, suffix: str, is_late: bool, tmp_path: Path) -> None:
     network, file = AnyNetwork(plan, is_late), tmp_path / f"w{suffix}"

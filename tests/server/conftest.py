@@ -5,11 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from hypothesis import settings
 from served import folder, serve  # noqa: F401
-
-settings.register_profile("elman", deadline=None)  # other work on the machine is no failure
-settings.load_profile("elman")
 
 
 @pytest.fixture(params=["one core", "all cores"])

@@ -13,7 +13,7 @@ from elman.v1.inference_pb2 import StepRequest
 
 elman_native = pytest.importorskip("elman_native")
 
-OPENED, RECEIVED, READ_ALL, SENT, OVER, IDLE, FRAMES = range(7)
+OPENED, RECEIVED, READ_ALL, SENT, OVER, IDLE, FRAMES, AHEAD = range(8)
 GUARD_SECONDS = 120
 INSTANCE = "here"
 STEP = "/elman.v1.Inference/Step"
@@ -77,7 +77,11 @@ class RawDoor:
         return [payload for _, kind, payload in self.events if kind == FRAMES]
 
     def messages(self) -> list[bytes]:
-        return [payload for _, kind, payload in self.events if kind == RECEIVED]
+        return [payload[0] for _, kind, payload in self.events if kind == AHEAD]
+
+    def counts(self) -> list[int]:
+        """As how many rows each of the messages counts."""
+        return [payload[1] for _, kind, payload in self.events if kind == AHEAD]
 
     def num_come(self) -> int:
         return sum(map(len, self.batches())) + len(self.messages())

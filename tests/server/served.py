@@ -117,7 +117,12 @@ async def serve(folder: Path, tmp_path: Path) -> AsyncIterator[Serve]:
     running: list[Served] = []
 
     async def start(
-        *names: str, models: Path | None = None, clock: FakeClock | None = None, drain: float = 600.0, **limits: Any
+        *names: str,
+        models: Path | None = None,
+        clock: FakeClock | None = None,
+        drain: float = 600.0,
+        keepalive: float | None = 60.0,
+        **limits: Any,
     ) -> Served:
         config = ServerConfig(
             models=models or _only(folder, names, tmp_path / f"models{len(running)}"),
@@ -125,6 +130,8 @@ async def serve(folder: Path, tmp_path: Path) -> AsyncIterator[Serve]:
             door=DOOR,
             metrics_listen=LOOPBACK,
             drain_seconds=drain,
+            keepalive_seconds=keepalive,
+            keepalive_timeout_seconds=keepalive or 20.0,
             warm_up_seconds=0,
             limits=Limits(**(LIMITS | limits)),
         )

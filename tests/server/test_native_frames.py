@@ -62,6 +62,7 @@ async def test_frames_of_one_row_are_columns_and_others_are_messages(raw: RawDoo
         await stream.write(request.SerializeToString())
     await raw.until(lambda: raw.num_come() == len(good) + len(odd))
     assert [StepRequest.FromString(message) for message in raw.messages()] == odd
+    assert raw.counts() == [max(1, len(request.handles)) for request in odd]
     seen = 0
     for batch in raw.batches():
         columns = batch.columns()
@@ -148,6 +149,41 @@ async def test_no_more_is_read_from_a_caller_than_it_has_room_for(raw: RawDoor) 
     raw.door.set_room(raw.caller, 100, 2)
     await raw.until(lambda: raw.num_come() == 6)
     other.cancel()
+
+
+async def test_a_message_of_many_rows_takes_as_much_room_as_it_has_rows(raw: RawDoor) -> None:
+    stream, _ = await raw.stream()
+    raw.door.set_room(raw.caller, 10, 0)
+    message = StepRequest(handles=range(4), lengths=[1] * 4).SerializeToString()
+    for _ in range(6):
+        await stream.write(message)
+    other = raw.channel.stream_stream(STEP)()  # what comes after it has come after those
+    await raw.until(lambda: sum(kind == OPENED for _, kind, _ in raw.events) == 2)
+    assert raw.counts() == [4, 4, 4]
+    raw.door.set_room(raw.caller, 10, 8)
+    await raw.until(lambda: len(raw.counts()) == 5)
+    raw.door.set_room(raw.caller, 10, 12)
+    await raw.until(lambda: len(raw.counts()) == 6)
+    other.cancel()
+
+
+@pytest.mark.parametrize(
+    ("data", "count"),
+    [
+        (b"\x11" + bytes(8), 1),  # one that is not packed
+        ((b"\x11" + bytes(8)) * 3 + b"\x12\x10" + bytes(16), 5),
+        (b"\x12\x10" + bytes(16) + b"\xff" * 11, 2),  # noise behind them
+        (b"\x12\x10" + bytes(8), 1),  # fewer than it says
+        (b"\x12\x10" + bytes(16) + b"\x10\1\xfd\1" + bytes(4), 2),  # a varint of their number; an unknown field
+        (b"\x13\x14" + b"\x12\x10" + bytes(16), 1),  # a group
+        (b"", 1),
+    ],
+)
+async def test_rows_are_counted_of_whatever_comes(raw: RawDoor, data: bytes, count: int) -> None:
+    stream, _ = await raw.stream()
+    await stream.write(data)
+    await raw.until(lambda: raw.num_come() == 1)
+    assert raw.counts() == [count]
 
 
 async def test_answers_to_those_who_went_away_are_settled(raw: RawDoor) -> None:

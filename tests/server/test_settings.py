@@ -47,6 +47,8 @@ SAMPLES: dict[str, tuple[str, object]] = {
     "tls_certificate": ("server.pem", Path("server.pem")),
     "tls_key": ("server.key", Path("server.key")),
     "tls_client_ca": ("callers.pem", Path("callers.pem")),
+    "keepalive_seconds": ("none", None),
+    "keepalive_timeout_seconds": ("2.5", 2.5),
     "device": ("cuda:1", "cuda:1"),
     "threads": ("3", 3),
     "warm_up_seconds": ("0", 0.0),

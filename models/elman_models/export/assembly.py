@@ -1,6 +1,6 @@
 """From what was read to a spec: outputs by name, states with what comes next, nothing that nobody needs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -63,7 +63,21 @@ def assemble(
     Raises:
         ExportError: an output that no graph can have.
     """
-    builder, is_step = translation.builder, bool(next_states)
+    builder = translation.builder
+    outputs, ends = _outputs(translation, capture, named, is_step=bool(next_states))
+    states = _states(translation, capture, next_states, initial)
+    nodes, used = _needed(builder.nodes, states, [output.traced.reference for output in outputs])
+    states = [state for state in states if state.name in used or state.next]
+    spec = _spec(translation, states, nodes, outputs, used, words)
+    weights = {name: builder.tensors[name] for name in spec.parameter_shapes()}
+    inputs = tuple(translation.inputs.all)
+    return Assembled(spec, weights, inputs, outputs, translation.state_inputs, ends, builder.origins)
+
+
+def _outputs(
+    translation: Translation, capture: Capture, named: Sequence[tuple[str, int]], *, is_step: bool
+) -> tuple[tuple[ModuleOutput, ...], tuple[str, ...]]:
+    """What the graph gives; in words, what the module gives besides and a session has as its state."""
     outputs, ends = [], []
     for name, index in named:
         given = _output(translation, name, capture.outputs[index], is_step=is_step)
@@ -75,37 +89,45 @@ def assemble(
         outputs = [replace(outputs[0], name="output")]
     if not outputs:
         raise ExportError("the module gives nothing but its state: no output is left")
-    states = [*builder.states]
+    return tuple(outputs), tuple(ends)
+
+
+def _states(
+    translation: Translation, capture: Capture, next_states: Mapping[str, int], initial: Mapping[str, torch.Tensor]
+) -> list[StateSpec]:
+    """Those of the nodes, and those of a step with what comes next, each with what it begins with."""
+    states = [*translation.builder.states]
     for name, index in next_states.items():
         states = _with_next(translation, states, name, capture.outputs[index])
-    states = [_begun(builder.tensors, state, initial) for state in states]
-    specs = [OutputSpec(name=o.name, value=o.traced.reference, last_only=o.traced.last_only) for o in outputs]
-    nodes, used = _needed(builder.nodes, states, [o.traced.reference for o in outputs])
-    states = [state for state in states if state.name in used or state.next]
-    kind = Kind.WHOLE if builder.is_whole else Kind.STEP if any(s.next for s in states) else Kind.STREAMING
-    given_inputs = tuple(one for one in translation.inputs.all if one.kind in ("state", "initial") or one.name in used)
+    return [_begun(translation.builder.tensors, state, initial) for state in states]
+
+
+def _spec(
+    translation: Translation,
+    states: Sequence[StateSpec],
+    nodes: Sequence[Node],
+    outputs: Sequence[ModuleOutput],
+    used: Collection[str],
+    words: Mapping[str, object],
+) -> GraphSpec:
+    given = [one for one in translation.inputs.all if one.kind in ("state", "initial") or one.name in used]
+    is_step = any(state.next for state in states)
     try:
-        spec = GraphSpec(
+        return GraphSpec(
             **words,
-            kind=kind,
-            inputs=tuple(one.spec for one in given_inputs if one.kind == "input"),
-            context=tuple(one.spec for one in given_inputs if one.kind == "context"),
+            kind=Kind.WHOLE if translation.builder.is_whole else Kind.STEP if is_step else Kind.STREAMING,
+            inputs=tuple(one.spec for one in given if one.kind == "input"),
+            context=tuple(one.spec for one in given if one.kind == "context"),
             states=tuple(states),
             nodes=tuple(nodes),
-            outputs=tuple(specs),
+            outputs=tuple(_output_spec(output) for output in outputs),
         )
     except ValidationError as error:
         raise ExportError("\n".join(str(e["msg"]).removeprefix("Value error, ") for e in error.errors())) from error
-    weights = {name: builder.tensors[name] for name in spec.parameter_shapes()}
-    return Assembled(
-        spec,
-        weights,
-        tuple(translation.inputs.all),
-        tuple(outputs),
-        translation.state_inputs,
-        tuple(ends),
-        builder.origins,
-    )
+
+
+def _output_spec(output: ModuleOutput) -> OutputSpec:
+    return OutputSpec(name=output.name, value=output.traced.reference, last_only=output.traced.last_only)
 
 
 def _output(translation: Translation, name: str, leaf: object, *, is_step: bool) -> Traced | str:

@@ -1,28 +1,20 @@
 """A module that was made from another framework's file, as a bundle."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-import torch
 from torch import nn
 
-from elman_models.bundle import check_target, write_bundle
-from elman_models.export.assembly import Assembled
 from elman_models.export.capture import capture, evaluating
 from elman_models.export.lengths import check_context
-from elman_models.export.packing import Words, assembled_of, called, check_difference, named_leaves, no_tensors, runner
-from elman_models.export.proof import SHAPES, prove
+from elman_models.export.packing import Call, Words, built, called
 from elman_models.export.refusals import ExportError
 from elman_models.export.report import PackedModule
-from elman_models.export.tensors import Argument, flatten
-from elman_models.graph.golden import compare_graph
-from elman_models.graph.stack import GraphStack
-
-Reference = Callable[[Sequence[object]], object]
-"""What the file gives for arguments like the module's, as the module gives it."""
+from elman_models.export.target import Target
+from elman_models.export.tensors import Argument
 
 
 @dataclass(frozen=True)
@@ -38,8 +30,8 @@ class FileModule:
     """Whether an input is [B, T, ...], where nothing else tells."""
     features: Mapping[str, set[int]] = field(default_factory=dict)
     """By an input's name the axes that are neither batch nor length."""
-    reference: Reference | None = None
-    """None: the module itself."""
+    reference: Call | None = None
+    """What the file gives for arguments like the module's, as the module gives it; None: the module itself."""
     proved_against: str = ""
     """What the reference is, in words."""
     notes: tuple[str, ...] = field(default=())
@@ -48,52 +40,42 @@ class FileModule:
     """Batches and lengths to be held at besides those that every module is."""
 
 
-def pack_file_module(
-    given: FileModule,
-    words: Words,
-    *,
-    out: str | os.PathLike[str],
-    tolerance: float,
-    golden: str | os.PathLike[str] | None = None,
-    overwrite: bool = False,
-    quiet: bool = False,
+def pack_file(
+    path: str | os.PathLike[str], read: Callable[[Path], Iterable[FileModule]], words: Words, target: Target
 ) -> PackedModule:
-    """Makes a bundle, and proves that it gives what the reference gives, and what a golden file says, if one is given.
+    """Makes a bundle of a file, and proves that it gives what the reference gives, and what a golden file says, if one
+    is given.
+
+    Args:
+        path: the file.
+        read: it as a module; as several, where the file leaves open what it is: the first that can be packed counts.
+        words: what the bundle says of itself.
+        target: where it goes.
 
     Raises:
-        ExportError: it cannot be packed, or what was made of it gives something else.
+        ExportError: it cannot be packed, or what was made of it gives something else; says of which file.
         GoldenError: the golden file is none of this model.
-        BundleError: `out` is in use, or cannot be written.
+        BundleError: the target is in use, or cannot be written.
     """
-    check_target(Path(out).resolve(), overwrite)
-    run = partial(called, given.module)
+    refusals = list[ExportError]()
+    try:
+        for given in read(Path(path)):
+            try:
+                return _pack_module(given, words, target)
+            except ExportError as error:
+                refusals.append(error)
+        raise refusals[0]
+    except ExportError as error:
+        raise ExportError(f"{path}: {error}") from error
+    except RecursionError as error:
+        raise ExportError(f"{path}: nested too deeply") from error
+
+
+def _pack_module(given: FileModule, words: Words, target: Target) -> PackedModule:
+    target.check()
     with evaluating(given.module):
         captured = replace(capture(given.module, given.arguments, given.batch_first, given.features), parts=given.parts)
         check_context(captured, ())
-        leaves = list(flatten(run([argument.value for argument in captured.arguments]), "output"))
-        names = named_leaves(leaves, None)
-        assembled, reason = assembled_of(captured, names, words)
-        shapes = [(1, length) if captured.sequences.batch is None else (batch, length) for batch, length in SHAPES]
-        differences = prove(assembled, runner(given.reference or run, captured, assembled), [*given.shapes, *shapes])
-    check_difference(differences.largest, str(differences), tolerance, given.proved_against or "the module")
-    told = "" if golden is None else _met(assembled, golden, tolerance)
-    path = write_bundle(out, assembled.spec, assembled.weights, overwrite=overwrite)
-    packed = PackedModule(
-        path, assembled, differences, reason, given.proved_against, given.notes, told, no_tensors(leaves)
-    )
-    if not quiet:
-        print(packed)  # noqa: T201 - what was asked for
-    return packed
-
-
-def _met(assembled: Assembled, golden: str | os.PathLike[str], tolerance: float) -> str:
-    """What came of the golden file, in a line.
-
-    Raises:
-        ExportError: the bundle gives something else.
-    """
-    difference = compare_graph(GraphStack(assembled.spec, assembled.weights, torch.device("cpu")), golden)
-    told = difference.describe(tolerance)
-    if not difference.largest <= tolerance:
-        raise ExportError(f"the bundle gives something else than {golden}: {told}")
-    return told
+        call = partial(called, given.module)
+        proved = built(call, captured, words, reference=given.reference, shapes=given.shapes)
+    return target.write(proved, given.proved_against, given.notes)

@@ -5,12 +5,10 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import torch
 from torch import nn
 
-from elman_models.bundle import check_target, write_bundle
 from elman_models.comparison import TOLERANCE
 from elman_models.export.assembly import Assembled, assemble
 from elman_models.export.capture import Capture, capture, evaluating, plain_module, raised_at
@@ -18,6 +16,7 @@ from elman_models.export.lengths import check_context, check_no_state
 from elman_models.export.proof import SHAPES, Run, laid_out, prove, random_like, read_out
 from elman_models.export.refusals import ExportError, NeedsWhole, refusal
 from elman_models.export.report import PackedModule
+from elman_models.export.target import Proved, Target
 from elman_models.export.tensors import filled, flatten, named_arguments
 from elman_models.export.traced import Role
 from elman_models.export.translation import Translation
@@ -79,37 +78,49 @@ def pack(
             gives something else.
         BundleError: `out` is in use, or cannot be written.
     """
-    check_target(Path(out).resolve(), overwrite)
+    target = Target(out, tolerance, overwrite=overwrite, quiet=quiet)
+    target.check()
     own, words = plain_module(module), Words(name, version, description, metadata)
     with evaluating(own):
-        arguments = named_arguments(own, example_inputs)
-        captured = capture(own, arguments, batch_first)
+        captured = capture(own, named_arguments(own, example_inputs), batch_first)
         check_context(captured, context)
-        leaves = list(flatten(called(own, [argument.value for argument in captured.arguments]), "output"))
-        names = named_leaves(leaves, output_names)
-        assembled, reason = assembled_of(captured, names, words)
-        check_no_state(assembled.inputs, context)
-        shapes = SHAPES if captured.sequences.batch is not None else [(1, length) for _, length in SHAPES]
-        differences = prove(assembled, runner(partial(called, own), captured, assembled), shapes)
-    check_difference(differences.largest, str(differences), tolerance)
-    path = write_bundle(out, assembled.spec, assembled.weights, overwrite=overwrite)
-    packed = PackedModule(path, assembled, differences, reason, left_out=no_tensors(leaves))
-    if not quiet:
-        print(packed)  # noqa: T201 - what the author is told
-    return packed
+        proved = built(partial(called, own), captured, words, output_names, context)
+    return target.write(proved)
 
 
-def check_difference(largest: float, words: str, tolerance: float, whose: str = "the module") -> None:
-    """Nothing, where it is small enough.
+Call = Callable[[Sequence[object]], object]
+"""What a module gives for its arguments."""
+
+
+def built(
+    call: Call,
+    captured: Capture,
+    words: Words,
+    output_names: Sequence[str] | None = None,
+    context: Sequence[str] = (),
+    *,
+    reference: Call | None = None,
+    shapes: Sequence[tuple[int, int]] = (),
+) -> Proved:
+    """The graph of a module, held against it.
+
+    Args:
+        call: the module.
+        captured: what was read of it.
+        words: what the bundle says of itself.
+        output_names, context: as of `pack`.
+        reference: what the graph is held against; None: the module.
+        shapes: batches and lengths to be held at besides those that every module is.
 
     Raises:
-        ExportError: it is not.
+        ExportError: no graph can be what the module is; says which line of it.
     """
-    if not largest <= tolerance:
-        raise ExportError(
-            f"the bundle does not give what {whose} gives: {words}, tolerance {tolerance:g} x max(1, |y|). So shows "
-            "a number that depends on the length, the batch or the call, and so do numbers too large for float32"
-        )
+    leaves = list(flatten(call([argument.value for argument in captured.arguments]), "output"))
+    assembled, reason = assembled_of(captured, named_leaves(leaves, output_names), words)
+    check_no_state(assembled.inputs, context)
+    usual = SHAPES if captured.sequences.batch is not None else [(1, length) for _, length in SHAPES]
+    differences = prove(assembled, runner(reference or call, captured, assembled), [*shapes, *usual])
+    return Proved(assembled, differences, reason, no_tensors(leaves))
 
 
 def assembled_of(captured: Capture, names: Sequence[tuple[str, int]], words: Words) -> tuple[Assembled, str]:
@@ -163,17 +174,14 @@ def called(module: nn.Module, arguments: Iterable[object]) -> object:
     """
     try:
         with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # oneDNN, which torch tries first, has no projection; others are the author's
+            # oneDNN, which torch tries first, has no projection; others are the author's.
+            warnings.simplefilter("ignore")
             return module(*arguments)
     except Exception as error:  # the author's code may raise anything
         raise refusal(raised_at(error), f"the module itself fails: {type(error).__name__}: {error}") from error
 
 
-def runner(
-    call: Callable[[Sequence[object]], object], captured: Capture, assembled: Assembled
-) -> Callable[[int, int], Run]:
+def runner(call: Call, captured: Capture, assembled: Assembled) -> Callable[[int, int], Run]:
     """Runs the module, which `call` does with its arguments, on random sequences of that batch and length."""
     examples = {name: leaf for a in captured.arguments for name, leaf in a.leaves() if isinstance(leaf, torch.Tensor)}
 

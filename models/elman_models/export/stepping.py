@@ -4,23 +4,22 @@ import inspect
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 from torch import nn
 from torch.export import ExportedProgram
 
-from elman_models.bundle import check_target, write_bundle
 from elman_models.comparison import TOLERANCE
 from elman_models.export.assembly import Assembled, assemble
 from elman_models.export.capture import Capture, captured, evaluating, plain_module
 from elman_models.export.lengths import names_of
-from elman_models.export.packing import Words, called, check_difference, named_leaves, no_tensors
+from elman_models.export.packing import Words, called, named_leaves, no_tensors
 from elman_models.export.proof import SHAPES, Run, laid_out, prove, random_like, read_out
 from elman_models.export.refusals import ExportError
 from elman_models.export.report import PackedModule
 from elman_models.export.sequences import Sequences, inputs_of
 from elman_models.export.sizes import shape_of
+from elman_models.export.target import Proved, Target
 from elman_models.export.tensors import Argument, filled, flatten, named_arguments
 from elman_models.export.traced import Role, Traced
 from elman_models.export.translation import NeedsCells, Translation
@@ -65,7 +64,8 @@ def pack_step(
             gives something else.
         BundleError: `out` is in use, or cannot be written.
     """
-    check_target(Path(out).resolve(), overwrite)
+    target = Target(out, tolerance, overwrite=overwrite, quiet=quiet)
+    target.check()
     own, words = plain_module(module), Words(name, version, description, metadata)
     with evaluating(own):
         step = _Step.of(own, inputs, state)
@@ -76,13 +76,7 @@ def pack_step(
         outputs, next_states = _divided(given, step, output_names)
         assembled = _assembled(read, step, outputs, next_states, begin, words)
         differences = prove(assembled, _Loop(own, read, step, assembled, begin, next_states).run, SHAPES)
-    check_difference(differences.largest, str(differences), tolerance)
-    path = write_bundle(out, assembled.spec, assembled.weights, overwrite=overwrite)
-    left_out = no_tensors(_outputs(given, step))
-    packed = PackedModule(path, assembled, differences, left_out=left_out)
-    if not quiet:
-        print(packed)  # noqa: T201 - what the author is told
-    return packed
+    return target.write(Proved(assembled, differences, left_out=no_tensors(_outputs(given, step))))
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,17 @@
 """`elman_models.pack_keras`: a bundle from a .keras or .h5 file."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
 
 from elman_models.comparison import TOLERANCE
-from elman_models.export.file_packing import FileModule, pack_file_module
+from elman_models.export.file_packing import FileModule, pack_file
 from elman_models.export.packing import Words
 from elman_models.export.refusals import ExportError
 from elman_models.export.report import PackedModule
+from elman_models.export.target import Target
 from elman_models.export.tensors import Argument
 from elman_models.from_keras.archive import read_keras
 from elman_models.from_keras.config import parse_model
@@ -58,28 +59,27 @@ def pack_keras(
         BundleError: `out` is in use, or cannot be written.
     """
     words = Words(name, version, description, metadata, precision)
+    target = Target(out, tolerance, golden, overwrite=overwrite, quiet=quiet)
+    return pack_file(path, _read, words, target)
+
+
+def _read(path: Path) -> Iterator[FileModule]:
     try:
-        file = read_keras(Path(path))
+        file = read_keras(path)
         model = parse_model(file.config)
         weights = Weights(file.weights, model.layers, is_legacy=file.is_legacy)
         module = KerasModule(model, weights, is_legacy=file.is_legacy).eval()
-        example = Argument("inputs", _example(model, module))
-        given = FileModule(
-            module,
-            (example,),
-            module.parts,
-            batch_first=True,
-            features={one.name: set(range(2, 1 + len(one.shape))) for one in model.inputs},
-            proved_against=_PROVED,
-            notes=tuple(dict.fromkeys(module.notes)),
-        )
-        return pack_file_module(
-            given, words, out=out, tolerance=tolerance, golden=golden, overwrite=overwrite, quiet=quiet
-        )
-    except ExportError as error:
-        raise ExportError(f"{path}: {error}") from error
     except RecursionError as error:
-        raise ExportError(f"{path}: models within models, nested too deeply") from error
+        raise ExportError("models within models, nested too deeply") from error
+    yield FileModule(
+        module,
+        (Argument("inputs", _example(model, module)),),
+        module.parts,
+        batch_first=True,
+        features={one.name: set(range(2, 1 + len(one.shape))) for one in model.inputs},
+        proved_against=_PROVED,
+        notes=tuple(dict.fromkeys(module.notes)),
+    )
 
 
 def _example(model: KerasModel, module: KerasModule) -> dict[str, torch.Tensor]:

@@ -1,14 +1,15 @@
 """`elman_models.pack_onnx`: a bundle from an .onnx file, held against onnxruntime."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from elman_models.comparison import TOLERANCE
-from elman_models.export.file_packing import FileModule, pack_file_module
+from elman_models.export.file_packing import FileModule, pack_file
 from elman_models.export.packing import Words
 from elman_models.export.refusals import ExportError
 from elman_models.export.report import PackedModule
+from elman_models.export.target import Target
 from elman_models.from_onnx.file import read_onnx
 from elman_models.from_onnx.folding import folded
 from elman_models.from_onnx.graph import OnnxGraph
@@ -58,35 +59,29 @@ def pack_onnx(
         GoldenError: the golden file cannot be read, or is none of this model.
         BundleError: `out` is in use, or cannot be written.
     """
-    file = Path(path)
-    graph, model = read_onnx(file)
     words = Words(name, version, description, metadata, precision)
-    try:
-        graph = rewritten(folded(graph))
-        if not graph.inputs:
-            raise ExportError("takes no input")
-        module, runtime = OnnxModule(graph).eval(), OnnxRuntime(graph, model)
-        is_first, refusals = batch_is_first(graph), list[ExportError]()
-        for example in examples(graph):
-            given = FileModule(
-                module,
-                (example,),
-                module.parts,
-                is_first is not False,
-                features=features(graph),
-                reference=runtime,
-                proved_against="onnxruntime",
-                notes=(_GUESS,) * (is_first is None and not _says_layout(graph)),
-            )
-            try:
-                return pack_file_module(
-                    given, words, out=out, tolerance=tolerance, golden=golden, overwrite=overwrite, quiet=quiet
-                )
-            except ExportError as error:
-                refusals.append(error)
-        raise refusals[0]
-    except ExportError as error:
-        raise ExportError(f"{file}: {error}") from error
+    target = Target(out, tolerance, golden, overwrite=overwrite, quiet=quiet)
+    return pack_file(path, _read, words, target)
+
+
+def _read(path: Path) -> Iterator[FileModule]:
+    """Once for each reading of which sizes are batch and length."""
+    graph, model = read_onnx(path)
+    graph = rewritten(folded(graph))
+    if not graph.inputs:
+        raise ExportError("takes no input")
+    module, runtime, is_first = OnnxModule(graph).eval(), OnnxRuntime(graph, model), batch_is_first(graph)
+    for example in examples(graph):
+        yield FileModule(
+            module,
+            (example,),
+            module.parts,
+            is_first is not False,
+            features=features(graph),
+            reference=runtime,
+            proved_against="onnxruntime",
+            notes=(_GUESS,) * (is_first is None and not _says_layout(graph)),
+        )
 
 
 def _says_layout(graph: OnnxGraph) -> bool:

@@ -1,17 +1,18 @@
 """`elman_models.pack_pt2`: a bundle from a .pt2 file."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import prod
 from pathlib import Path
 
 import torch
 
 from elman_models.comparison import TOLERANCE
-from elman_models.export.file_packing import FileModule, pack_file_module
+from elman_models.export.file_packing import FileModule, pack_file
 from elman_models.export.packing import Words, called
 from elman_models.export.refusals import ExportError
 from elman_models.export.report import PackedModule
+from elman_models.export.target import Target
 from elman_models.export.tensors import Argument
 from elman_models.from_pt2.archive import read_pt2
 from elman_models.from_pt2.module import Pt2Module
@@ -66,28 +67,25 @@ def pack_pt2(
         BundleError: `out` is in use, or cannot be written.
     """
     words = Words(name, version, description, metadata, precision)
-    try:
-        file = read_pt2(Path(path))
-        module = Pt2Module(parsed(file.program), file.tensors).eval()
-        is_small = sum(prod(shape.sizes) for shape in module.program.shapes.values()) <= _MAX_PROVED
-        own = _own_shape(module) if is_small else None
-        given = FileModule(
-            module,
-            (Argument("inputs", _example(module)),),
-            module.parts,
-            batch_first=True,
-            reference=lambda arguments: _told(module, arguments),
-            proved_against=_PROVED,
-            notes=tuple(_notes(module, file.tensors, is_proved=own is not None)),
-            shapes=() if own is None else (own,),
-        )
-        return pack_file_module(
-            given, words, out=out, tolerance=tolerance, golden=golden, overwrite=overwrite, quiet=quiet
-        )
-    except ExportError as error:
-        raise ExportError(f"{path}: {error}") from error
-    except RecursionError as error:
-        raise ExportError(f"{path}: nested too deeply") from error
+    target = Target(out, tolerance, golden, overwrite=overwrite, quiet=quiet)
+    return pack_file(path, _read, words, target)
+
+
+def _read(path: Path) -> Iterator[FileModule]:
+    file = read_pt2(path)
+    module = Pt2Module(parsed(file.program), file.tensors).eval()
+    is_small = sum(prod(shape.sizes) for shape in module.program.shapes.values()) <= _MAX_PROVED
+    own = _own_shape(module) if is_small else None
+    yield FileModule(
+        module,
+        (Argument("inputs", _example(module)),),
+        module.parts,
+        batch_first=True,
+        reference=lambda arguments: _told(module, arguments),
+        proved_against=_PROVED,
+        notes=tuple(_notes(module, file.tensors, is_proved=own is not None)),
+        shapes=() if own is None else (own,),
+    )
 
 
 def _example(module: Pt2Module) -> dict[str, torch.Tensor]:

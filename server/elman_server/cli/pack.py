@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from elman_models import Inferred
-    from elman_models.checkpoint import Checkpoint
+    from elman_models.from_state_dict.checkpoint import Checkpoint
     from elman_server.cli.command import Commands
 
 _PRECISIONS = ("float32", "bfloat16", "float16", "int8")
@@ -69,7 +69,7 @@ def run(given: argparse.Namespace) -> int:
     """Runs it; the exit code."""
     from elman_models import BundleError, write_bundle
     from elman_models.bundle import check_target
-    from elman_models.checkpoint import read_checkpoint
+    from elman_models.from_state_dict.checkpoint import read_checkpoint
 
     if (given.weights is None) == (given.random is None):
         return fail("expected WEIGHTS or --random, one of the two", 2)
@@ -98,7 +98,7 @@ def run(given: argparse.Namespace) -> int:
 def _told(inferred: "Inferred", checkpoint: "Checkpoint") -> "Iterator[str]":
     """What was made of the state_dict, and what is assumed."""
     from elman_models import GraphSpec, assumptions, describe, describe_graph
-    from elman_models.hyper_parameters import in_words
+    from elman_models.from_state_dict.hyper_parameters import in_words
 
     spec, num_bytes = inferred.spec, sum(4 * w.numel() for w in inferred.weights.values())
     if isinstance(spec, GraphSpec):
@@ -120,7 +120,7 @@ def _told(inferred: "Inferred", checkpoint: "Checkpoint") -> "Iterator[str]":
 
 def _infer(given: argparse.Namespace, checkpoint: "Checkpoint") -> "Inferred":
     from elman_models import PackOptions, WeightsError, infer_model
-    from elman_models.hyper_parameters import in_words
+    from elman_models.from_state_dict.hyper_parameters import in_words
 
     options = PackOptions(
         name=pack_file.model_name(given),

@@ -130,6 +130,10 @@ class ServerConfig(_Frozen):
     """Permissions of the unix socket that `listen` names: whoever may write to it is served."""
     tls: TlsConfig = TlsConfig()
     """Certificates of the port."""
+    keepalive_seconds: Seconds | None = 60.0
+    """A connection over which nothing has come for that long is asked whether its caller is there; none: never."""
+    keepalive_timeout_seconds: Seconds = 20.0
+    """The longest time that its answer may take; without one the connection is ended, and its calls are cancelled."""
     metrics_listen: AddressField | None = Address("127.0.0.1", 9470)
     """Where Prometheus text is served, at /metrics; port 0 takes a free one; none: nowhere."""
     door: Literal["auto", "native", "plain"] = "auto"

@@ -1,16 +1,14 @@
 """Which door serves: the native one where it is installed, else the plain one."""
 
-from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Literal, NamedTuple
 
 from elman_server.door.call import Transport
+from elman_server.door.channel_options import Options
 from elman_server.door.native import NativeTransport
 from elman_server.door.plain import PlainTransport
 
 Door = Literal["auto", "native", "plain"]
-
-Options = Sequence[tuple[str, int]]
 
 
 class Choice(NamedTuple):

@@ -9,8 +9,10 @@ from elman_server.door.call import Call, Received, Sent
 from elman_server.exchange.isolated import isolated
 from elman_server.exchange.mailbox import Mailbox
 
-OPENED, RECEIVED, READ_ALL, SENT, OVER, IDLE, FRAMES = range(7)
+OPENED, RECEIVED, READ_ALL, SENT, OVER, IDLE, FRAMES, AHEAD = range(8)
 """Kinds of events, as in the extension's event.h."""
+ReceivedAhead = Callable[[bytes | None, int], None]
+"""Called with a message that was read by itself, and with as how many rows it counts; with None, 0 at the end."""
 BUG = "what follows an event of a stream"
 
 
@@ -32,7 +34,7 @@ class NativeStreamCall:
         self._port = port
         self._is_over = is_over
         self._then_received: Received | None = None
-        self._reads_on = False
+        self._then_ahead: ReceivedAhead | None = None
         self._then_idle: Callable[[], None] | None = None
         self._then_sent: deque[Sent] = deque()
 
@@ -44,11 +46,11 @@ class NativeStreamCall:
         self._then_received = then
         self._port.door.receive(self.number)
 
-    def receive_all(self, then: Received) -> None:
+    def receive_all(self, then: ReceivedAhead) -> None:
         """As `receive`, for all messages that the extension hands over by themselves."""
         if self._is_over:
-            self._port.post(partial(then, None))
-        self._then_received, self._reads_on = then, True
+            self._port.post(partial(then, None, 0))
+        self._then_received, self._then_ahead = lambda end: then(end, 0), then
 
     def when_idle(self, then: Callable[[], None]) -> None:
         """Has it called once every frame is answered, and every answer written."""
@@ -67,6 +69,8 @@ class NativeStreamCall:
         """An event of this call's, as the extension tells it."""
         if kind in (RECEIVED, READ_ALL):
             self._tell_received(payload)
+        elif kind == AHEAD and self._then_ahead:
+            self._then_ahead(*payload)
         elif kind == SENT:
             self._tell_sent(payload)
         elif kind == IDLE and self._then_idle:
@@ -80,9 +84,7 @@ class NativeStreamCall:
                     self._tell_sent(False)
 
     def _tell_received(self, message: bytes | None) -> None:
-        then = self._then_received
-        if not self._reads_on or message is None:
-            self._then_received = None
+        then, self._then_received = self._then_received, None
         if then:
             then(message)
 
@@ -101,6 +103,8 @@ class NativePort:
         """Called with each `elman_native.FrameBatch`."""
         self.on_sent: Callable[[list[tuple[int, int, int]]], None] | None = None
         """Called with what was written: (caller, rows, bytes)."""
+        self.on_taken: Callable[[], None] | None = None
+        """Called once all that had come is taken in."""
         self._calls: dict[int, NativeStreamCall] = {}
         self._mailbox = Mailbox()
         self.post = self._mailbox.post
@@ -117,6 +121,8 @@ class NativePort:
             isolated(partial(self.on_sent, sent), BUG)
         for number, kind, payload in events:
             isolated(partial(self._tell, number, kind, payload), BUG)
+        if self.on_taken:
+            isolated(self.on_taken, BUG)
 
     def hand_over(self, call: Call) -> NativeStreamCall:
         """See `StreamPort`."""

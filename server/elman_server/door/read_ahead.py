@@ -15,7 +15,9 @@ class ReadAhead:
         self._numbers: dict[Caller, int] = {}
         self._full: set[int] = set()  # callers that are read no further
         callers.on_gone = self._forget
+        self._taken: dict[Caller, int] = {}  # rows since the door was told
         port.on_sent = self._sent
+        port.on_taken = self._settle_taken
 
     def join(self, call: NativeStreamCall, caller: Caller, *, single_rows: bool = False) -> None:
         """From now on the call's messages are read as they come. `single_rows`: they are `Step`'s, and those of one row
@@ -36,8 +38,18 @@ class ReadAhead:
         if caller is not None:
             caller.add(rows, num_bytes)
 
+    def took(self, caller: Caller, num_rows: int) -> None:
+        """A message of the caller's that counts as so many rows was taken in; the door is told with all others that
+        have come."""
+        self._taken[caller] = self._taken.get(caller, 0) + num_rows
+
+    def answer(self, call: NativeStreamCall, caller: Caller, message: bytes, rows: int, num_bytes: int) -> None:
+        """Writes a message, behind which rows and bytes of the caller's count no more. A call that is ended is so
+        behind what is written."""
+        self._door.answer_frame(call.number, self._numbers[caller], message, rows, num_bytes)
+
     def settle(self, caller: Caller, num_taken: int = 0) -> None:
-        """Has the door read as much more of the caller as it has room for; so many messages more were taken in."""
+        """Has the door read as much more of the caller as it has room for; so many rows more were taken in."""
         number, room = self._numbers.get(caller), caller.room
         if number is None:  # it is gone
             return
@@ -45,6 +57,11 @@ class ReadAhead:
         if not room and number not in self._full:
             self._full.add(number)
             caller.when_room(partial(self._read_on, number, caller))
+
+    def _settle_taken(self) -> None:
+        taken, self._taken = self._taken, {}
+        for caller, count in taken.items():
+            self.settle(caller, count)
 
     def _read_on(self, number: int, caller: Caller) -> None:
         self._full.discard(number)

@@ -112,10 +112,10 @@ class Stream(ABC, Generic[Item]):
         except Exception as error:  # noqa: BLE001 - it ends the stream, and no other that waits for the same room
             self._fail(error)
 
-    def _received_ahead(self, data: bytes | None) -> None:
+    def _received_ahead(self, data: bytes | None, num_rows: int) -> None:
         self._received(data)
         if self._read_ahead is not None and data is not None:
-            self._read_ahead.settle(self.caller, num_taken=1)
+            self._read_ahead.took(self.caller, num_rows)
 
     def _received(self, data: bytes | None) -> None:
         if self._gone:

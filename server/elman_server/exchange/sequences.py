@@ -1,5 +1,6 @@
 """Requests that may name a sequence, as the engine takes them: steps of its session, with its beginning and its end."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from elman_server.exchange.frames import Frame
@@ -87,6 +88,15 @@ class SequenceStep(Protocol):
     @property
     def cancelled(self) -> bool:
         """Whether its caller went away: if it waits still, it is not begun."""
+        ...
+
+    @property
+    def form(self) -> object | None:
+        """Steps of one form can be rows of one frame; None: it has a frame of its own."""
+        ...
+
+    def joined(self, steps: "Sequence[SequenceStep]", /) -> Frame:
+        """One frame of steps of its form, itself among them; its `handles` are filled in by the engine."""
         ...
 
     def redirect(self, runtime: ModelVersion, /) -> None:

@@ -12,6 +12,12 @@ LENGTHS = "N, uniform:LOW:HIGH or geometric:MEAN"
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Adds them."""
+    _add_server(parser)
+    _add_frames(parser)
+    _add_runs(parser)
+
+
+def _add_server(parser: argparse.ArgumentParser) -> None:
     text = "the server's address, HOST:PORT or unix:PATH (default: localhost:8470)"
     parser.add_argument("--target", "--address", dest="address", default="localhost:8470", metavar="TARGET", help=text)
     parser.add_argument("--model", required=True, metavar="NAME", help="the model's name (required)")
@@ -25,6 +31,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="the server's process, if it runs here: its processor time is read (default: none)",
     )
+
+
+def _add_frames(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sessions",
         type=_list_of(int),
@@ -53,6 +62,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="R,R,...",
         help="open loop: session-steps offered a second, Poisson (default: closed loop)",
     )
+
+
+def _add_runs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--warm-up", type=float, default=1.0, metavar="SECONDS", help="before each run, in seconds (default: 1)"
     )

@@ -1,4 +1,4 @@
-"""The session directory: a model name with its loaded versions, and the ids of the sessions that run on them."""
+"""The session directory: which sessions a model has, by id, and on which of its versions each runs."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -9,28 +9,22 @@ from numpy.typing import NDArray
 from elman_server.errors import (
     Draining,
     InvalidInput,
-    LimitReached,
     NoSessions,
-    OtherState,
     ServiceError,
     SessionExists,
-    UnknownModel,
     UnknownSession,
 )
 from elman_server.exchange.clock import Clock
-from elman_server.exchange.exported import Exported
 from elman_server.exchange.initial import NOTHING_GIVEN, Initial, check_context, check_states
 from elman_server.exchange.sessions import OpenMode, OpenResult, Owner
-from elman_server.exchange.versions import version_key
+from elman_server.models.opening import Opening, full
 from elman_server.models.runtime import Runtime
+from elman_server.models.versions import ModelVersions
 from elman_server.sessions.places import Places
 from elman_server.sessions.requests import Requests
 from elman_server.sessions.tombstones import Tombstone, Tombstones
 
 I64 = NDArray[np.int64]
-
-FULL_RETRY_SECONDS = 1.0
-"""What a caller refused at the session limit is told to wait: sessions end by the second, not by the step."""
 
 
 class SessionLocation(NamedTuple):
@@ -40,50 +34,15 @@ class SessionLocation(NamedTuple):
     slot: int
 
 
-class SessionDirectory:
-    """Used by the engine's thread alone, but for `versions`, which is replaced whole."""
+class SessionDirectory(ModelVersions):
+    """A model's versions, and the sessions on them by id; used by the engine's thread alone, but for the versions."""
 
     def __init__(self, name: str, max_tombstones: int, clock: Clock) -> None:
-        self.name = name
+        super().__init__(name)
         self._clock = clock
-        self.versions: dict[str, Runtime] = {}
         self.tombstones = Tombstones(max_tombstones)
         self.requests = Requests()
         self._places = Places()
-
-    def version(self, version: str) -> Runtime:
-        """That version; if it is empty the highest one, of those that stay if any does.
-
-        Raises:
-            UnknownModel: no such version is loaded.
-        """
-        versions = self.versions
-        if not version and versions:
-            staying = {v: runtime for v, runtime in versions.items() if not runtime.unloading} or versions
-            return staying[max(staying, key=version_key)]
-        if version not in versions:
-            known = ", ".join(sorted(versions, key=version_key)) or "none"
-            raise UnknownModel(
-                f"model {self.name!r} has no version {version!r} loaded; loaded: {known}",
-                metadata={"model": self.name, "version": version},
-            )
-        return versions[version]
-
-    def of_fingerprint(self, exported: Exported) -> Runtime:
-        """The version that has an exported session's fingerprint.
-
-        Raises:
-            OtherState: none has.
-        """
-        for runtime in sorted(self.versions.values(), key=lambda r: r.spec.version != exported.version):
-            if runtime.stack.fingerprint == exported.fingerprint:
-                return runtime
-        there = ", ".join(f"{v} ({r.stack.fingerprint[:12]})" for v, r in sorted(self.versions.items()))
-        raise OtherState(
-            f"the session was exported from model {exported.model!r} version {exported.version!r} "
-            f"({exported.fingerprint[:12]}); loaded of model {self.name!r}: {there}",
-            metadata={"model": self.name},
-        )
 
     def find(self, owner: Owner) -> SessionLocation:
         """Where a session runs.
@@ -117,6 +76,14 @@ class SessionDirectory:
             return None
         runtime = next(r for r in self.versions.values() if r.number == place.number)
         return SessionLocation(runtime, place.slot)
+
+    def handle(self, owner: Owner, number: int) -> int | None:
+        """The newest handle of a session that runs on the version of that number and is not about to end."""
+        place = self._places.of(owner)
+        if place is None or place.number != number:
+            return None
+        sessions = next(r.sessions for r in self.versions.values() if r.number == number)
+        return None if sessions.closing[place.slot] else sessions.handle(place.slot)
 
     def open(
         self,
@@ -159,33 +126,16 @@ class SessionDirectory:
         if mode is not OpenMode.RESUME:
             check_context(runtime.view, initial.context, len(ids))
         check_states(runtime.view, initial.states, len(ids))
-        opened = OpenResult.empty(ids)
-        begin: list[int] = []
-        resume: dict[Runtime, list[tuple[int, int]]] = {}
-        for index, session_id in enumerate(ids):
-            try:
-                place = self._resumed(Owner(principal, session_id), mode, version)
-            except ServiceError as error:
-                opened.errors[index] = error
-            else:
-                if place:
-                    opened.resumed[index] = True
-                    resume.setdefault(place.runtime, []).append((index, place.slot))
-                else:
-                    begin.append(index)
-        for resumed, pairs in resume.items():
-            if initial.context:
-                pairs = self._of_that_context(opened, resumed, pairs, initial)
-            if pairs:
-                slots = np.array([s for _, s in pairs])
-                self._attach(opened, resumed, [i for i, _ in pairs], slots, now)
-                if ends_with_stream is not None:
-                    resumed.sessions.set_ending(slots, ends_with_stream)
-        self._make_room(runtime, len(begin), now, now if since is None else since)
-        new = self._begin(opened, runtime, principal, begin, now, initial, position)
+        opening = self._opening(principal, ids, now)
+        for resumed, found in self._divided(opening, principal, mode, version).items():
+            slots = opening.resume(resumed, found, initial)
+            if ends_with_stream is not None:
+                resumed.sessions.set_ending(slots, ends_with_stream)
+        self._make_room(runtime, len(opening.new), now, now if since is None else since)
+        new = opening.begin(runtime, initial, position)
         if runtime.limits.end_on_disconnect if ends_with_stream is None else ends_with_stream:
             runtime.sessions.set_ending(new, True)
-        return opened
+        return opening.result
 
     def check_new(self, runtime: Runtime, principal: str, ids: Sequence[str]) -> None:
         """Raises SessionExists or LimitReached where not all of these new sessions could begin now."""
@@ -194,7 +144,7 @@ class SessionDirectory:
         sessions = runtime.sessions
         room = sessions.max_sessions - (0 if runtime.limits.when_full == "evict" else sessions.num_open)
         if len(ids) > room:
-            raise _full(runtime)
+            raise full(runtime)
 
     def has_room(self, runtime: Runtime, now: float) -> bool:
         """Whether a session more could begin now, if need be in place of one that is evicted for it."""
@@ -209,42 +159,30 @@ class SessionDirectory:
         """
         runtime, slot = place
         check_takes_sessions(runtime)
-        opened = OpenResult.empty(ids)
-        begin = []
-        for index, session_id in enumerate(ids):
-            try:
-                self._resumed(Owner(principal, session_id), OpenMode.NEW, "")
-            except ServiceError as error:
-                opened.errors[index] = error
-            else:
-                begin.append(index)
+        opening = self._opening(principal, ids, now)
+        self._divided(opening, principal, OpenMode.NEW, "")
         runtime.sessions.used[slot] = now  # so it is not evicted for its own children
-        self._make_room(runtime, len(begin), now, now)
-        slots = self._take(opened, runtime, principal, begin, now)
-        if slots.size:
-            runtime.fork(slot, slots)
-            runtime.sessions.set_ending(slots, bool(runtime.sessions.ends_with_stream[slot]))
-            self._attach(opened, runtime, [i for i in begin if i not in opened.errors], slots, now)
-        return opened
+        self._make_room(runtime, len(opening.new), now, now)
+        opening.fork(runtime, slot)
+        return opening.result
 
     def take_over(self, place: SessionLocation, owner: Owner, target: Runtime, now: float) -> OpenResult:
         """Has a session, which nothing is queued for, go on on another version whose states agree, and attaches it."""
-        opened = OpenResult.empty([owner.session_id])
+        opening = self._opening(owner.principal, [owner.session_id], now)
         runtime, old = place
         slots = np.array([old])
         if runtime is not target:
             self._make_room(target, 1, now, now)
-            slots = self._take(opened, target, owner.principal, [0], now)
+            opening.new = [0]
+            slots = opening.take(target)
             if not slots.size:
-                return opened
+                return opening.result
             target.adopt(runtime, old, int(slots[0]))
             self.tombstones.note_moved(runtime.sessions.handle(old), target.spec.version)
             runtime.metrics.end("moved", 1)
-            runtime.held.forget(place_slots := np.array([old]))
-            runtime.marks.forget(place_slots)
-            runtime.sessions.free(place_slots)
-        self._attach(opened, target, [0], slots, now)
-        return opened
+            _vacate(runtime, np.array([old]))
+        opening.attach(target, [0], slots)
+        return opening.result
 
     def end(self, runtime: Runtime, slots: I64, cause: str, now: float) -> None:
         """Ends idle sessions for a cause: closed, expired, evicted, disconnected or drained. `now` in seconds on the
@@ -263,9 +201,27 @@ class SessionDirectory:
         if cause in ("expired", "evicted"):
             metrics.idle_before_eviction.observe_all(now - sessions.used[slots])
         metrics.end(cause, len(slots))
-        runtime.held.forget(slots)
-        runtime.marks.forget(slots)
-        sessions.free(slots)
+        _vacate(runtime, slots)
+
+    def _opening(self, principal: str, ids: Sequence[str], now: float) -> Opening:
+        return Opening(principal, ids, now, self._places, self.tombstones)
+
+    def _divided(
+        self, opening: Opening, principal: str, mode: OpenMode, version: str
+    ) -> dict[Runtime, list[tuple[int, int]]]:
+        # Those to resume, by index and slot; notes which are new, and what is told of those that are refused.
+        found: dict[Runtime, list[tuple[int, int]]] = {}
+        for index, session_id in enumerate(opening.result.ids):
+            try:
+                place = self._resumed(Owner(principal, session_id), mode, version)
+            except ServiceError as error:
+                opening.result.errors[index] = error
+            else:
+                if place:
+                    found.setdefault(place.runtime, []).append((index, place.slot))
+                else:
+                    opening.new.append(index)
+        return found
 
     def _resumed(self, owner: Owner, mode: OpenMode, version: str) -> SessionLocation | None:
         # Where to go on, or None to begin.
@@ -289,66 +245,6 @@ class SessionDirectory:
                 f"session {owner.session_id!r} runs on version {found.runtime.spec.version!r}, not {version!r}"
             )
         return found
-
-    def _attach(self, opened: OpenResult, runtime: Runtime, indices: list[int], slots: I64, now: float) -> None:
-        handles = runtime.sessions.attach(slots, now).tolist()
-        positions = runtime.sessions.admitted[slots].tolist()
-        for index, handle, position in zip(indices, handles, positions, strict=True):
-            opened.handles[index], opened.positions[index] = handle, position
-            opened.versions[index] = runtime.spec.version
-
-    def _of_that_context(
-        self, opened: OpenResult, runtime: Runtime, pairs: list[tuple[int, int]], initial: Initial
-    ) -> list[tuple[int, int]]:
-        # Those that run with the context that is given; the others are told.
-        kept = []
-        there = runtime.context_of(np.array([slot for _, slot in pairs]))
-        for row, (index, slot) in enumerate(pairs):
-            given = initial.context_of([index])
-            if set(given) == set(there) and all((given[n][0] == there[n][row]).all() for n in there):
-                kept.append((index, slot))
-            else:
-                opened.resumed[index] = False
-                opened.errors[index] = InvalidInput(
-                    f"session {opened.ids[index]!r} runs with another context than the one given; it stays as it was "
-                    "when the session began: give that, or choose another id"
-                )
-        return kept
-
-    def _begin(
-        self,
-        opened: OpenResult,
-        runtime: Runtime,
-        principal: str,
-        indices: list[int],
-        now: float,
-        initial: Initial,
-        position: int | I64,
-    ) -> I64:
-        slots = self._take(opened, runtime, principal, indices, now)
-        indices = indices[: len(slots)]
-        if indices:
-            runtime.begin(slots, initial.of(indices))
-            at = position if isinstance(position, int) else position[indices]
-            runtime.sessions.position[slots] = runtime.sessions.admitted[slots] = at
-            self._attach(opened, runtime, indices, slots, now)
-        return slots
-
-    def _take(self, opened: OpenResult, runtime: Runtime, principal: str, indices: list[int], now: float) -> I64:
-        # Slots for as many of the new sessions as there is room for, the first ones; the others are told.
-        room = runtime.sessions.max_sessions - runtime.sessions.num_open
-        opened.errors.update(dict.fromkeys(indices[room:], _full(runtime)))
-        indices = indices[:room]
-        if not indices:
-            return np.empty(0, np.int64)
-        slots = runtime.sessions.take(len(indices), now)
-        ids = [opened.ids[index] for index in indices]
-        runtime.sessions.own(slots, principal, ids)
-        self._places.put(principal, ids, runtime.number, slots.tolist())
-        for session_id in ids:
-            self.tombstones.lift(Owner(principal, session_id))
-        runtime.metrics.sessions_opened.inc(len(indices))
-        return slots
 
     def _make_room(self, runtime: Runtime, wanted: int, now: float, since: float) -> None:
         sessions = runtime.sessions
@@ -381,13 +277,10 @@ def check_steps(runtime: Runtime) -> None:
         )
 
 
-def _full(runtime: Runtime) -> LimitReached:
-    limit, value = runtime.sessions_limit, runtime.sessions.max_sessions
-    return LimitReached(
-        f"{limit} is {value}, and no session is to be evicted",
-        metadata={"limit": limit, "value": value},
-        retry_seconds=FULL_RETRY_SECONDS,
-    )
+def _vacate(runtime: Runtime, slots: I64) -> None:
+    runtime.held.forget(slots)
+    runtime.marks.forget(slots)
+    runtime.sessions.free(slots)
 
 
 def _leaving(runtime: Runtime) -> Draining:

@@ -11,10 +11,10 @@ class Duration:
     count: int = 0
     seconds: float = 0.0
 
-    def add(self, seconds: float) -> None:
-        """Once more."""
-        self.count += 1
-        self.seconds += seconds
+    def add(self, seconds: float, times: int = 1) -> None:
+        """Once more, or some times, as long each."""
+        self.count += times
+        self.seconds += times * seconds
 
 
 @dataclass(slots=True)

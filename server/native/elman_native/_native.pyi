@@ -103,7 +103,8 @@ class Door:
 
     def begin_frames(self, call: int, caller: int, single_rows: bool = True) -> None:
         """From now on the call's messages are read as they come, as long as the caller has room: as they are, or, with
-        `single_rows`, frames of one row into batches.
+        `single_rows`, frames of one row into batches. Of other frames every handle counts as a row, of any other
+        message it counts as one.
 
         Raises:
             ValueError: there is no such caller.
@@ -142,11 +143,11 @@ class Door:
         """Asks to be told once every frame of one row is answered and everything written."""
 
     def add_caller(self, room: int) -> int:
-        """One more whom limits count, and how many messages may be read from it; its number."""
+        """One more whom limits count, and how many rows may be read from it; its number."""
 
     def remove_caller(self, caller: int) -> None:
         """It has no calls any more."""
 
     def set_room(self, caller: int, room: int, num_taken: int) -> None:
-        """`num_taken` more messages of its calls are taken in, and `room` more may come: read, and not taken in yet.
-        With 0, what is written to it wakes the loop."""
+        """`num_taken` more rows of its calls are taken in, and `room` more may come: read, and not taken in yet; the
+        last message that is read may go beyond. With 0, what is written to it wakes the loop."""

@@ -112,26 +112,26 @@ void Call::End(Ending ending) {
 
 void Call::HasRead(bool ok) {
   grpc::ByteBuffer message;
-  bool reads_on, takes_rows;
+  bool reads_on;
   {
     std::lock_guard<std::mutex> lock(mutex_);
     message.Swap(&incoming_);
     is_reading_ = false;
     reads_on = caller_ != nullptr;
-    takes_rows = takes_rows_;
   }
   if (!ok) {
     events_.load()->Push({number_, EventKind::kReadAll});
     Release();
     return;
   }
-  if (reads_on) caller_->Count();  // before Python can have taken it in
-  if (!takes_rows || !PushIfSingleRow(&message)) {
+  if (reads_on) {
+    PushAhead(std::move(message));
+    ReadOn();
+  } else {
     Event event{number_, EventKind::kReceived};
     event.message = std::move(message);
     events_.load()->Push(std::move(event));
   }
-  if (reads_on) ReadOn();
   Release();
 }
 
@@ -234,18 +234,33 @@ void Call::Settle(const Outgoing& outgoing, bool ok) {
   }
 }
 
-bool Call::PushIfSingleRow(grpc::ByteBuffer* message) {
-  grpc::Slice slice;
-  if (!message->TrySingleSlice(&slice).ok() && !message->DumpToSingleSlice(&slice).ok()) return false;
-  SingleRow row;
-  const std::string_view bytes(reinterpret_cast<const char*>(slice.begin()), slice.size());
-  if (!ReadSingleRow(bytes, door_->server_instance(), &row)) return false;
+// What comes is counted before Python can have taken it in.
+
+void Call::PushFrame(const SingleRow& row, grpc::Slice message) {
   {
     std::lock_guard<std::mutex> lock(mutex_);
     ++num_open_;
   }
-  door_->stream_events().PushFrame(number_, caller_->number(), row, std::move(slice));
-  return true;
+  caller_->Count(1);
+  events_.load()->PushFrame(number_, caller_->number(), row, std::move(message));
+}
+
+void Call::PushAhead(grpc::ByteBuffer message) {
+  Event event{number_, EventKind::kAhead};
+  event.num_rows = 1;
+  grpc::Slice slice;
+  if (takes_rows_ && (message.TrySingleSlice(&slice).ok() || message.DumpToSingleSlice(&slice).ok())) {
+    SingleRow row;
+    const std::string_view bytes(reinterpret_cast<const char*>(slice.begin()), slice.size());
+    if (ReadSingleRow(bytes, door_->server_instance(), &row)) {
+      PushFrame(row, std::move(slice));
+      return;
+    }
+    event.num_rows = CountRows(bytes);
+  }
+  caller_->Count(event.num_rows);
+  event.message = std::move(message);
+  events_.load()->Push(std::move(event));
 }
 
 }  // namespace elman

@@ -58,7 +58,7 @@ class Call final : public std::enable_shared_from_this<Call> {
   void HandOver();
   // Reads one message, if none is being read: kReceived or kReadAll follows.
   void Receive();
-  // From now on messages are read as they come: kReceived; with `takes_rows`, frames of one row into the queue's batch.
+  // From now on messages are read as they come: kAhead; with `takes_rows`, frames of one row into the queue's batch.
   void BeginFrames(std::shared_ptr<Caller> caller, bool takes_rows);
   // Reads the next of them, now or after a pause.
   void ReadOn();
@@ -98,7 +98,8 @@ class Call final : public std::enable_shared_from_this<Call> {
   void TellIfIdle();
 
   void Settle(const Outgoing& outgoing, bool ok);
-  bool PushIfSingleRow(grpc::ByteBuffer* message);
+  void PushAhead(grpc::ByteBuffer message);
+  void PushFrame(const SingleRow& row, grpc::Slice message);
 
   Door* const door_;
   std::atomic<EventQueue*> events_;  // where its events go

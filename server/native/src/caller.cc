@@ -9,9 +9,9 @@ bool Caller::IsFull() {
   return waiting_ >= room_;
 }
 
-void Caller::Count() {
+void Caller::Count(int64_t num_rows) {
   std::lock_guard<std::mutex> lock(mutex_);
-  ++waiting_;
+  waiting_ += num_rows;
 }
 
 bool Caller::PauseIfFull(const std::shared_ptr<Call>& call) {

@@ -19,18 +19,18 @@ class Caller {
   int64_t number() const { return number_; }
   // Whether nothing more is read from it.
   bool IsFull();
-  // A message was read, which Python has not taken in yet.
-  void Count();
+  // So many rows were read, which Python has not taken in yet.
+  void Count(int64_t num_rows);
   // Whether nothing more is read from it now; if so the call reads on when there is room.
   bool PauseIfFull(const std::shared_ptr<Call>& call);
-  // Python has taken in so many messages, and has room for so many more; the calls that are to read on.
+  // Python has taken in so many rows, and has room for so many more; the calls that are to read on.
   std::vector<std::weak_ptr<Call>> SetRoom(int64_t room, int64_t num_taken);
 
  private:
   const int64_t number_;
   std::mutex mutex_;
   int64_t room_;                             // beside what Python has taken in
-  int64_t waiting_ = 0;                      // messages that it has not
+  int64_t waiting_ = 0;                      // rows that it has not
   std::vector<std::weak_ptr<Call>> paused_;  // those that are over need not wait
 };
 

@@ -21,6 +21,7 @@ enum class EventKind : int {
   kOver = 4,      // nothing travels any more; `ok`: the status was the server's own
   kIdle = 5,      // as asked for: every frame is answered, and every answer written
   kFrames = 6,    // frames of one row, of any calls: `frames`
+  kAhead = 7,     // a message that was read by itself: `message`, and as how many rows it counts: `num_rows`
 };
 
 // How a call began.
@@ -38,6 +39,7 @@ struct Event {
   grpc::ByteBuffer message = {};
   std::unique_ptr<Opening> opening = nullptr;
   std::shared_ptr<FrameBatch> frames = nullptr;
+  int64_t num_rows = 0;
 };
 
 }  // namespace elman

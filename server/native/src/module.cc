@@ -113,6 +113,8 @@ py::object Payload(Event& event) {
       return OpeningTuple(*event.opening);
     case EventKind::kReceived:
       return BytesOf(event.message);
+    case EventKind::kAhead:
+      return py::make_tuple(BytesOf(event.message), event.num_rows);
     case EventKind::kFrames:
       return py::cast(event.frames);
     case EventKind::kReadAll:

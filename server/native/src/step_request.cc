@@ -1,11 +1,14 @@
 #include "step_request.h"
 
+#include <algorithm>
 #include <cstring>
 
 namespace elman {
 namespace {
 
-enum WireType : uint32_t { kVarint = 0, kFixed64 = 1, kBytes = 2 };
+enum WireType : uint32_t { kVarint = 0, kFixed64 = 1, kBytes = 2, kFixed32 = 5 };
+
+constexpr uint32_t kHandles = 2;  // packed fixed64
 
 constexpr uint32_t Tag(uint32_t field, WireType type) { return field << 3 | type; }
 
@@ -36,21 +39,42 @@ class Reader {
   }
 
   bool Fixed64(uint64_t* value) {
-    if (rest_.size() < sizeof(*value)) return false;
-    std::memcpy(value, rest_.data(), sizeof(*value));  // little-endian, as the wire
-    rest_.remove_prefix(sizeof(*value));
+    std::string_view bytes;
+    if (!Take(sizeof(*value), &bytes)) return false;
+    std::memcpy(value, bytes.data(), sizeof(*value));  // little-endian, as the wire
     return true;
   }
 
   bool Bytes(std::string_view* value) {
     uint64_t size;
-    if (!Varint(&size) || size > rest_.size()) return false;
+    return Varint(&size) && Take(size, value);
+  }
+
+  // What comes with a tag; groups are no longer in use.
+  bool Skip(uint32_t tag, std::string_view* bytes) {
+    uint64_t number;
+    switch (tag & 7) {
+      case kVarint:
+        return Varint(&number);
+      case kBytes:
+        return Bytes(bytes);
+      case kFixed64:
+        return Take(8, bytes);
+      case kFixed32:
+        return Take(4, bytes);
+      default:
+        return false;
+    }
+  }
+
+ private:
+  bool Take(uint64_t size, std::string_view* value) {
+    if (size > rest_.size()) return false;
     *value = rest_.substr(0, size);
     rest_.remove_prefix(size);
     return true;
   }
 
- private:
   std::string_view rest_;
   bool is_bad_ = false;
 };
@@ -133,7 +157,7 @@ bool ReadField(uint32_t tag, std::string_view message, std::string_view instance
   switch (tag) {
     case Tag(1, kVarint):
       return reader->Varint(&row->frame_id);
-    case Tag(2, kBytes):
+    case Tag(kHandles, kBytes):
       return reader->Bytes(&bytes) && OneFixed64(bytes, &row->handle) && Once(&seen->handle);
     case Tag(3, kBytes):
       if (!reader->Bytes(&bytes) || !OneVarint(bytes, &number) || !Once(&seen->length)) return false;
@@ -171,6 +195,17 @@ bool ReadSingleRow(std::string_view message, std::string_view server_instance, S
     if (!ReadField(tag, message, server_instance, &reader, &seen, row)) return false;
   }
   return reader.AtEnd() && seen.handle && seen.length && seen.input;
+}
+
+int64_t CountRows(std::string_view message) {
+  Reader reader(message);
+  size_t num_handles = 0;
+  while (const uint32_t tag = reader.Next()) {
+    std::string_view bytes;
+    if (!reader.Skip(tag, &bytes)) break;  // no more can be told of it
+    if (tag >> 3 == kHandles) num_handles += bytes.size() / sizeof(uint64_t);
+  }
+  return std::max<int64_t>(1, static_cast<int64_t>(num_handles));
 }
 
 }  // namespace elman

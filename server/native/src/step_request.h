@@ -28,4 +28,7 @@ struct SingleRow {
 // then, be it to say what is wrong. No policy is decided here.
 bool ReadSingleRow(std::string_view message, std::string_view server_instance, SingleRow* row);
 
+// As how many rows any other message counts, by its handles; at least 1, whatever it is.
+int64_t CountRows(std::string_view message);
+
 }  // namespace elman

@@ -14,6 +14,7 @@ from elman_server.errors import ServiceError
 from elman_server.exchange.answers import Answer
 from elman_server.exchange.frames import Frame, Want
 from elman_server.exchange.initial import NOTHING_GIVEN, Initial
+from elman_server.exchange.sequences import SequenceStep
 from elman_server.exchange.served import ModelVersion
 from elman_server.exchange.sessions import Owner
 
@@ -62,6 +63,15 @@ class Inference:
     def owner(self) -> Owner:
         """Of its session."""
         return Owner(ANONYMOUS, self.parameters.session_id)
+
+    @property
+    def form(self) -> None:
+        """It has a frame of its own."""
+        return None
+
+    def joined(self, steps: Sequence[SequenceStep]) -> Frame:
+        """See `SequenceStep`."""
+        return self.frame
 
     def redirect(self, runtime: ModelVersion) -> None:
         """Has it run on another version of the model, whose tensors are the same."""

@@ -1,5 +1,6 @@
 """Parameters: what a request says beside its tensors."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -29,6 +30,12 @@ class Parameters:
     want: Want = Want.ALL
     decoupled: bool = False
     """Whether a chunk may be answered slice by slice."""
+    is_plain_step: bool = False
+    """Whether it is of a sequence that goes on, and names no more than that."""
+
+    def deadline(self, arrived: float) -> float:
+        """Of a request that came then, on the same clock; infinity for none."""
+        return math.inf if self.timeout_seconds is None else arrived + self.timeout_seconds
 
     @property
     def sequence_id(self) -> str:
@@ -48,6 +55,8 @@ def read_parameters(field: Mapping[str, InferParameter]) -> Parameters:
         reader = _READERS.get(name)
         if reader:
             reader(parameters, name, field[name])
+    has_more = parameters.start or parameters.end or parameters.decoupled or parameters.position is not None
+    parameters.is_plain_step = bool(parameters.session_id) and not has_more
     return parameters
 
 

@@ -1,18 +1,19 @@
 """Reader: a message becomes an inference."""
 
-import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from elman_server.door.elman_v1.read import MAX_ANSWER_BYTES, check_size
+from elman_server.door.oip.forms import Forms
 from elman_server.door.oip.inference import Inference
 from elman_server.door.oip.parameters import Parameters, refuse_shared_memory
 from elman_server.door.oip.signature import Signature
 from elman_server.door.oip.stubs.grpc_service_pb2 import ModelInferRequest
 from elman_server.door.oip.targets import Target, Targets
-from elman_server.door.oip.tensors import read_initial, read_steps, read_tensors
+from elman_server.door.oip.tensors import Input, read_initial, read_steps, read_tensors
 from elman_server.errors import InvalidInput, ServiceError
 from elman_server.exchange.clock import Clock
 from elman_server.exchange.frames import Frame, ResultSink, Want
@@ -30,6 +31,8 @@ class Reader:
         self._targets = targets
         self._clock = clock
         self._max_bytes = targets.catalogue.limits.max_frame_bytes
+        self.forms = Forms()
+        """Those of requests that were read."""
 
     def read(
         self, request: ModelInferRequest, parameters: Parameters, sink: ResultSink, *, number: int = 0, now: float
@@ -45,55 +48,26 @@ class Reader:
         """
         target = self._targets.find(request.model_name, request.model_version)
         try:
-            return self._read(request, parameters, target, sink, number, now)
+            return self._read(request, parameters, target, _Asker(sink, number, now))
         except ServiceError:
             target.requests.count(self._clock.now() - now, failed=True)
             raise
 
-    def _read(
-        self,
-        request: ModelInferRequest,
-        parameters: Parameters,
-        target: Target,
-        sink: ResultSink,
-        number: int,
-        now: float,
-    ) -> Inference:
+    def _read(self, request: ModelInferRequest, parameters: Parameters, target: Target, asker: "_Asker") -> Inference:
         self._check_bytes(request)
-        arrays = read_tensors(request, target.signature)
-        view, signature = target.runtime.view, target.signature
-        data, steps, rows = read_steps(arrays, signature, view.input)
-        extra = len(arrays) > len(signature.steps)
-        if parameters.session_id or parameters.start or parameters.end or parameters.position is not None:
-            _check_sequence(target, parameters, rows, arrays if extra else {})
-        if target.max_steps is not None and steps > target.max_steps:
-            kind = "a bidirectional model" if view.has_stack_state else "a model that needs whole sequences"
-            raise InvalidInput(
-                f"'{signature.steps[0]}': expected at most max_infer_steps, {target.max_steps}, on {kind}, got {steps}"
-            )
+        signature, view = target.signature, target.runtime.view
+        arrays = read_tensors(request, signature)
+        given = read_steps(arrays, signature, view.input)
+        extra = arrays if len(arrays) > len(signature.steps) else {}
+        _check_sequence(target, parameters, given.rows, extra)
+        _check_steps(target, given.steps)
         names = _names(request, signature, parameters)
-        outputs = view.output.bits([name for name in names if name in signature.given])
-        if steps * rows * target.bytes_per_step > MAX_ANSWER_BYTES:
-            _check_answer(view, parameters, outputs, steps, rows, with_state=_has_states(names, signature))
-        initial = read_initial(arrays, signature, view, rows) if extra else NOTHING_GIVEN
+        asked = _Asked.of(names, target, parameters)
+        _check_answer(target, parameters, asked, given)
+        initial = read_initial(extra, signature, view, given.rows) if extra else NOTHING_GIVEN
         if not parameters.session_id:
-            check_context(view, initial.context, rows)
-        seconds, position = parameters.timeout_seconds, parameters.position
-        frame = Frame(
-            frame_id=number,
-            handles=_NO_HANDLES,
-            lengths=np.array([steps]) if rows == 1 else np.full(rows, steps, np.int64),
-            positions=None if position is None else np.array([position], np.int64),
-            view=view,
-            data=data,
-            want=_want(parameters.want, view, outputs),
-            want_state=_has_states(names, signature),
-            outputs=outputs or view.output.all,
-            deadline=math.inf if seconds is None else now + seconds,
-            sink=sink,
-            arrived=now,
-            open_rows=rows,
-        )
+            check_context(view, initial.context, given.rows)
+        frame = _frame(view, parameters, given, asked, asker)
         return Inference(request.id, target, parameters, names, frame, request.model_version, initial)
 
     def _check_bytes(self, request: ModelInferRequest) -> None:
@@ -127,24 +101,68 @@ def _names(request: ModelInferRequest, signature: Signature, parameters: Paramet
     return tuple(names)
 
 
-def _want(asked: Want, view: ModelView, outputs: int) -> Want:
-    # Outputs that have no steps are those of the last one.
-    if not outputs:
-        return Want.NONE
-    return Want.LAST if asked is Want.ALL and not outputs & ~view.per_row_outputs else asked
+class _Asker(NamedTuple):
+    """Who waits for a frame, since when, and its number there."""
+
+    sink: ResultSink
+    number: int
+    arrived: float
 
 
-def _has_states(names: tuple[str, ...], signature: Signature) -> bool:
-    return any(name not in signature.given for name in names)
+class _Asked(NamedTuple):
+    """What of a model's step is to be told."""
+
+    want: Want
+    outputs: int
+    """As bits."""
+    states: bool
+
+    @classmethod
+    def of(cls, names: Sequence[str], target: Target, parameters: Parameters) -> "_Asked":
+        """By the names of the tensors."""
+        given, view = target.signature.given, target.runtime.view
+        outputs = view.output.bits([name for name in names if name in given])
+        want = parameters.want if outputs else Want.NONE
+        if want is Want.ALL and not outputs & ~view.per_row_outputs:
+            want = Want.LAST  # outputs that have no steps are those of the last one
+        return cls(want, outputs, any(name not in given for name in names))
 
 
-def _check_answer(
-    view: ModelView, parameters: Parameters, outputs: int, steps: int, rows: int, *, with_state: bool
-) -> None:
+def _frame(view: ModelView, parameters: Parameters, given: Input, asked: _Asked, asker: _Asker) -> Frame:
+    position = parameters.position
+    return Frame(
+        frame_id=asker.number,
+        handles=_NO_HANDLES,
+        lengths=np.full(given.rows, given.steps, np.int64),
+        positions=None if position is None else np.array([position], np.int64),
+        view=view,
+        data=given.data,
+        want=asked.want,
+        want_state=asked.states,
+        outputs=asked.outputs or view.output.all,
+        deadline=parameters.deadline(asker.arrived),
+        sink=asker.sink,
+        arrived=asker.arrived,
+        open_rows=given.rows,
+    )
+
+
+def _check_steps(target: Target, steps: int) -> None:
+    if target.max_steps is not None and steps > target.max_steps:
+        is_bidirectional = target.runtime.view.has_stack_state
+        kind = "a bidirectional model" if is_bidirectional else "a model that needs whole sequences"
+        raise InvalidInput(
+            f"'{target.signature.steps[0]}': expected at most max_infer_steps, {target.max_steps}, on {kind}, "
+            f"got {steps}"
+        )
+
+
+def _check_answer(target: Target, parameters: Parameters, asked: _Asked, given: Input) -> None:
     # gRPC would refuse to send a larger one, when all the work is done.
-    told = steps if parameters.want is Want.ALL and not parameters.decoupled else 1
-    step_bytes = view.output.part(outputs).num_bytes if outputs else 0
-    num_bytes = rows * (told * step_bytes + view.state_bytes * with_state)
+    view = target.runtime.view
+    told = given.steps if parameters.want is Want.ALL and not parameters.decoupled else 1
+    step_bytes = view.output.part(asked.outputs).num_bytes if asked.outputs else 0
+    num_bytes = given.rows * (told * step_bytes + view.state_bytes * asked.states)
     if num_bytes > MAX_ANSWER_BYTES:
         raise InvalidInput(
             f"the answer would have {num_bytes} bytes, and {MAX_ANSWER_BYTES} are the most: send fewer steps or rows "
@@ -153,6 +171,7 @@ def _check_answer(
 
 
 def _check_sequence(target: Target, parameters: Parameters, rows: int, arrays: Mapping[str, object]) -> None:
+    # `arrays`: all of them, where there is more than steps among them.
     model = target.directory.name
     if not parameters.session_id:
         if parameters.start or parameters.end:

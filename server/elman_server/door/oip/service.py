@@ -14,6 +14,7 @@ from elman_server.door.oip.model_config import write_config, write_metadata
 from elman_server.door.oip.parameters import read_parameters
 from elman_server.door.oip.read import Reader
 from elman_server.door.oip.repository import Repository, model_named
+from elman_server.door.oip.single_steps import StepAnswers
 from elman_server.door.oip.statistics import write_statistics
 from elman_server.door.oip.status import code_of, message_of
 from elman_server.door.oip.stream import END_ON_ERROR, InferStream
@@ -51,12 +52,17 @@ class OpenInferenceService(UnsupportedCalls):
         self._targets = Targets(door.engine, door.catalogue)
         self._reader = Reader(self._targets, door.engine.clock)
         self._sequences = sequences
+        self._answers = StepAnswers(door)
         self._repository = Repository(door)
         self._strict_order = strict_order
         self._optional_inputs = optional_inputs
         self._port = port
         self._streams: Streams[InferStream] = Streams(port, door.engine.loop_calls, door.callers)
-        door.engine.do_now_and_then(lambda _: self._targets.forget_unloaded())
+        door.engine.do_now_and_then(lambda _: self._forget_unloaded())
+
+    def _forget_unloaded(self) -> None:
+        self._targets.forget_unloaded()
+        self._reader.forms.forget_outdated()
 
     @unary
     async def ServerLive(self, request: pb.ServerLiveRequest, context: Context) -> pb.ServerLiveResponse:  # noqa: N802
@@ -174,6 +180,7 @@ class OpenInferenceService(UnsupportedCalls):
             self._door,
             self._reader,
             self._sequences,
+            self._answers,
             caller,
             strict_order=self._strict_order,
             ends_on_error=ends_on_error,

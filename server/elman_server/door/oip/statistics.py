@@ -14,9 +14,9 @@ class Requests:
     success: Duration = field(default_factory=Duration)
     fail: Duration = field(default_factory=Duration)
 
-    def count(self, seconds: float, *, failed: bool) -> None:
-        """One more."""
-        (self.fail if failed else self.success).add(seconds)
+    def count(self, seconds: float, *, failed: bool, times: int = 1) -> None:
+        """One more, or some that took as long."""
+        (self.fail if failed else self.success).add(seconds, times)
 
 
 def write_statistics(runtime: ModelVersion, requests: Requests) -> pb.ModelStatistics:

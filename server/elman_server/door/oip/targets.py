@@ -19,13 +19,15 @@ class Target:
     requests: Requests
     versions: Mapping[str, ModelVersion]
     """The model's when this was looked up: it is out of date once they change."""
-
     max_steps: int | None
     """Of one request; None: any."""
-    bytes_per_step: int
-    """Of an answer, at most: the output of a step and the state after it."""
     of: Callable[[ModelVersion], "Target"]
     """The target of another version: `Targets.of`."""
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether the model's versions have changed since."""
+        return self.directory.versions is not self.versions
 
     @property
     def runtime(self) -> ModelVersion:
@@ -49,7 +51,7 @@ class Targets:
             UnknownModel: it is not loaded.
         """
         target = self._targets.get((name, version))
-        if target is None or target.directory.versions is not target.versions:
+        if target is None or target.is_outdated:
             self._targets.pop((name, version), None)
             target = self._targets[(name, version)] = self._look_up(name, version)
         return target
@@ -65,7 +67,7 @@ class Targets:
     def forget_unloaded(self) -> None:
         """Lets go of models that are not loaded any more, and so of their weights."""
         for key, target in list(self._targets.items()):
-            if target.directory.versions is not target.versions:
+            if target.is_outdated:
                 self._targets.pop(key, None)
         for gone in set(self._requests) - set(self.catalogue.runtimes()):
             self._requests.pop(gone, None)
@@ -76,7 +78,6 @@ class Targets:
         runtime = directory.version(version)
         requests = self._requests.setdefault(runtime, Requests())
         signature = Signature.of(runtime.view)
-        num_bytes = runtime.view.output.num_bytes + runtime.view.state_bytes
         max_steps = self.catalogue.limits.max_infer_steps if runtime.view.needs_whole_sequences else None
         worker = self._engine.worker_of(runtime)
-        return Target(directory, worker, signature, requests, versions, max_steps, num_bytes, self.of)
+        return Target(directory, worker, signature, requests, versions, max_steps, self.of)

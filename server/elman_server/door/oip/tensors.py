@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,8 +58,17 @@ def read_tensors(request: ModelInferRequest, signature: Signature) -> dict[str, 
     return arrays
 
 
-def read_steps(arrays: Mapping[str, Array], signature: Signature, record: StepRecord) -> tuple[Array, int, int]:
-    """[T * B, *features] the input record, and T and B.
+class Input(NamedTuple):
+    """The steps of a request."""
+
+    data: Array
+    """[steps * rows, *features] the input record."""
+    steps: int
+    rows: int
+
+
+def read_steps(arrays: Mapping[str, Array], signature: Signature, record: StepRecord) -> Input:
+    """The steps that the tensors have.
 
     Raises:
         InvalidInput: the inputs are not equally many steps and rows.
@@ -73,7 +82,7 @@ def read_steps(arrays: Mapping[str, Array], signature: Signature, record: StepRe
                 f"{list(arrays[name].shape[:2])} of '{name}'"
             )
     flat = [arrays[name].reshape(steps * rows, *arrays[name].shape[2:]) for name in signature.steps]
-    return record.joined(flat), steps, rows
+    return Input(record.joined(flat), steps, rows)
 
 
 def read_initial(arrays: Mapping[str, Array], signature: Signature, view: ModelView, rows: int) -> Initial:

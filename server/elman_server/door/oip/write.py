@@ -1,20 +1,25 @@
 """Writer: a part of an inference's answer becomes a message."""
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from elman_server.door.oip.inference import Inference, Part
+from elman_server.door.oip.signature import ANY
 from elman_server.door.oip.status import message_of
 from elman_server.door.oip.stubs.grpc_service_pb2 import ModelInferResponse, ModelStreamInferResponse
+from elman_server.door.oip.targets import Target
 
 Array = NDArray[Any]
 
 _DATATYPES = {np.dtype(np.float32): "FP32", np.dtype(np.int64): "INT64"}
 
 FINAL = "triton_final_response"
+_ID, _RAW = ModelInferResponse.ID_FIELD_NUMBER, ModelInferResponse.RAW_OUTPUT_CONTENTS_FIELD_NUMBER
+_RESPONSE = ModelStreamInferResponse.INFER_RESPONSE_FIELD_NUMBER
 
 
 def write_response(inference: Inference, part: Part) -> ModelInferResponse:
@@ -33,6 +38,33 @@ def write_stream_response(inference: Inference, part: Part) -> ModelStreamInferR
     _fill(response, inference, part)
     response.parameters[FINAL].bool_param = part.final
     return message
+
+
+def write_head(target: Target) -> bytes:
+    """What the answers to all single steps of a model with one output have in common."""
+    (name,), spec = target.signature.given, target.runtime.spec
+    output = target.signature.outputs[name]
+    response = ModelInferResponse(model_name=spec.name, model_version=spec.version)
+    response.outputs.add(name=name, datatype=output.datatype, shape=[1 if n == ANY else n for n in output.shape])
+    response.parameters[FINAL].bool_param = True
+    return response.SerializeToString()
+
+
+def write_step(head: bytes, request_id: str, raw: bytes) -> bytes:
+    """A `ModelStreamInferResponse` of a head, an id and an output."""
+    name = request_id.encode()
+    parts = (head, _begin(_ID, len(name)), name, _begin(_RAW, len(raw)), raw)
+    return b"".join((_begin(_RESPONSE, sum(map(len, parts))), *parts))
+
+
+@lru_cache(1024)
+def _begin(number: int, size: int) -> bytes:
+    """What stands before so many bytes of a message's field: its tag and its size, as varints."""
+    written = bytearray((number << 3 | 2,))
+    while size > 0x7F:
+        written.append(size & 0x7F | 0x80)
+        size >>= 7
+    return bytes((*written, size))
 
 
 def write_stream_error(request_id: str, message: str) -> ModelStreamInferResponse:

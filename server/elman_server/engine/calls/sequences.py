@@ -47,39 +47,41 @@ class Sequences:
 
     def _admit(self, steps: list[SequenceStep]) -> None:
         # Plain steps that stand together are admitted together.
-        together: dict[int, Frame] = {}  # by handle
-        of: ServedModel | None = None
+        together: dict[int, SequenceStep] = {}  # by handle
         for step in steps:
-            place = self._plain(step)
-            if place is None:
-                self._admit_together(of, together)
+            handle = self._plain(step)
+            if handle is None or handle in together:
+                self._admit_together(together)
+                together = {}
+            if handle is None:
                 self._admit_alone(step)
-                continue
-            handle = place.runtime.sessions.handle(place.slot)
-            worker = step.target.worker
-            if handle in together or worker is not of:
-                self._admit_together(of, together)
-                of = worker
-            step.frame.handles = np.array([handle], np.uint64)
-            together[handle] = step.frame
-        self._admit_together(of, together)
+            else:
+                together[handle] = step
+        self._admit_together(together)
 
-    def _plain(self, step: SequenceStep) -> SessionLocation | None:
-        # Where a request runs that neither begins nor ends a sequence, if it is all in order.
+    def _plain(self, step: SequenceStep) -> int | None:
+        # The handle of the session of a request that neither begins nor ends a sequence, if it is all in order.
         parameters = step.parameters
-        if parameters.start or parameters.end or not parameters.session_id:
+        if parameters.start or parameters.end or not parameters.session_id or step.cancelled:
             return None
         if self._waiting and _key(step) in self._waiting:
             return None
-        place = self._catalogue.directories[step.target.directory.name].place(step.owner)
-        if place is None or place.runtime.sessions.closing[place.slot]:
-            return None
-        return place if place.runtime is step.target.runtime else None
+        target = step.target
+        return self._catalogue.directories[target.directory.name].handle(step.owner, target.runtime.number)
 
-    def _admit_together(self, worker: ServedModel | None, together: dict[int, Frame]) -> None:
-        if worker and together:
-            worker.admission.admit(list(together.values()))
-            together.clear()
+    def _admit_together(self, together: dict[int, SequenceStep]) -> None:
+        # Steps of distinct sessions. Those of one form are one frame.
+        alike: dict[object, list[int]] = {}
+        for handle, step in together.items():
+            alike.setdefault(step.form or step, []).append(handle)
+        frames: dict[ServedModel, list[Frame]] = {}
+        for handles in alike.values():
+            first = together[handles[0]]
+            frame = first.joined([together[handle] for handle in handles])
+            frame.handles = np.array(handles, np.uint64)
+            frames.setdefault(first.target.worker, []).append(frame)
+        for worker, mine in frames.items():
+            worker.admission.admit(mine)
 
     def _admit_alone(self, step: SequenceStep) -> None:
         waiting = self._waiting.get(_key(step))

@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from elman_models.dense import Dense
 from elman_models.export.builder import Builder
+from elman_models.from_state_dict.dense import Dense
+from elman_models.from_state_dict.recurrent import Recurrent
 from elman_models.graph.from_stack import INPUT, OUTPUT
 from elman_models.graph.operations.activations import PLAIN
 from elman_models.graph.spec import GraphSpec, Kind, Node
-from elman_models.recurrent import Recurrent
 from elman_models.spec import ModelSpec
 from elman_models.spec_file import make_graph
 

@@ -5,20 +5,20 @@ from dataclasses import dataclass, field
 
 import torch
 
-from elman_models.assumed import assumed
-from elman_models.checkpoint import read_state_dict
-from elman_models.dense import Dense
 from elman_models.errors import SpecError, WeightsError
+from elman_models.from_state_dict.assumed import assumed
+from elman_models.from_state_dict.checkpoint import read_state_dict
+from elman_models.from_state_dict.dense import Dense
+from elman_models.from_state_dict.graph import ACTIVATIONS, NO_ACTIVATION, Row, graph_of_row
+from elman_models.from_state_dict.hyper_parameters import HyperParameters, said
+from elman_models.from_state_dict.listed import comes_before, distances
+from elman_models.from_state_dict.part_errors import PACK_MODULE, attributes
+from elman_models.from_state_dict.parts import Keys, Parts, find_parts
+from elman_models.from_state_dict.recurrent import Recurrent, find_stacks
+from elman_models.from_state_dict.stack_choice import choose_stacks
 from elman_models.graph.spec import GraphSpec
-from elman_models.hyper_parameters import HyperParameters, said
-from elman_models.listed import comes_before, distances
-from elman_models.part_errors import PACK_MODULE, attributes
-from elman_models.parts import Keys, Parts, find_parts
-from elman_models.recurrent import Recurrent, find_stacks
 from elman_models.spec import Cell, ModelSpec
 from elman_models.spec_file import make_spec
-from elman_models.stack_choice import choose_stacks
-from elman_models.state_dict_graph import ACTIVATIONS, NO_ACTIVATION, Row, graph_of_row
 
 __all__ = ["Inferred", "PackOptions", "infer_model", "infer_spec", "read_state_dict"]
 

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import torch
 
-from elman_models.chains import AFTER, BEFORE, EMBEDDING, HEAD, Chain, find_chains
-from elman_models.dense import Dense, find_denses
 from elman_models.errors import WeightsError
-from elman_models.listed import comes_before
-from elman_models.part_errors import leftovers, open_choice, out_of_order, unservable, unsure_table
+from elman_models.from_state_dict.chains import AFTER, BEFORE, EMBEDDING, HEAD, Chain, find_chains
+from elman_models.from_state_dict.dense import Dense, find_denses
+from elman_models.from_state_dict.listed import comes_before
+from elman_models.from_state_dict.part_errors import leftovers, open_choice, out_of_order, unservable, unsure_table
 
 NONE = "none"
 """As a key: the model has no such part."""

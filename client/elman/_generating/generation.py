@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, Literal, NamedTuple
 
-from elman._generation_request import GenerateOptions, are_one_hot, check_options, generate_request
+from elman._generating.request import GenerateOptions, are_one_hot, check_options, generate_request
 from elman._session_cores import SessionCore
 from elman._shared.deadline import Deadline
 from elman._shared.errors import ElmanError, InvalidInputError, ServerError

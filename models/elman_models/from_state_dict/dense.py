@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from elman_models.listed import comes_before
+from elman_models.from_state_dict.listed import comes_before
 
 _EMBEDDING_WORDS = re.compile(r"emb|encoder|lookup|wte", re.IGNORECASE)
 _WORDS_WITHOUT_GLU = re.compile(r"emb|coder|lookup|wte|head|out|classif|logit", re.IGNORECASE)

@@ -8,8 +8,8 @@ from typing import Any, TypedDict
 
 import numpy as np
 
-from elman._infer_input import Form, InferInput
-from elman._infer_parts import InferLimits, InferPart, PartSizes
+from elman._calls.infer_input import Form, InferInput
+from elman._calls.infer_parts import InferLimits, InferPart, PartSizes
 from elman._shared.arrays import ArrayLike, to_context, to_state, to_states
 from elman._shared.deadline import Deadline
 from elman._shared.errors import ElmanError, InvalidInputError, LimitReachedError

@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 
 from elman_models.check import assumptions
-from elman_models.hyper_parameters import HyperParameters, said
-from elman_models.listed import without_weights
+from elman_models.from_state_dict.graph import NO_ACTIVATION, Row
+from elman_models.from_state_dict.hyper_parameters import HyperParameters, said
+from elman_models.from_state_dict.listed import without_weights
+from elman_models.from_state_dict.stack_choice import in_words
 from elman_models.spec import Cell, EmbeddingSpec, HeadSpec, ModelSpec
-from elman_models.stack_choice import in_words
-from elman_models.state_dict_graph import NO_ACTIVATION, Row
 
 
 def assumed(row: Row, asked: Cell | None, told: HyperParameters) -> Iterator[str]:

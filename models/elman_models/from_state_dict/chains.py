@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, permutations
 
-from elman_models.dense import Dense
+from elman_models.from_state_dict.dense import Dense
 
 EMBEDDING = "the embedding"
 BEFORE = "a linear layer before the stack"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, Literal
 
-from elman._generation import Beam, GenerationCore
+from elman._generating.generation import Beam, GenerationCore
 from elman._shared.loop_thread import LoopThread
 
 

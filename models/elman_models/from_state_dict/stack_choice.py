@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 
 from elman_models.errors import WeightsError
-from elman_models.listed import listed
-from elman_models.part_errors import PACK_MODULE, attributes
-from elman_models.recurrent import Recurrent
+from elman_models.from_state_dict.listed import listed
+from elman_models.from_state_dict.part_errors import PACK_MODULE, attributes
+from elman_models.from_state_dict.recurrent import Recurrent
 
 
 def choose_stacks(stacks: Mapping[str, Recurrent], key: str | None, kept: Iterable[str]) -> list[Recurrent]:

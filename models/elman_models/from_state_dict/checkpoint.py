@@ -13,9 +13,9 @@ import torch
 
 from elman_models import zip_claims
 from elman_models.errors import WeightsError
-from elman_models.hyper_parameters import STAND_INS, HyperParameters, read_hyper_parameters
-from elman_models.nesting import take_state_dict
-from elman_models.torchscript import is_torchscript, read_torchscript
+from elman_models.from_state_dict.hyper_parameters import STAND_INS, HyperParameters, read_hyper_parameters
+from elman_models.from_state_dict.nesting import take_state_dict
+from elman_models.from_state_dict.torchscript import is_torchscript, read_torchscript
 from elman_models.weights import read_safetensors
 
 _MIN_NUMBERS = 1 << 16

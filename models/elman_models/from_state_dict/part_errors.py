@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 
-from elman_models.chains import AFTER, BEFORE, EMBEDDING, HEAD, Chain
-from elman_models.dense import Dense
+from elman_models.from_state_dict.chains import AFTER, BEFORE, EMBEDDING, HEAD, Chain
+from elman_models.from_state_dict.dense import Dense
 
 _COMPUTED = re.compile(r"\.parametrizations\.|_(g|v|orig|raw)$")
 """Names that weight norm, spectral norm, pruning and dropped weights leave behind."""
