@@ -630,7 +630,7 @@ SEQUENCES: dict[str, Case] = {
     "deep speech": Case(DeepSpeech, floats(3, 6, 7), "whole"),
     "deep speech, clipped": Case(ClippedSpeech, floats(3, 5, 13), "whole"),
     "keyword crnn": Case(KeywordCrnn, floats(3, 7, 6), "whole"),
-    "keyword by groups": Case(KeywordNet, floats(3, 7, 5), "whole"),
+    "keyword by groups": Case(KeywordNet, floats(11, 13, 5), "whole"),
     "wake word": Case(WakeWord, floats(7, 6, 17), "whole"),
     "text reader": Case(lambda: TextReader(False), floats(7, 8, 9), "whole"),
     "text reader that pools": Case(lambda: TextReader(True), floats(7, 8, 9), "whole"),

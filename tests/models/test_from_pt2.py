@@ -22,6 +22,7 @@ AMBIGUOUS = {
     "self-attention": "may be one of the network, or computed from the length",
     "multi-head attention": "could be the length or the batch, or a size of the network",
     "autoencoder": "could be the length or the batch, or a size of the network",
+    "autoencoder that narrows": "could be the length or the batch, or a size of the network",
     "electrocardiogram": "could be the length or the batch, or a size of the network",
     "text reader": "could be the length or the batch, or a size of the network",
     "deep speech, clipped": "could be the length or the batch, or a size of the network",
