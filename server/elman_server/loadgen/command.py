@@ -22,8 +22,8 @@ from elman_server.loadgen.runs import Run, Runs
 
 
 @dataclass(frozen=True)
-class Counted:
-    """A load of the command line, numbered."""
+class NumberedLoad:
+    """A load of the command line, which of all it is."""
 
     number: int
     total: int
@@ -38,7 +38,7 @@ def command(given: argparse.Namespace) -> int:
     except ValueError as error:
         return _fail(str(error), 2)
     try:
-        found = Runs(this_machine(), tuple(_run(counted, Probe(given.metrics, given.pid)) for counted in loads))
+        found = Runs(this_machine(), tuple(_run(numbered, Probe(given.metrics, given.pid)) for numbered in loads))
     except (grpc.RpcError, RuntimeError, OSError, ExceptionGroup) as error:
         return _fail(f"{given.address}: {_reason(error)}", 1)
     print(found)  # noqa: T201
@@ -56,13 +56,13 @@ def _write(found: Runs, out: Path) -> None:
         _say(f"elman-server bench: {missing}")
 
 
-def _loads(given: argparse.Namespace) -> Iterator[Counted]:
+def _loads(given: argparse.Namespace) -> Iterator[NumberedLoad]:
     rates: tuple[float | None, ...] = given.rates or (None,)
     total = len(given.sessions) * len(rates)
     pairs = [(sessions, rate) for sessions in given.sessions for rate in rates]
     for number, (sessions, rate) in enumerate(pairs, 1):
         load = _load(given, sessions, rate)
-        yield Counted(number, total, tuple(replace(load, seed=seed) for seed in range(given.seeds)))
+        yield NumberedLoad(number, total, tuple(replace(load, seed=seed) for seed in range(given.seeds)))
 
 
 def _load(given: argparse.Namespace, sessions: int, rate: float | None) -> Load:
@@ -82,13 +82,13 @@ def _load(given: argparse.Namespace, sessions: int, rate: float | None) -> Load:
     )
 
 
-def _run(counted: Counted, probe: Probe) -> Run:
+def _run(numbered: NumberedLoad, probe: Probe) -> Run:
     outcomes = []
-    for load in counted.loads:
-        progress = f"load {counted.number} of {counted.total}, seed {load.seed + 1} of {len(counted.loads)}"
+    for load in numbered.loads:
+        progress = f"load {numbered.number} of {numbered.total}, seed {load.seed + 1} of {len(numbered.loads)}"
         _say(f"elman-server bench: {progress}: {load.sessions} sessions")
         outcomes.append(run(load, probe))
-    return Run(counted.loads[0], tuple(o.goodput for o in outcomes), join(outcomes))
+    return Run(numbered.loads[0], tuple(o.goodput for o in outcomes), join(outcomes))
 
 
 def _reason(error: BaseException) -> str:
