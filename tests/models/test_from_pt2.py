@@ -79,7 +79,7 @@ def test_a_number_that_may_be_the_examples_length_or_batch_is_refused_by_its_lin
     torch.manual_seed(1)
     case = SEQUENCES[name]
     path = exported(case.make(), case.example(), tmp_path)
-    with pytest.raises(ExportError, match=r"node .*(module|second)_networks\.py, line \d+") as caught:
+    with pytest.raises(ExportError, match=r"node .*(module|second|third)_networks\.py, line \d+") as caught:
         packed(path, tmp_path)
     assert AMBIGUOUS[name] in str(caught.value)
     assert not (tmp_path / "m").exists()
