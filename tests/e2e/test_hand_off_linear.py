@@ -156,9 +156,9 @@ async def test_what_the_call_says_goes_before_what_the_bundle_says_and_what_does
     _, state = await encoder.infer(source)
     with pytest.raises(elman.InvalidInputError, match="model 'encoder' has no state 'c'"):
         await lstm.session(from_=state)
-    _, state = await (await client.model("graph_encoder")).infer(source)
-    with pytest.raises(elman.InvalidInputError, match=r"from_: .* model 'graph_encoder' has none to give"):
-        await model.session(from_=state)
+    _, state = await (await client.model("graph_encoder")).infer(source)  # the same as a graph
+    async with model.session(from_=state, map={"h": StateFrom(layers=[3])}) as session:
+        assert_near(await session.step(target), expected)
 
 
 async def test_a_linear_layer_of_other_sizes_is_refused_by_name(client: elman.AsyncClient, served: Served) -> None:

@@ -187,6 +187,13 @@ class WireBench:
         request = sessions_pb2.ImportSessionRequest(model=self._model, session_id=new, exported=exported)
         return _opened([other], self._ask(calls.ImportSession, request).now())
 
+    def hand_over(self, session_id: str, other: str) -> OpenResult:
+        """Begins another session from the state of such a session, at position 0."""
+        full, new = self._full([session_id, other])
+        hand_off = sessions_pb2.HandOff(session_id=full)
+        request = sessions_pb2.OpenSessionsRequest(model=self._model, session_ids=[new], hand_off=hand_off)
+        return _opened([other], self._ask(self._held_server.connection(0).sessions.OpenSessions, request).now())
+
     def positions(self) -> dict[str, tuple[int, int]]:
         """The sessions that there are: steps applied, and steps admitted."""
         found: dict[str, tuple[int, int]] = {}
@@ -211,6 +218,19 @@ class WireBench:
                 return received_of_error(error, request)
             return received_of_infer(response, request)
 
+        return self._ask(infer, self._of_sequences(rows, initial, timeout), num_asked=1)
+
+    def keep(self, ids: Sequence[str], rows: Sequence[Array], initial: State | None) -> list[Received]:
+        """Runs whole sequences, longest first, to their ends, and keeps each one's state as a session; the engine runs
+        free meanwhile."""
+        request = self._of_sequences(rows, initial, math.inf)
+        request.keep_state_as.extend(self._full(ids))
+        self.let_go()
+        response = self._held_server.do(_awaited(self._held_server.connection(0).inference.Infer(request)))
+        self.hold()
+        return received_of_infer(response, request)
+
+    def _of_sequences(self, rows: Sequence[Array], initial: State | None, timeout: float) -> inference_pb2.InferRequest:
         request = inference_pb2.InferRequest(
             model=self._model,
             lengths=[len(row) for row in rows],
@@ -222,7 +242,7 @@ class WireBench:
             wire.fill_tensor(request.h_0, initial.h.numpy())
         if initial and initial.c is not None:
             wire.fill_tensor(request.c_0, initial.c.numpy())
-        return self._ask(infer, request, num_asked=1)
+        return request
 
     # The engine and time.
 

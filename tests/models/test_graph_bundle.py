@@ -90,9 +90,8 @@ def test_a_stack_is_the_graph_of_embedding_stack_and_head(cell: str, parts: bool
     given, state = graph.step(PackedInputs.of(pack(sequences)), graph.initial_state(2))
     want, after = stack.step(pack(sequences), stack.initial_state(2))
     assert_near(given["output"], want)
-    if not bidirectional:
-        assert_near(state["h"], after.h)
-        assert_near(state.get("c"), after.c)
+    assert_near(state["h"], after.h)
+    assert_near(state.get("c"), after.c)
     assert graph.spec.parameter_shapes() == spec.parameter_shapes()
     assert graph.weights_bytes == stack.weights_bytes
 

@@ -165,6 +165,28 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         ),
         r"a session's state, in numbers: expected at most 16777216, got",
     ),
+    "whole, no recurrence": (
+        fields([HEAD | {"states": {"h": "h"}}], kind="whole", states=[floats("h", 3)]),
+        r"nodes\.head .*states: in a whole graph they are what a recurrence ends with, and this is none",
+    ),
+    "whole, c alone": (
+        fields(
+            [recurrence("lstm", "rnn", "x", 5) | {"states": {"c": "rnn.c"}}],
+            "rnn",
+            kind="whole",
+            states=states("lstm", "rnn", 5)[1:],
+        ),
+        r"nodes\.rnn .*states: expected h, c, got c",
+    ),
+    "whole, two beginnings": (
+        fields(
+            [GRU, recurrence("gru", "top", "x", 5) | {"inputs": ["x", "rnn:h_n"]}],
+            "top",
+            kind="whole",
+            states=[*states("gru", "rnn", 5), *states("gru", "top", 5, initial={"h": "begin"})],
+        ),
+        r"nodes\.top .*states: top\.h: begins at an input of the node, and has an `initial`, too",
+    ),
 }
 
 

@@ -195,6 +195,29 @@ def test_outputs_are_named_as_asked_and_inputs_after_the_arguments(tmp_path: Pat
     assert [one.name for one in packed.spec.outputs] == ["mu", "sigma"]
 
 
+class Ending(nn.Module):
+    """A bidirectional stack whose last output is given alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = nn.LSTM(3, 4, 2, bidirectional=True, batch_first=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[B, T, 8] of [B, T, 3]."""
+        output: torch.Tensor = self.rnn(x)[0]
+        return output
+
+
+def test_what_a_stack_ends_with_is_held_against_the_module_though_it_gives_it_not(tmp_path: Path) -> None:
+    module = Ending()
+    packed = pack(module, (torch.randn(2, 5, 3),), out=tmp_path / "m", name="m", quiet=True)
+    assert [(state.name, state.shape) for state in packed.spec.states] == [("rnn.h", (4, 4)), ("rnn.c", (4, 4))]
+    assert "state    rnn.h: [4, 4], begins at zeros" in str(packed)
+    module.rnn.register_forward_hook(lambda _module, _given, told: (told[0], (told[1][0], told[1][1] + 1)))
+    with pytest.raises(ExportError, match=r"largest difference \S+ in state rnn\.c"):
+        pack(module, (torch.randn(2, 5, 3),), out=tmp_path / "n", name="n", quiet=True)
+
+
 def test_too_many_output_names_are_refused(tmp_path: Path) -> None:
     case = SEQUENCES["deepar lstm"]
     with pytest.raises(ExportError, match="output_names: expected at most 2 names"):

@@ -58,6 +58,14 @@ class AnyBench(Protocol):
         """Begins another session from what such a session is exported as."""
         ...
 
+    def hand_over(self, session_id: str, other: str) -> OpenResult:
+        """Begins another session from the state of such a session, at position 0."""
+        ...
+
+    def keep(self, ids: Sequence[str], rows: Sequence[Array], initial: State | None) -> list[Received]:
+        """Runs whole sequences, longest first, to their ends, and keeps each one's state as a session."""
+        ...
+
     def positions(self) -> dict[str, tuple[int, int]]:
         """The sessions that there are: steps applied, and steps admitted."""
         ...

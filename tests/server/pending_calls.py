@@ -65,14 +65,18 @@ class PendingCalls:
         """What was answered since."""
         for infer in [infer for infer in self.infers if infer.answer.is_told]:
             self.infers.remove(infer)
-            for row, received in enumerate(infer.answer.now()):
-                self._compare_inferred(infer, row, received)
+            self.compare_inferred(infer)
         for closing in list(self.closes):
             self._compare_closed(closing)
         for session, view in list(self.views):
             if view.is_told or not session.queue:
                 self._compare_view(session, view.now())
                 self.views.remove((session, view))
+
+    def compare_inferred(self, infer: Inferring) -> None:
+        """One that was answered."""
+        for row, received in enumerate(infer.answer.now()):
+            self._compare_inferred(infer, row, received)
 
     def _compare_inferred(self, infer: Inferring, row: int, received: Received) -> None:
         if received.error:

@@ -1,9 +1,11 @@
 """What an engine must answer: a plain model that foresees every answer, and checks those that come."""
 
 import math
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any
 
 import numpy as np
+import torch
 from generated_requests import GenerateWish
 from generating import Generated, check_refused, check_step
 from plain_sessions import Chunk, Listener, Plain, Received, RowKey, assert_same, passed, split
@@ -67,6 +69,27 @@ class PlainEngine:
         self.ended.pop(session_id, None)
         if shares_answers:
             source.used = now
+
+    def handed_over(self, source: Plain, opened: OpenResult) -> None:
+        """A session that begins with the state of another one, at position 0."""
+        states = [torch.from_numpy(state) for state in source.states(self.toy, source.position)]
+        self._begun(opened, 0, [], tuple(states) if len(states) > 1 else states[0] if states else None)
+        source.used = self._clock.time
+
+    def kept(self, opened: OpenResult, rows: Sequence[Array], initial: Sequence[Any]) -> None:
+        """Sessions that begin where whole sequences ended, and were attached since; `initial`: what each began with, as
+        torch.nn takes it."""
+        for index, (row, hx) in enumerate(zip(rows, initial, strict=True)):
+            self._begun(opened, index, [row], hx)
+
+    def _begun(self, opened: OpenResult, index: int, applied: list[Array], hx: Any) -> None:
+        assert not opened.errors
+        session_id, handle, now = opened.ids[index], opened.handles[index], self._clock.time
+        position = sum(map(len, applied))
+        assert opened.positions[index] == position
+        new = Plain(session_id, handle, now, position, applied, origins=[(0, hx)])
+        self.sessions[session_id] = new
+        self.ended.pop(session_id, None)
 
     def _check_opened(self, session_id: str, mode: OpenMode, error: Exception | None) -> None:
         session = self.sessions.get(session_id)

@@ -12,9 +12,10 @@ from generating import GENERATING, request_of
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from later import Later
 from pending_calls import Closing, Inferring, PendingCalls, row_of
 from plain_engine import PlainEngine
-from plain_sessions import Chunk, Plain
+from plain_sessions import Chunk, Plain, Received
 from toys import FED, STEPPED, Array, Toy, pack_rows, random_input, toy
 
 from elman_models import State
@@ -193,15 +194,35 @@ class SessionMachine(RuleBasedStateMachine):
             session.rewind(name)
             assert told == session.position
 
-    @rule(session_id=st.sampled_from(IDS), other=st.sampled_from(IDS), is_fork=st.booleans())
-    def fork_or_carry(self, session_id: str, other: str, is_fork: bool) -> None:
+    @rule(session_id=st.sampled_from(IDS), other=st.sampled_from(IDS), how=st.sampled_from(["fork", "carry", "hand"]))
+    def begin_from(self, session_id: str, other: str, how: str) -> None:
         session = self._quiet(session_id)
         is_full = len(self.plain.sessions) >= LIMITS["max_sessions"]
         if session is None or other in self.plain.sessions or is_full:
             return
         self.bench.clock.time += 1
-        opened = (self.bench.fork if is_fork else self.bench.carry)(session_id, other)
-        self.plain.begun_from(session, opened, shares_answers=is_fork)
+        if how == "hand":
+            self.plain.handed_over(session, self.bench.hand_over(session_id, other))
+        else:
+            opened = (self.bench.fork if how == "fork" else self.bench.carry)(session_id, other)
+            self.plain.begun_from(session, opened, shares_answers=how == "fork")
+
+    @rule(ids=SOME_IDS, lengths=st.lists(st.integers(1, 9), min_size=4, max_size=4), given=st.booleans())
+    def keep(self, ids: list[str], lengths: list[int], given: bool) -> None:
+        """What whole sequences end with goes on as sessions."""
+        room = min(LIMITS["max_sessions"] - len(self.plain.sessions), MAX_INFER_ROWS - self.calls.num_infer_rows)
+        ids = [one for one in ids if one not in self.plain.sessions][:room]
+        if room <= 0 or not ids:
+            return
+        self.bench.clock.time += 1
+        rows = [random_input(self.toy.spec, self.rng, n) for n in sorted(lengths[: len(ids)], reverse=True)]
+        initial = self._random_state(len(rows)) if given else None
+        told: Later[list[Received]] = Later()
+        told.tell(self.bench.keep(ids, rows, initial))
+        self.compare(in_order=False)  # others ran beside it
+        self.calls.compare_inferred(Inferring(rows, initial, is_late=False, answer=told))
+        opened = self.bench.open(*ids, mode=OpenMode.RESUME)
+        self.plain.kept(opened, rows, [row_of(initial, row) for row in range(len(rows))])
 
     @rule(pick=st.integers(0, 3), is_reset=st.booleans())
     def set_or_reset(self, pick: int, is_reset: bool) -> None:

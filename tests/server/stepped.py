@@ -18,6 +18,7 @@ from toys import CPU, Array, Toy, pack_rows
 from elman_models import State
 from elman_server.config.server_config import Limits
 from elman_server.door.elman_v1.read_generate import read_generate
+from elman_server.engine.calls.hand_off import HandOffCalls
 from elman_server.engine.calls.opening import Opening
 from elman_server.engine.calls.sessions import SessionCalls
 from elman_server.engine.engine import Engine
@@ -26,7 +27,9 @@ from elman_server.exchange.answers import Answer
 from elman_server.exchange.clock import Clock
 from elman_server.exchange.exported import Exported
 from elman_server.exchange.frames import Frame, FramePart
+from elman_server.exchange.hand_off import HandOff, Wish
 from elman_server.exchange.initial import NOTHING_GIVEN, Initial
+from elman_server.exchange.keep import Keep
 from elman_server.exchange.sessions import Closed, OpenMode, OpenResult, Owner, SessionView
 from elman_server.exchange.slices import slices_of
 from elman_server.exchange.tell import Tell
@@ -253,6 +256,26 @@ class Bench:
         frame = self.frame([], pack_rows(list(rows)), lengths, inferred, want_state=True, timeout=timeout)
         self.do(lambda: self.worker.admission.admit_infer(frame, _given(initial)))
         return inferred
+
+    def hand_over(self, session_id: str, other: str) -> OpenResult:
+        """Begins another session from the state of such a session, at position 0."""
+        calls = HandOffCalls(self.directory, self.clock)
+        wish, hand_off = Wish("me", [other], "", NOTHING_GIVEN, False), HandOff(self.toy.spec.name)
+        return self._told(
+            lambda tell: calls.from_sessions(wish, self.directory, [Owner("me", session_id)], hand_off, tell)
+        )
+
+    def keep(self, ids: Sequence[str], rows: Sequence[Array], initial: State | None) -> list[Received]:
+        """Runs whole sequences, longest first, to their ends, and keeps each one's state as a session."""
+        keeping = self.catalogue.keeping(self.runtime, Keep("me", ids, ""))
+        self.do(keeping.check)
+        inferred = self.infer(rows, initial, math.inf)
+        self.drain()
+        received = inferred.now()
+        both = ([one.h_n for one in received], [one.c_n for one in received])
+        states = [np.stack(cast(list[Array], one), axis=1) for one in both if one[0] is not None]
+        self.do(lambda: keeping.keep(states, np.array([len(row) for row in rows]), {}))
+        return received
 
     def take_in(self) -> None:
         """Takes in what was handed over."""

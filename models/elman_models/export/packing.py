@@ -3,6 +3,7 @@
 import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,6 +13,7 @@ from torch import nn
 from elman_models.comparison import TOLERANCE
 from elman_models.export.assembly import Assembled, assemble
 from elman_models.export.capture import Capture, capture, evaluating, plain_module, raised_at
+from elman_models.export.ends import StackEnds
 from elman_models.export.lengths import check_context, check_no_state
 from elman_models.export.proof import SHAPES, Run, laid_out, prove, random_like, read_out
 from elman_models.export.refusals import ExportError, NeedsWhole, refusal
@@ -84,7 +86,7 @@ def pack(
     with evaluating(own):
         captured = capture(own, named_arguments(own, example_inputs), batch_first)
         check_context(captured, context)
-        proved = built(partial(called, own), captured, words, output_names, context)
+        proved = built(partial(called, own), captured, words, output_names, context, watched=own)
     return target.write(proved)
 
 
@@ -101,6 +103,7 @@ def built(
     *,
     reference: Call | None = None,
     shapes: Sequence[tuple[int, int]] = (),
+    watched: nn.Module | None = None,
 ) -> Proved:
     """The graph of a module, held against it.
 
@@ -111,6 +114,7 @@ def built(
         output_names, context: as of `pack`.
         reference: what the graph is held against; None: the module.
         shapes: batches and lengths to be held at besides those that every module is.
+        watched: the module itself, what whose stacks end with is held against the graph's states.
 
     Raises:
         ExportError: no graph can be what the module is; says which line of it.
@@ -119,7 +123,8 @@ def built(
     assembled, reason = assembled_of(captured, named_leaves(leaves, output_names), words)
     check_no_state(assembled.inputs, context)
     usual = SHAPES if captured.sequences.batch is not None else [(1, length) for _, length in SHAPES]
-    differences = prove(assembled, runner(reference or call, captured, assembled), [*shapes, *usual])
+    ends = StackEnds(watched, assembled.spec) if watched else None
+    differences = prove(assembled, runner(reference or call, captured, assembled, ends), [*shapes, *usual])
     return Proved(assembled, differences, reason, no_tensors(leaves))
 
 
@@ -181,8 +186,11 @@ def called(module: nn.Module, arguments: Iterable[object]) -> object:
         raise refusal(raised_at(error), f"the module itself fails: {type(error).__name__}: {error}") from error
 
 
-def runner(call: Call, captured: Capture, assembled: Assembled) -> Callable[[int, int], Run]:
-    """Runs the module, which `call` does with its arguments, on random sequences of that batch and length."""
+def runner(
+    call: Call, captured: Capture, assembled: Assembled, ends: StackEnds | None = None
+) -> Callable[[int, int], Run]:
+    """Runs the module, which `call` does with its arguments, on random sequences of that batch and length; `ends`: what
+    its stacks are to be watched by."""
     examples = {name: leaf for a in captured.arguments for name, leaf in a.leaves() if isinstance(leaf, torch.Tensor)}
 
     def run(batch: int, length: int) -> Run:
@@ -196,11 +204,12 @@ def runner(call: Call, captured: Capture, assembled: Assembled) -> Callable[[int
                 tensor = random_like(examples[one.name], [batch, *one.traced.features], None)
                 inputs[one.name] = tensor.transpose(0, 1) if batch and len(tensor.shape) > 2 else tensor
             given[one.name] = laid_out(tensor, one.traced.roles, batch, length)
-        leaves = [leaf for _, leaf in flatten(call(filled(captured.arguments, given)), "output")]
+        with ends.watched() if ends else nullcontext():
+            leaves = [leaf for _, leaf in flatten(call(filled(captured.arguments, given)), "output")]
         expected = {
             o.name: read_out(leaves[o.index], o.traced.roles, batch, length, o.traced.features)  # type: ignore[arg-type]
             for o in assembled.outputs
         }
-        return Run(inputs, inputs, expected, batch, length)
+        return Run(inputs, inputs, expected, batch, length, ends.of(batch) if ends else {})
 
     return run

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -30,6 +30,7 @@ class Run:
     expected: Tensors  # [B, T, *features], or [B, *features]
     batch: int
     length: int
+    ends: Tensors = field(default_factory=dict)  # by state [layers, B, size], what the module's own stacks end with
 
 
 @dataclass(frozen=True)
@@ -59,10 +60,10 @@ def prove(
     """How far the graph is from the module."""
     stack = GraphStack(assembled.spec, assembled.weights, torch.device("cpu"))
     runs = [run_module(batch, length) for batch, length in shapes]
-    whole = max(_difference(assembled, run, _stepped(stack, assembled, run, [run.length])) for run in runs)
+    whole = max(_difference(assembled, run, *_stepped(stack, assembled, run, [run.length])) for run in runs)
     chunks = None
     if assembled.spec.keeps_sessions:
-        chunks = max(_difference(assembled, run, _stepped(stack, assembled, run, _chunks(run.length))) for run in runs)
+        chunks = max(_difference(assembled, run, *_stepped(stack, assembled, run, _chunks(run.length))) for run in runs)
     beside = max(_beside(stack, assembled, runs))
     found = [part for part in (whole, chunks, beside) if part is not None]
     return Differences(whole[0], None if chunks is None else chunks[0], beside[0], max(found)[1])
@@ -83,8 +84,8 @@ def _state(stack: GraphStack, assembled: Assembled, run: Run) -> GraphState:
     return GraphState.named(stack.layout, state)
 
 
-def _stepped(stack: GraphStack, assembled: Assembled, run: Run, lengths: Sequence[int]) -> Tensors:
-    """[B, T, *features] of every output; of what there is one of for a row [B, *features]."""
+def _stepped(stack: GraphStack, assembled: Assembled, run: Run, lengths: Sequence[int]) -> tuple[Tensors, GraphState]:
+    """[B, T, *features] of every output; of what there is one of for a row [B, *features]. And the state after it."""
     state, parts, begin = _state(stack, assembled, run), [], 0
     context = state.tensors[stack.layout.num_states :]
     names = [one.name for one in assembled.spec.inputs]
@@ -94,10 +95,11 @@ def _stepped(stack: GraphStack, assembled: Assembled, run: Run, lengths: Sequenc
         state = GraphState(stack.layout, (*state.tensors[: stack.layout.num_states], *context))
         parts.append({name: _unpacked(assembled, name, tensor, run.batch) for name, tensor in outputs.items()})
         begin += length
-    return {
+    outputs = {
         name: torch.cat([part[name] for part in parts], 1) if _per_step(assembled, name) else parts[-1][name]
         for name in parts[0]
     }
+    return outputs, state
 
 
 def _per_step(assembled: Assembled, name: str) -> bool:
@@ -122,11 +124,11 @@ def _beside(stack: GraphStack, assembled: Assembled, runs: Sequence[Run]) -> lis
     joined = tuple(
         torch.cat(parts, c.axis) for c, *parts in zip(stack.layout.columns, *(s.tensors for s in states), strict=True)
     )
-    outputs, _ = stack.step(PackedInputs(data, sizes), GraphState(stack.layout, joined))
+    outputs, after = stack.step(PackedInputs(data, sizes), GraphState(stack.layout, joined))
     found, first = [], 0
     for run in order:
         got = {name: _rows(assembled, name, tensor, sizes, first, run) for name, tensor in outputs.items()}
-        found.append(_difference(assembled, run, got))
+        found.append(_difference(assembled, run, got, after.part(slice(first, first + run.batch))))
         first += run.batch
     return found
 
@@ -141,18 +143,24 @@ def _rows(
     return torch.stack(steps, 1)
 
 
-def _difference(assembled: Assembled, run: Run, got: Mapping[str, torch.Tensor]) -> tuple[float, str]:
+def _difference(
+    assembled: Assembled, run: Run, got: Mapping[str, torch.Tensor], state: GraphState
+) -> tuple[float, str]:
     found = []
     for output in assembled.outputs:
-        want, have = run.expected[output.name].double(), got[output.name].double()
-        if output.traced.last_only:
-            have = have[:, -1]
-        if want.shape != have.shape:
-            return float("inf"), f"{output.name} (shape {list(have.shape)} against {list(want.shape)})"
-        error = (have - want).abs() / want.abs().clamp(min=1)
-        error = torch.where(have == want, 0.0, error)
-        found.append((float(error.nan_to_num(float("inf"), float("inf")).max()), output.name))
+        have = got[output.name][:, -1] if output.traced.last_only else got[output.name]
+        found.append(_apart(have, run.expected[output.name], output.name))
+    found += [_apart(state[name], end, f"state {name}") for name, end in run.ends.items()]
     return max(found)
+
+
+def _apart(have: torch.Tensor, want: torch.Tensor, name: str) -> tuple[float, str]:
+    have, want = have.double(), want.double()
+    if want.shape != have.shape:
+        return float("inf"), f"{name} (shape {list(have.shape)} against {list(want.shape)})"
+    error = (have - want).abs() / want.abs().clamp(min=1)
+    error = torch.where(have == want, 0.0, error)
+    return float(error.nan_to_num(float("inf"), float("inf")).max()), name
 
 
 def laid_out(given: torch.Tensor, roles: Sequence[Role], batch: int, length: int) -> torch.Tensor:

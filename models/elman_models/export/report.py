@@ -11,7 +11,7 @@ from elman_models.graph.spec import GraphSpec, Node
 _KINDS = {
     "streaming": "streaming: sessions, chunks and slices give what the whole sequence gives",
     "step": "step by step, with declared state: sessions, chunks and slices give what the whole sequence gives",
-    "whole": "whole sequences alone, through Infer",
+    "whole": "whole sequences alone, through Infer, which gives and keeps what recurrences end with",
 }
 
 
@@ -49,9 +49,10 @@ class PackedModule:
         for one in (*spec.inputs, *spec.context):
             what = "input" if one in spec.inputs else "context"
             yield f"  {what:<9}{one.name}: {one.dtype} {list(one.features)}"
+        computed = spec.computed_starts
         for state in spec.states:
-            begin = "with what was learned" if state.initial else "at zeros"
-            yield f"  state    {state.name}: {list(state.shape)}, begins {begin}"
+            at = "with what was learned" if state.initial else f"at {computed.get(state.name, 'zeros')}"
+            yield f"  state    {state.name}: {list(state.shape)}, begins {at}"
         for argument, name in made.state_inputs.items():
             yield f"  argument {argument}: is the state {name}"
         for node in spec.nodes:

@@ -111,7 +111,7 @@ class _Nodes:
         sizes = spec.model_dump(include={"hidden_size", "num_layers", "bias", "bidirectional", "proj_size"})
         given = {own.removeprefix("rnn."): stack.names[own] for own in spec.parameter_shapes()}
         widths = {"h": spec.state_size, "c": spec.hidden_size} if spec.has_cell_state else {"h": spec.state_size}
-        states = () if spec.bidirectional else tuple(widths)
+        states = tuple(widths)
         name = self.add(spec.cell.value, stack.prefix or "rnn", sizes, given, states)
         for state in states:
             shape = {"features": (widths[state],), "layers": spec.state_layers}

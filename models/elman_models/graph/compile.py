@@ -101,19 +101,22 @@ class Compiler:
         if not isinstance(operation, Recurrence):  # which copies them
             self.weights[node.name] = own
         carries = [node.states[name] for name in operation.states(inputs)] if node.states else []
+        is_recurrence, is_whole = isinstance(operation, Recurrence | GruResetBefore), self.spec.kind is Kind.WHOLE
+        how = {"begins_at_values": len(inputs) > 1, "has_states": bool(carries)}
         if isinstance(operation, Recurrence):
-            run = self._recurrence(node.name, operation, inputs[0].features[0], own, device)
-        elif isinstance(operation, GruResetBefore) and not carries:
-            run = whole_run(operation.bind(inputs, own), 1, [operation.hidden_size])
+            bound = self._recurrence(node.name, operation, inputs[0].features[0], own, device)
+            run = bound.whole(**how) if is_whole else bound.run
+        elif isinstance(operation, GruResetBefore) and is_whole:
+            run = whole_run(operation.bind(inputs, own), [(1, operation.hidden_size)], **how)
         elif operation.states(inputs) and not carries:
             run = _from_zeros(operation.bind(inputs, own), [s.features for s in operation.states(inputs).values()])
         else:
             run = operation.bind(inputs, own)
-        reads = [self._registers[reference] for reference in (*node.inputs, *carries)]
+        begins = [] if is_whole and len(inputs) > 1 else carries  # else at the further inputs
+        reads = [self._registers[reference] for reference in (*node.inputs, *begins)]
         reads = [SIZES, *reads] if operation.needs_sizes else reads
         # In a streaming graph what a recurrence ends with is its state, not a value.
-        is_recurrence = isinstance(operation, Recurrence | GruResetBefore)
-        names = operation.results[:1] if carries and is_recurrence else operation.results
+        names = operation.results[:1] if is_recurrence and not is_whole else operation.results
         writes = [self._register(f"{node.name}:{name}") for name in names]
         self._registers[node.name] = writes[0]
         for state in carries:
@@ -121,13 +124,13 @@ class Compiler:
         after = tuple(self._after[state] for state in carries)
         whole = (*writes, *after)
         instruction = Instruction(run, tuple(reads), whole[0] if len(whole) == 1 else whole)
-        return BoundNode(instruction, after, tuple(self._registers[state] for state in carries))
+        return BoundNode(instruction, after, tuple(self._registers[state] for state in begins))
 
     def _recurrence(
         self, name: str, operation: Recurrence, size: int, own: Mapping[str, torch.Tensor], device: torch.device
-    ) -> Run:
+    ) -> BoundRecurrence:
         bound = self.recurrences[name] = BoundRecurrence(recurrence_spec(self.spec, name, operation, size), own, device)
-        return bound.whole() if self.spec.kind is Kind.WHOLE else bound.run
+        return bound
 
     def _fold(self) -> None:
         """What depends on constants alone is computed now."""
@@ -149,13 +152,14 @@ class Compiler:
         twin.nodes = [replace(node, instruction=_swapped(node.instruction, runs)) for node in self.nodes]
         return twin
 
-    def program(self, outputs: Sequence[str], *, one_step: bool, last_only: bool) -> Program:
+    def program(self, outputs: Sequence[str], *, one_step: bool, last_only: bool, with_state: bool = True) -> Program:
         """For these outputs.
 
         Args:
             outputs: their names.
             one_step: no row has more than one step.
             last_only: the outputs of rows' last steps alone are wanted.
+            with_state: whether the states are, too; else it has none.
 
         Raises:
             ValueError: no such output.
@@ -165,7 +169,7 @@ class Compiler:
             if name not in known:
                 raise ValueError(f"outputs: there is no output {name!r}, but {', '.join(known)}")
         wanted = [(name, self._registers[known[name]]) for name in outputs]
-        after = [self._after[state.name] for state in self.spec.states]
+        after = [self._after[state.name] for state in self.spec.states] if with_state else []
         nodes = _needed(self.nodes, {*(register for _, register in wanted), *after})
         if one_step or self.spec.kind is not Kind.STEP:
             return self._split(nodes, wanted, after, last_only and not one_step)

@@ -31,13 +31,21 @@ def describe_graph(spec: GraphSpec, weights_bytes: int | None = None) -> str:
         "inputs": ", ".join(f"{one.name} {_words(spec, one.name)}" for one in spec.inputs),
         "context": ", ".join(f"{one.name} {_words(spec, one.name)}" for one in spec.context),
         "outputs": ", ".join(f"{one.name} {_words(spec, one.value)}" for one in spec.outputs),
-        "state": f"{4 * spec.state_numel:,} bytes per session" if spec.keeps_sessions else "",
+        "state": _state_in_words(spec),
         "hand-off": hand_off_in_words(spec.hand_off),
         "precision": "" if spec.precision is Precision.FLOAT32 else f"{spec.precision} where it is faster",
         "sessions": "yes" if spec.keeps_sessions else "no: Infer only",
     }
     told = [f"{what + ':':<13}{value}" for what, value in lines.items() if value]
     return "\n".join([*told, "", draw(spec)])
+
+
+def _state_in_words(spec: GraphSpec) -> str:
+    if spec.keeps_sessions:
+        return f"{4 * spec.state_numel:,} bytes per session"
+    return f"{4 * spec.state_numel:,} bytes per sequence, after its last step: Infer gives and keeps it" * bool(
+        spec.states
+    )
 
 
 def _words(spec: GraphSpec, reference: str) -> str:

@@ -19,12 +19,14 @@ def draw(spec: GraphSpec) -> str:
 
 
 def _rows(spec: GraphSpec, found: Inferred) -> Iterator[tuple[str, str, str, str]]:
+    computed = spec.computed_starts
     for one in spec.inputs:
         yield "input", one.name, shape_in_words(found.values[one.name]), ""
     for one in spec.context:
         yield "context", one.name, shape_in_words(found.values[one.name]), ""
     for state in spec.states:
-        begins = f"begins at {state.initial}" if state.initial else ""
+        at = state.initial or computed.get(state.name)
+        begins = f"begins at {at}" if at else ""
         after = f"becomes {state.next}" if state.next else ""
         yield "state", state.name, f"{list(state.shape)}", "; ".join(filter(None, (begins, after)))
     for node in spec.nodes:

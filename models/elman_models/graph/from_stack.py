@@ -30,8 +30,6 @@ def _input(spec: ModelSpec) -> InputSpec:
 
 
 def _states(spec: ModelSpec) -> tuple[StateSpec, ...]:
-    if spec.bidirectional:
-        return ()
     h = StateSpec(name="h", features=(spec.state_size,), layers=spec.state_layers)
     c = StateSpec(name="c", features=(spec.hidden_size,), layers=spec.state_layers)
     return (h, c) if spec.has_cell_state else (h,)
@@ -46,7 +44,7 @@ def _embedding(spec: ModelSpec) -> Node:
 def _stack(spec: ModelSpec, input: str) -> Node:
     names = ("hidden_size", "num_layers", "bias", "bidirectional", "proj_size")
     weights = {name.removeprefix("rnn."): name for name in spec.parameter_shapes() if name.startswith("rnn.")}
-    states = {} if spec.bidirectional else {"h": "h", "c": "c"} if spec.has_cell_state else {"h": "h"}
+    states = {"h": "h", "c": "c"} if spec.has_cell_state else {"h": "h"}
     parameters = spec.model_dump(include=set(names))
     return Node(name="rnn", op=spec.cell.value, inputs=(input,), parameters=parameters, weights=weights, states=states)
 

@@ -201,15 +201,23 @@ class _Inference:
 
     def _take_states(self, node: Node, wanted: Mapping[str, StateShape], num_inputs: int) -> None:
         if self._spec.kind == "whole":
-            if node.states:
-                raise ValueError("states: a whole graph declares none; rows begin at zeros or at further inputs")
-            return
-        if num_inputs > 1 and "h" in wanted:
+            if not node.states:
+                return  # rows begin at zeros or at further inputs, and nobody asks what they end with
+            self._check_ends(node, wanted, num_inputs)
+        elif num_inputs > 1 and "h" in wanted:
             raise ValueError("inputs: an initial state is an input in whole graphs; here it is `initial` of the state")
         if set(wanted) != set(node.states):
             raise ValueError(f"states: expected {', '.join(wanted) or 'none'}, got {', '.join(node.states) or 'none'}")
         for name, shape in wanted.items():
             self._take_state(node, node.states[name], shape)
+
+    def _check_ends(self, node: Node, wanted: Mapping[str, StateShape], num_inputs: int) -> None:
+        """Of a whole graph, whose states are what rows end with."""
+        if "h" not in wanted:
+            raise ValueError("states: in a whole graph they are what a recurrence ends with, and this is none")
+        learned = [n for n in node.states.values() if n in self._states and self._states[n].initial is not None]
+        if num_inputs > 1 and learned:
+            raise ValueError(f"states: {learned[0]}: begins at an input of the node, and has an `initial`, too")
 
     def _take_state(self, node: Node, name: str, shape: StateShape) -> None:
         state = self._states.get(name)

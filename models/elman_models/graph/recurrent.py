@@ -68,25 +68,33 @@ class BoundRecurrence:
         output, state = plan.run(Packed(x.contiguous(), sizes), State(h, c))
         return (output, state.h) if state.c is None else (output, state.h, state.c)
 
-    def whole(self) -> Run:
+    def whole(self, *, begins_at_values: bool, has_states: bool) -> Run:
         """See `whole_run`."""
         spec = self.spec
         widths = (spec.state_size, spec.hidden_size) if spec.has_cell_state else (spec.state_size,)
-        return whole_run(self.run, spec.state_layers, widths)
+        shapes = [(spec.state_layers, width) for width in widths]
+        return whole_run(self.run, shapes, begins_at_values=begins_at_values, has_states=has_states)
 
 
-def whole_run(run: Run, layers: int, widths: Sequence[int]) -> Run:
-    """The function of a whole graph of one of a streaming one whose states are [layers, B, width]: it is given them,
-    where it is, and gives them as values per row have them: [B, layers, width]; a constant [layers, width] is every
-    row's."""
+def whole_run(run: Run, shapes: Sequence[tuple[int, int]], *, begins_at_values: bool, has_states: bool) -> Run:
+    """The function of a whole graph of one of a streaming one, whose states are [layers, B, width].
+
+    Args:
+        run: that of the streaming one.
+        shapes: layers and width of each state.
+        begins_at_values: whether it is given what rows begin with as values have it, [B, layers, width] or for all rows
+            [layers, width]; else as states, or, without these, nothing: rows begin at zeros.
+        has_states: whether it gives what rows end with as states, too, behind its results, which have it as values.
+    """
 
     def whole(sizes: Sizes, x: torch.Tensor, *initial: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        rows = int(sizes[0])
-        if initial:
+        rows, state = int(sizes[0]), list(initial)
+        if begins_at_values:
             state = [one.expand(rows, *one.shape[-2:]).transpose(0, 1).contiguous() for one in initial]
-        else:
-            state = [x.new_zeros(layers, rows, width) for width in widths]
+        elif not has_states:
+            state = [x.new_zeros(layers, rows, width) for layers, width in shapes]
         output, *after = run(sizes, x, *state)
-        return (output, *(one.transpose(0, 1) for one in after))
+        results = (output, *(one.transpose(0, 1) for one in after))
+        return (*results, *after) if has_states else results
 
     return whole

@@ -36,7 +36,7 @@ class Kind(StrEnum):
     STEP = "step"
     """Likewise, and some states are computed by the nodes themselves (`StateSpec.next`)."""
     WHOLE = "whole"
-    """Some node needs the whole sequence: no sessions, `Infer` only."""
+    """Some node needs the whole sequence: no sessions, `Infer` only, which gives and keeps final states."""
 
 
 class _Strict(BaseModel):
@@ -63,7 +63,8 @@ class InputSpec(_Strict):
 
 
 class StateSpec(_Strict):
-    """A tensor that is carried from step to step: [B, *features], or [layers, B, *features] of a recurrence."""
+    """A tensor that is carried from step to step: [B, *features], or [layers, B, *features] of a recurrence. In a whole
+    graph: what a recurrence ends with, and begins with, unless that is a further input of it."""
 
     name: ValueName
     features: Features = ()
@@ -158,6 +159,15 @@ class GraphSpec(_Strict):
     def keeps_sessions(self) -> bool:
         """Whether a sequence can be fed in parts."""
         return self.kind is not Kind.WHOLE
+
+    @property
+    def computed_starts(self) -> dict[str, str]:
+        """Of a whole graph, by name: the states that begin with a value of the graph, and with which; nobody gives such
+        a one."""
+        if self.keeps_sessions:
+            return {}
+        begun = [node for node in self.nodes if node.states and len(node.inputs) > 1]
+        return {node.states[own]: value for node in begun for own, value in zip("hc", node.inputs[1:], strict=False)}
 
     @property
     def state_numel(self) -> int:

@@ -69,7 +69,7 @@ class GraphStack:
             self._compiler = Compiler(spec, own, device)
         self._whole: PlanTable | None = None
         self._ran_whole = False  # the latest step, by another plan than the program
-        self._programs: dict[tuple[tuple[str, ...] | None, bool, bool], Program] = {}
+        self._programs: dict[tuple[tuple[str, ...] | None, bool, bool, bool], Program] = {}
         self._output_names = tuple(output.name for output in spec.outputs)
         self._per_step = self._outputs_per_step()
         self._is_whole = not spec.keeps_sessions
@@ -211,6 +211,7 @@ class GraphStack:
         *,
         outputs: tuple[str, ...] | None = None,
         last_only: bool = False,
+        with_state: bool = True,
     ) -> tuple[dict[str, torch.Tensor], GraphState]:
         """Advances every row by its part of `inputs`.
 
@@ -219,10 +220,11 @@ class GraphStack:
             state: of the rows, in the inputs' order, with its context; it is not written to.
             outputs: the names of those that are wanted, None: all. Nodes that none of these needs are not run.
             last_only: of outputs per step each row's last step alone.
+            with_state: whether the state is wanted; of a whole graph False has nothing run for it alone.
 
         Returns:
             Outputs by name: per step [N, *features] in the packed layout, or of last steps [B, *features]; per row
-            [B, *features]. And the state after each row's last step, without its context.
+            [B, *features]. And the state after each row's last step, without its context, where it is wanted.
 
         Raises:
             ValueError: no such output; or inputs, states and context that are not as many as the graph's.
@@ -232,7 +234,7 @@ class GraphStack:
         self.num_computed = len(inputs.data[0])
         if self._is_whole and inputs.is_ragged:
             names = self._output_names if outputs is None else outputs
-            return self._by_length(inputs, state, names, last_only)
+            return self._by_length(inputs, state, names, last_only, with_state)
         if self._is_whole:  # where no states are carried, outputs may need some recurrences alone
             for one in self._compiler.recurrences.values():
                 one.plan_name = ""
@@ -243,7 +245,7 @@ class GraphStack:
         self._ran_whole = whole is not None
         if whole:
             return whole.run(inputs, state)
-        program = self._program(outputs, len(inputs.batch_sizes) == 1, last_only)
+        program = self._program(outputs, len(inputs.batch_sizes) == 1, last_only, with_state or not self._is_whole)
         registers = cast(list[torch.Tensor], [inputs.batch_sizes, *given, *program.constants])  # all but the first are
         execute(program.instructions, registers)
         if program.selected:
@@ -263,33 +265,35 @@ class GraphStack:
         plan = self._whole.choose(int(inputs.batch_sizes[0]), steps, inputs.is_ragged)
         return None if plan.name == PROGRAM else cast(WholePlan, plan)
 
-    def _program(self, outputs: tuple[str, ...] | None, one_step: bool, last_only: bool) -> Program:
-        key = (outputs, one_step, last_only)
+    def _program(self, outputs: tuple[str, ...] | None, one_step: bool, last_only: bool, with_state: bool) -> Program:
+        key = (outputs, one_step, last_only, with_state)
         program = self._programs.get(key)
         if program is None:
             names = self._output_names if outputs is None else outputs
-            program = self._compiler.program(names, one_step=one_step, last_only=last_only)
+            program = self._compiler.program(names, one_step=one_step, last_only=last_only, with_state=with_state)
             if len(self._programs) >= MAX_PROGRAMS:
                 self._programs.clear()
             self._programs[key] = program
         return program
 
     def _by_length(
-        self, inputs: PackedInputs, state: GraphState, names: Sequence[str], last_only: bool
+        self, inputs: PackedInputs, state: GraphState, names: Sequence[str], last_only: bool, with_state: bool
     ) -> tuple[dict[str, torch.Tensor], GraphState]:
         """A whole graph needs its rows' ends: equally long ones run together."""
         together = list(groups(inputs.batch_sizes))
-        parts = []
+        parts, ends = [], []
         for group in together:
             index = group.index.to(self.device)
             own = PackedInputs(tuple(one[index] for one in inputs.data), group.batch_sizes)
-            context = GraphState(self.layout, tuple(tensor[group.rows] for tensor in state.tensors))
-            parts.append(self.step(own, context, outputs=tuple(names), last_only=last_only)[0])
+            begin = state.part(group.rows)
+            part, end = self.step(own, begin, outputs=tuple(names), last_only=last_only, with_state=with_state)
+            parts.append(part)
+            ends.append(end)
         self.num_computed = len(inputs.data[0])
+        order = torch.cat([group.index for group in together]).to(self.device)
         given = {}
         for name in names:
             given[name] = torch.cat([part[name] for part in parts])
             if self._per_step[name] and not last_only:
-                order = torch.cat([group.index for group in together]).to(self.device)
                 given[name] = torch.empty_like(given[name]).index_copy_(0, order, given[name])
-        return given, GraphState(self.layout, ())
+        return given, GraphState.joined(ends)

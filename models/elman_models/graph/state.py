@@ -97,6 +97,18 @@ class GraphState(Mapping[str, torch.Tensor]):
         pairs = zip(self.layout.columns, self.tensors, strict=False)
         return GraphState(self.layout, tuple(t.index_select(column.axis, index.to(t.device)) for column, t in pairs))
 
+    def part(self, rows: slice) -> "GraphState":
+        """Those of some rows that stand together; nothing is copied."""
+        pairs = zip(self.layout.columns, self.tensors, strict=False)
+        count = rows.stop - rows.start
+        return GraphState(self.layout, tuple(t.narrow(column.axis, rows.start, count) for column, t in pairs))
+
+    @staticmethod
+    def joined(parts: Sequence["GraphState"]) -> "GraphState":
+        """One or several, one after another."""
+        columns = zip(parts[0].layout.columns, zip(*(part.tensors for part in parts), strict=True), strict=False)
+        return GraphState(parts[0].layout, tuple(torch.cat(tensors, column.axis) for column, tensors in columns))
+
     def row(self, index: int) -> "GraphState":
         """A copy of one row's state."""
         pairs = zip(self.layout.columns, self.tensors, strict=False)

@@ -105,11 +105,14 @@ class Launch:
     def _begin(self, before: RowsState) -> Callable[[], Result]:
         runtime, batch = self.worker.runtime, self.batch
         inputs = [runtime.transfer.to_device(one) for one in runtime.view.input.tensors(self._data)]
+        # Nothing steps on from a state of a model that needs whole sequences: without it no more is run than needed.
+        with_state = batch.wants_state or not runtime.view.needs_whole_sequences
         outputs, state = runtime.model.step(
-            inputs, batch.sizes, before, outputs=batch.outputs, last_only=batch.last_only
+            inputs, batch.sizes, before, outputs=batch.outputs, last_only=batch.last_only, with_state=with_state
         )
         self._before = before
-        runtime.pool.replace(batch.slots, state)
+        if with_state:
+            runtime.pool.replace(batch.slots, state)
         asked = seam_tensors(runtime.view.states, state.tensors) if batch.wants_state else []
         coming = runtime.transfer.to_host([*outputs, *asked])
         plan_name, num_computed = runtime.stack.plan_name, runtime.stack.num_computed

@@ -159,6 +159,8 @@ class ModelView:
     """Whether the state is one stack's: h and, of an LSTM, c."""
     needs_whole_sequences: bool
     """Whether it can be fed no parts of a sequence: no sessions."""
+    computed_starts: tuple[str, ...] = ()
+    """States that begin with what the model computes, so that none may be given."""
 
     @cached_property
     def state_bytes(self) -> int:

@@ -81,7 +81,7 @@ class Model(Protocol):
         ...
 
     def step(
-        self, inputs: Tensors, sizes: Sizes, state: RowsState, *, outputs: int, last_only: bool
+        self, inputs: Tensors, sizes: Sizes, state: RowsState, *, outputs: int, last_only: bool, with_state: bool
     ) -> tuple[list[torch.Tensor], RowsState]:
         """Advances every row by its part of the inputs.
 
@@ -91,10 +91,12 @@ class Model(Protocol):
             state: of the rows, in the inputs' order, with their context.
             outputs: which of the view's are wanted, as bits; what none of them needs need not be computed.
             last_only: each row's last step alone.
+            with_state: whether the state is wanted; it always is of a model that can be fed parts of a sequence.
 
         Returns:
             Of each output that is wanted [N, *features], or of the last steps [B, *features]; an output of whole rows
-            [N, *features] has its numbers at their last steps. And the state after each row's last step.
+            [N, *features] has its numbers at their last steps. And the state after each row's last step, if it is
+            wanted.
         """
         ...
 
@@ -126,7 +128,7 @@ class StackModel:
         return State(h, c[0] if c else None)
 
     def step(
-        self, inputs: Tensors, sizes: Sizes, state: RowsState, *, outputs: int, last_only: bool
+        self, inputs: Tensors, sizes: Sizes, state: RowsState, *, outputs: int, last_only: bool, with_state: bool
     ) -> tuple[list[torch.Tensor], RowsState]:
         """See `Model`."""
         output, after = self._stack.step(Packed(inputs[0], sizes), cast(State, state), last_only=last_only)
@@ -153,12 +155,14 @@ class GraphModel:
         return GraphState(self._stack.layout, tuple(tensors))
 
     def step(
-        self, inputs: Tensors, sizes: Sizes, state: RowsState, *, outputs: int, last_only: bool
+        self, inputs: Tensors, sizes: Sizes, state: RowsState, *, outputs: int, last_only: bool, with_state: bool
     ) -> tuple[list[torch.Tensor], RowsState]:
         """See `Model`."""
         packed = PackedInputs(tuple(inputs), sizes)
         names = self._names(outputs)
-        given, after = self._stack.step(packed, cast(GraphState, state), outputs=names, last_only=last_only)
+        given, after = self._stack.step(
+            packed, cast(GraphState, state), outputs=names, last_only=last_only, with_state=with_state
+        )
         if self.view.per_row_outputs & outputs and not last_only:
             self._put_at_last_steps(given, sizes)
         count = int(sizes[0] if last_only else sizes.sum())

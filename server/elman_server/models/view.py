@@ -61,6 +61,7 @@ def _of_graph(spec: GraphSpec) -> ModelView:
         context=tuple(_input(one) for one in spec.context),
         has_stack_state=_has_stack_state(spec),
         needs_whole_sequences=not spec.keeps_sessions,
+        computed_starts=tuple(spec.computed_starts),
     )
 
 

@@ -100,11 +100,10 @@ def _recurrence(call: Call, given: Traced, layout: StackLayout) -> list[Traced |
         raise TypeError(f"{op} is no recurrence")
     initial = _initial(call)
     name = call.builder.new_name(call.label or op)
-    inputs, states = [flat], {}
-    if call.builder.is_whole:
-        inputs += initial
-    else:
-        states = _states(call, name, operation, flat.value, initial)
+    inputs = [flat]
+    if call.builder.is_whole and any(part.constant is None for part in initial):
+        inputs, initial = [flat, *initial], []
+    states = _states(call, name, operation, flat.value, initial)
     weights = _weights(call, operation, flat.value, name)
     references = tuple(call.builder.materialised(part).reference for part in inputs)
     node = Node(name=name, op=op, inputs=references, parameters=parameters, weights=weights, states=states)
@@ -140,7 +139,7 @@ def _layered(call: Call, given: Traced) -> Traced:
 
 
 def _states(call: Call, name: str, operation: Stack, value: Value, initial: list[Traced]) -> dict[str, str]:
-    """The stack's states, with what they begin with."""
+    """The stack's states, with what they begin with; of a whole graph Infer gives and keeps what it ends with."""
     found: dict[str, str] = {}
     for index, (key, shape) in enumerate(operation.states([value]).items()):
         given = initial[index] if initial else None

@@ -23,9 +23,9 @@ from elman_models.spec import MAX_SIZE, Cell, ModelSpec
 class Recurrence(Operation):
     """`rnn_tanh`, `rnn_relu`, `lstm`, `gru`: `torch.nn.RNN`, `LSTM`, `GRU`, with their weights' names.
 
-    Its state is `h` [layers x directions, B, state size] and, for an LSTM, `c`. In a whole graph no state is declared:
-    rows begin at zeros, or at further inputs `h_0` (and `c_0`), per row [layers x directions, size]; `node:h_n` and
-    `node:c_n` are what they end with, of that shape.
+    Its state is `h` [layers x directions, B, state size] and, for an LSTM, `c`. In a whole graph rows begin there or,
+    where no state is declared, at zeros; or at further inputs `h_0` (and `c_0`), per row [layers x directions, size].
+    `node:h_n` and `node:c_n` are what they end with, of that shape, and so are its states, where they are declared.
     """
 
     arity: ClassVar[tuple[int, int]] = (1, 3)

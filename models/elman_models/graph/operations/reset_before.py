@@ -30,8 +30,8 @@ class GruResetBefore(Operation):
     """`gru_reset_before`: one layer, one direction; weights, their names and the order of gates (r, z, n) are those of
     `torch.nn.GRU`, but n = tanh(W_in x + b_in + W_hn (r * h) + b_hn).
 
-    State and results are a `gru`'s: `h` [1, B, hidden_size]; in a whole graph rows begin at zeros, or at a further
-    input per row [1, hidden_size], and `node:h_n` is what they end with, of that shape.
+    State and results are a `gru`'s: `h` [1, B, hidden_size]; in a whole graph rows may begin at a further input per row
+    [1, hidden_size], and `node:h_n` is what they end with, of that shape.
     """
 
     arity: ClassVar[tuple[int, int]] = (1, 2)

@@ -24,5 +24,8 @@ def read_keep(request: inference_pb2.InferRequest, view: ModelView, principal: s
     check_ids(ids, "keep_state_as")
     check_request_id(request.request_id)
     if not view.states:
-        raise InvalidInput(f"keep_state_as: model {request.model!r} has no state that could be kept")
+        again = (
+            "; if it was packed with recurrences before these had states, pack it again" * view.needs_whole_sequences
+        )
+        raise InvalidInput(f"keep_state_as: model {request.model!r} has no state that could be kept{again}")
     return Keep(principal, ids, request.request_id)

@@ -23,6 +23,11 @@ def read_initial(request: inference_pb2.InferRequest, view: ModelView, rows: int
     check_context(view, context, rows)
     stack = {name: getattr(request, name) for name in ("h_0", "c_0") if request.HasField(name)}
     states = _read_states(stack, request.initial_states, "initial_states", ("h_0", "c_0"), view, rows)
+    if states and view.computed_starts:
+        raise InvalidInput(
+            f"initial state: expected none, since {quoted(view.computed_starts)} of this model begins with what it "
+            "computes, got one"
+        )
     return Initial(states, context)
 
 

@@ -54,7 +54,8 @@ class Signature:
         ]
         outputs = [TensorSpec(f.name, _datatype(f), _output_shape(f)) for f in view.output.fields]
         states = _states(view, {one.name for one in (*steps, *context, *outputs)})
-        begins = [TensorSpec(f"{name}_0", _datatype(f), f.shape(ANY), optional=True) for name, f in states.items()]
+        given = {} if view.computed_starts else states
+        begins = [TensorSpec(f"{name}_0", _datatype(f), f.shape(ANY), optional=True) for name, f in given.items()]
         ends = [TensorSpec(f"{name}_n", _datatype(f), f.shape(ANY)) for name, f in states.items()]
         return cls(
             inputs={one.name: one for one in (*steps, *context, *begins)},
