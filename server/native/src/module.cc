@@ -175,10 +175,17 @@ void BeginFrames(Door& door, uint64_t number, int64_t caller, bool single_rows) 
   door.Resume();
 }
 
+// A call that a message or a status is for, after what is written to it otherwise.
+std::shared_ptr<Call> NextFor(Door& door, uint64_t number) {
+  auto call = door.calls().Find(number);
+  if (call && call->IsHandedOver()) door.writer().Flush();
+  return call;
+}
+
 void Send(Door& door, uint64_t number, const py::bytes& message) {
   grpc::ByteBuffer buffer = BufferOf(message);
   py::gil_scoped_release released;  // gRPC writes to the socket on this thread
-  if (const auto call = door.calls().Find(number)) call->Send(std::move(buffer));
+  if (const auto call = NextFor(door, number)) call->Send(std::move(buffer));
   door.Resume();
 }
 
@@ -186,7 +193,7 @@ void AnswerFrame(Door& door, uint64_t number, int64_t caller, const py::bytes& m
                  int64_t num_bytes) {
   grpc::ByteBuffer buffer = BufferOf(message);
   py::gil_scoped_release released;
-  if (const auto call = door.calls().Find(number)) {
+  if (const auto call = NextFor(door, number)) {
     call->Answer({std::move(buffer), false, num_rows, num_bytes});
   } else {
     door.callers().AddSent(caller, num_rows, num_bytes);
@@ -220,7 +227,7 @@ void Finish(Door& door, uint64_t number, int code, const std::string& details, c
   Ending ending{grpc::Status(static_cast<grpc::StatusCode>(code), details), trailing, std::nullopt};
   if (!message.is_none()) ending.message = BufferOf(message.cast<py::bytes>());
   py::gil_scoped_release released;
-  if (const auto call = door.calls().Find(number)) call->End(std::move(ending));
+  if (const auto call = NextFor(door, number)) call->End(std::move(ending));
   door.Resume();
 }
 
