@@ -9,7 +9,7 @@ import grpc
 from engine_stepper import EngineStepper
 from failing import Failing
 from served import DOOR, LOOPBACK, OPTIONS, Served
-from stepped import FakeClock
+from stepped_engine import FakeClock
 from toys import CPU
 
 from elman_server.config.server_config import Limits, ServerConfig

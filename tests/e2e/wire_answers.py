@@ -5,9 +5,9 @@ from typing import Any
 import grpc
 import numpy as np
 import torch
+from expected_sessions import Received
 from google.rpc import status_pb2
 from numpy.typing import NDArray
-from plain_sessions import Received
 from refusals import Refusal
 from toys import unpack_rows
 

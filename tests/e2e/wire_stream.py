@@ -6,9 +6,9 @@ from functools import partial
 from typing import Any, cast
 
 import grpc
+from expected_sessions import Listener
 from google.protobuf.duration_pb2 import Duration
 from merged_rows import parts_of
-from plain_sessions import Listener
 from served import Served
 from wire_answers import answer_of
 

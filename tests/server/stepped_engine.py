@@ -8,11 +8,11 @@ from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
+from expected_sessions import Listener, Received, split
 from failing import Failing
 from frame_maker import FrameMaker
 from generating import Generated
 from later import Later, Together
-from plain_sessions import Listener, Received, split
 from toys import CPU, Array, Toy, pack_rows
 
 from elman_models import State
@@ -111,7 +111,7 @@ class Inferred(Later[list[Received]]):
             self.tell(self._rows)
 
 
-class Bench:
+class SteppedEngine:
     """One toy model with its engine."""
 
     engine_class: type[Engine] = Engine
@@ -260,9 +260,9 @@ class Bench:
     def hand_over(self, session_id: str, other: str) -> OpenResult:
         """Begins another session from the state of such a session, at position 0."""
         calls = HandOffCalls(self.directory, self.clock)
-        wish, hand_off = Wish("me", [other], "", NOTHING_GIVEN, False), HandOff(self.toy.spec.name)
+        wanted, hand_off = Wish("me", [other], "", NOTHING_GIVEN, False), HandOff(self.toy.spec.name)
         return self._told(
-            lambda tell: calls.from_sessions(wish, self.directory, [Owner("me", session_id)], hand_off, tell)
+            lambda tell: calls.from_sessions(wanted, self.directory, [Owner("me", session_id)], hand_off, tell)
         )
 
     def keep(self, ids: Sequence[str], rows: Sequence[Array], initial: State | None) -> list[Received]:
