@@ -13,7 +13,7 @@ from stepped_engine import FakeClock
 from toys import CPU
 
 from elman_server.config.server_config import Limits, ServerConfig
-from elman_server.door.row_columns import warm_up_columns
+from elman_server.door.native.row_columns import warm_up_columns
 from elman_server.engine.jit_warm_up import warm_up_jit
 from elman_server.server import Server
 

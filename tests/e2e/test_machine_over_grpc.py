@@ -20,7 +20,7 @@ from wire_engine import WireEngine
 
 from elman_server.config.server_config import Limits
 from elman_server.exchange import slices
-from elman_server.exchange.sessions import OpenMode
+from elman_server.exchange.session_calls.calls import OpenMode
 
 SETTINGS = settings(
     max_examples=20,

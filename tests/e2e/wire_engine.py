@@ -23,7 +23,7 @@ from elman.v1 import inference_pb2, sessions_pb2
 from elman_models import State
 from elman_server.errors import PositionAhead
 from elman_server.exchange.frames import Frame
-from elman_server.exchange.sessions import Closed, OpenMode, OpenResult, SessionView
+from elman_server.exchange.session_calls.calls import Closed, OpenMode, OpenResult, SessionView
 from elman_server.exchange.slices import slices_of
 from elman_server.models.view import view_of
 

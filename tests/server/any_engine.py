@@ -12,7 +12,7 @@ from toys import Array
 
 from elman_models import State
 from elman_server.exchange.frames import Frame, ResultSink, Want
-from elman_server.exchange.sessions import Closed, OpenMode, OpenResult, SessionView
+from elman_server.exchange.session_calls.calls import Closed, OpenMode, OpenResult, SessionView
 
 
 class AnyEngine(Protocol):

@@ -15,7 +15,7 @@ from toys import Array, Toy
 from elman_server import errors as e
 from elman_server.exchange.answers import Answer
 from elman_server.exchange.frames import Frame, Want
-from elman_server.exchange.sessions import OpenMode, OpenResult
+from elman_server.exchange.session_calls.calls import OpenMode, OpenResult
 
 GENERATED = 1 << 3 | Want.LAST << 1
 """What is asked back of a step that is generated."""

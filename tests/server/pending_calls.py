@@ -10,7 +10,7 @@ from toys import Array, Toy, assert_near
 
 from elman_models import State
 from elman_server import errors as e
-from elman_server.exchange.sessions import Closed, SessionView
+from elman_server.exchange.session_calls.calls import Closed, SessionView
 
 
 @dataclass(eq=False)

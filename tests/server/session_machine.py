@@ -21,7 +21,7 @@ from toys import FED, STEPPED, Array, Toy, pack_rows, random_input, toy
 from elman_models import State
 from elman_server.exchange.answers import Answer
 from elman_server.exchange.frames import Frame, Want
-from elman_server.exchange.sessions import OpenMode
+from elman_server.exchange.session_calls.calls import OpenMode
 
 IDLE_SECONDS = 50.0
 REPLAY = 3

@@ -24,15 +24,13 @@ from elman_server.engine.calls.sessions import SessionCalls
 from elman_server.engine.engine import Engine
 from elman_server.engine.expiry import Expiry
 from elman_server.exchange.answers import Answer
-from elman_server.exchange.clock import Clock
-from elman_server.exchange.exported import Exported
 from elman_server.exchange.frames import Frame, FramePart
-from elman_server.exchange.hand_off import HandOff, Wish
 from elman_server.exchange.initial import NOTHING_GIVEN, Initial
-from elman_server.exchange.keep import Keep
-from elman_server.exchange.sessions import Closed, OpenMode, OpenResult, Owner, SessionView
+from elman_server.exchange.session_calls.calls import Closed, OpenMode, OpenResult, Owner, SessionView
+from elman_server.exchange.session_calls.exported import Exported
+from elman_server.exchange.session_calls.hand_off import HandOff, Wish
+from elman_server.exchange.session_calls.keep import Keep
 from elman_server.exchange.slices import slices_of
-from elman_server.exchange.tell import Tell
 from elman_server.generating.generators import Asked as Asking
 from elman_server.generating.generators import Generators
 from elman_server.generating.generators import Listener as GenerationListener
@@ -40,6 +38,8 @@ from elman_server.models.catalogue import Catalogue
 from elman_server.models.runtime import Runtime
 from elman_server.sessions.table import find
 from elman_server.telemetry.metrics import Metrics
+from elman_server.threads.clock import Clock
+from elman_server.threads.tell import Tell
 
 T = TypeVar("T")
 

@@ -12,9 +12,9 @@ from toys import assert_near, random_input, toy
 
 from elman_server.errors import DeadlinePassed, EngineFailed, InvalidInput, LimitReached, PredecessorFailed
 from elman_server.exchange.frames import Want
-from elman_server.exchange.hand_off import HandOff, Wish
 from elman_server.exchange.initial import NOTHING_GIVEN
-from elman_server.exchange.sessions import Closed, OpenMode, OpenResult, Owner
+from elman_server.exchange.session_calls.calls import Closed, OpenMode, OpenResult, Owner
+from elman_server.exchange.session_calls.hand_off import HandOff, Wish
 
 RNG = np.random.default_rng(3)
 

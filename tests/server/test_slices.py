@@ -12,7 +12,7 @@ from until import until
 
 from elman_server.engine.calls.opening import Opening
 from elman_server.exchange import slices
-from elman_server.exchange.sessions import OpenMode
+from elman_server.exchange.session_calls.calls import OpenMode
 from elman_server.exchange.slices import Slices, each_slice, slices_of
 
 SLICE = 4
