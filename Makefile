@@ -8,7 +8,7 @@ INSTALLED = $(VENV)/.installed
 NATIVE = $(VENV)/.native
 NATIVE_SOURCES = $(shell find server/native -type f)
 
-.PHONY: install format lint test native-asan bench proto demo pictures serve containers clean
+.PHONY: install format lint test native-asan native-tsan bench proto demo pictures serve containers clean
 
 install: $(INSTALLED) $(NATIVE)
 
@@ -37,6 +37,9 @@ test: install  ## Every test.
 
 native-asan: install  ## The native door's tests under the address and undefined-behaviour sanitizers.
 	VENV=$(VENV) server/native/sanitize.sh
+
+native-tsan: install  ## The same under the thread sanitizer.
+	VENV=$(VENV) server/native/sanitize.sh thread
 
 bench: install  ## The short benchmark: minutes.
 	$(BIN)/python -m bench

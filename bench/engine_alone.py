@@ -12,12 +12,12 @@ from elman_models.stack import Stack
 from elman_server.config.server_config import Limits
 from elman_server.engine.engine import Engine
 from elman_server.exchange.answers import Answer
-from elman_server.exchange.clock import Clock
 from elman_server.exchange.frames import Frame, Want
 from elman_server.models.runtime import Runtime
 from elman_server.sessions.handles import HandleKey
 from elman_server.sessions.tombstones import Tombstones
 from elman_server.telemetry.metrics import Metrics
+from elman_server.threads.clock import Clock
 
 WARM_UP = 20
 """Frames before the clock runs."""

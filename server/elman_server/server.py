@@ -34,13 +34,13 @@ from elman_server.door.elman_v1.inference import InferenceService
 from elman_server.door.elman_v1.models import ModelsService
 from elman_server.door.elman_v1.sessions import SessionsService
 from elman_server.door.listener import Listener, PortInUseError
-from elman_server.door.native_port import NativePort
+from elman_server.door.native.port import NativePort
+from elman_server.door.native.read_ahead import ReadAhead
+from elman_server.door.native.row_columns import warm_up_columns
+from elman_server.door.native.single_rows import SingleRows
 from elman_server.door.oip.service import OpenInferenceService
 from elman_server.door.oip.stubs import grpc_service_pb2, grpc_service_pb2_grpc
-from elman_server.door.read_ahead import ReadAhead
-from elman_server.door.row_columns import warm_up_columns
 from elman_server.door.rpc_server import RpcServer
-from elman_server.door.single_rows import SingleRows
 from elman_server.engine.calls.models import ModelCalls
 from elman_server.engine.calls.sequences import Sequences
 from elman_server.engine.calls.sessions import SessionCalls
@@ -49,8 +49,6 @@ from elman_server.engine.expiry import Expiry
 from elman_server.engine.jit_warm_up import warm_up_jit
 from elman_server.engine.overlapped import OverlappedEngine
 from elman_server.errors import EngineFailed
-from elman_server.exchange.clock import Clock
-from elman_server.exchange.detached import detached
 from elman_server.generating.generators import Generators
 from elman_server.models.catalogue import Catalogue
 from elman_server.models.loading import Preparation
@@ -58,6 +56,8 @@ from elman_server.models.remeasuring import Remeasuring
 from elman_server.models.traffic import Traffic
 from elman_server.telemetry.metrics import Metrics
 from elman_server.telemetry.scrape import ScrapedRegistry
+from elman_server.threads.clock import Clock
+from elman_server.threads.detached import detached
 
 log = logging.getLogger(__name__)
 

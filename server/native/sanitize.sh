@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Usage: server/native/sanitize.sh [address] [thread]
 # Builds the extension with sanitizers, each kind into a folder of its own, and runs the native door's tests on it.
-# Fails at the first report that has to do with this code. Run by `make native-asan`.
+# Fails at the first report that has to do with this code. Run by `make native-asan`
+# and `make native-tsan`.
 #
 # ELMAN_FUZZ_MESSAGES  how many mutated messages (200,000)
 set -euo pipefail
@@ -42,10 +43,10 @@ try_address() {
 try_thread() {
   local folder=build/native-thread
   build $folder thread
-  # gRPC and Python are not built with it: what they do among themselves is not looked at.
+  # gRPC and Python are not built with it: what they do among themselves is not looked at, see tsan.supp.
   TSAN_OPTIONS=ignore_noninstrumented_modules=1:halt_on_error=0:exitcode=66:suppressions=$PWD/server/native/tsan.supp \
     run $folder libtsan.so
-  echo "native-asan: threads: ok"
+  echo "native-tsan: ok"
 }
 
 for kind in "${@:-address}"; do "try_$kind"; done

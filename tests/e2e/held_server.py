@@ -9,11 +9,11 @@ import grpc
 from engine_stepper import EngineStepper
 from failing import Failing
 from served import DOOR, LOOPBACK, OPTIONS, Served
-from stepped import FakeClock
+from stepped_engine import FakeClock
 from toys import CPU
 
 from elman_server.config.server_config import Limits, ServerConfig
-from elman_server.door.row_columns import warm_up_columns
+from elman_server.door.native.row_columns import warm_up_columns
 from elman_server.engine.jit_warm_up import warm_up_jit
 from elman_server.server import Server
 

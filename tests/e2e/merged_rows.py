@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from elman_models.layout import batch_sizes, step_offsets
-from elman_server.door.merged_frames import MergedFrame
+from elman_server.door.native.merged_frames import MergedFrame
 from elman_server.exchange.answers import Answer, failure, refusal
 from elman_server.exchange.frames import Want
 

@@ -15,8 +15,12 @@ from elman_models import PackedModule, pack, pack_step
 from elman_models.export import packing, stepping
 from elman_models.export.proof import Run
 
-SHAPES = ((16, 9), (3, 4))
+SESSIONS = 16
+"""So many are stepped together."""
+SHAPES = ((SESSIONS, 9), (3, 4))
 """Batches and lengths of what the module itself is run on."""
+ONE_ROW = tuple((1, 9 if k % 2 else 4) for k in range(SESSIONS))
+"""Likewise, of a module that takes one sequence at a time."""
 Arrays = dict[str, np.ndarray]
 
 
@@ -76,10 +80,17 @@ def _keeping(runs: list[Run], prove: Callable[..., Any]) -> Callable[..., Any]:
 
     def proved(assembled: Any, run: Callable[[int, int], Run], shapes: Any) -> Any:
         one_row = shapes and all(batch == 1 for batch, _ in shapes)
-        runs[:] = [run(1 if one_row else batch, length) for batch, length in SHAPES]
+        runs[:] = [run(batch, length) for batch, length in (ONE_ROW if one_row else SHAPES)]
         return prove(assembled, run, shapes[:1])  # as a test of its own proves it wholly
 
     return proved
+
+
+def rows_of(case: Case) -> list[tuple[Run, int]]:
+    """The sequences that are stepped together: each another one."""
+    rows = [(run, row) for run in case.runs for row in range(run.batch)][:SESSIONS]
+    assert len(rows) == SESSIONS
+    return rows
 
 
 def row_of(case: Case, run: Run, row: int, steps: slice = slice(None)) -> Arrays:

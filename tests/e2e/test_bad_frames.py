@@ -11,7 +11,7 @@ from engine_gate import EngineGate
 from forged import flipped
 from frames_on_wire import Stepper, make_frame
 from served import Serve, Served
-from stepped import FakeClock
+from stepped_engine import FakeClock
 from toys import SPECS, assert_near, random_input, toy
 
 from elman import wire

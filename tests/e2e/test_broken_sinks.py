@@ -14,11 +14,11 @@ from elman import wire
 from elman.v1 import inference_pb2
 from elman_server.door.elman_v1.step_stream import StepStream
 from elman_server.door.infer_result import InferCall
+from elman_server.door.native.single_rows import SingleRows
 from elman_server.door.oip.inference import Call
 from elman_server.door.oip.stream import InferStream
 from elman_server.door.oip.stubs import grpc_service_pb2 as oip
 from elman_server.door.oip.stubs import grpc_service_pb2_grpc
-from elman_server.door.single_rows import SingleRows
 
 RNG = np.random.default_rng(13)
 SPEC = SPECS["lstm"]

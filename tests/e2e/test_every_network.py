@@ -1,11 +1,12 @@
 """Networks as people write them, packed from the module, served, and stepped by sessions of the SDK: as it gives."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from network_families import FAMILIES, OPERATIONS
 from packed_networks import (
     STREAMING,
     WHOLE,
@@ -13,12 +14,16 @@ from packed_networks import (
     assert_given,
     context_of,
     contexts_of,
+    name_of,
     row_of,
+    rows_of,
     states_of,
 )
 from served import Serve
 
 import elman
+from elman_models import GraphSpec
+from elman_models.export.proof import Run
 
 
 @pytest.fixture
@@ -37,7 +42,7 @@ async def client(
 
 
 @pytest.mark.parametrize("name", STREAMING)
-async def test_interleaved_sessions_in_random_chunks_give_what_the_module_gives(
+async def test_16_interleaved_sessions_in_random_chunks_give_what_the_module_gives(
     client: elman.AsyncClient,
     every_network: Networks,
     name: str,
@@ -45,9 +50,8 @@ async def test_interleaved_sessions_in_random_chunks_give_what_the_module_gives(
     case = every_network.cases[name]
     rng, model = np.random.default_rng(3), await client.model(name)
     outputs = [one.name for one in case.packed.spec.outputs]
-    run = case.runs[0]
 
-    async def one(row: int) -> None:
+    async def one(run: Run, row: int) -> None:
         parts: dict[str, list[np.ndarray]] = {output: [] for output in outputs}
         begun = states_of(case, [(run, row)])
         async with model.session(context=context_of(case, run, row), initial_state=begun) as session:
@@ -60,7 +64,7 @@ async def test_interleaved_sessions_in_random_chunks_give_what_the_module_gives(
                 begin = end
         assert_given({output: np.concatenate(arrays) for output, arrays in parts.items()}, run, row)
 
-    await asyncio.gather(*(one(row) for row in range(run.batch)))
+    await asyncio.gather(*(one(run, row) for run, row in rows_of(case)))
 
 
 @pytest.mark.parametrize("name", [*STREAMING, *WHOLE])
@@ -80,6 +84,61 @@ async def test_whole_sequences_of_two_lengths_give_what_the_module_gives(
     )
     for (run, row), got in zip(rows, outputs, strict=True):
         assert_given(got, run, row)
+
+
+STACKS = ("rnn_tanh", "rnn_relu", "lstm", "gru")
+
+
+def stacks_of(spec: GraphSpec, **parameters: object) -> list[str]:
+    """Names of its recurrences with those parameters."""
+    nodes = [node for node in spec.nodes if node.op in STACKS]
+    return [node.name for node in nodes if parameters.items() <= node.parameters.items()]
+
+
+HOLD: dict[str, Callable[[GraphSpec], object]] = {
+    "a convolution in front": lambda spec: any("conv" in node.op for node in spec.nodes),
+    "a learned h_0": lambda spec: any(state.initial for state in spec.states),
+    "several inputs": lambda spec: len(spec.inputs) > 1,
+    "several outputs": lambda spec: len(spec.outputs) > 1,
+    "a stack of several layers": lambda spec: not stacks_of(spec, num_layers=1),
+    "a stack without biases": lambda spec: stacks_of(spec, bias=False),
+    "a stack with a projection": lambda spec: stacks_of(spec) and not stacks_of(spec, proj_size=0),
+    "a stack of both directions": lambda spec: stacks_of(spec, bidirectional=True),
+    "two LSTMs of different sizes": lambda spec: (
+        len({n.parameters["hidden_size"] for n in spec.nodes if n.op == "lstm"}) > 1
+    ),
+    "a causal convolution": lambda spec: any(node.op == "causal_conv1d" for node in spec.nodes),
+    "context": lambda spec: spec.context,
+    "ids and floats together": lambda spec: len({one.dtype for one in spec.inputs}) > 1,
+    "the last step alone": lambda spec: any(o.last_only for o in spec.outputs) or "last" in {n.op for n in spec.nodes},
+    "what looks ahead": lambda spec: spec.kind == "whole",
+    "pooling over time": lambda spec: any(node.op in ("time_mean", "time_amax") for node in spec.nodes),
+    "stacked LSTMCells": lambda spec: [node.op for node in spec.nodes].count("lstm_cell") > 1,
+    "a step with its state apart": lambda spec: spec.kind == "step",
+    "a step with its state in one": lambda spec: spec.kind == "step",
+    "minGRU": lambda spec: spec.kind == "step",
+    "sLSTM": lambda spec: spec.kind == "step",
+    "GRU4Rec-like with top-k": lambda spec: any(node.op == "top_k" for node in spec.nodes),
+    "actor-critic with a shared GRU": lambda spec: (
+        len({(*n.weights.values(),) for n in spec.nodes if n.op in STACKS}) == 1
+    ),
+    "DeepSpeech-like": lambda spec: stacks_of(spec, bidirectional=True),
+    "seq2seq with attention, its memory context": lambda spec: spec.kind == "step" and spec.context,
+    "word language models with tied weights": lambda spec: "embedding" in {node.op for node in spec.nodes},
+}
+"""What the bundles of a family's networks have."""
+
+
+@pytest.mark.parametrize("family", HOLD)
+def test_the_networks_of_a_family_are_what_it_says(every_network: Networks, family: str) -> None:
+    for network in FAMILIES[family]:
+        assert HOLD[family](every_network.cases[name_of(network)].packed.spec), network
+
+
+@pytest.mark.parametrize("op", OPERATIONS)
+def test_what_networks_have_most_is_in_two_of_them_at_least(every_network: Networks, op: str) -> None:
+    holding = [name for name, case in every_network.cases.items() if op in {n.op for n in case.packed.spec.nodes}]
+    assert len(holding) >= 2, holding
 
 
 def test_there_are_forty_and_more() -> None:

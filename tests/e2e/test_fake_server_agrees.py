@@ -32,7 +32,7 @@ from elman.v1 import (
 from elman_server import errors
 from elman_server.door.elman_v1 import many_ids
 from elman_server.door.elman_v1.status import code_of
-from elman_server.exchange.session_ids import INTEGER, STRING, is_session_id
+from elman_server.exchange.session_calls.ids import INTEGER, STRING, is_session_id
 
 KINDS = {kind.reason: kind for kind in errors.ServiceError.__subclasses__() if kind.__module__ == errors.__name__}
 GOOD_IDS = ["a", " ", "x" * 128, "😀" * 128, "\u00a0", "\u202e", "\u2028", STRING, STRING + "x" * 128, INTEGER + "5"]

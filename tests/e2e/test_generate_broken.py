@@ -23,7 +23,7 @@ from elman.v1 import inference_pb2, models_pb2, sessions_pb2, tensor_pb2
 from elman_models import write_bundle
 from elman_models.generation.sampling import SamplingRules, sample
 from elman_server.door.door import ANONYMOUS
-from elman_server.exchange.sessions import Owner
+from elman_server.exchange.session_calls.calls import Owner
 from elman_server.generating.generators import Generators
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -43,7 +43,8 @@ async def test_what_was_cut_goes_on_where_it_was(serve: Serve, models: Path) -> 
             whole = np.array([1, *tokens, 2])
             assert np.allclose(output[0], toy("tokens").run(whole)[0][-1], atol=1e-5)
 
-    async with CuttingProxy(served.server.address, mean_bytes=4000, seed=3) as proxy, asyncio.TaskGroup() as group:
-        for seed in range(4):
-            group.create_task(one(seed))
-    assert proxy.num_cuts > 4
+    async with CuttingProxy(served.server.address, mean_bytes=4000, seed=3) as proxy:
+        while proxy.num_cuts < 5:  # the quicker a machine, the fewer messages and bytes
+            async with asyncio.TaskGroup() as group:
+                for seed in range(4):
+                    group.create_task(one(seed))

@@ -10,7 +10,7 @@ import pytest
 from engine_gate import EngineGate
 from refusals import Refusal, refusal_of
 from served import Serve, Served
-from stepped import FakeClock
+from stepped_engine import FakeClock
 from toys import SPECS, random_input
 from until import until
 

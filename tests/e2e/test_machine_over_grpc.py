@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from generated_requests import FRAMES, IDS, WISHES, FrameWish, RowWish
+from generated_requests import FRAMES, IDS, REQUESTS, FrameRequest, RowRequest
 from held_server import HeldServer
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -16,11 +16,11 @@ from hypothesis.errors import Flaky
 from hypothesis.stateful import rule, run_state_machine_as_test
 from session_machine import LIMITS, SLICE, SessionMachine
 from toys import FED, Toy, write_toys
-from wire_bench import WireBench
+from wire_engine import WireEngine
 
 from elman_server.config.server_config import Limits
 from elman_server.exchange import slices
-from elman_server.exchange.sessions import OpenMode
+from elman_server.exchange.session_calls.calls import OpenMode
 
 SETTINGS = settings(
     max_examples=20,
@@ -73,8 +73,8 @@ class WireMachine(SessionMachine):
         self.held_server = held_server
         self.toys = toys
 
-    def make_bench(self, toy: Toy) -> WireBench:
-        self.wire = WireBench(self.held_server, toy)
+    def make_engine(self, toy: Toy) -> WireEngine:
+        self.wire = WireEngine(self.held_server, toy)
         return self.wire
 
     def teardown(self) -> None:
@@ -89,54 +89,56 @@ class WireMachine(SessionMachine):
         self.wire.let_go()
         self.wire.hold()
         self.compare(in_order=False)
-        assert not self.plain.num_queued
+        assert not self.expected.num_queued
 
     @rule(frames=FRAMES)
-    def send_and_run_free(self, frames: list[FrameWish]) -> None:
+    def send_and_run_free(self, frames: list[FrameRequest]) -> None:
         self.run_free()
-        for wish in frames:
-            self.send_one(wish)
+        for wanted in frames:
+            self.send_one(wanted)
         self.run_free()
-        self.plain.assert_all_taken_in()
+        self.expected.assert_all_taken_in()
 
-    @rule(generated_requests=st.lists(WISHES, min_size=1, max_size=5), which=st.integers(0, 2))
-    def ask_one_by_one(self, generated_requests: list[FrameWish], which: int) -> None:
+    @rule(generated_requests=st.lists(REQUESTS, min_size=1, max_size=5), which=st.integers(0, 2))
+    def ask_one_by_one(self, generated_requests: list[FrameRequest], which: int) -> None:
         self.run_free()
         self.wire.let_go()
-        for wish in generated_requests:
-            self.send_one(replace(wish, sink=which))
+        for wanted in generated_requests:
+            self.send_one(replace(wanted, sink=which))
             self.wire.wait_for(self.listeners[which])
             self.compare(in_order=False)
-            self.plain.assert_all_taken_in()
+            self.expected.assert_all_taken_in()
         self.wire.hold()
 
     @rule(
         ids=st.sets(st.sampled_from(IDS), min_size=1),
         steps=st.lists(st.integers(0, MAX_STEPS), min_size=1, max_size=4),
-        wish=WISHES,
+        wanted=REQUESTS,
         which=st.integers(0, 2),
         answered=st.integers(0, 2),
     )
-    def cut_while_it_runs(self, ids: set[str], steps: list[int], wish: FrameWish, which: int, answered: int) -> None:
+    def cut_while_it_runs(
+        self, ids: set[str], steps: list[int], wanted: FrameRequest, which: int, answered: int
+    ) -> None:
         self.run_free()
-        mine, others = self.plain.sessions.keys() & ids, self.plain.sessions.keys() - ids
+        mine, others = self.expected.sessions.keys() & ids, self.expected.sessions.keys() - ids
         leaving = self.listeners[which]
         self.wire.let_go()
         for count in steps:
-            self.send_one(self._chunks(mine, count, replace(wish, sink=which)))
-            self.send_one(self._chunks(others, count, replace(wish, sink=(which + 1) % 3)))
+            self.send_one(self._chunks(mine, count, replace(wanted, sink=which)))
+            self.send_one(self._chunks(others, count, replace(wanted, sink=(which + 1) % 3)))
         self.wire.cut(leaving, answered)
         self.wire.hold()
         self.compare(in_order=False)
         self.listeners[which] = self.wire.listener()
-        self.plain.assert_all_taken_in()
+        self.expected.assert_all_taken_in()
         self._follow(sorted(mine))
 
-    def _chunks(self, ids: Collection[str], steps: int, wish: FrameWish) -> FrameWish:
+    def _chunks(self, ids: Collection[str], steps: int, wanted: FrameRequest) -> FrameRequest:
         # The next chunk of each, some long enough to be cut while they run.
-        rows = {i: RowWish("next", 0, 1 + (steps + 7 * k) % MAX_STEPS) for k, i in enumerate(sorted(ids))}
-        is_broken = any(self.plain.sessions[session_id].broken for session_id in rows)
-        return replace(wish, rows=rows, named=wish.named or is_broken, timeout=math.inf)
+        rows = {i: RowRequest("next", 0, 1 + (steps + 7 * k) % MAX_STEPS) for k, i in enumerate(sorted(ids))}
+        is_broken = any(self.expected.sessions[session_id].broken for session_id in rows)
+        return replace(wanted, rows=rows, named=wanted.named or is_broken, timeout=math.inf)
 
     def _follow(self, ids: list[str]) -> None:
         # What the caller who was cut off does: attaches, and goes on from the positions that it is told.
@@ -144,8 +146,8 @@ class WireMachine(SessionMachine):
             return
         opened = self.wire.attach(*ids)
         for session_id, position in zip(ids, opened.positions, strict=True):
-            self.plain.follow(self.plain.sessions[session_id], position)
-        self.plain.opened(opened, OpenMode.RESUME, self.wire.positions())
+            self.expected.follow(self.expected.sessions[session_id], position)
+        self.expected.opened(opened, OpenMode.RESUME, self.wire.positions())
 
 
 @pytest.fixture(params=CASES)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 from served import Serve
-from stepped import FakeClock
+from stepped_engine import FakeClock
 from toys import assert_near, toy
 
 import elman

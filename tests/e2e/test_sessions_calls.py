@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from refusals import Refusal, refusal_of
 from served import Serve, Served
-from stepped import FakeClock
+from stepped_engine import FakeClock
 from toys import SPECS, assert_near, random_input, toy
 
 from elman import wire

@@ -5,9 +5,9 @@ from typing import Any
 import grpc
 import numpy as np
 import torch
+from expected_sessions import Received
 from google.rpc import status_pb2
 from numpy.typing import NDArray
-from plain_sessions import Received
 from refusals import Refusal
 from toys import unpack_rows
 
@@ -15,7 +15,7 @@ from elman import wire
 from elman_server import errors as e
 from elman_server.door.elman_v1.status import code_of
 from elman_server.exchange.answers import Answer
-from elman_server.exchange.sessions import SessionView
+from elman_server.exchange.session_calls.calls import SessionView
 
 _ERRORS = {kind.reason: kind for kind in e.ServiceError.__subclasses__()}
 

@@ -6,17 +6,17 @@ from functools import partial
 from typing import Any, cast
 
 import grpc
+from expected_sessions import Listener
 from google.protobuf.duration_pb2 import Duration
 from merged_rows import parts_of
-from plain_sessions import Listener
 from served import Served
 from wire_answers import answer_of
 
 from elman import wire
 from elman.v1 import inference_pb2
 from elman_server.door.elman_v1.step_stream import StepStream
-from elman_server.door.merged_frames import MergedFrame
-from elman_server.door.single_rows import SingleRows
+from elman_server.door.native.merged_frames import MergedFrame
+from elman_server.door.native.single_rows import SingleRows
 from elman_server.exchange.answers import Answer
 from elman_server.exchange.frames import Frame
 

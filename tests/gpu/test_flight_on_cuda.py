@@ -2,18 +2,18 @@
 
 import pytest
 import torch
-from beside import BesideBench
 from hypothesis import settings
+from overlapped_by_hand import OverlappedByHand
 from session_machine import LIMITS, SETTINGS, SessionMachine
-from stepped import Bench
+from stepped_engine import SteppedEngine
 from toys import Toy
 
 
 class CudaMachine(SessionMachine):
     """Staged through page-locked memory, on streams of their own."""
 
-    def make_bench(self, toy: Toy) -> Bench:
-        return BesideBench(toy, torch.device("cuda"), **LIMITS)
+    def make_engine(self, toy: Toy) -> SteppedEngine:
+        return OverlappedByHand(toy, torch.device("cuda"), **LIMITS)
 
     def compare(self, *, in_order: bool = True) -> None:
         super().compare(in_order=False)  # several batches land in a turn

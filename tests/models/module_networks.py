@@ -25,6 +25,15 @@ from second_networks import (
     WakeWord,
     Walker,
 )
+from third_networks import (
+    EveryCell,
+    KeywordNet,
+    LoadForecaster,
+    NarrowedSeries,
+    NextItem,
+    TwoPlainCells,
+    WakeStream,
+)
 from torch import nn
 from torch.nn import functional as F  # noqa: N812 - as people write it
 
@@ -105,13 +114,13 @@ class DeepAR(nn.Module):
 class Recommender(nn.Module):
     """A session recommender: the best k of all items."""
 
-    def __init__(self, k: int) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.k, self.emb, self.gru = k, nn.Embedding(17, 8), nn.GRU(8, 8, batch_first=True)
+        self.emb, self.gru = nn.Embedding(17, 8), nn.GRU(8, 8, batch_first=True)
 
     def forward(self, items: torch.Tensor) -> Any:
         out, _ = self.gru(self.emb(items))
-        return torch.topk(out @ self.emb.weight.t(), self.k, dim=-1)
+        return torch.topk(out @ self.emb.weight.t(), 3, dim=-1)
 
 
 class ActorCritic(nn.Module):
@@ -552,8 +561,9 @@ SEQUENCES: dict[str, Case] = {
         lambda: (torch.randint(9, (6, 3)), torch.randn(6, 3, 3)),
         outputs=("output_0", "output_1"),
     ),
-    "recommender": Case(lambda: Recommender(3), ids(17, 3, 4), outputs=("output_0", "output_1")),
-    "recommender of five": Case(lambda: Recommender(5), ids(17, 1, 4), outputs=("output_0", "output_1")),
+    "forecaster with a learned start": Case(LoadForecaster, floats(6, 3, 4)),
+    "recommender": Case(Recommender, ids(17, 1, 4), outputs=("output_0", "output_1")),
+    "recommender of five": Case(NextItem, ids(17, 6, 3), outputs=("output_0", "output_1")),
     "actor critic": Case(lambda: ActorCritic(True), floats(5, 3, 6), outputs=("policy", "value")),
     "actor critic of two": Case(lambda: ActorCritic(False), floats(5, 3, 6), outputs=("policy", "value")),
     "frames": Case(FrameNetwork, floats(2, 4, 1, 6, 6)),
@@ -569,6 +579,7 @@ SEQUENCES: dict[str, Case] = {
     ),
     "voice activity, padded": Case(lambda: VoiceActivity(False), floats(3, 7, 4)),
     "voice activity, chopped": Case(lambda: VoiceActivity(True), floats(3, 7, 4)),
+    "wake word as it is said": Case(WakeStream, floats(3, 7, 6)),
     "noise suppression": Case(NoiseSuppression, floats(3, 5, 6), outputs=("output_0", "output_1")),
     "noise suppression by a mask": Case(MaskedSpectrum, floats(5, 3, 7), outputs=("output_0", "output_1")),
     "residual layer norm": Case(lambda: Residual(nn.LayerNorm), floats(3, 5, 5)),
@@ -606,6 +617,7 @@ SEQUENCES: dict[str, Case] = {
     "max over time": Case(lambda: Pooled("max"), floats(6, 3, 3), "whole"),
     "both directions' ends": Case(lambda: Pooled("ends"), floats(6, 3, 3), "whole"),
     "autoencoder": Case(Autoencoder, floats(3, 6, 3), "whole"),
+    "autoencoder that narrows": Case(NarrowedSeries, floats(3, 6, 3), "whole"),
     "autoencoder with a bottleneck": Case(
         AnomalyDetector, floats(6, 3, 4), "whole", outputs=("rebuilt", "code", "error")
     ),
@@ -618,6 +630,7 @@ SEQUENCES: dict[str, Case] = {
     "deep speech": Case(DeepSpeech, floats(3, 6, 7), "whole"),
     "deep speech, clipped": Case(ClippedSpeech, floats(3, 5, 13), "whole"),
     "keyword crnn": Case(KeywordCrnn, floats(3, 7, 6), "whole"),
+    "keyword by groups": Case(KeywordNet, floats(11, 13, 5), "whole"),
     "wake word": Case(WakeWord, floats(7, 6, 17), "whole"),
     "text reader": Case(lambda: TextReader(False), floats(7, 8, 9), "whole"),
     "text reader that pools": Case(lambda: TextReader(True), floats(7, 8, 9), "whole"),
@@ -806,4 +819,19 @@ STEPS: dict[str, StepCase] = {
         ("state_0", "state_1", "state_2"),
         ("output_0", "output_1", "output_2"),
     ),
+    "decoder with its context fed back, of one memory": StepCase(
+        InputFeeding,
+        lambda: (torch.randn(2, 2), torch.randn(2, 4, 3)),
+        zeros((2, 4), (2, 4), (2, 3)),
+        ("state_0", "state_1", "state_2"),
+        ("output_0", "output_1", "output_2"),
+        context=("memory",),
+    ),
+    "a cell of every kind": StepCase(
+        EveryCell,
+        floats(3, 3),
+        lambda: [torch.zeros(3, size) for size in (4, 4, 5, 5, 4, 4, 3)],
+        tuple(f"state_{i}" for i in range(7)),
+    ),
+    "two plain cells": StepCase(TwoPlainCells, floats(3, 3), zeros((3, 4), (3, 4)), ("h_1", "h_2")),
 }

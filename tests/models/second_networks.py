@@ -159,7 +159,7 @@ class Translator(nn.Module):
 
 class InputFeeding(nn.Module):
     """A decoder with additive attention whose last context goes back in: LSTM cell, tuple state; its memory is part of
-    each step's input."""
+    each step's input, or a session's context."""
 
     def __init__(self) -> None:
         super().__init__()

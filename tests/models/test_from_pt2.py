@@ -22,6 +22,7 @@ AMBIGUOUS = {
     "self-attention": "may be one of the network, or computed from the length",
     "multi-head attention": "could be the length or the batch, or a size of the network",
     "autoencoder": "could be the length or the batch, or a size of the network",
+    "autoencoder that narrows": "could be the length or the batch, or a size of the network",
     "electrocardiogram": "could be the length or the batch, or a size of the network",
     "text reader": "could be the length or the batch, or a size of the network",
     "deep speech, clipped": "could be the length or the batch, or a size of the network",
@@ -78,7 +79,7 @@ def test_a_number_that_may_be_the_examples_length_or_batch_is_refused_by_its_lin
     torch.manual_seed(1)
     case = SEQUENCES[name]
     path = exported(case.make(), case.example(), tmp_path)
-    with pytest.raises(ExportError, match=r"node .*(module|second)_networks\.py, line \d+") as caught:
+    with pytest.raises(ExportError, match=r"node .*(module|second|third)_networks\.py, line \d+") as caught:
         packed(path, tmp_path)
     assert AMBIGUOUS[name] in str(caught.value)
     assert not (tmp_path / "m").exists()

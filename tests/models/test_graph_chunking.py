@@ -1,14 +1,18 @@
 """Any split into chunks, batched with any neighbours, gives what the module gives on whole sequences."""
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from graph_cases import length_of, make_network, pack_inputs, random_context, random_inputs, stacked
-from graph_networks import STREAMED, WHOLE, Network, Tensors
+from graph_networks import STREAMED, WHOLE, ActorCritic, MinGru, Network, Tensors
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from recurrent_cases import assert_near, unpack
 from test_chunking_is_invisible import draw_round
+from torch.overrides import TorchFunctionMode
 
 from elman_models import GraphPool, GraphStack
 
@@ -139,3 +143,44 @@ def test_a_step_writes_to_nothing_that_it_was_given(kind: type[Network]) -> None
     before = [tensor.clone() for tensor in (*packed.data, *state.values())]
     stack.step(packed, state)
     assert all(torch.equal(a, b) for a, b in zip(before, (*packed.data, *state.values()), strict=True))
+
+
+class Calls(TorchFunctionMode):
+    """Torch's functions that are called while it lasts, each with the shape of its first argument."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shapes: dict[str, list[tuple[int, ...]]] = {}
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        if args and type(args[0]) is torch.Tensor:
+            self.shapes.setdefault(func.__name__, []).append(tuple(args[0].shape))
+        return func(*args, **(kwargs or {}))
+
+
+def calls_of(kind: type[Network], *outputs: str) -> dict[str, list[tuple[int, ...]]]:
+    """Of rows of 5, 3 and 3 steps, 11 in all."""
+    _, stack = make_network(kind)
+    packed = pack_inputs(stack.spec, [random_inputs(stack.spec, length) for length in (5, 3, 3)])
+    with Calls() as calls:
+        stack.step(packed, stack.initial_state(3), outputs=outputs)
+    return calls.shapes
+
+
+def test_nodes_outside_recurrences_run_once_on_all_steps_of_all_rows_and_those_nobody_asked_for_do_not() -> None:
+    both = calls_of(ActorCritic, "policy", "value")
+    assert (both["layer_norm"], both["softmax"]) == ([(11, 6)], [(11, 3)])
+    assert both["linear"].count((11, 6)) == 2
+    one = calls_of(ActorCritic, "value")
+    assert one["layer_norm"] == [(11, 6)]
+    assert "softmax" not in one
+    assert one["linear"].count((11, 6)) == 1
+
+
+def test_of_a_step_graph_what_feeds_itself_runs_step_by_step_on_all_rows_together_and_all_else_once() -> None:
+    calls = calls_of(MinGru, "output")
+    assert calls["linear"] == [(11, 4), (11, 4), (11, 5)]
+    assert [shape for shape in calls["add"] if shape[0] < 11] == [(3, 5), (3, 5), (3, 5), (1, 5), (1, 5)]
+    assert calls_of(MinGru, "hidden")["linear"] == [(11, 4), (11, 4)]

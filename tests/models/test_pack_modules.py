@@ -97,6 +97,36 @@ def test_a_bundle_that_gives_something_else_than_its_module_is_not_written(tmp_p
     assert not (tmp_path / "m").exists()
 
 
+class OfTheExample(nn.Module):
+    """Divides by a size that the export has for a constant, which nothing but other sizes shows."""
+
+    def __init__(self, axis: int) -> None:
+        super().__init__()
+        self.gru, self.axis = nn.GRU(3, 4), axis
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        sizes = (7, 3) if torch.compiler.is_exporting() else x.shape
+        return self.gru(x)[0] / sizes[self.axis]
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_division_by_the_examples_length_or_batch_shows_where_others_are_tried(axis: int, tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="a number that depends on the length, the batch or the call"):
+        pack(OfTheExample(axis), (torch.randn(7, 3, 3),), out=tmp_path / "m", name="m", quiet=True)
+
+
+def test_what_is_computed_of_weights_alone_is_computed_once_and_dropout_and_wrappers_are_gone(tmp_path: Path) -> None:
+    packed = pack(SEQUENCES["weight norm"].make(), (torch.randn(3, 5, 4),), out=tmp_path / "w", name="w", quiet=True)
+    assert {node.op for node in packed.spec.nodes} == {"linear", "causal_conv1d", "elu", "rnn_tanh"}
+    dropping = SEQUENCES["tied language model"]
+    packed = pack(dropping.make(), dropping.example(), out=tmp_path / "d", name="d", quiet=True)
+    assert {node.op for node in packed.spec.nodes} == {"embedding", "lstm", "linear", "log_softmax"}
+    assert len(packed.assembled.weights) == 10  # the table, which is the decoder's weight, its bias, four of each layer
+    scaled = SEQUENCES["scaled forecaster"]
+    packed = pack(scaled.make(), scaled.example(), out=tmp_path / "s", name="s", quiet=True)
+    assert {"mean", "std"} <= {*packed.assembled.weights}
+
+
 class Giving(nn.Module):
     """A GRU, attention, and what is given of them."""
 

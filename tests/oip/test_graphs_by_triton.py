@@ -13,6 +13,7 @@ from graph_networks import STREAMED, Network, Tensors
 from graph_server import write_networks
 from graphs_by_triton import Arrays, Begun, called, run_graphs, streamed
 from packed_networks import (
+    SESSIONS,
     STREAMING,
     WHOLE,
     Case,
@@ -20,14 +21,11 @@ from packed_networks import (
     assert_given,
     contexts_of,
     row_of,
+    rows_of,
     states_of,
 )
 from server_process import server_process
 from toys import assert_near
-
-from elman_models.export.proof import Run
-
-ROWS = 16
 
 
 class ByHand(NamedTuple):
@@ -43,7 +41,7 @@ def models(every_network: Networks, tmp_path_factory: pytest.TempPathFactory) ->
     torch.manual_seed(4)
     rng, folder = np.random.default_rng(4), tmp_path_factory.mktemp("graphs")
     by_hand = {
-        name: ByHand(one, [begins_of(one, int(rng.integers(1, 12))) for _ in range(ROWS)])
+        name: ByHand(one, [begins_of(one, int(rng.integers(1, 12))) for _ in range(SESSIONS)])
         for name, one in write_networks(folder, STREAMED).items()
     }
     for name in every_network.cases:
@@ -80,12 +78,6 @@ def given(
 
 def outputs_of(case: Case) -> list[str]:
     return [one.name for one in case.packed.spec.outputs]
-
-
-def rows_of(case: Case) -> list[tuple[Run, int]]:
-    """As many as are to be in flight together; a module of one row alone was run on one of each length."""
-    rows = [(run, row) for run in case.runs for row in range(run.batch)]
-    return [rows[k % len(rows)] for k in range(ROWS)]
 
 
 def sequences_of(rng: np.random.Generator, case: Case) -> Arrays:

@@ -8,7 +8,7 @@ import pytest
 from holding import held, until_read
 from oip_requests import refused, request, stub_of, tensor
 from served import Serve
-from stepped import FakeClock
+from stepped_engine import FakeClock
 from toys import assert_near, toy
 
 from elman_server.door.oip.stubs import grpc_service_pb2 as pb

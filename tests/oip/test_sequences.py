@@ -7,7 +7,7 @@ import pytest
 from holding import held, until_read
 from oip_requests import refused, request, stream_of, stub_of, tensor
 from served import Serve
-from stepped import FakeClock
+from stepped_engine import FakeClock
 from toys import assert_near, random_input, toy
 
 START = "must specify the START flag on the first request of the sequence"

@@ -5,7 +5,7 @@ from typing import Any
 
 from served import Served
 
-from elman_server.door.merged_frames import MergedFrame
+from elman_server.door.native.merged_frames import MergedFrame
 
 
 class EngineGate:

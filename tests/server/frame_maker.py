@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from elman_server.exchange.clock import Clock
 from elman_server.exchange.frames import Frame, ResultSink, Want
 from elman_server.exchange.model_view import ModelView
+from elman_server.threads.clock import Clock
 
 
 class FrameMaker:

@@ -1,4 +1,4 @@
-"""What a machine wishes to send, before it is known which sessions there are."""
+"""What a machine is to send, before it is known which sessions there are."""
 
 import math
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ IDS = tuple("abcdefg")
 
 
 @dataclass
-class RowWish:
+class RowRequest:
     """A chunk of one session."""
 
     how: str
@@ -23,10 +23,10 @@ class RowWish:
 
 
 @dataclass
-class FrameWish:
+class FrameRequest:
     """A frame of one caller."""
 
-    rows: dict[str, RowWish]
+    rows: dict[str, RowRequest]
     named: bool
     """Whether it names positions."""
     want: Want
@@ -36,7 +36,7 @@ class FrameWish:
 
 
 @dataclass
-class GenerateWish:
+class GenerationRequest:
     """What a session is to generate."""
 
     prompt: int
@@ -49,13 +49,13 @@ class GenerateWish:
 
 
 ROWS = st.builds(
-    RowWish,
+    RowRequest,
     how=st.sampled_from(["next"] * 6 + ["again"] * 3 + ["ahead", "behind", "stale", "nan"]),
     pick=st.integers(0, 5),
     steps=st.one_of(st.integers(1, 3), st.integers(1, 11)),
 )
-WISHES = st.builds(
-    FrameWish,
+REQUESTS = st.builds(
+    FrameRequest,
     rows=st.dictionaries(st.sampled_from(IDS), ROWS, min_size=1, max_size=5),
     named=st.booleans(),
     want=st.sampled_from(list(Want)),
@@ -63,9 +63,9 @@ WISHES = st.builds(
     timeout=st.sampled_from([math.inf] * 8 + [0.0, 3.0]),
     sink=st.integers(0, 2),
 )
-FRAMES = st.lists(WISHES, min_size=1, max_size=3)
+FRAMES = st.lists(REQUESTS, min_size=1, max_size=3)
 GENERATIONS = st.builds(
-    GenerateWish,
+    GenerationRequest,
     prompt=st.sampled_from([0, 0, 1, 2, 5]),
     steps=st.integers(1, 6),
     seed=st.integers(0, 99),

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from generated_requests import GenerateWish
-from plain_sessions import Plain
+from expected_sessions import ExpectedSession
+from generated_requests import GenerationRequest
 from toys import FED, Array, Toy, assert_near
 
 from elman import wire
@@ -33,14 +33,14 @@ class Generated:
         self.log_probs.extend(log_probs)
 
 
-def request_of(toy: Toy, session: Plain, prompt: Array | None, wish: GenerateWish) -> Any:
+def request_of(toy: Toy, session: ExpectedSession, prompt: Array | None, wanted: GenerationRequest) -> Any:
     """As it is sent, but for the names of this server."""
-    sampling = inference_pb2.Sampling(seed=wish.seed, temperature=float(not wish.greedy))
+    sampling = inference_pb2.Sampling(seed=wanted.seed, temperature=float(not wanted.greedy))
     request = inference_pb2.GenerateRequest(
         model=toy.spec.name,
         session_id=session.id,
         position=session.position,
-        max_steps=wish.steps,
+        max_steps=wanted.steps,
         sampling=sampling,
     )
     if prompt is not None:
@@ -48,7 +48,7 @@ def request_of(toy: Toy, session: Plain, prompt: Array | None, wish: GenerateWis
     return request
 
 
-def check_refused(toy: Toy, session: Plain, prompt: Array | None, error: e.ServiceError) -> None:
+def check_refused(toy: Toy, session: ExpectedSession, prompt: Array | None, error: e.ServiceError) -> None:
     """Nothing was generated, and that is right."""
     if toy.spec.name not in GENERATING:
         assert isinstance(error, e.CannotGenerate)
@@ -59,12 +59,12 @@ def check_refused(toy: Toy, session: Plain, prompt: Array | None, error: e.Servi
         assert gave is None or Want(gave.kind >> 1 & 3) is Want.NONE, "what it gave last is held"
 
 
-def check_step(toy: Toy, output: Array, wish: GenerateWish, told: Generated, count: int) -> None:
+def check_step(toy: Toy, output: Array, wanted: GenerationRequest, told: Generated, count: int) -> None:
     """A step is what follows from `output` [*features]."""
     if toy.spec.name == FED.name:
         assert_near(told.steps[count], output)
         return
-    rules = SamplingRules(seed=wish.seed, temperature=float(not wish.greedy))
+    rules = SamplingRules(seed=wanted.seed, temperature=float(not wanted.greedy))
     tokens, log_probs = sample(output[None], [rules], [count], [[]])
     assert told.steps[count] == tokens[0]
     assert np.isclose(told.log_probs[count], log_probs[0], atol=1e-5)

@@ -3,14 +3,14 @@
 from dataclasses import dataclass, field
 
 import numpy as np
+from expected_engine import ExpectedEngine
+from expected_sessions import ExpectedSession, Received
 from later import Later
-from plain_engine import PlainEngine
-from plain_sessions import Plain, Received
 from toys import Array, Toy, assert_near
 
 from elman_models import State
 from elman_server import errors as e
-from elman_server.exchange.sessions import Closed, SessionView
+from elman_server.exchange.session_calls.calls import Closed, SessionView
 
 
 @dataclass(eq=False)
@@ -29,7 +29,7 @@ class Inferring:
 class Closing:
     """A `CloseSessions` that is under way."""
 
-    sessions: list[Plain | None]
+    sessions: list[ExpectedSession | None]
     """In the order of the ids; None: there is none of that id."""
     answer: Later[Closed]
     positions: dict[int, int] = field(default_factory=dict)
@@ -39,12 +39,12 @@ class Closing:
 class PendingCalls:
     """Those that are under way; each is compared with the plain model once it is answered."""
 
-    def __init__(self, toy: Toy, plain: PlainEngine) -> None:
+    def __init__(self, toy: Toy, expected: ExpectedEngine) -> None:
         self._toy = toy
-        self._plain = plain
+        self._expected = expected
         self.infers: list[Inferring] = []
         self.closes: list[Closing] = []
-        self.views: list[tuple[Plain, Later[SessionView]]] = []
+        self.views: list[tuple[ExpectedSession, Later[SessionView]]] = []
 
     @property
     def num_infer_rows(self) -> int:
@@ -94,7 +94,7 @@ class PendingCalls:
         for index, session in enumerate(closing.sessions):
             if session and index not in closing.positions and not session.queue:
                 closing.positions[index] = session.position
-                self._plain.closed(session)
+                self._expected.closed(session)
         unknown = [index for index, session in enumerate(closing.sessions) if not session]
         if len(closing.positions) + len(unknown) < len(closing.sessions):
             assert not closing.answer.is_told, "closed before all chunks ran"
@@ -105,7 +105,7 @@ class PendingCalls:
         assert all(isinstance(error, e.UnknownSession | e.SessionExpired) for error in closed.errors.values())
         self.closes.remove(closing)
 
-    def _compare_view(self, session: Plain, view: SessionView) -> None:
+    def _compare_view(self, session: ExpectedSession, view: SessionView) -> None:
         assert view.position <= session.position
         assert view.states is not None
         expected = session.states(self._toy, view.position) or [np.zeros_like(one[:, 0]) for one in view.states]

@@ -12,7 +12,7 @@ import pytest
 import torch
 from frames_on_wire import Stepper
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from stepped import FakeClock
+from stepped_engine import FakeClock
 from toys import write_toys
 
 from elman.v1 import inference_pb2_grpc, models_pb2_grpc, sessions_pb2, sessions_pb2_grpc

@@ -6,22 +6,22 @@ from typing import Any
 
 import numpy as np
 import torch
-from any_bench import AnyBench
-from generated_requests import FRAMES, GENERATIONS, IDS, FrameWish, GenerateWish, RowWish
+from any_engine import AnyEngine
+from expected_engine import ExpectedEngine
+from expected_sessions import Chunk, ExpectedSession, Received
+from generated_requests import FRAMES, GENERATIONS, IDS, FrameRequest, GenerationRequest, RowRequest
 from generating import GENERATING, request_of
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from later import Later
 from pending_calls import Closing, Inferring, PendingCalls, row_of
-from plain_engine import PlainEngine
-from plain_sessions import Chunk, Plain, Received
 from toys import FED, STEPPED, Array, Toy, pack_rows, random_input, toy
 
 from elman_models import State
 from elman_server.exchange.answers import Answer
 from elman_server.exchange.frames import Frame, Want
-from elman_server.exchange.sessions import OpenMode
+from elman_server.exchange.session_calls.calls import OpenMode
 
 IDLE_SECONDS = 50.0
 REPLAY = 3
@@ -47,7 +47,7 @@ MAX_QUEUED = 40
 class Sending:
     """A row as it is sent: of a session, or of one that ended."""
 
-    session: Plain | None
+    session: ExpectedSession | None
     handle: int
     data: Array
     begin: int
@@ -59,7 +59,7 @@ SETTINGS = settings(
     derandomize=False,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
 )
-"""Of every kind of bench; each says how many examples it takes."""
+"""Of every kind of engine; each says how many examples it takes."""
 
 
 class SessionMachine(RuleBasedStateMachine):
@@ -69,68 +69,68 @@ class SessionMachine(RuleBasedStateMachine):
     """The models to choose from."""
 
     @abstractmethod
-    def make_bench(self, toy: Toy) -> AnyBench:
+    def make_engine(self, toy: Toy) -> AnyEngine:
         """An engine of that model, under LIMITS."""
 
     @initialize(pick=st.integers(0, len(toys) - 1), seed=st.integers(0, 999))
     def begin(self, pick: int, seed: int) -> None:
         self.toy = toy(self.toys[pick % len(self.toys)])
         self.rng = np.random.default_rng(seed)
-        self.bench = self.make_bench(self.toy)
-        self.plain = PlainEngine(self.toy, self.bench.clock, REPLAY)
-        self.listeners = [self.bench.listener() for _ in range(3)]  # and after them those that went away
-        self.calls = PendingCalls(self.toy, self.plain)
+        self.engine = self.make_engine(self.toy)
+        self.expected = ExpectedEngine(self.toy, self.engine.clock, REPLAY)
+        self.listeners = [self.engine.listener() for _ in range(3)]  # and after them those that went away
+        self.calls = PendingCalls(self.toy, self.expected)
         self.open(["a", "b", "c"], OpenMode.NEW)
 
     # What the callers do.
 
     @rule(ids=SOME_IDS, mode=st.sampled_from(list(OpenMode)))
     def open(self, ids: list[str], mode: OpenMode) -> None:
-        self.bench.clock.time += 1
-        if len(self.plain.sessions.keys() | ids) > LIMITS["max_sessions"]:
+        self.engine.clock.time += 1
+        if len(self.expected.sessions.keys() | ids) > LIMITS["max_sessions"]:
             ids = ids[:SLICE]  # what a later slice finds depends on whom the ones before evict
-        self.plain.opened(self.bench.open(*ids, mode=mode), mode, self.bench.positions())
+        self.expected.opened(self.engine.open(*ids, mode=mode), mode, self.engine.positions())
 
     @rule(frames=FRAMES)
-    def send(self, frames: list[FrameWish]) -> None:
-        if self.plain.num_queued > MAX_QUEUED:
+    def send(self, frames: list[FrameRequest]) -> None:
+        if self.expected.num_queued > MAX_QUEUED:
             return
-        for wish in frames:
-            self.send_one(wish)
-        self.bench.take_in()
+        for wanted in frames:
+            self.send_one(wanted)
+        self.engine.take_in()
         self.compare()
-        self.plain.assert_all_taken_in()
+        self.expected.assert_all_taken_in()
 
     @rule(frames=FRAMES, turns=st.integers(1, 6))
-    def send_and_run(self, frames: list[FrameWish], turns: int) -> None:
+    def send_and_run(self, frames: list[FrameRequest], turns: int) -> None:
         self.send(frames)
         self.run(turns)
 
-    def send_one(self, wish: FrameWish) -> None:
+    def send_one(self, wanted: FrameRequest) -> None:
         """Hands a frame over, and foresees its answers."""
-        rows = [self._row(session_id, row, wish) for session_id, row in wish.rows.items()]
+        rows = [self._row(session_id, row, wanted) for session_id, row in wanted.rows.items()]
         known = sorted((row for row in rows if row), key=lambda row: -len(row.data))
         if not known:
             return
-        is_named = wish.named or any(row.how == "again" for row in wish.rows.values())
-        frame = self.bench.frame(
+        is_named = wanted.named or any(row.how == "again" for row in wanted.rows.values())
+        frame = self.engine.frame(
             [row.handle for row in known],
             pack_rows([row.data for row in known]),
             [len(row.data) for row in known],
-            self.listeners[wish.sink],
+            self.listeners[wanted.sink],
             positions=[row.begin for row in known] if is_named else None,
-            want=wish.want,
-            want_state=wish.state,
-            timeout=wish.timeout,
+            want=wanted.want,
+            want_state=wanted.state,
+            timeout=wanted.timeout,
         )
-        self.bench.submit(frame)
+        self.engine.submit(frame)
         for index, row in enumerate(known):
-            self.plain.foresee(frame, index, row.session, row.data)
+            self.expected.foresee(frame, index, row.session, row.data)
 
-    def _row(self, session_id: str, row: RowWish, frame: FrameWish) -> Sending | None:
-        session, data = self.plain.sessions.get(session_id), random_input(self.toy.spec, self.rng, row.steps)
+    def _row(self, session_id: str, row: RowRequest, frame: FrameRequest) -> Sending | None:
+        session, data = self.expected.sessions.get(session_id), random_input(self.toy.spec, self.rng, row.steps)
         if session is None:
-            ended = self.plain.ended.get(session_id)
+            ended = self.expected.ended.get(session_id)
             return Sending(None, ended[0], data, 0) if ended else None
         begin = session.admitted
         if row.how == "again" and (chunk := _earlier(session, row.pick)):
@@ -153,7 +153,7 @@ class SessionMachine(RuleBasedStateMachine):
             return
         rows = [random_input(self.toy.spec, self.rng, length) for length in sorted(lengths, reverse=True)]
         initial = self._random_state(len(rows)) if given else None
-        answer = self.bench.infer(rows, initial, 0 if late else np.inf)
+        answer = self.engine.infer(rows, initial, 0 if late else np.inf)
         self.calls.infers.append(Inferring(rows, initial, late, answer))
 
     def _random_state(self, rows: int) -> State:
@@ -164,8 +164,8 @@ class SessionMachine(RuleBasedStateMachine):
 
     @rule(ids=SOME_IDS)
     def close(self, ids: list[str]) -> None:
-        answer = self.bench.close(*ids)
-        there = [self.plain.sessions.get(session_id) for session_id in ids]
+        answer = self.engine.close(*ids)
+        there = [self.expected.sessions.get(session_id) for session_id in ids]
         closing = [None if session is None or session.closing else session for session in there]
         for session in closing:
             if session:
@@ -175,9 +175,9 @@ class SessionMachine(RuleBasedStateMachine):
 
     @rule(session_id=st.sampled_from(IDS))
     def describe(self, session_id: str) -> None:
-        session = self.plain.sessions.get(session_id)
+        session = self.expected.sessions.get(session_id)
         if session and not session.closing:
-            self.calls.views.append((session, self.bench.describe(session_id)))
+            self.calls.views.append((session, self.engine.describe(session_id)))
             self.compare()
 
     @rule(session_id=st.sampled_from(IDS), name=st.sampled_from("mn"), again=st.booleans())
@@ -187,42 +187,45 @@ class SessionMachine(RuleBasedStateMachine):
         if session is None:
             return
         if again or name not in session.marks:
-            assert self.bench.mark(session_id, name) == session.position
+            assert self.engine.mark(session_id, name) == session.position
             session.mark(name)
         else:
-            told = self.bench.rewind(session_id, name)
+            told = self.engine.rewind(session_id, name)
             session.rewind(name)
             assert told == session.position
 
-    @rule(session_id=st.sampled_from(IDS), other=st.sampled_from(IDS), how=st.sampled_from(["fork", "carry", "hand"]))
-    def begin_from(self, session_id: str, other: str, how: str) -> None:
-        session = self._quiet(session_id)
-        is_full = len(self.plain.sessions) >= LIMITS["max_sessions"]
-        if session is None or other in self.plain.sessions or is_full:
+    @rule(pick=st.integers(0, 3), other=st.sampled_from(IDS), how=st.sampled_from(["fork", "carry", "hand"]))
+    def begin_from(self, pick: int, other: str, how: str) -> None:
+        session = self._any_quiet(pick)
+        if session and session.id != other and self._quiet(other):
+            self.close([other])  # and its id is taken again
+        is_full = len(self.expected.sessions) >= LIMITS["max_sessions"]
+        if session is None or other in self.expected.sessions or is_full:
             return
-        self.bench.clock.time += 1
+        self.engine.clock.time += 1
         if how == "hand":
-            self.plain.handed_over(session, self.bench.hand_over(session_id, other))
+            self.expected.handed_over(session, self.engine.hand_over(session.id, other))
+            self.describe(other)
         else:
-            opened = (self.bench.fork if how == "fork" else self.bench.carry)(session_id, other)
-            self.plain.begun_from(session, opened, shares_answers=how == "fork")
+            opened = (self.engine.fork if how == "fork" else self.engine.carry)(session.id, other)
+            self.expected.begun_from(session, opened, shares_answers=how == "fork")
 
     @rule(ids=SOME_IDS, lengths=st.lists(st.integers(1, 9), min_size=4, max_size=4), given=st.booleans())
     def keep(self, ids: list[str], lengths: list[int], given: bool) -> None:
         """What whole sequences end with goes on as sessions."""
-        room = min(LIMITS["max_sessions"] - len(self.plain.sessions), MAX_INFER_ROWS - self.calls.num_infer_rows)
-        ids = [one for one in ids if one not in self.plain.sessions][:room]
+        room = min(LIMITS["max_sessions"] - len(self.expected.sessions), MAX_INFER_ROWS - self.calls.num_infer_rows)
+        ids = [one for one in ids if one not in self.expected.sessions][:room]
         if room <= 0 or not ids:
             return
-        self.bench.clock.time += 1
+        self.engine.clock.time += 1
         rows = [random_input(self.toy.spec, self.rng, n) for n in sorted(lengths[: len(ids)], reverse=True)]
         initial = self._random_state(len(rows)) if given else None
         told: Later[list[Received]] = Later()
-        told.tell(self.bench.keep(ids, rows, initial))
+        told.tell(self.engine.keep(ids, rows, initial))
         self.compare(in_order=False)  # others ran beside it
         self.calls.compare_inferred(Inferring(rows, initial, is_late=False, answer=told))
-        opened = self.bench.open(*ids, mode=OpenMode.RESUME)
-        self.plain.kept(opened, rows, [row_of(initial, row) for row in range(len(rows))])
+        opened = self.engine.open(*ids, mode=OpenMode.RESUME)
+        self.expected.kept(opened, rows, [row_of(initial, row) for row in range(len(rows))])
 
     @rule(pick=st.integers(0, 3), is_reset=st.booleans())
     def set_or_reset(self, pick: int, is_reset: bool) -> None:
@@ -230,64 +233,64 @@ class SessionMachine(RuleBasedStateMachine):
         if session is None:
             return
         state = None if is_reset else self._random_state(1)
-        assert self.bench.set_state(session.id, state) == session.position
+        assert self.engine.set_state(session.id, state) == session.position
         session.set_state(row_of(state, 0))
 
-    @rule(pick=st.integers(0, 3), wish=GENERATIONS)
-    def generate(self, pick: int, wish: GenerateWish) -> None:
+    @rule(pick=st.integers(0, 3), wanted=GENERATIONS)
+    def generate(self, pick: int, wanted: GenerationRequest) -> None:
         session = self._any_quiet(pick)
         if session is None:
             return
-        prompt = random_input(self.toy.spec, self.rng, wish.prompt) if wish.prompt else None
-        told = self.bench.generate(request_of(self.toy, session, prompt, wish), wish.cut)
+        prompt = random_input(self.toy.spec, self.rng, wanted.prompt) if wanted.prompt else None
+        told = self.engine.generate(request_of(self.toy, session, prompt, wanted), wanted.cut)
         self.compare(in_order=False)  # others ran beside it
-        self.plain.generated(session, prompt, wish, told)
+        self.expected.generated(session, prompt, wanted, told)
 
-    def _quiet(self, session_id: str) -> Plain | None:
+    def _quiet(self, session_id: str) -> ExpectedSession | None:
         """The session of that id, if there is one that has nothing queued."""
-        session = self.plain.sessions.get(session_id)
+        session = self.expected.sessions.get(session_id)
         return None if session is None or session.queue or session.closing else session
 
-    def _any_quiet(self, pick: int) -> Plain | None:
-        quiet = [session for session_id in sorted(self.plain.sessions) if (session := self._quiet(session_id))]
+    def _any_quiet(self, pick: int) -> ExpectedSession | None:
+        quiet = [session for session_id in sorted(self.expected.sessions) if (session := self._quiet(session_id))]
         return quiet[pick % len(quiet)] if quiet else None
 
     @rule(which=st.integers(0, 2))
     def go_away(self, which: int) -> None:
         leaving = self.listeners[which]
         leaving.gone = True
-        self.listeners[which] = self.bench.listener()
+        self.listeners[which] = self.engine.listener()
         self.listeners.append(leaving)
-        self.bench.go_away(leaving)
+        self.engine.go_away(leaving)
         self.compare()
-        self.plain.assert_none_waits_for(leaving)
+        self.expected.assert_none_waits_for(leaving)
 
     # What time and the engine do.
 
     @rule(seconds=st.sampled_from([0.5, 2.0, 30.0]))
     def wait(self, seconds: float) -> None:
-        self.bench.clock.time += seconds
+        self.engine.clock.time += seconds
 
     @rule(seconds=st.sampled_from([0.0, 10.0, 60.0]))
     def expire(self, seconds: float) -> None:
-        self.bench.clock.time += seconds
-        self.bench.expire()
-        self.plain.expired(IDLE_SECONDS)
+        self.engine.clock.time += seconds
+        self.engine.expire()
+        self.expected.expired(IDLE_SECONDS)
 
     @rule(turns=st.integers(1, 8))
     def run(self, turns: int) -> None:
         for _ in range(turns):
-            self.bench.pump()
+            self.engine.pump()
             self.compare()
 
-    @precondition(lambda self: self.plain.num_queued)
+    @precondition(lambda self: self.expected.num_queued)
     @rule()
     def fail(self) -> None:
-        self.plain.fails_now = True
+        self.expected.fails_now = True
         self.calls.fail()
-        self.bench.fail()
+        self.engine.fail()
         self.compare()
-        self.plain.fails_now = False
+        self.expected.fails_now = False
 
     # What is compared.
 
@@ -297,32 +300,32 @@ class SessionMachine(RuleBasedStateMachine):
         for listener in self.listeners:
             told += listener.told
             listener.told = []
-        self.plain.check(told, in_order=in_order)
+        self.expected.check(told, in_order=in_order)
         self.calls.compare()
 
     @invariant()
     def old_handles_are_good_for_nothing(self) -> None:
-        assert not self.bench.any_good(self.plain.old_handles)
+        assert not self.engine.any_good(self.expected.old_handles)
 
     @invariant()
     def positions_agree(self) -> None:
-        there = self.bench.positions()
-        foreseen = {s.id: (s.position, s.admitted) for s in self.plain.sessions.values()}
+        there = self.engine.positions()
+        foreseen = {s.id: (s.position, s.admitted) for s in self.expected.sessions.values()}
         assert there == foreseen, f"{there} are there, {foreseen} were foreseen"
 
     def teardown(self) -> None:
-        if not hasattr(self, "bench"):
+        if not hasattr(self, "engine"):
             return
         for _ in range(1000):
             self.run(1)
-            if not self.plain.num_queued and self.calls.is_empty:
+            if not self.expected.num_queued and self.calls.is_empty:
                 break
-        self.plain.assert_all_told()
+        self.expected.assert_all_told()
         assert self.calls.is_empty
-        self.bench.assert_nothing_left()
-        self.bench.shut()
+        self.engine.assert_nothing_left()
+        self.engine.shut()
 
 
-def _earlier(session: Plain, pick: int) -> Chunk | None:
+def _earlier(session: ExpectedSession, pick: int) -> Chunk | None:
     known = [*session.done, *session.queue, *session.undone]
     return known[-1 - pick % len(known)] if known else None

@@ -18,7 +18,7 @@ from elman_server.door.caller_limits import Callers
 from elman_server.door.infer_result import InferCall
 from elman_server.errors import LimitReached
 from elman_server.exchange.answers import refusal
-from elman_server.exchange.mailbox import LoopCalls
+from elman_server.threads.mailbox import LoopCalls
 
 RNG = np.random.default_rng(8)
 SPEC = SPECS["lstm"]

@@ -141,7 +141,11 @@ def test_a_graph_is_drawn_for_mermaid_and_as_svg(tmp_path: Path, capsys: Capture
     picture = tmp_path / "m.md"
     assert main(["check", str(tmp_path / "m"), "--mermaid", str(picture)]) == 0
     assert f"drawn:       {picture}" in capsys.readouterr().out
-    assert "flowchart TD" in picture.read_text()
+    assert picture.read_text().startswith("```mermaid\nflowchart TD\n")
+    assert main(["check", str(tmp_path / "m"), "--mermaid", str(tmp_path / "m.mmd")]) == 0
+    bare = (tmp_path / "m.mmd").read_text()
+    assert bare.startswith("flowchart TD\n")
+    assert picture.read_text() == f"```mermaid\n{bare}```\n"
     if shutil.which("dot") is None:
         assert main(["check", str(tmp_path / "m"), "--svg", str(tmp_path / "m.svg")]) == 1
         assert "apt-get install graphviz" in capsys.readouterr().err

@@ -14,7 +14,7 @@ from until import until
 from elman_server.config.server_config import TlsConfig
 from elman_server.door.call import Call, Transport
 from elman_server.door.certificates import CertificateError, CertificateFiles, files_of
-from elman_server.door.native import NativeTransport
+from elman_server.door.native.server import NativeTransport
 from elman_server.door.plain import PlainTransport
 
 GUARD_SECONDS = 120

@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import settings
 from session_machine import LIMITS, SETTINGS, SLICE, SessionMachine
-from stepped import Bench
+from stepped_engine import SteppedEngine
 from toys import Toy
 
 from elman_server.exchange import slices
@@ -17,8 +17,8 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 class EngineMachine(SessionMachine):
     """By hand: no thread, no event loop."""
 
-    def make_bench(self, toy: Toy) -> Bench:
-        return Bench(toy, **LIMITS)
+    def make_engine(self, toy: Toy) -> SteppedEngine:
+        return SteppedEngine(toy, **LIMITS)
 
 
 EngineMachine.TestCase.settings = settings(

@@ -4,36 +4,36 @@ import subprocess
 import sys
 from pathlib import Path
 
-import stepped
+import stepped_engine
 
 SCRIPT = """
 import numba.core.event as event
 import numpy as np
-from stepped import Asked, Bench
+from stepped_engine import Asked, SteppedEngine
 from toys import random_input, toy
 
 from elman_server.engine.jit_warm_up import warm_up_jit
 
 warm_up_jit()
 with event.install_recorder("numba:compile") as recorder:
-    bench, asker = Bench(toy("lstm"), max_slice=2), Asked()
-    opened = bench.open("a", "b")
+    stepped, asker = SteppedEngine(toy("lstm"), max_slice=2), Asked()
+    opened = stepped.open("a", "b")
     for positions in (None, [3, 3]):
-        data = random_input(bench.toy.spec, np.random.default_rng(0), 6)
-        bench.submit(bench.frame(opened.handles, data, [3, 3], asker, positions=positions))
-        bench.drain()
+        data = random_input(stepped.toy.spec, np.random.default_rng(0), 6)
+        stepped.submit(stepped.frame(opened.handles, data, [3, 3], asker, positions=positions))
+        stepped.drain()
     data[0] = np.nan
-    bench.submit(bench.frame(opened.handles, data, [3, 3], asker))
-    bench.drain()
-    bench.clock.time += 1e6
-    bench.expire()
+    stepped.submit(stepped.frame(opened.handles, data, [3, 3], asker))
+    stepped.drain()
+    stepped.clock.time += 1e6
+    stepped.expire()
 assert len(asker.ended) == 6, asker.ended
 assert not recorder.buffer, recorder.buffer[:3]
 """
 
 
 def test_what_the_warm_up_compiles_is_all_that_callers_need() -> None:
-    folder = str(Path(stepped.__file__).parent)
+    folder = str(Path(stepped_engine.__file__).parent)
     code = f"import sys; sys.path.insert(0, {folder!r})\n{SCRIPT}"
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]

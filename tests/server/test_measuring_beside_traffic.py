@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from stepped import Bench
+from stepped_engine import SteppedEngine
 from toys import CPU, toy, write_toys
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "models"))
@@ -198,13 +198,13 @@ class Quiet:
     """A model whose plans are to be measured again, beside an engine driven by hand."""
 
     def __init__(self, *provisional: bool, model: Any = None) -> None:
-        self.bench = Bench(model or toy("gru"))
-        self.traffic = Traffic(self.bench.metrics)
+        self.engine = SteppedEngine(model or toy("gru"))
+        self.traffic = Traffic(self.engine.metrics)
         self.tables = [self._table(one) for one in provisional]
         self.num_measured = 0
-        self.again = Remeasuring(self.bench.engine, self.traffic, self._measure)
+        self.again = Remeasuring(self.engine.engine, self.traffic, self._measure)
         self.again._engine = self  # type: ignore[assignment]
-        self.again.add(self.bench.runtime, Path("gru"))
+        self.again.add(self.engine.runtime, Path("gru"))
 
     async def call(self, function: Callable[[], None]) -> None:
         """Stands for the engine."""
@@ -213,16 +213,16 @@ class Quiet:
     async def pass_time(self, seconds: float, busy: bool = False) -> None:
         """Looks twice a second, and lets what was begun end."""
         for _ in range(int(seconds * 2)):
-            self.bench.clock.time += 0.5
+            self.engine.clock.time += 0.5
             if busy:
-                self.bench.runtime.metrics.compute_seconds.observe(0.1)
-            self.again.look(self.bench.clock.now())
+                self.engine.runtime.metrics.compute_seconds.observe(0.1)
+            self.again.look(self.engine.clock.now())
             await asyncio.sleep(0)
             if self.again._task:
                 await asyncio.wait({self.again._task})
 
     def _table(self, is_provisional: bool) -> Plans:
-        plans = self.bench.runtime.stack.plans
+        plans = self.engine.runtime.stack.plans
         if isinstance(plans, PlanTables):
             return PlanTables({node: copy_of(table, is_provisional) for node, table in plans.items()})
         return copy_of(plans, is_provisional)
@@ -238,7 +238,7 @@ async def test_once_it_is_quiet_plans_are_measured_again_and_taken() -> None:
     assert quiet.num_measured == 0
     await quiet.pass_time(QUIET_SECONDS + 1)
     assert quiet.num_measured == 1
-    assert quiet.bench.runtime.stack.plans is quiet.tables[0]
+    assert quiet.stepped.runtime.stack.plans is quiet.tables[0]
     await quiet.pass_time(60)
     assert quiet.num_measured == 1
 
@@ -256,16 +256,16 @@ async def test_a_graph_takes_the_tables_of_all_its_recurrences() -> None:
 
 async def test_plans_that_traffic_spoils_again_and_again_are_given_up_on(caplog: pytest.LogCaptureFixture) -> None:
     quiet = Quiet(*[True] * (MAX_ATTEMPTS + 1))
-    before = quiet.bench.runtime.stack.plans
+    before = quiet.stepped.runtime.stack.plans
     await quiet.pass_time(60)
     assert quiet.num_measured == MAX_ATTEMPTS
-    assert quiet.bench.runtime.stack.plans is before
+    assert quiet.stepped.runtime.stack.plans is before
     assert "stay as they are" in caplog.text
 
 
 async def test_a_model_that_is_being_unloaded_is_not_measured_again() -> None:
     quiet = Quiet(False)
-    quiet.bench.runtime.unloading = True
+    quiet.stepped.runtime.unloading = True
     await quiet.pass_time(60)
     assert quiet.num_measured == 0
 

@@ -135,6 +135,31 @@ async def _answered(lengths: Any, finished: Any, kind: str, with_state: bool) ->
     await raw.end()
 
 
+async def test_what_follows_answers_comes_after_them(raw: RawDoor) -> None:
+    stream, call = await raw.stream()
+    count, rounds = 1000, 5
+    for first in range(0, rounds * count, count):
+        raw.door.answer(
+            call=np.full(count, call, np.uint64),
+            caller=np.full(count, raw.caller),
+            frame_id=np.arange(first, first + count, dtype=np.uint64),
+            start=np.zeros(count, np.int64),
+            length=np.ones(count, np.int64),
+            finished=np.ones(count, np.bool_),
+            position=np.ones(count, np.int64),
+            num_bytes=np.zeros(count, np.int64),
+            output=None,
+            is_last=False,
+            h_n=None,
+            c_n=None,
+        )
+    raw.door.send(call, b"then")
+    raw.door.finish(call, 0, "", [], None)
+    messages = [message async for message in stream]
+    assert [StepResponse.FromString(message).frame_id for message in messages[:-1]] == list(range(rounds * count))
+    assert messages[-1] == b"then"
+
+
 async def test_no_more_is_read_from_a_caller_than_it_has_room_for(raw: RawDoor) -> None:
     stream, _ = await raw.stream()
     await stream.write(frame().SerializeToString())
@@ -157,6 +182,7 @@ async def test_a_message_of_many_rows_takes_as_much_room_as_it_has_rows(raw: Raw
     message = StepRequest(handles=range(4), lengths=[1] * 4).SerializeToString()
     for _ in range(6):
         await stream.write(message)
+    await raw.until(lambda: len(raw.counts()) == 3)
     other = raw.channel.stream_stream(STEP)()  # what comes after it has come after those
     await raw.until(lambda: sum(kind == OPENED for _, kind, _ in raw.events) == 2)
     assert raw.counts() == [4, 4, 4]

@@ -8,7 +8,7 @@ import pytest
 from frame_maker import FrameMaker
 from hypothesis import given
 from hypothesis import strategies as st
-from stepped import Asked, Bench, FakeClock
+from stepped_engine import Asked, FakeClock, SteppedEngine
 from toys import pack_rows, random_input, toy
 
 from elman_models.layout import batch_sizes, step_offsets
@@ -25,18 +25,18 @@ Lengths = st.lists(st.integers(1, 9), min_size=1, max_size=5).map(lambda x: sort
 @given(st.lists(Lengths, min_size=1, max_size=4), st.integers(0, 99))
 def test_a_batch_is_gathered_as_a_loop_would(frames: list[list[int]], seed: int) -> None:
     rng = np.random.default_rng(seed)
-    bench = bench_of_20()
-    rows = [[random_input(bench.toy.spec, rng, n) for n in lengths] for lengths in frames]
-    opened = bench.do(lambda: bench.directory.open("me", [f"s{seed}.{i}" for i in range(20)], 1, "", 0.0))  # type: ignore[arg-type]
+    stepped = engine_of_20()
+    rows = [[random_input(stepped.toy.spec, rng, n) for n in lengths] for lengths in frames]
+    opened = stepped.do(lambda: stepped.directory.open("me", [f"s{seed}.{i}" for i in range(20)], 1, "", 0.0))  # type: ignore[arg-type]
     handles, sink = list(opened.handles), Asked()
     for lengths, parts in zip(frames, rows, strict=True):
         mine = [handles.pop() for _ in lengths]
-        bench.submit(bench.frame(mine, pack_rows(parts), lengths, sink))
-    bench.do(lambda: None)
-    scheduler: Scheduler = bench.runtime.scheduler
+        stepped.submit(stepped.frame(mine, pack_rows(parts), lengths, sink))
+    stepped.do(lambda: None)
+    scheduler: Scheduler = stepped.runtime.scheduler
     chunks = scheduler.chunks
     by_chunk = {
-        (bench.runtime.frames[int(chunks["frame"][n])].frame_id, int(chunks["row"][n])): int(n)
+        (stepped.runtime.frames[int(chunks["frame"][n])].frame_id, int(chunks["row"][n])): int(n)
         for n in np.flatnonzero(chunks["live"])
     }
     frame_ids = sorted({frame_id for frame_id, _ in by_chunk})
@@ -50,12 +50,12 @@ def test_a_batch_is_gathered_as_a_loop_would(frames: list[list[int]], seed: int)
             for n, start, take in zip(batch.numbers, batch.starts, batch.takes, strict=True)
             if t < take
         ]
-        assert (bench.runtime.inputs.gather(chunks, batch) == np.stack(expected)).all()
+        assert (stepped.runtime.inputs.gather(chunks, batch) == np.stack(expected)).all()
         scheduler.complete(batch)
 
 
-def bench_of_20() -> Bench:
-    return Bench(toy("gru"), max_sessions=20, max_slice=4, max_rows=6)
+def engine_of_20() -> SteppedEngine:
+    return SteppedEngine(toy("gru"), max_sessions=20, max_slice=4, max_rows=6)
 
 
 @st.composite

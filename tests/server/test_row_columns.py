@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elman_server.door.row_columns import Sizes, are_alike, are_well_formed, sent_of, sums_by_caller
+from elman_server.door.native.row_columns import Sizes, are_alike, are_well_formed, sent_of, sums_by_caller
 
 CALLERS = st.lists(st.tuples(st.integers(0, 3), st.integers(-5, 9)), min_size=1, max_size=20)
 GOOD = {"dtype": 1, "num_dims": 2, "dim_0": 3, "dim_1": 4, "num_bytes": 48, "message_bytes": 99}

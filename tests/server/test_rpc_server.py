@@ -11,7 +11,7 @@ from grpc import StatusCode
 
 from elman.v1.inference_pb2 import StepRequest
 from elman_server.door.context import Context
-from elman_server.door.native import NativeTransport
+from elman_server.door.native.server import NativeTransport
 from elman_server.door.plain import PlainTransport
 from elman_server.door.rpc_server import RpcServer
 

@@ -6,13 +6,13 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
-from stepped import Bench
+from stepped_engine import SteppedEngine
 from toys import toy
 from until import until
 
 from elman_server.engine.calls.opening import Opening
 from elman_server.exchange import slices
-from elman_server.exchange.sessions import OpenMode
+from elman_server.exchange.session_calls.calls import OpenMode
 from elman_server.exchange.slices import Slices, each_slice, slices_of
 
 SLICE = 4
@@ -125,44 +125,44 @@ async def test_an_error_is_told_to_its_caller_and_the_next_goes_on() -> None:
 
 
 def test_slots_are_done_a_slice_a_turn_of_the_engine() -> None:
-    bench = Bench(toy("lstm"))
+    stepped = SteppedEngine(toy("lstm"))
     done: list[list[int]] = []
-    each_slice(bench.engine, np.arange(10), lambda slots: done.append(slots.tolist()), lambda: done.append([]))
+    each_slice(stepped.engine, np.arange(10), lambda slots: done.append(slots.tolist()), lambda: done.append([]))
     for turn, sizes in enumerate([[4], [4, 4], [4, 4, 2, 0], [4, 4, 2, 0]]):
         assert [len(slots) for slots in done] == sizes, f"after turn {turn}"
-        bench.pump()
+        stepped.pump()
     assert [slot for slots in done for slot in slots] == list(range(10))
 
 
 def test_the_idle_expire_a_slice_a_turn_and_who_is_used_meanwhile_stays() -> None:
-    bench = Bench(toy("lstm"), max_sessions=16, idle_timeout_seconds=50)
+    stepped = SteppedEngine(toy("lstm"), max_sessions=16, idle_timeout_seconds=50)
     ids = [f"s{i}" for i in range(10)]
-    bench.open(*ids)
-    bench.clock.time += 50
-    bench.expiry.look(bench.clock.now())
-    assert len(bench.positions()) == 6
-    bench.directory.open("me", [ids[-1]], OpenMode.RESUME, "", bench.clock.now())  # before the next turn
-    bench.expiry.look(bench.clock.now())  # a look meanwhile begins nothing anew
-    bench.pump()
-    assert len(bench.positions()) == 2
-    bench.pump()
-    assert list(bench.positions()) == [ids[-1]]
-    bench.clock.time += 50
-    bench.expiry.look(bench.clock.now())
-    assert not bench.positions()
-    bench.assert_nothing_left()
+    stepped.open(*ids)
+    stepped.clock.time += 50
+    stepped.expiry.look(stepped.clock.now())
+    assert len(stepped.positions()) == 6
+    stepped.directory.open("me", [ids[-1]], OpenMode.RESUME, "", stepped.clock.now())  # before the next turn
+    stepped.expiry.look(stepped.clock.now())  # a look meanwhile begins nothing anew
+    stepped.pump()
+    assert len(stepped.positions()) == 2
+    stepped.pump()
+    assert list(stepped.positions()) == [ids[-1]]
+    stepped.clock.time += 50
+    stepped.expiry.look(stepped.clock.now())
+    assert not stepped.positions()
+    stepped.assert_nothing_left()
 
 
 @pytest.mark.parametrize("when_full", ["evict", "refuse"])
 def test_a_call_keeps_what_it_has_opened_at_the_session_limit(when_full: str) -> None:
-    bench = Bench(toy("lstm"), max_sessions=10, when_full=when_full)
-    bench.open("older", "old")
-    bench.clock.time += 1
-    opening, errors = Opening(bench.directory, "me", OpenMode.NEW, "", bench.clock), []
+    stepped = SteppedEngine(toy("lstm"), max_sessions=10, when_full=when_full)
+    stepped.open("older", "old")
+    stepped.clock.time += 1
+    opening, errors = Opening(stepped.directory, "me", OpenMode.NEW, "", stepped.clock), []
     for ids in slices_of([f"s{i}" for i in range(15)]):
         opened = opening.open(ids)
         errors += [opened.errors[i].reason if i in opened.errors else "" for i in range(len(ids))]
-        bench.clock.time += 1
+        stepped.clock.time += 1
     num_opened = 10 if when_full == "evict" else 8
     assert errors == [""] * num_opened + ["LIMIT_REACHED"] * (15 - num_opened)
-    assert {f"s{i}" for i in range(num_opened)} <= bench.positions().keys()
+    assert {f"s{i}" for i in range(num_opened)} <= stepped.positions().keys()

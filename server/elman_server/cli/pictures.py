@@ -20,7 +20,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Adds --svg and --mermaid."""
     text = "draw the model's graph as SVG (by Graphviz: apt-get install graphviz)"
     parser.add_argument("--svg", type=Path, metavar="FILE", help=text)
-    parser.add_argument("--mermaid", type=Path, metavar="FILE", help="draw it for Mermaid, as GitHub shows it")
+    text = "draw it for Mermaid; to a .md file as GitHub shows it"
+    parser.add_argument("--mermaid", type=Path, metavar="FILE", help=text)
 
 
 def write(given: argparse.Namespace, spec: "GraphSpec") -> list[str]:
@@ -33,7 +34,8 @@ def write(given: argparse.Namespace, spec: "GraphSpec") -> list[str]:
 
     lines = []
     if given.mermaid:
-        _write(given.mermaid, f"```mermaid\n{mermaid(spec)}\n```\n")
+        is_page = given.mermaid.suffix == ".md"  # of which it is a part; Mermaid itself takes it bare
+        _write(given.mermaid, f"```mermaid\n{mermaid(spec)}\n```\n" if is_page else f"{mermaid(spec)}\n")
         lines.append(f"drawn:       {given.mermaid}")
     if given.svg:
         _write(given.svg, _drawn(dot(spec)))

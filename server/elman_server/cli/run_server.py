@@ -15,8 +15,8 @@ from elman_models.errors import BundleError
 from elman_server.config.server_config import ServerConfig
 from elman_server.door.listener import PortInUseError
 from elman_server.errors import ServiceError
-from elman_server.exchange.detached import are_left
 from elman_server.server import Server
+from elman_server.threads.detached import are_left
 
 log = logging.getLogger(__name__)
 

@@ -6,8 +6,8 @@ from typing import Protocol
 import grpc
 
 from elman_server.door.certificates import CertificateFiles
-from elman_server.exchange.mailbox import LoopCalls
 from elman_server.exchange.port import Port
+from elman_server.threads.mailbox import LoopCalls
 
 Metadata = tuple[tuple[str, str | bytes], ...]
 Received = Callable[[bytes | None], None]

@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple
 
 from elman_server.door.call import Transport
 from elman_server.door.channel_options import Options
-from elman_server.door.native import NativeTransport
+from elman_server.door.native.server import NativeTransport
 from elman_server.door.plain import PlainTransport
 
 Door = Literal["auto", "native", "plain"]

@@ -12,7 +12,7 @@ from elman_server.door.caller_limits import Charge
 from elman_server.errors import ServiceError
 from elman_server.exchange.answers import Answer
 from elman_server.exchange.frames import Frame, Want
-from elman_server.exchange.mailbox import LoopCalls
+from elman_server.threads.mailbox import LoopCalls
 
 Array = NDArray[Any]
 

@@ -9,7 +9,7 @@ import grpc
 
 from elman_server.door.call import Call, Metadata, Received, Sent
 from elman_server.door.certificates import CertificateBytes, CertificateFiles, CertificateReader
-from elman_server.exchange.mailbox import LoopCalls, Mailbox
+from elman_server.threads.mailbox import LoopCalls, Mailbox
 
 T = TypeVar("T")
 

@@ -7,8 +7,8 @@ from typing import Generic, TypeVar, cast
 
 from elman_server.door.call import StreamCall
 from elman_server.door.caller_limits import Caller
-from elman_server.door.native_port import NativeStreamCall
-from elman_server.door.read_ahead import ReadAhead
+from elman_server.door.native.port import NativeStreamCall
+from elman_server.door.native.read_ahead import ReadAhead
 from elman_server.errors import Draining, EngineFailed
 from elman_server.exchange.frames import Frame
 

@@ -9,7 +9,7 @@ from elman_server.door.call import Call, StreamCall, StreamPort
 from elman_server.door.caller_limits import Caller, Callers
 from elman_server.door.stream import Stream
 from elman_server.errors import EngineFailed
-from elman_server.exchange.mailbox import LoopCalls
+from elman_server.threads.mailbox import LoopCalls
 
 S = TypeVar("S", bound=Stream[Any])
 

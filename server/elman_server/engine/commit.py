@@ -11,10 +11,10 @@ from elman_server.engine.settle import Settled, settle
 from elman_server.errors import Cancelled, PredecessorFailed, ServiceError
 from elman_server.exchange.batch_result import BatchResult
 from elman_server.exchange.frames import Frame, FramePart
-from elman_server.exchange.isolated import isolated
 from elman_server.exchange.result_queue import ResultQueue
 from elman_server.models.runtime import Runtime
 from elman_server.scheduling.scheduler import Batch
+from elman_server.threads.isolated import isolated
 
 I64 = NDArray[np.int64]
 Flags = NDArray[np.bool_]

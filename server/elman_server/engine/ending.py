@@ -7,8 +7,8 @@ from functools import partial
 from typing import Any, TypeVar
 
 from elman_server.errors import EngineFailed
-from elman_server.exchange.isolated import isolated
-from elman_server.exchange.mailbox import LoopCalls
+from elman_server.threads.isolated import isolated
+from elman_server.threads.mailbox import LoopCalls
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)

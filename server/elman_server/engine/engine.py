@@ -14,15 +14,15 @@ from elman_server.engine.launch import Launch
 from elman_server.engine.periodic_jobs import PeriodicJob, PeriodicJobs
 from elman_server.engine.worker import Worker
 from elman_server.errors import DeadlinePassed, EngineFailed, ServiceError, UnknownModel
-from elman_server.exchange.clock import Clock
 from elman_server.exchange.frames import Frame, FramePart
 from elman_server.exchange.initial import Initial
-from elman_server.exchange.isolated import isolated
-from elman_server.exchange.mailbox import LoopCalls
 from elman_server.exchange.port import SECONDS_BETWEEN_JOBS, Port
 from elman_server.exchange.result_queue import ResultQueue
 from elman_server.exchange.served import ModelVersion, ServedModel
 from elman_server.models.runtime import Runtime
+from elman_server.threads.clock import Clock
+from elman_server.threads.isolated import isolated
+from elman_server.threads.mailbox import LoopCalls
 
 T = TypeVar("T")
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from elman_server.exchange.frames import Frame
-from elman_server.exchange.mailbox import Wakener
 from elman_server.exchange.port import Port
 from elman_server.exchange.served import ServedModel
+from elman_server.threads.mailbox import Wakener
 
 Job = Callable[[], None]
 """Something to be done between two batches."""

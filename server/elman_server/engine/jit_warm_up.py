@@ -12,7 +12,6 @@ from elman_server.config.server_config import Limits
 from elman_server.engine.launch import Launch
 from elman_server.engine.worker import Worker
 from elman_server.exchange.answers import Answer
-from elman_server.exchange.clock import Clock
 from elman_server.exchange.frames import Frame, Want
 from elman_server.exchange.result_queue import ResultQueue
 from elman_server.models.runtime import Runtime
@@ -21,6 +20,7 @@ from elman_server.sessions.handles import HandleKey
 from elman_server.sessions.tombstones import Tombstones
 from elman_server.tables.jit import CACHE
 from elman_server.telemetry.metrics import Metrics
+from elman_server.threads.clock import Clock
 
 log = logging.getLogger(__name__)
 

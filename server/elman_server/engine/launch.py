@@ -9,9 +9,9 @@ import torch
 
 from elman_server.engine.commit import Committed
 from elman_server.engine.worker import Worker
-from elman_server.exchange.clock import Clock
 from elman_server.models.model import RowsState, seam_tensors
 from elman_server.scheduling.scheduler import Batch
+from elman_server.threads.clock import Clock
 
 log = logging.getLogger(__name__)
 

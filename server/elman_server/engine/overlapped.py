@@ -10,7 +10,7 @@ from typing import NamedTuple
 from elman_server.engine.engine import Engine
 from elman_server.engine.launch import Launch
 from elman_server.engine.worker import Worker
-from elman_server.exchange.clock import Clock
+from elman_server.threads.clock import Clock
 
 MAX_LAUNCHES = 2
 """One that runs and one that is ready when it ends."""

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from functools import partial
 
-from elman_server.exchange.isolated import isolated
 from elman_server.exchange.port import SECONDS_BETWEEN_JOBS
 from elman_server.models.runtime import Runtime
+from elman_server.threads.isolated import isolated
 
 PeriodicJob = Callable[[float], None]
 """Called with the time, in seconds on the engine's clock."""

@@ -5,11 +5,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
 from elman_server.errors import EngineFailed
-from elman_server.exchange.clock import Clock
 from elman_server.exchange.frames import Frame, FramePart
 from elman_server.exchange.initial import Initial
-from elman_server.exchange.mailbox import LoopCalls
 from elman_server.exchange.served import ModelVersion, ServedModel
+from elman_server.threads.clock import Clock
+from elman_server.threads.mailbox import LoopCalls
 
 T = TypeVar("T")
 

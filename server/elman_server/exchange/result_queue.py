@@ -10,7 +10,7 @@ from elman_server.errors import ServiceError
 from elman_server.exchange.answers import Answer, failure, refusal
 from elman_server.exchange.batch_result import BatchResult
 from elman_server.exchange.frames import Frame
-from elman_server.exchange.isolated import isolated, log_bug
+from elman_server.threads.isolated import isolated, log_bug
 
 I64 = NDArray[np.int64]
 Failed = dict[Frame, list[tuple[int, ServiceError]]]

@@ -6,7 +6,7 @@ from typing import Protocol
 from elman_server.exchange.frames import Frame
 from elman_server.exchange.initial import Initial
 from elman_server.exchange.served import ModelVersion, ModelVersions, ServedModel
-from elman_server.exchange.sessions import Owner
+from elman_server.exchange.session_calls.calls import Owner
 
 
 class SequenceParameters(Protocol):

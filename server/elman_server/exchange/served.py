@@ -13,8 +13,8 @@ from elman_server.config.server_config import Limits
 from elman_server.errors import SessionExpired, StaleHandle
 from elman_server.exchange.frames import Frame
 from elman_server.exchange.initial import Initial
-from elman_server.exchange.keep import Keep, Keeping
 from elman_server.exchange.model_view import ModelView
+from elman_server.exchange.session_calls.keep import Keep, Keeping
 from elman_server.telemetry.metrics import ModelMetrics
 
 I64 = NDArray[np.int64]

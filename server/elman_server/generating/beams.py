@@ -13,7 +13,7 @@ from elman_server.engine.calls.sessions import SessionCalls
 from elman_server.errors import RETRY_SECONDS, LimitReached, ServiceError
 from elman_server.exchange.answers import Answer
 from elman_server.exchange.frames import Frame
-from elman_server.exchange.session_ids import make_id
+from elman_server.exchange.session_calls.ids import make_id
 from elman_server.generating.feeding import logits_of, token_input
 from elman_server.generating.frames import frame_of
 from elman_server.generating.generation import Generation, bug

@@ -6,13 +6,13 @@ from typing import Any
 from numpy.typing import NDArray
 
 from elman_server.engine.calls.sessions import SessionCalls
-from elman_server.exchange.clock import Clock
 from elman_server.exchange.initial import Initial
-from elman_server.exchange.session_ids import make_id
-from elman_server.exchange.sessions import OpenMode, Owner
+from elman_server.exchange.session_calls.calls import OpenMode, Owner
+from elman_server.exchange.session_calls.ids import make_id
 from elman_server.generating.generators import Asked, Generators, Listener
 from elman_server.generating.target import check_version
 from elman_server.models.directory import SessionDirectory, check_steps
+from elman_server.threads.clock import Clock
 
 
 class GenerateCall:

@@ -18,9 +18,8 @@ from elman_server.errors import (
     ServiceError,
     Superseded,
 )
-from elman_server.exchange.mailbox import LoopCalls
 from elman_server.exchange.model_view import ModelView
-from elman_server.exchange.sessions import Owner
+from elman_server.exchange.session_calls.calls import Owner
 from elman_server.generating.generation import Generation, bug
 from elman_server.generating.generator import Generator
 from elman_server.generating.spec import GenerateSpec
@@ -28,6 +27,7 @@ from elman_server.generating.target import Target, find_target
 from elman_server.generating.telling import Telling
 from elman_server.models.catalogue import Catalogue
 from elman_server.models.directory import SessionDirectory, SessionLocation
+from elman_server.threads.mailbox import LoopCalls
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 from elman_server.engine.engine import Engine
 from elman_server.engine.worker import Worker
 from elman_server.errors import InvalidInput
-from elman_server.exchange.sessions import Owner
+from elman_server.exchange.session_calls.calls import Owner
 from elman_server.models.catalogue import Catalogue
 from elman_server.models.runtime import Runtime
 

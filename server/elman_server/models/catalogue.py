@@ -23,15 +23,15 @@ from elman_server.errors import (
     StaleHandle,
     UnknownModel,
 )
-from elman_server.exchange.clock import Clock
-from elman_server.exchange.keep import Keep, Keeping
 from elman_server.exchange.served import ModelVersion
+from elman_server.exchange.session_calls.keep import Keep, Keeping
 from elman_server.exchange.versions import version_key
 from elman_server.models.directory import SessionDirectory
 from elman_server.models.keeping import StateKeeping
 from elman_server.models.runtime import Runtime
 from elman_server.sessions.handles import MAX_MODELS, HandleKey
 from elman_server.telemetry.metrics import Metrics
+from elman_server.threads.clock import Clock
 
 log = logging.getLogger(__name__)
 

@@ -14,15 +14,15 @@ from elman_server.errors import (
     SessionExists,
     UnknownSession,
 )
-from elman_server.exchange.clock import Clock
 from elman_server.exchange.initial import NOTHING_GIVEN, Initial, check_context, check_states
-from elman_server.exchange.sessions import OpenMode, OpenResult, Owner
+from elman_server.exchange.session_calls.calls import OpenMode, OpenResult, Owner
 from elman_server.models.opening import Opening, full
 from elman_server.models.runtime import Runtime
 from elman_server.models.versions import ModelVersions
 from elman_server.sessions.places import Places
 from elman_server.sessions.requests import Requests
 from elman_server.sessions.tombstones import Tombstone, Tombstones
+from elman_server.threads.clock import Clock
 
 I64 = NDArray[np.int64]
 

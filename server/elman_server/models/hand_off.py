@@ -8,8 +8,8 @@ from elman_models.graph.stack import GraphStack
 from elman_models.hand_off import LinearMap
 from elman_models.stack import Stack
 from elman_server.errors import InvalidInput
-from elman_server.exchange.hand_off import Directions, HandOff, StateMap
 from elman_server.exchange.model_view import TensorField
+from elman_server.exchange.session_calls.hand_off import Directions, HandOff, StateMap
 
 Tensors = Sequence[torch.Tensor]
 

@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from elman_server.exchange.clock import Clock
 from elman_server.exchange.initial import Initial
-from elman_server.exchange.keep import Keep
-from elman_server.exchange.sessions import OpenMode, Owner
+from elman_server.exchange.session_calls.calls import OpenMode, Owner
+from elman_server.exchange.session_calls.keep import Keep
 from elman_server.models.directory import SessionDirectory
 from elman_server.models.runtime import Runtime
+from elman_server.threads.clock import Clock
 
 Array = NDArray[Any]
 

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from elman_server.errors import OtherState, ServiceError
 from elman_server.exchange.model_view import ModelView, TensorField
-from elman_server.exchange.sessions import OpenResult, Owner
+from elman_server.exchange.session_calls.calls import OpenResult, Owner
 from elman_server.models.directory import SessionDirectory, check_steps, check_takes_sessions
 from elman_server.models.runtime import Runtime
 from elman_server.sessions.tombstones import moved

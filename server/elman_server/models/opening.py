@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from elman_server.errors import InvalidInput, LimitReached
 from elman_server.exchange.initial import Initial
-from elman_server.exchange.sessions import OpenResult, Owner
+from elman_server.exchange.session_calls.calls import OpenResult, Owner
 from elman_server.models.runtime import Runtime
 from elman_server.sessions.places import Places
 from elman_server.sessions.tombstones import Tombstones

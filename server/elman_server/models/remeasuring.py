@@ -11,10 +11,10 @@ from pathlib import Path
 from elman_models.graph.stack import GraphStack
 from elman_models.plans.table import PlanTable, PlanTables
 from elman_models.stack import Stack
-from elman_server.exchange.detached import detached
 from elman_server.exchange.port import SECONDS_BETWEEN_JOBS, EnginePort
 from elman_server.models.runtime import Runtime
 from elman_server.models.traffic import Traffic, is_quiet
+from elman_server.threads.detached import detached
 
 log = logging.getLogger(__name__)
 

@@ -1,7 +1,7 @@
 """A model's loaded versions: by number, the highest, and the one that an exported session is of."""
 
 from elman_server.errors import OtherState, UnknownModel
-from elman_server.exchange.exported import Exported
+from elman_server.exchange.session_calls.exported import Exported
 from elman_server.exchange.versions import version_key
 from elman_server.models.runtime import Runtime
 

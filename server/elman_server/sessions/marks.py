@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elman_server.errors import LimitReached, UnknownMark
-from elman_server.exchange.sessions import Owner
+from elman_server.exchange.session_calls.calls import Owner
 
 I64 = NDArray[np.int64]
 StateT = TypeVar("StateT")

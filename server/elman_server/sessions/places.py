@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from elman_server.exchange.sessions import Owner
+from elman_server.exchange.session_calls.calls import Owner
 from elman_server.sessions.handles import SLOT_BITS
 
 

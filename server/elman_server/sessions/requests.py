@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from elman_server.errors import InvalidInput
-from elman_server.exchange.sessions import Owner
+from elman_server.exchange.session_calls.calls import Owner
 
 
 class Requests:

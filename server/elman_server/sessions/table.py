@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from elman_server.exchange.sessions import Owner
+from elman_server.exchange.session_calls.calls import Owner
 from elman_server.sessions.handles import HandleKey, slots_of
 from elman_server.tables.jit import jit
 

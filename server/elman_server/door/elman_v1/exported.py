@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from elman.v1 import sessions_pb2
 from elman_server.door.elman_v1.read import MAX_POSITION
 from elman_server.errors import InvalidInput
-from elman_server.exchange.exported import Exported
+from elman_server.exchange.session_calls.exported import Exported
 
 Array = NDArray[Any]
 

@@ -8,8 +8,8 @@ from elman.v1 import sessions_pb2
 from elman_server.door.elman_v1.many_ids import check_ids
 from elman_server.door.elman_v1.read_states import read_named_states
 from elman_server.errors import InvalidInput
-from elman_server.exchange.hand_off import Directions, HandOff, StateMap
 from elman_server.exchange.model_view import ModelView
+from elman_server.exchange.session_calls.hand_off import Directions, HandOff, StateMap
 
 MAX_MAPS = 1024
 """More states than any model has."""

@@ -32,15 +32,15 @@ from elman_server.door.elman_v1.status import code_of
 from elman_server.door.elman_v1.step_stream import StepStream
 from elman_server.door.elman_v1.write import add_named, write_states
 from elman_server.door.infer_result import InferCall, InferResult
-from elman_server.door.single_rows import SingleRows
+from elman_server.door.native.single_rows import SingleRows
 from elman_server.door.streams import Streams
 from elman_server.errors import Draining, EngineFailed, InvalidInput, ServiceError
 from elman_server.exchange.answers import refusal
 from elman_server.exchange.frames import Frame, FramePart
 from elman_server.exchange.initial import Initial
-from elman_server.exchange.keep import Keeping
 from elman_server.exchange.model_view import ModelView
 from elman_server.exchange.served import ServedModel
+from elman_server.exchange.session_calls.keep import Keeping
 from elman_server.generating.generators import Generators
 
 

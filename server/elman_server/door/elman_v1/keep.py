@@ -3,8 +3,8 @@
 from elman.v1 import inference_pb2
 from elman_server.door.elman_v1.many_ids import check_ids, check_request_id
 from elman_server.errors import InvalidInput
-from elman_server.exchange.keep import Keep
 from elman_server.exchange.model_view import ModelView
+from elman_server.exchange.session_calls.keep import Keep
 
 
 def read_keep(request: inference_pb2.InferRequest, view: ModelView, principal: str) -> Keep | None:

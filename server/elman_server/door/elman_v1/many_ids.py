@@ -7,8 +7,8 @@ from typing import TypeVar
 from elman.v1 import sessions_pb2
 from elman_server.door.elman_v1.status import to_status
 from elman_server.errors import InvalidInput, ServiceError
-from elman_server.exchange.session_ids import EXPECTED, MAX_ID_LENGTH, is_session_id, make_id
-from elman_server.exchange.sessions import OpenMode, OpenResult
+from elman_server.exchange.session_calls.calls import OpenMode, OpenResult
+from elman_server.exchange.session_calls.ids import EXPECTED, MAX_ID_LENGTH, is_session_id, make_id
 from elman_server.exchange.slices import slices_of
 
 Attached = TypeVar(

@@ -14,7 +14,7 @@ from elman_models.layout import has_repeats
 from elman_server.errors import InvalidInput, LimitReached
 from elman_server.exchange.frames import Frame, ResultSink, Want
 from elman_server.exchange.model_view import ModelView, TensorField
-from elman_server.exchange.session_ids import EXPECTED, MAX_ID_LENGTH, is_session_id
+from elman_server.exchange.session_calls.ids import EXPECTED, MAX_ID_LENGTH, is_session_id
 
 I64 = NDArray[np.int64]
 

@@ -29,12 +29,12 @@ from elman_server.door.elman_v1.read_states import read_new_state, read_opening
 from elman_server.door.elman_v1.write import add_named, write_marks, write_session, write_states
 from elman_server.engine.calls.sessions import SessionCalls
 from elman_server.errors import InvalidInput, ServiceError
-from elman_server.exchange.exported import Exported
-from elman_server.exchange.hand_off import Wish
 from elman_server.exchange.initial import Initial
-from elman_server.exchange.sessions import Closed, OpenMode, OpenResult, Owner, SessionView
+from elman_server.exchange.session_calls.calls import Closed, OpenMode, OpenResult, Owner, SessionView
+from elman_server.exchange.session_calls.exported import Exported
+from elman_server.exchange.session_calls.hand_off import Wish
 from elman_server.exchange.slices import Slices, first_slice
-from elman_server.exchange.tell import Tell
+from elman_server.threads.tell import Tell
 
 T = TypeVar("T")
 Open = Callable[[Sequence[str]], OpenResult]

@@ -10,19 +10,19 @@ from elman_server.door.caller_limits import Caller
 from elman_server.door.elman_v1.read import check_answer, check_size, read_frame, read_handles
 from elman_server.door.elman_v1.status import code_of
 from elman_server.door.elman_v1.write import write_answer
-from elman_server.door.native_port import NativeStreamCall
+from elman_server.door.native.port import NativeStreamCall
+from elman_server.door.native.read_ahead import ReadAhead
+from elman_server.door.native.single_rows import SingleRows
 from elman_server.door.open_frames import OpenFrames
-from elman_server.door.read_ahead import ReadAhead
-from elman_server.door.single_rows import SingleRows
 from elman_server.door.stream import Stream
 from elman_server.errors import Draining, EngineFailed, InvalidInput, LimitReached, ReAttach, ServiceError, StaleHandle
 from elman_server.exchange.answers import Answer, failure, refusal
-from elman_server.exchange.clock import Clock
 from elman_server.exchange.frames import Frame, FramePart
 from elman_server.exchange.model_view import ModelView
 from elman_server.exchange.port import EnginePort
 from elman_server.exchange.served import ServedModel, ServedModels
 from elman_server.telemetry.metrics import Metrics
+from elman_server.threads.clock import Clock
 
 
 class Reply(NamedTuple):

@@ -14,7 +14,7 @@ from elman_server.door.elman_v1.status import to_status
 from elman_server.exchange.answers import Answer
 from elman_server.exchange.model_view import ModelView, TensorField
 from elman_server.exchange.served import ModelVersion
-from elman_server.exchange.sessions import SessionView
+from elman_server.exchange.session_calls.calls import SessionView
 
 Array = NDArray[Any]
 

@@ -16,10 +16,10 @@ from elman_server.errors import ServiceError
 from elman_server.exchange.answers import Answer
 from elman_server.exchange.frames import Frame, Want
 from elman_server.exchange.initial import NOTHING_GIVEN, Initial
-from elman_server.exchange.mailbox import LoopCalls
 from elman_server.exchange.sequences import SequenceStep
 from elman_server.exchange.served import ModelVersion
-from elman_server.exchange.sessions import Owner
+from elman_server.exchange.session_calls.calls import Owner
+from elman_server.threads.mailbox import LoopCalls
 
 Array = NDArray[Any]
 

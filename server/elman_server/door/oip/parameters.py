@@ -8,7 +8,7 @@ from elman_server.door.oip.status import Unsupported
 from elman_server.door.oip.stubs.grpc_service_pb2 import InferParameter
 from elman_server.errors import InvalidInput
 from elman_server.exchange.frames import Want
-from elman_server.exchange.session_ids import EXPECTED, INTEGER, MAX_ID_LENGTH, STRING, is_session_id
+from elman_server.exchange.session_calls.ids import EXPECTED, INTEGER, MAX_ID_LENGTH, STRING, is_session_id
 
 MAX_POSITION = 1 << 62
 

@@ -15,10 +15,10 @@ from elman_server.door.oip.stubs.grpc_service_pb2 import ModelInferRequest
 from elman_server.door.oip.targets import Target, Targets
 from elman_server.door.oip.tensors import Input, read_initial, read_steps, read_tensors
 from elman_server.errors import InvalidInput, ServiceError
-from elman_server.exchange.clock import Clock
 from elman_server.exchange.frames import Frame, ResultSink, Want
 from elman_server.exchange.initial import NOTHING_GIVEN, check_context
 from elman_server.exchange.model_view import ModelView
+from elman_server.threads.clock import Clock
 
 I64 = NDArray[np.int64]
 _NO_HANDLES = np.empty(0, np.uint64)

@@ -19,7 +19,7 @@ from elman_server.exchange.frames import Frame, FramePart
 from elman_server.exchange.initial import NOTHING_GIVEN, Initial
 from elman_server.exchange.sequences import SequenceStep
 from elman_server.exchange.served import ModelVersion
-from elman_server.exchange.sessions import Owner
+from elman_server.exchange.session_calls.calls import Owner
 
 F64 = NDArray[np.float64]
 U64 = NDArray[np.uint64]

@@ -5,7 +5,7 @@ from typing import NamedTuple, cast
 from elman_server.door.call import StreamCall
 from elman_server.door.caller_limits import Caller
 from elman_server.door.door import Door
-from elman_server.door.native_port import NativeStreamCall
+from elman_server.door.native.port import NativeStreamCall
 from elman_server.door.oip.answer_order import AnswerOrder, AnswerTurn
 from elman_server.door.oip.inference import Inference, Part
 from elman_server.door.oip.parameters import Parameters

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from elman_server.engine.engine import Engine
 from elman_server.errors import ServiceError
-from elman_server.exchange.sessions import Owner
+from elman_server.exchange.session_calls.calls import Owner
 from elman_server.exchange.slices import each_slice
 from elman_server.models.directory import SessionDirectory, check_takes_sessions
 from elman_server.models.moving import check_same_states, move

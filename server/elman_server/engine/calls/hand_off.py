@@ -9,15 +9,15 @@ import torch
 from numpy.typing import NDArray
 
 from elman_server.errors import InvalidInput
-from elman_server.exchange.clock import Clock
-from elman_server.exchange.hand_off import HandOff, Wish
 from elman_server.exchange.model_view import TensorField
-from elman_server.exchange.sessions import OpenMode, OpenResult, Owner
-from elman_server.exchange.tell import Tell
+from elman_server.exchange.session_calls.calls import OpenMode, OpenResult, Owner
+from elman_server.exchange.session_calls.hand_off import HandOff, Wish
 from elman_server.models.directory import SessionDirectory
 from elman_server.models.hand_off import handed, maps_of
 from elman_server.models.model import seam_tensors
 from elman_server.models.runtime import Runtime
+from elman_server.threads.clock import Clock
+from elman_server.threads.tell import Tell
 
 
 class HandOffCalls:

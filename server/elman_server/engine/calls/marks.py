@@ -4,10 +4,10 @@ from collections.abc import Callable, Sequence
 
 from elman_server.engine.worker import Worker
 from elman_server.errors import PredecessorFailed
-from elman_server.exchange.sessions import Owner
-from elman_server.exchange.tell import Tell
+from elman_server.exchange.session_calls.calls import Owner
 from elman_server.models.directory import SessionDirectory, check_steps
 from elman_server.models.runtime import Runtime
+from elman_server.threads.tell import Tell
 
 
 class MarkCalls:

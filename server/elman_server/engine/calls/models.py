@@ -16,13 +16,13 @@ from elman_models.stack import Stack
 from elman_server.engine.calls.adoption import Adoption
 from elman_server.engine.engine import Engine
 from elman_server.errors import BrokenBundle, ServiceError, UnknownModel
-from elman_server.exchange.detached import detached
 from elman_server.exchange.served import ModelVersion
 from elman_server.exchange.slices import each_slice
 from elman_server.models.catalogue import Catalogue
 from elman_server.models.loading import Prepare
 from elman_server.models.remeasuring import Remeasuring
 from elman_server.models.runtime import Runtime
+from elman_server.threads.detached import detached
 
 log = logging.getLogger(__name__)
 

@@ -3,12 +3,12 @@
 from collections.abc import Callable
 
 from elman_server.engine.worker import Worker
-from elman_server.exchange.clock import Clock
-from elman_server.exchange.sessions import OpenResult, Owner
-from elman_server.exchange.tell import Tell
+from elman_server.exchange.session_calls.calls import OpenResult, Owner
 from elman_server.models.directory import SessionDirectory
 from elman_server.models.moving import move
 from elman_server.models.runtime import Runtime
+from elman_server.threads.clock import Clock
+from elman_server.threads.tell import Tell
 
 
 class MoveCalls:

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 
 from elman_server.errors import ServiceError
-from elman_server.exchange.clock import Clock
 from elman_server.exchange.initial import NOTHING_GIVEN, Initial
-from elman_server.exchange.sessions import OpenMode, OpenResult
+from elman_server.exchange.session_calls.calls import OpenMode, OpenResult
 from elman_server.models.directory import SessionDirectory
 from elman_server.models.runtime import Runtime
+from elman_server.threads.clock import Clock
 
 
 class Opening:

@@ -11,7 +11,7 @@ from elman_server.exchange.frames import Frame
 from elman_server.exchange.initial import Initial
 from elman_server.exchange.sequences import SequenceStep
 from elman_server.exchange.served import ServedModel
-from elman_server.exchange.sessions import OpenMode
+from elman_server.exchange.session_calls.calls import OpenMode
 from elman_server.models.catalogue import Catalogue
 from elman_server.models.directory import SessionDirectory, SessionLocation
 

@@ -12,16 +12,16 @@ from elman_server.engine.calls.moves import MoveCalls
 from elman_server.engine.calls.opening import Opening
 from elman_server.engine.worker import Worker
 from elman_server.errors import InvalidInput, ServiceError
-from elman_server.exchange.clock import Clock
-from elman_server.exchange.exported import Exported
 from elman_server.exchange.initial import NOTHING_GIVEN, Initial
 from elman_server.exchange.model_view import ModelView
-from elman_server.exchange.session_ids import make_id
-from elman_server.exchange.sessions import Closed, OpenMode, OpenResult, Owner, SessionView
-from elman_server.exchange.tell import Tell
+from elman_server.exchange.session_calls.calls import Closed, OpenMode, OpenResult, Owner, SessionView
+from elman_server.exchange.session_calls.exported import Exported
+from elman_server.exchange.session_calls.ids import make_id
 from elman_server.exchange.versions import version_key
 from elman_server.models.directory import SessionDirectory, SessionLocation, check_steps
 from elman_server.models.runtime import Runtime
+from elman_server.threads.clock import Clock
+from elman_server.threads.tell import Tell
 
 Array = NDArray[Any]
 

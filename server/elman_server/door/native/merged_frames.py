@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from elman.v1 import tensor_pb2
 from elman_server.door.elman_v1.read import MAX_ANSWER_BYTES
-from elman_server.door.row_columns import Sizes, are_alike
+from elman_server.door.native.row_columns import Sizes, are_alike
 from elman_server.exchange.answers import Answer
 from elman_server.exchange.frames import Frame, Want
 from elman_server.exchange.model_view import F32, ModelView

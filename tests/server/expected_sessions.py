@@ -87,7 +87,7 @@ class Chunk:
 
 
 @dataclass(eq=False)
-class Plain:
+class ExpectedSession:
     """One session."""
 
     id: str

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from elman_server.door.elman_v1.status import code_of
 from elman_server.door.elman_v1.write import write_answer
-from elman_server.door.merged_frames import (
+from elman_server.door.native.merged_frames import (
     Columns,
     Kind,
     MergedFrame,
@@ -23,9 +23,9 @@ from elman_server.door.merged_frames import (
     sizes_of,
     want_of,
 )
-from elman_server.door.native_port import NativePort, NativeStreamCall
-from elman_server.door.read_ahead import ReadAhead
-from elman_server.door.row_columns import are_well_formed, sent_of, sums_by_caller
+from elman_server.door.native.port import NativePort, NativeStreamCall
+from elman_server.door.native.read_ahead import ReadAhead
+from elman_server.door.native.row_columns import are_well_formed, sent_of, sums_by_caller
 from elman_server.errors import LimitReached, ServiceError
 from elman_server.exchange.answers import Answer, failure, refusal
 from elman_server.exchange.frames import Frame, FramePart, Want

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from functools import partial
 
 from elman_server.door.caller_limits import Caller, Callers
-from elman_server.door.native_port import NativePort, NativeStreamCall
+from elman_server.door.native.port import NativePort, NativeStreamCall
 
 
 class ReadAhead:

@@ -6,8 +6,8 @@ from functools import partial
 from typing import Any, Protocol, cast
 
 from elman_server.door.call import Call, Received, Sent
-from elman_server.exchange.isolated import isolated
-from elman_server.exchange.mailbox import Mailbox
+from elman_server.threads.isolated import isolated
+from elman_server.threads.mailbox import Mailbox
 
 OPENED, RECEIVED, READ_ALL, SENT, OVER, IDLE, FRAMES, AHEAD = range(8)
 """Kinds of events, as in the extension's event.h."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from stepped import Bench
+from stepped_engine import SteppedEngine
 from toys import CPU, Toy
 
 from elman_server.engine.overlapped import InFlightBatches, OverlappedEngine
@@ -32,7 +32,7 @@ class _Lost:
         raise RuntimeError("lost")
 
 
-class BesideBench(Bench):
+class OverlappedByHand(SteppedEngine):
     """Each turn begins as many batches as may be under way at a time, one after the other, and then lands them."""
 
     def __init__(self, toy: Toy, device: torch.device = CPU, **limits: Any) -> None:

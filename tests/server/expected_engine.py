@@ -6,29 +6,29 @@ from typing import Any
 
 import numpy as np
 import torch
-from generated_requests import GenerateWish
+from expected_sessions import Chunk, ExpectedSession, Listener, Received, RowKey, assert_same, passed, split
+from generated_requests import GenerationRequest
 from generating import Generated, check_refused, check_step
-from plain_sessions import Chunk, Listener, Plain, Received, RowKey, assert_same, passed, split
-from stepped import FakeClock
+from stepped_engine import FakeClock
 from toys import Array, Toy
 
 from elman_server import errors as e
 from elman_server.exchange.answers import Answer
 from elman_server.exchange.frames import Frame, Want
-from elman_server.exchange.sessions import OpenMode, OpenResult
+from elman_server.exchange.session_calls.calls import OpenMode, OpenResult
 
 GENERATED = 1 << 3 | Want.LAST << 1
 """What is asked back of a step that is generated."""
-Foreseen = type[e.ServiceError] | tuple[Plain, Chunk]
+Foreseen = type[e.ServiceError] | tuple[ExpectedSession, Chunk]
 """An error, or the answer of a chunk that was run before."""
 
 
-class PlainEngine:
+class ExpectedEngine:
     """Sessions as plain lists of chunks, which are run by torch.nn once the engine says that it has run them."""
 
     def __init__(self, toy: Toy, clock: FakeClock, replay_chunks: int) -> None:
         self.toy = toy
-        self.sessions: dict[str, Plain] = {}
+        self.sessions: dict[str, ExpectedSession] = {}
         self.ended: dict[str, tuple[int, int]] = {}  # expired or evicted, not reopened: handle and position
         self.old_handles: list[int] = []
         self.fails_now = False
@@ -36,7 +36,7 @@ class PlainEngine:
         self._clock = clock
         self._replay_chunks = replay_chunks
         self._received: dict[RowKey, Received] = {}
-        self._chunks: dict[RowKey, tuple[Plain, Chunk]] = {}  # by the row that is to be answered
+        self._chunks: dict[RowKey, tuple[ExpectedSession, Chunk]] = {}  # by the row that is to be answered
         self._foreseen: dict[RowKey, Foreseen] = {}
 
     @property
@@ -57,20 +57,20 @@ class PlainEngine:
                 self._attached(session_id, opened.handles[index], opened.positions[index])
         self._evicted([session_id for session_id in self.sessions if session_id not in there])
 
-    def begun_from(self, source: Plain, opened: OpenResult, *, shares_answers: bool) -> None:
+    def begun_from(self, source: ExpectedSession, opened: OpenResult, *, shares_answers: bool) -> None:
         """A session that begins where another one is, perhaps with the answers that are held for it."""
         (session_id,), (handle,), now = opened.ids, opened.handles, self._clock.time
         assert not opened.errors
         assert opened.positions == [source.position]
         done = list(source.done) if shares_answers else []
-        new = Plain(session_id, handle, now, source.position, list(source.applied), done=done)
+        new = ExpectedSession(session_id, handle, now, source.position, list(source.applied), done=done)
         new.origins = list(source.origins)
         self.sessions[session_id] = new
         self.ended.pop(session_id, None)
         if shares_answers:
             source.used = now
 
-    def handed_over(self, source: Plain, opened: OpenResult) -> None:
+    def handed_over(self, source: ExpectedSession, opened: OpenResult) -> None:
         """A session that begins with the state of another one, at position 0."""
         states = [torch.from_numpy(state) for state in source.states(self.toy, source.position)]
         self._begun(opened, 0, [], tuple(states) if len(states) > 1 else states[0] if states else None)
@@ -87,7 +87,7 @@ class PlainEngine:
         session_id, handle, now = opened.ids[index], opened.handles[index], self._clock.time
         position = sum(map(len, applied))
         assert opened.positions[index] == position
-        new = Plain(session_id, handle, now, position, applied, origins=[(0, hx)])
+        new = ExpectedSession(session_id, handle, now, position, applied, origins=[(0, hx)])
         self.sessions[session_id] = new
         self.ended.pop(session_id, None)
 
@@ -110,7 +110,7 @@ class PlainEngine:
     def _attached(self, session_id: str, handle: int, position: int) -> None:
         session = self.sessions.get(session_id)
         if session is None:
-            session = self.sessions[session_id] = Plain(session_id, handle, self._clock.time)
+            session = self.sessions[session_id] = ExpectedSession(session_id, handle, self._clock.time)
             self.ended.pop(session_id, None)
         else:
             session.stale.append(session.handle)
@@ -125,7 +125,7 @@ class PlainEngine:
             assert all(session.used <= other.used for other in others)
             self._end(session)
 
-    def _end(self, session: Plain) -> None:
+    def _end(self, session: ExpectedSession) -> None:
         self.ended[session.id] = (session.handle, session.position)
         self.old_handles += session.stale
 
@@ -135,14 +135,14 @@ class PlainEngine:
             if not session.queue and session.used <= self._clock.time - idle_seconds:
                 self._end(self.sessions.pop(session.id))
 
-    def closed(self, session: Plain) -> None:
+    def closed(self, session: ExpectedSession) -> None:
         """A session was ended by its caller."""
         self.old_handles += [*session.stale, session.handle]
         del self.sessions[session.id]
 
     # What is asked.
 
-    def foresee(self, frame: Frame, row: int, session: Plain | None, data: Array) -> None:
+    def foresee(self, frame: Frame, row: int, session: ExpectedSession | None, data: Array) -> None:
         """A row that is handed over, of a session or of one that ended."""
         key = (frame.frame_id, row)
         self._received[key] = Received()
@@ -162,13 +162,13 @@ class PlainEngine:
         else:
             self._foresee_repeat(frame, key, session, named, len(data))
 
-    def _admit(self, frame: Frame, key: RowKey, session: Plain, data: Array) -> None:
+    def _admit(self, frame: Frame, key: RowKey, session: ExpectedSession, data: Array) -> None:
         chunk = Chunk(session.admitted, data, frame.kind, frame.deadline, key, _listener(frame))
         session.queue.append(chunk)
         session.broken, session.used = False, self._clock.time
         self._chunks[key] = (session, chunk)
 
-    def _foresee_repeat(self, frame: Frame, key: RowKey, session: Plain, begin: int, length: int) -> None:
+    def _foresee_repeat(self, frame: Frame, key: RowKey, session: ExpectedSession, begin: int, length: int) -> None:
         def same(chunk: Chunk) -> bool:
             return (chunk.begin, len(chunk.data), chunk.kind) == (begin, length, frame.kind)
 
@@ -184,21 +184,23 @@ class PlainEngine:
 
     # What is generated.
 
-    def generated(self, session: Plain, prompt: Array | None, wish: GenerateWish, told: Generated) -> None:
+    def generated(
+        self, session: ExpectedSession, prompt: Array | None, wanted: GenerationRequest, told: Generated
+    ) -> None:
         """What a session that had nothing queued was told, and its steps are applied."""
         if told.error:
             check_refused(self.toy, session, prompt, told.error)
             return
-        assert len(told.steps) == wish.steps
+        assert len(told.steps) == wanted.steps
         assert prompt is not None or session.gave, "it went on from nothing"
         if prompt is not None:
             self._applied_alone(session, prompt)
         for count, step in enumerate(told.steps):
             output = session.run(self.toy, session.done[-1].begin, session.position)[0][-1]
-            check_step(self.toy, output, wish, told, count)
+            check_step(self.toy, output, wanted, told, count)
             self._applied_alone(session, np.array([step]))
 
-    def _applied_alone(self, session: Plain, data: Array) -> None:
+    def _applied_alone(self, session: ExpectedSession, data: Array) -> None:
         # A chunk like any other, which may be asked for again.
         chunk = Chunk(session.position, data, GENERATED, math.inf, (0, 0), Listener())
         session.queue.append(chunk)
@@ -254,7 +256,7 @@ class PlainEngine:
             received.check(session.run(self.toy, chunk.begin, chunk.end), chunk.kind)
             chunk.answer = received
 
-    def _apply(self, session: Plain, chunk: Chunk) -> None:
+    def _apply(self, session: ExpectedSession, chunk: Chunk) -> None:
         del self._chunks[chunk.owner]
         session.queue.remove(chunk)
         session.done.append(chunk)
@@ -270,7 +272,7 @@ class PlainEngine:
         }
         assert reasons[type(error)]()
 
-    def _check_failed(self, session: Plain, failed: list[Chunk]) -> None:
+    def _check_failed(self, session: ExpectedSession, failed: list[Chunk]) -> None:
         first = min(session.queue.index(chunk) for chunk in failed)
         assert set(session.queue[first:]) == set(failed), "a chunk after a failed one did not fail with it"
         error = self._received[session.queue[first].owner].error
@@ -278,7 +280,7 @@ class PlainEngine:
         session.queue = session.queue[:first]
         session.broken = True
 
-    def follow(self, session: Plain, position: int) -> None:
+    def follow(self, session: ExpectedSession, position: int) -> None:
         """What became of chunks whose caller was cut off, by the position that is told: whole, or not at all."""
         while session.queue and session.queue[0].end <= position:
             del self._received[session.queue[0].owner]

@@ -8,11 +8,11 @@ from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
+from expected_sessions import Listener, Received, split
 from failing import Failing
 from frame_maker import FrameMaker
 from generating import Generated
 from later import Later, Together
-from plain_sessions import Listener, Received, split
 from toys import CPU, Array, Toy, pack_rows
 
 from elman_models import State
@@ -24,15 +24,13 @@ from elman_server.engine.calls.sessions import SessionCalls
 from elman_server.engine.engine import Engine
 from elman_server.engine.expiry import Expiry
 from elman_server.exchange.answers import Answer
-from elman_server.exchange.clock import Clock
-from elman_server.exchange.exported import Exported
 from elman_server.exchange.frames import Frame, FramePart
-from elman_server.exchange.hand_off import HandOff, Wish
 from elman_server.exchange.initial import NOTHING_GIVEN, Initial
-from elman_server.exchange.keep import Keep
-from elman_server.exchange.sessions import Closed, OpenMode, OpenResult, Owner, SessionView
+from elman_server.exchange.session_calls.calls import Closed, OpenMode, OpenResult, Owner, SessionView
+from elman_server.exchange.session_calls.exported import Exported
+from elman_server.exchange.session_calls.hand_off import HandOff, Wish
+from elman_server.exchange.session_calls.keep import Keep
 from elman_server.exchange.slices import slices_of
-from elman_server.exchange.tell import Tell
 from elman_server.generating.generators import Asked as Asking
 from elman_server.generating.generators import Generators
 from elman_server.generating.generators import Listener as GenerationListener
@@ -40,6 +38,8 @@ from elman_server.models.catalogue import Catalogue
 from elman_server.models.runtime import Runtime
 from elman_server.sessions.table import find
 from elman_server.telemetry.metrics import Metrics
+from elman_server.threads.clock import Clock
+from elman_server.threads.tell import Tell
 
 T = TypeVar("T")
 
@@ -111,7 +111,7 @@ class Inferred(Later[list[Received]]):
             self.tell(self._rows)
 
 
-class Bench:
+class SteppedEngine:
     """One toy model with its engine."""
 
     engine_class: type[Engine] = Engine
@@ -260,9 +260,9 @@ class Bench:
     def hand_over(self, session_id: str, other: str) -> OpenResult:
         """Begins another session from the state of such a session, at position 0."""
         calls = HandOffCalls(self.directory, self.clock)
-        wish, hand_off = Wish("me", [other], "", NOTHING_GIVEN, False), HandOff(self.toy.spec.name)
+        wanted, hand_off = Wish("me", [other], "", NOTHING_GIVEN, False), HandOff(self.toy.spec.name)
         return self._told(
-            lambda tell: calls.from_sessions(wish, self.directory, [Owner("me", session_id)], hand_off, tell)
+            lambda tell: calls.from_sessions(wanted, self.directory, [Owner("me", session_id)], hand_off, tell)
         )
 
     def keep(self, ids: Sequence[str], rows: Sequence[Array], initial: State | None) -> list[Received]:

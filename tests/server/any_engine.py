@@ -3,19 +3,19 @@
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from expected_sessions import Listener, Received
 from generating import Generated
 from later import Later
 from numpy.typing import NDArray
-from plain_sessions import Listener, Received
-from stepped import FakeClock
+from stepped_engine import FakeClock
 from toys import Array
 
 from elman_models import State
 from elman_server.exchange.frames import Frame, ResultSink, Want
-from elman_server.exchange.sessions import Closed, OpenMode, OpenResult, SessionView
+from elman_server.exchange.session_calls.calls import Closed, OpenMode, OpenResult, SessionView
 
 
-class AnyBench(Protocol):
+class AnyEngine(Protocol):
     """An engine of one toy model that does nothing but when it is told to, on a clock that stands."""
 
     clock: FakeClock

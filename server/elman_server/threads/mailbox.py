@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TypeVar
 
-from elman_server.exchange.isolated import isolated
+from elman_server.threads.isolated import isolated
 
 T = TypeVar("T")
 

@@ -16,9 +16,9 @@ import grpc
 
 from elman_server.door.call import Call, Metadata, Received, Sent
 from elman_server.door.certificates import CertificateFiles, CertificateReader
-from elman_server.door.native_port import OPENED, OVER, READ_ALL, RECEIVED, SENT, NativePort
-from elman_server.exchange.isolated import isolated
-from elman_server.exchange.mailbox import LoopCalls
+from elman_server.door.native.port import OPENED, OVER, READ_ALL, RECEIVED, SENT, NativePort
+from elman_server.threads.isolated import isolated
+from elman_server.threads.mailbox import LoopCalls
 
 
 class NativeCall:

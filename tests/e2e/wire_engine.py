@@ -1,4 +1,4 @@
-"""A running server as a machine's bench: what is done and seen goes through sockets; a stepper holds its engine."""
+"""A running server as a machine's engine: what is done and seen goes through sockets; a stepper holds its engine."""
 
 import asyncio
 import math
@@ -8,12 +8,12 @@ from typing import Any, TypeVar
 import grpc
 import numpy as np
 from call import Call
+from expected_sessions import Listener, Received
 from frame_maker import FrameMaker
 from generating import Generated
 from held_server import HeldServer
 from later import Later
-from plain_sessions import Listener, Received
-from stepped import assert_nothing_left
+from stepped_engine import assert_nothing_left
 from toys import Array, Toy, pack_rows
 from wire_answers import error_of_call, errors_of, received_of_error, received_of_infer, session_view_of
 from wire_stream import WireStream, duration
@@ -23,7 +23,7 @@ from elman.v1 import inference_pb2, sessions_pb2
 from elman_models import State
 from elman_server.errors import PositionAhead
 from elman_server.exchange.frames import Frame
-from elman_server.exchange.sessions import Closed, OpenMode, OpenResult, SessionView
+from elman_server.exchange.session_calls.calls import Closed, OpenMode, OpenResult, SessionView
 from elman_server.exchange.slices import slices_of
 from elman_server.models.view import view_of
 
@@ -32,7 +32,7 @@ FAR_AHEAD = 1 << 60
 PAGE_SIZE = 3
 
 
-class WireBench:
+class WireEngine:
     """One example on a held server, with session ids of its own."""
 
     def __init__(self, held_server: HeldServer, toy: Toy) -> None:
