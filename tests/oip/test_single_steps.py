@@ -38,31 +38,33 @@ async def test_steps_of_two_streams_that_come_together_are_each_answered_on_thei
     output = toy("lstm").run(x)[0]
     bad = np.full_like(x[:1], np.nan)
     async with stream_of(served) as mine, stream_of(served) as other:
-        await begun(mine, x, 1, 2)
+        await begun(mine, x, 1, 2, 4)
         await begun(other, x, 3)
         async with held(served):
             await mine.send(
                 request("lstm", x[2:3], id="a", sequence_id=1),
+                request("lstm", x[1:2], id="beside", sequence_id=4),
                 request("lstm", x[3:4], id="b", sequence_id=1),  # of the same sequence
                 request("lstm", bad, id="bad", sequence_id=2),
                 request("lstm", x[2:3], id="unknown", sequence_id=9),
                 request("lstm", x[4:5], id="end", sequence_id=1, sequence_end=True),
             )
             await other.send(request("lstm", x[2:3], id="c", sequence_id=3, timeout=60_000_000))
-            await until_read(served, 6)
+            await until_read(served, 7)
             arrived = served.server._open_inference._sequences._arrived
-            assert sum(isinstance(one, SingleStep) for one in arrived) == 5
-        told = [await mine.read() for _ in range(5)]
+            assert sum(isinstance(one, SingleStep) for one in arrived) == 6
+        told = [await mine.read() for _ in range(6)]
         elsewhere = await other.answer()
     by_id = {one.infer_response.id: one for one in told}
     for index, name in enumerate(("a", "b", "end")):
         assert_near(tensor(by_id[name].infer_response)[0], output[2 + index : 3 + index])
+    assert_near(tensor(by_id["beside"].infer_response)[0], output[1:2])
     assert "NaN" in by_id["bad"].error_message
     assert "START" in by_id["unknown"].error_message
     assert elsewhere.id == "c"
     assert_near(tensor(elsewhere)[0], output[2:3])
     value = served.server.metrics.registry.get_sample_value
-    assert value("elman_requests_total", {"method": "ModelStreamInfer", "code": "OK"}) == 9
+    assert value("elman_requests_total", {"method": "ModelStreamInfer", "code": "OK"}) == 11
     assert value("elman_requests_total", {"method": "ModelStreamInfer", "code": "INVALID_ARGUMENT"}) == 2
 
 
