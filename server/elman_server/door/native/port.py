@@ -103,8 +103,8 @@ class NativePort:
         """Called with each `elman_native.FrameBatch`."""
         self.on_sent: Callable[[list[tuple[int, int, int]]], None] | None = None
         """Called with what was written: (caller, rows, bytes)."""
-        self.on_taken: Callable[[], None] | None = None
-        """Called once all that had come is taken in."""
+        self.then: Callable[[], None] | None = None
+        """Called once, after all that has come by now is taken in."""
         self._calls: dict[int, NativeStreamCall] = {}
         self._mailbox = Mailbox()
         self.post = self._mailbox.post
@@ -121,8 +121,9 @@ class NativePort:
             isolated(partial(self.on_sent, sent), BUG)
         for number, kind, payload in events:
             isolated(partial(self._tell, number, kind, payload), BUG)
-        if self.on_taken:
-            isolated(self.on_taken, BUG)
+        then, self.then = self.then, None
+        if then:
+            isolated(then, BUG)
 
     def hand_over(self, call: Call) -> NativeStreamCall:
         """See `StreamPort`."""

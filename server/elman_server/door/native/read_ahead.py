@@ -12,7 +12,7 @@ class ReadAhead:
     """How far the door reads each caller; and what of it was written. On the engine's thread."""
 
     def __init__(self, port: NativePort, callers: Callers) -> None:
-        self._door = port.door
+        self._port, self._door = port, port.door
         self._callers: dict[int, Caller] = {}  # by number
         self._numbers: dict[Caller, int] = {}
         self._full: set[int] = set()  # callers that are read no further
@@ -21,7 +21,6 @@ class ReadAhead:
         self._answers: list[tuple[int, int, bytes, int, int]] = []  # call, caller, message, rows and bytes
         self._gathers = False
         port.on_sent = self._sent
-        port.on_taken = self._settle_taken
 
     def join(self, call: NativeStreamCall, caller: Caller, *, single_rows: bool = False) -> None:
         """From now on the call's messages are read as they come. `single_rows`: they are `Step`'s, and those of one row
@@ -46,6 +45,7 @@ class ReadAhead:
         """A message of the caller's that counts as so many rows was taken in; the door is told with all others that
         have come."""
         self._taken[caller] = self._taken.get(caller, 0) + num_rows
+        self._port.then = self._settle_taken
 
     def answer(self, call: NativeStreamCall, caller: Caller, message: bytes, rows: int, num_bytes: int) -> None:
         """Writes a message, behind which rows and bytes of the caller's count no more. A call that is ended is so
