@@ -52,7 +52,7 @@ class ReadAhead:
         behind what is written."""
         self._answers.append((call.number, self._numbers[caller], message, rows, num_bytes))
         if not self._gathers:
-            self._write()
+            self.write_gathered()
 
     @contextmanager
     def together(self) -> Iterator[None]:
@@ -62,7 +62,13 @@ class ReadAhead:
             yield
         finally:
             self._gathers = False
-            self._write()
+            self.write_gathered()
+
+    def write_gathered(self) -> None:
+        """Writes the answers that there are, before what is to follow them."""
+        answers, self._answers = self._answers, []
+        if answers:
+            self._door.answer_frames(answers)
 
     def settle(self, caller: Caller, num_taken: int = 0) -> None:
         """Has the door read as much more of the caller as it has room for; so many rows more were taken in."""
@@ -73,10 +79,6 @@ class ReadAhead:
         if not room and number not in self._full:
             self._full.add(number)
             caller.when_room(partial(self._read_on, number, caller))
-
-    def _write(self) -> None:
-        answers, self._answers = self._answers, []
-        self._door.answer_frames(answers)
 
     def _settle_taken(self) -> None:
         taken, self._taken = self._taken, {}

@@ -160,6 +160,11 @@ class InferStream(Stream[Reply]):
             raise item.error
         return item.message
 
+    def _end(self, error: Exception | None) -> None:
+        if self._read_ahead is not None:  # the loop ends the call on its own thread
+            self._read_ahead.write_gathered()
+        super()._end(error)
+
     def _sent(self, item: Reply) -> None:
         self.caller.add(-item.num_rows, -item.num_bytes)
 
