@@ -3,7 +3,6 @@
 #include <utility>
 #include <vector>
 
-#include "answer_writer.h"
 #include "step_response.h"
 
 namespace elman {
@@ -70,25 +69,21 @@ grpc::ByteBuffer MessageOf(const AnswerColumns& c, const std::vector<int64_t>& o
 }  // namespace
 
 void SendAnswers(Door* door, const AnswerColumns& c) {
-  auto calls = door->calls().FindAll(c.call, c.num_rows);
+  const auto calls = door->calls().FindAll(c.call, c.num_rows);
   const auto offsets = c.output && !c.is_last ? StepOffsets(c) : std::vector<int64_t>();
   int64_t finished_before = 0;
   bool wakes = false;
-  std::vector<Addressed> answers;
-  answers.reserve(c.num_rows);
   for (size_t row = 0; row < c.num_rows; ++row) {
     const int64_t ended = c.finished[row] ? 1 : 0;
     if (calls[row]) {
-      answers.push_back(
-          {std::move(calls[row]), {MessageOf(c, offsets, row, finished_before), false, ended, c.num_bytes[row]}});
+      calls[row]->Answer({MessageOf(c, offsets, row, finished_before), false, ended, c.num_bytes[row]});
     } else {
       door->callers().AddSent(c.caller[row], ended, c.num_bytes[row]);
       wakes = true;
     }
     finished_before += ended;
   }
-  door->writer().Write(std::move(answers));
-  if (wakes) door->events().Wake();  // no events of those calls follow
+  if (wakes) door->stream_events().Wake();  // no events of those calls follow
 }
 
 }  // namespace elman

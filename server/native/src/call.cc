@@ -57,8 +57,6 @@ void Call::Refuse() {
 
 void Call::HandOver() { events_ = &door_->stream_events(); }
 
-bool Call::IsHandedOver() const { return events_ != &door_->events(); }
-
 void Call::Receive() {
   std::lock_guard<std::mutex> lock(mutex_);
   if (has_status_ || is_reading_) return;

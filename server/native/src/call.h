@@ -56,8 +56,6 @@ class Call final : public std::enable_shared_from_this<Call> {
   void Await(grpc::AsyncGenericService* service, grpc::ServerCompletionQueue* queue);
   // From now on its events are `Door::stream_events`.
   void HandOver();
-  // Whether it was.
-  bool IsHandedOver() const;
   // Reads one message, if none is being read: kReceived or kReadAll follows.
   void Receive();
   // From now on messages are read as they come: kAhead; with `takes_rows`, frames of one row into the queue's batch.

@@ -37,11 +37,9 @@ std::vector<int> Door::Start() {
     builder.AddListeningPort(ports_[i].address, ports_[i].credentials, &ports[i]);
   }
   builder.RegisterAsyncGenericService(&service_);
-  const bool has_one_core = HasOneCore();
-  poller_ = std::make_unique<Poller>(builder.AddCompletionQueue(), &stream_events_, has_one_core);
+  poller_ = std::make_unique<Poller>(builder.AddCompletionQueue(), &stream_events_, HasOneCore());
   server_ = builder.BuildAndStart();
   if (!server_) throw std::runtime_error("cannot listen");
-  if (!has_one_core) writer_.Start();
   for (int i = 0; i < kAwaitedCalls; ++i) AwaitCall();
   poller_->Start();
   return ports;
@@ -54,7 +52,6 @@ void Door::Stop(double grace_seconds) {
       std::chrono::duration_cast<std::chrono::system_clock::duration>(std::chrono::duration<double>(grace_seconds));
   server_->Shutdown(std::chrono::system_clock::now() + grace);
   calls_.WaitUntilEmpty();  // gRPC takes no operation on a queue that is shut down
-  writer_.Stop();
   poller_->Stop();
   server_.reset();
 }

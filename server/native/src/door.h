@@ -9,7 +9,6 @@
 #include <string>
 #include <vector>
 
-#include "answer_writer.h"
 #include "call_table.h"
 #include "caller.h"
 #include "credentials.h"
@@ -40,7 +39,6 @@ class Door {
   EventQueue& stream_events() { return stream_events_; }
   CallTable& calls() { return calls_; }
   CallerTable& callers() { return callers_; }
-  AnswerWriter& writer() { return writer_; }
   const std::string& server_instance() const { return server_instance_; }
   // What has come by now is among the events after this; does nothing where another core sees to it.
   void TakeIn();
@@ -66,7 +64,6 @@ class Door {
   grpc::AsyncGenericService service_;
   std::unique_ptr<grpc::Server> server_;
   std::unique_ptr<Poller> poller_;
-  AnswerWriter writer_;
 };
 
 }  // namespace elman

@@ -177,17 +177,10 @@ void BeginFrames(Door& door, uint64_t number, int64_t caller, bool single_rows) 
   door.Resume();
 }
 
-// A call that a message or a status is for, after what is written to it otherwise.
-std::shared_ptr<Call> NextFor(Door& door, uint64_t number) {
-  auto call = door.calls().Find(number);
-  if (call && call->IsHandedOver()) door.writer().Flush();
-  return call;
-}
-
 void Send(Door& door, uint64_t number, const py::bytes& message) {
   grpc::ByteBuffer buffer = BufferOf(message);
   py::gil_scoped_release released;  // gRPC writes to the socket on this thread
-  if (const auto call = NextFor(door, number)) call->Send(std::move(buffer));
+  if (const auto call = door.calls().Find(number)) call->Send(std::move(buffer));
   door.Resume();
 }
 
@@ -199,17 +192,15 @@ void AnswerFrames(Door& door, const std::vector<FrameAnswer>& answers) {
   messages.reserve(answers.size());
   for (const auto& answer : answers) messages.push_back(BufferOf(std::get<py::bytes>(answer)));
   py::gil_scoped_release released;
-  std::vector<Addressed> addressed;
   for (size_t i = 0; i < answers.size(); ++i) {
     const auto& [number, caller, message, num_rows, num_bytes] = answers[i];
-    if (auto call = door.calls().Find(number)) {
-      addressed.push_back({std::move(call), {std::move(messages[i]), false, num_rows, num_bytes}});
+    if (const auto call = door.calls().Find(number)) {
+      call->Answer({std::move(messages[i]), false, num_rows, num_bytes});
     } else {
       door.callers().AddSent(caller, num_rows, num_bytes);
       door.stream_events().Wake();  // no event of the call's follows
     }
   }
-  door.writer().Write(std::move(addressed));
   door.Resume();
 }
 
@@ -238,7 +229,7 @@ void Finish(Door& door, uint64_t number, int code, const std::string& details, c
   Ending ending{grpc::Status(static_cast<grpc::StatusCode>(code), details), trailing, std::nullopt};
   if (!message.is_none()) ending.message = BufferOf(message.cast<py::bytes>());
   py::gil_scoped_release released;
-  if (const auto call = NextFor(door, number)) call->End(std::move(ending));
+  if (const auto call = door.calls().Find(number)) call->End(std::move(ending));
   door.Resume();
 }
 
