@@ -238,7 +238,7 @@ async def test_once_it_is_quiet_plans_are_measured_again_and_taken() -> None:
     assert quiet.num_measured == 0
     await quiet.pass_time(QUIET_SECONDS + 1)
     assert quiet.num_measured == 1
-    assert quiet.stepped.runtime.stack.plans is quiet.tables[0]
+    assert quiet.engine.runtime.stack.plans is quiet.tables[0]
     await quiet.pass_time(60)
     assert quiet.num_measured == 1
 
@@ -256,16 +256,16 @@ async def test_a_graph_takes_the_tables_of_all_its_recurrences() -> None:
 
 async def test_plans_that_traffic_spoils_again_and_again_are_given_up_on(caplog: pytest.LogCaptureFixture) -> None:
     quiet = Quiet(*[True] * (MAX_ATTEMPTS + 1))
-    before = quiet.stepped.runtime.stack.plans
+    before = quiet.engine.runtime.stack.plans
     await quiet.pass_time(60)
     assert quiet.num_measured == MAX_ATTEMPTS
-    assert quiet.stepped.runtime.stack.plans is before
+    assert quiet.engine.runtime.stack.plans is before
     assert "stay as they are" in caplog.text
 
 
 async def test_a_model_that_is_being_unloaded_is_not_measured_again() -> None:
     quiet = Quiet(False)
-    quiet.stepped.runtime.unloading = True
+    quiet.engine.runtime.unloading = True
     await quiet.pass_time(60)
     assert quiet.num_measured == 0
 
