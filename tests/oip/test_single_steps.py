@@ -1,5 +1,6 @@
 """Single steps of sequences, which go together: each is answered as if it were alone."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,11 @@ from served import Serve
 from toys import Toy, assert_near, random_input, toy, write_toys
 
 from elman_models.bundle import write_bundle
+from elman_server.door.oip.forms import Forms
 from elman_server.door.oip.single_steps import SingleStep
 from elman_server.door.oip.stubs import grpc_service_pb2 as pb
 from elman_server.door.oip.stubs.unread_pb2 import UnreadRequest
+from elman_server.errors import ServiceError
 
 
 def inputs(count: int, seed: int = 0) -> Any:
@@ -97,6 +100,27 @@ async def test_steps_of_another_form_are_read_anew(serve: Serve) -> None:
         again = await stream.answer()
     assert again.parameters["position"].int64_param == 1
     assert_near(tensor(again)[0], toy("lstm").run(x)[0][:1])
+
+
+async def test_what_waited_for_the_last_answer_is_told_behind_it_where_no_more_is_asked(serve: Serve) -> None:
+    served, x = await serve("lstm"), inputs(3)
+    async with stream_of(served) as stream:
+        await begun(stream, x, 1)
+        async with held(served):
+            bad = request("lstm", x[:1, :1], id="bad", sequence_id=1)
+            await stream.send(request("lstm", x[2:], id="good", sequence_id=1), bad)
+            await stream.call.done_writing()
+            await until_read(served, 1)
+        assert (await stream.answer()).id == "good"
+        assert (await stream.error())[0] == "bad"
+
+
+def test_empty_parameters_by_the_thousand_are_not_remembered() -> None:
+    forms = Forms()
+    data = b"\x22\x00" * 10_000  # entries of the map without a name or value
+    with suppress(ServiceError):
+        forms.parameters(UnreadRequest.FromString(data), data)
+    assert not forms._parameters
 
 
 async def test_a_cancelled_streams_steps_do_not_run_and_others_do(serve: Serve) -> None:

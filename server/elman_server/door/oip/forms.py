@@ -15,8 +15,10 @@ from elman_server.exchange.frames import Want
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
-MAX_PARAMETERS, MAX_FORMS, MAX_KEY_BYTES = 16_384, 256, 4_096
-"""How many are remembered, and of how large messages."""
+MAX_PARAMETERS, MAX_FORMS = 16_384, 256
+"""How many are remembered."""
+MAX_KEY_BYTES, MAX_KEY_PARTS = 4_096, 32
+"""Of how large messages."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,7 +68,7 @@ class Forms:
         known = self._parameters.get(key)
         if known is None:
             known = read_parameters(ModelInferRequest.FromString(data).parameters)
-            if known.position is None and _size(key) <= MAX_KEY_BYTES:  # positions do not come again
+            if known.position is None and _is_small(key):  # positions do not come again
                 _put(self._parameters, key, known, MAX_PARAMETERS)
         return known
 
@@ -83,7 +85,7 @@ class Forms:
     def learn(self, unread: UnreadRequest, request: ModelInferRequest, inference: Inference) -> None:
         """Remembers the form of a request that was read, if it is such a step."""
         form = StepForm.of(request, inference) if inference.parameters.is_plain_step else None
-        if form and _size((*unread.inputs, *unread.outputs)) <= MAX_KEY_BYTES:
+        if form and _is_small((*unread.inputs, *unread.outputs)):
             _put(self._forms, _key(unread, inference.parameters), form, MAX_FORMS)
 
     def forget_outdated(self) -> None:
@@ -97,12 +99,13 @@ def _key(unread: UnreadRequest, parameters: Parameters) -> Hashable:
     return unread.model_name, unread.model_version, tuple(unread.inputs), tuple(unread.outputs), parameters.want
 
 
-def _size(key: tuple[bytes, ...]) -> int:
-    return sum(map(len, key))
+def _is_small(key: tuple[bytes, ...]) -> bool:
+    # An empty part takes memory, too.
+    return len(key) <= MAX_KEY_PARTS and sum(map(len, key)) <= MAX_KEY_BYTES
 
 
 def _put(known: dict[K, V], key: K, value: V, most: int) -> None:
-    # What is in use is soon there again.
+    # In place of what was put first: what is in use is soon there again.
     if len(known) >= most:
-        known.clear()
+        known.pop(next(iter(known)), None)
     known[key] = value

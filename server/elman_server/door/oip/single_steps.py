@@ -124,6 +124,8 @@ class SingleStep:
             arrived=mine[0].arrived,
             open_rows=len(mine),
             steps=mine,
+            askers=np.array([id(step.asker) for step in mine], np.uint64),
+            row_deadlines=np.array([step.parameters.deadline(step.arrived) for step in mine]),
         )
         for row, step in enumerate(mine):
             step.row, step._frame = row, frame
@@ -135,16 +137,20 @@ class StepsFrame(Frame):
     """One frame of the engine's, made of K steps."""
 
     steps: Sequence[SingleStep] = field(kw_only=True)
+    askers: U64 = field(kw_only=True)
+    """[K] whose each row is."""
+    row_deadlines: F64 = field(kw_only=True)
+    """[K] seconds on the engine's clock."""
 
     @property
     def owners(self) -> U64:
         """[K] whose each row is."""
-        return np.array([id(step.asker) for step in self.steps], np.uint64)
+        return self.askers
 
     @property
     def deadlines(self) -> F64:
         """[K] each row's deadline."""
-        return np.array([step.parameters.deadline(step.arrived) for step in self.steps])
+        return self.row_deadlines
 
 
 class StepAnswers:

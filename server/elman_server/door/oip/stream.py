@@ -82,15 +82,14 @@ class InferStream(Stream[Reply]):
             self.caller.add(0, -frame.data.nbytes)
             self._count(part.error, frame.arrived, inference.target)
         self.caller.add(0, part.num_bytes)  # also while it waits for its turn
-        self._order.answer(turn, _reply(inference, part), final=part.final)
+        self._answer(turn, _reply(inference, part), final=part.final)
 
     def take(self, step: SingleStep, raw: bytes) -> None:
         """Takes a single step's output."""
         turn = self._steps.pop(step, None)
         if turn is not None:
             self.caller.add(0, len(raw) - len(step.raw))
-            reply = Reply(write_step(step.form.head, step.id, raw), 1, len(raw))
-            self._order.answer(turn, reply, final=True)
+            self._answer(turn, Reply(write_step(step.form.head, step.id, raw), 1, len(raw)))
 
     def refuse(self, step: SingleStep, error: ServiceError) -> None:
         """Takes why a single step failed."""
@@ -98,7 +97,7 @@ class InferStream(Stream[Reply]):
         if turn is not None:
             self._count(error, step.arrived, step.target)
             self.caller.add(0, -len(step.raw))
-            self._order.answer(turn, _refusal(step.id, error), final=True)
+            self._answer(turn, _refusal(step.id, error))
 
     def fail(self, error: EngineFailed) -> None:
         """Ends all requests that are open: the engine answers no more."""
@@ -123,7 +122,7 @@ class InferStream(Stream[Reply]):
         except ServiceError as error:
             self._count(error, now, None)
             self.caller.add(1, 0)
-            self._order.answer(self._order.join(line), _refusal(unread.id, error), final=True)
+            self._answer(self._order.join(line), _refusal(unread.id, error))
 
     def _read(self, unread: UnreadRequest, data: bytes, parameters: Parameters, now: float) -> Inference:
         request = ModelInferRequest.FromString(data)
@@ -142,6 +141,10 @@ class InferStream(Stream[Reply]):
         self.caller.add(1, len(step.raw))
         self._sequences.submit(step)
 
+    def _answer(self, turn: AnswerTurn[Reply], reply: Reply, *, final: bool = True) -> None:
+        self._order.answer(turn, reply, final=final)
+        self._end_if_done()  # not before: answers that waited for this one follow it
+
     def _queue(self, item: Reply) -> None:
         # The native door keeps what is written, and counts it: nothing is to be told of each.
         if self._read_ahead is None or self._gone:
@@ -153,7 +156,6 @@ class InferStream(Stream[Reply]):
             self._fail(item.error)
         else:
             self._read_ahead.answer(self._native_call, self.caller, item.message, item.num_rows, item.num_bytes)
-            self._end_if_done()
 
     def _encode(self, item: Reply) -> bytes:
         if self._ends_on_error and item.error is not None:
