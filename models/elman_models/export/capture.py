@@ -54,6 +54,20 @@ class Capture:
         paths = [str(path).partition("@")[0] for path, _ in stack.values()]
         return next((path for path in reversed(paths) if path in self.parts), "")
 
+    def label_of(self, node: Node) -> str:
+        """The part of the module that an operation is in: `encoder.norm`."""
+        part = self.part_of(node)
+        if part:
+            return part
+        stack = node.meta.get("nn_module_stack") or {}
+        path = str(list(stack.values())[-1][0]) if stack else ""
+        return path.partition("@")[0]
+
+    @property
+    def stack_labels(self) -> frozenset[str]:
+        """Of the recurrent stacks."""
+        return frozenset(self.label_of(node) for node in self.nodes if "elman_export.stack" in str(node.target))
+
     def place_of(self, node: Node) -> Place:
         """The part of the file, or the line of the author's code."""
         path = self.part_of(node)
