@@ -95,6 +95,11 @@ def stacks_of(spec: GraphSpec, **parameters: object) -> list[str]:
     return [node.name for node in nodes if parameters.items() <= node.parameters.items()]
 
 
+def tables_of(spec: GraphSpec, op: str = "embedding") -> set[str]:
+    """Names of the tensors that nodes of an operation have as weights."""
+    return {tensor for node in spec.nodes if node.op == op for tensor in node.weights.values()}
+
+
 HOLD: dict[str, Callable[[GraphSpec], object]] = {
     "a convolution in front": lambda spec: any("conv" in node.op for node in spec.nodes),
     "a learned h_0": lambda spec: any(state.initial for state in spec.states),
@@ -114,17 +119,14 @@ HOLD: dict[str, Callable[[GraphSpec], object]] = {
     "what looks ahead": lambda spec: spec.kind == "whole",
     "pooling over time": lambda spec: any(node.op in ("time_mean", "time_amax") for node in spec.nodes),
     "stacked LSTMCells": lambda spec: [node.op for node in spec.nodes].count("lstm_cell") > 1,
-    "a step with its state apart": lambda spec: spec.kind == "step",
-    "a step with its state in one": lambda spec: spec.kind == "step",
-    "minGRU": lambda spec: spec.kind == "step",
-    "sLSTM": lambda spec: spec.kind == "step",
+    "sLSTM": lambda spec: len(spec.states) == 4,
     "GRU4Rec-like with top-k": lambda spec: any(node.op == "top_k" for node in spec.nodes),
     "actor-critic with a shared GRU": lambda spec: (
         len({(*n.weights.values(),) for n in spec.nodes if n.op in STACKS}) == 1
     ),
     "DeepSpeech-like": lambda spec: stacks_of(spec, bidirectional=True),
     "seq2seq with attention, its memory context": lambda spec: spec.kind == "step" and spec.context,
-    "word language models with tied weights": lambda spec: "embedding" in {node.op for node in spec.nodes},
+    "word language models with tied weights": lambda spec: tables_of(spec) & tables_of(spec, "linear"),
 }
 """What the bundles of a family's networks have."""
 

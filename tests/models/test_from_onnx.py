@@ -198,3 +198,15 @@ def test_tensors_beside_the_file_are_read(tmp_path: Path) -> None:
     onnx.save(model, tmp_path / "made.onnx", save_as_external_data=True, location="made.bin", size_threshold=0)
     assert (tmp_path / "made.bin").stat().st_size > 0
     assert packed(tmp_path / "made.onnx", tmp_path).differences.largest <= 1e-5
+
+
+def test_numbers_of_a_session_are_its_context_though_the_file_leaves_open_how_many(tmp_path: Path) -> None:
+    nodes = [
+        node("ReduceMean", "past", "mean", axes=[1], keepdims=1),  # [B, 1]
+        node("Mul", "x mean", "scaled"),
+        node("RNN", "scaled W R B", "all", hidden_size=5),
+        node("Squeeze", "all one", "y"),
+    ]
+    inputs = {"x": ("T", "B", 4), "past": ("B", "k")}
+    model = graph(nodes, ["y"], inputs=inputs, constants={**weights("RNN"), "one": [1]}, opset=13)
+    assert [one.name for one in packed(save(model, tmp_path), tmp_path).spec.context] == ["past"]

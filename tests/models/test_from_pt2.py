@@ -224,3 +224,22 @@ def test_a_tensor_that_two_names_share_is_one(tmp_path: Path) -> None:
 
     made = packed(exported(Tied(), (torch.randint(9, (7, 4)),), tmp_path), tmp_path)
     assert sorted(tuple(t.shape) for t in made.assembled.weights.values()).count((9, 6)) == 1
+
+
+class Scaled(nn.Module):
+    """A series over the mean of some numbers, as many as there are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gru = nn.GRU(3, 4, batch_first=True)
+
+    def forward(self, x: torch.Tensor, past: torch.Tensor) -> torch.Tensor:
+        given: torch.Tensor = self.gru(x / past.abs().mean(1)[:, None, None])[0]
+        return given
+
+
+@pytest.mark.parametrize("is_open", [False, True])
+def test_numbers_of_a_session_are_its_context_though_no_weight_fixes_how_many(is_open: bool, tmp_path: Path) -> None:
+    path = exported(Scaled(), (torch.randn(2, 5, 3), torch.randn(2, 6)), tmp_path, is_open=is_open)
+    spec = packed(path, tmp_path).spec
+    assert [(one.name, one.features) for one in spec.context] == [("past", (6,))]

@@ -128,6 +128,25 @@ def test_what_is_drawn_or_is_no_tensor_is_refused_with_what_to_do_instead(what: 
     assert message in str(caught.value)
 
 
+@pytest.mark.parametrize("validates", [True, False])
+def test_numbers_that_a_distribution_cannot_give_are_refused_with_what_to_do_instead(
+    validates: bool, tmp_path: Path
+) -> None:
+    def of_coins(y: torch.Tensor, std: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+        made = Bernoulli(logits=y, validate_args=validates)
+        return made.log_prob(action)
+
+    example = (torch.randn(3, 5, 3), torch.ones(3, 5, 4))
+    if not validates:
+        assert pack(Policy(of_coins), example, out=tmp_path / "m", name="m", quiet=True).spec.kind == "streaming"
+        return
+    with pytest.raises(ExportError) as caught:
+        pack(Policy(of_coins), example, out=tmp_path / "m", name="m", quiet=True)
+    assert "return made.log_prob(action)`: the module itself fails: ValueError: " in str(caught.value)
+    assert ". Instead: clamp what the distribution takes, or make it with validate_args=False" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
 class Cells(nn.Module):
     """Takes its state as many arguments."""
 

@@ -248,6 +248,80 @@ def test_what_a_stack_ends_with_is_held_against_the_module_though_it_gives_it_no
         pack(module, (torch.randn(2, 5, 3),), out=tmp_path / "n", name="n", quiet=True)
 
 
+class Named(nn.Module):
+    """Two stacks whose names are numbered as those of nodes are, where a name is in use already."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.add_module(name, nn.GRU(3, 4, batch_first=True, bidirectional=True))
+        self.add_module(f"{name}_1", nn.GRU(8, 4, batch_first=True, bidirectional=True))
+
+
+class Siamese(Named):
+    """One stack run twice, and another over both."""
+
+    def __init__(self) -> None:
+        super().__init__("encoder")
+        self.encoder_1 = nn.GRU(16, 4, batch_first=True, bidirectional=True)
+
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """[B, T, 8] of [B, T, 3] and [B, T, 3]."""
+        both = torch.cat([self.encoder(x)[0], self.encoder(y)[0]], -1)
+        output: torch.Tensor = self.encoder_1(both)[0]
+        return output
+
+
+class AsTheInput(Named):
+    """An input, which bears a stack's name."""
+
+    def __init__(self) -> None:
+        super().__init__("gru")
+
+    def forward(self, gru: torch.Tensor) -> torch.Tensor:
+        """[B, T, 8] of [B, T, 3]."""
+        output: torch.Tensor = self.gru_1(self.gru(gru)[0])[0]
+        return output
+
+
+class OfTwoNames(Named):
+    """One stack of two names, the second of which it is run by."""
+
+    def __init__(self) -> None:
+        super().__init__("gru")
+        self.other = self.gru_1
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[B, T, 8] of [B, T, 3]."""
+        output: torch.Tensor = self.other(self.gru(x)[0])[0]
+        return output
+
+
+@pytest.mark.parametrize(
+    ("make", "inputs", "states"),
+    [
+        (Siamese, 2, ["encoder.h", "encoder_2.h", "encoder_1.h"]),
+        (AsTheInput, 1, ["gru_2.h", "gru_1.h"]),
+    ],
+)
+def test_a_state_bears_the_name_of_no_other_stack(
+    make: Callable[[], nn.Module], inputs: int, states: list[str], tmp_path: Path
+) -> None:
+    torch.manual_seed(1)
+    given = tuple(torch.randn(2, 5, 3) for _ in range(inputs))
+    packed = pack(make(), given, out=tmp_path / "m", name="m", quiet=True)
+    assert [state.name for state in packed.spec.states] == states
+    assert packed.differences.largest <= 1e-5
+
+
+def test_what_a_stack_of_two_names_ends_with_is_held_against_the_module(tmp_path: Path) -> None:
+    module = OfTwoNames()
+    packed = pack(module, (torch.randn(2, 5, 3),), out=tmp_path / "m", name="m", quiet=True)
+    assert [state.name for state in packed.spec.states] == ["gru.h", "other.h"]
+    module.other.register_forward_hook(lambda _module, _given, told: (told[0], told[1] + 1))
+    with pytest.raises(ExportError, match=r"largest difference \S+ in state other\.h"):
+        pack(module, (torch.randn(2, 5, 3),), out=tmp_path / "n", name="n", quiet=True)
+
+
 def test_too_many_output_names_are_refused(tmp_path: Path) -> None:
     case = SEQUENCES["deepar lstm"]
     with pytest.raises(ExportError, match="output_names: expected at most 2 names"):

@@ -1,7 +1,7 @@
 """A graph as it is put together: nodes with their weights, constants folded."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -18,8 +18,10 @@ Parameters = Mapping[str, Parameter]
 class Builder:
     """Nodes, tensors and states so far."""
 
-    def __init__(self, is_whole: bool) -> None:
+    def __init__(self, is_whole: bool, kept: Collection[str] = ()) -> None:
         self.is_whole = is_whole
+        self._kept = frozenset(kept)
+        """Labels of stacks: names that nothing else gets, so that `rnn.h` is of `self.rnn`."""
         self.nodes: list[Node] = []
         self.tensors: dict[str, torch.Tensor] = {}
         self.states: list[StateSpec] = []
@@ -62,7 +64,7 @@ class Builder:
             return tuple(replace(t, roles=tuple(roles)) for t in _folded(operation, inputs, weights or {}))
         operands = self._operands(inputs)
         results = operation.infer([given.value for given in operands])
-        name = self.new_name(label or op)
+        name = self.new_name(label or op, is_own=bool(label))
         self.add(
             Node(
                 name=name,
@@ -83,11 +85,11 @@ class Builder:
         self.nodes.append(node)
         self.origins[node.name] = origin
 
-    def new_name(self, label: str) -> str:
-        """One that is not in use, like `label`."""
+    def new_name(self, label: str, *, is_own: bool = True) -> str:
+        """One that is not in use, like `label`; `is_own`: whether what is named is the part of that label."""
         base = re.sub(r"[^A-Za-z0-9_.-]+", "_", label).strip(".-")[:100] or "node"
         name, number = base, 1
-        while name in self.names:
+        while name in self.names or (name in self._kept and not (is_own and name == label)):
             name, number = f"{base}_{number}", number + 1
         self.names.add(name)
         return name
@@ -110,7 +112,7 @@ class Builder:
         key = ("constant", given.tensor_name or str(id(given.constant)))
         made = self._made.get(key)
         if made is None:
-            name = self.new_name(given.tensor_name or "constant")
+            name = self.new_name(given.tensor_name or "constant", is_own=False)
             parameters: Parameters = {"features": given.features, "dtype": str(given.dtype)}
             tensor = self.tensor(given, f"{name}.value")
             self.add(Node(name=name, op="constant", parameters=dict(parameters), weights={"value": tensor}), "")
@@ -121,7 +123,7 @@ class Builder:
         """What there is one of for each row, given to every step."""
         made = self._made.get(("each_step", given.reference))
         if made is None:
-            name = self.new_name(f"{given.reference.replace(':', '.')}.each_step")
+            name = self.new_name(f"{given.reference.replace(':', '.')}.each_step", is_own=False)
             self.add(Node(name=name, op="each_step", inputs=(given.reference,)), "")
             made = self._made["each_step", given.reference] = replace(
                 given, value=replace(given.value, per=Per.STEP), reference=name

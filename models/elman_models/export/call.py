@@ -206,12 +206,7 @@ class Call:
     @property
     def label(self) -> str:
         """The part of the module that it is in: `encoder.norm`."""
-        part = self.translation.capture.part_of(self.node)
-        if part:
-            return part
-        stack = self.node.meta.get("nn_module_stack") or {}
-        path = str(list(stack.values())[-1][0]) if stack else ""
-        return path.partition("@")[0]
+        return self.translation.capture.label_of(self.node)
 
     def refuse(self, what: str, instead: str = "") -> NoReturn:
         """Raises ExportError with the author's line."""

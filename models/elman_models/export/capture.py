@@ -16,7 +16,7 @@ from torch.fx import Node
 from elman_models.export.opaque import MaskInside, PackedSequenceInside, opaque_stacks
 from elman_models.export.quiet import quiet
 from elman_models.export.refusals import ExportError, Place, is_authors, place_of, refusal
-from elman_models.export.sequences import Sequences, find_sequences, inputs_of
+from elman_models.export.sequences import Sequences, axes_of, find_sequences, inputs_of, is_stack, stepped_sizes
 from elman_models.export.tensors import Argument
 
 _NO_PYTREE = "in output, which is not a known type"
@@ -43,6 +43,8 @@ class Capture:
     """The example, of a batch of at least two."""
     open_axes: Closed = field(default_factory=dict)
     """By an input's name the axes that the module takes of any size, and are neither the batch nor the length."""
+    stepped_axes: Closed = field(default_factory=dict)
+    """Those of them that a stack runs along."""
     context: tuple[str, ...] = ()
     """Of a step: inputs that stay the same for a session."""
     parts: Mapping[str, str] = field(default_factory=dict)
@@ -53,6 +55,20 @@ class Capture:
         stack = node.meta.get("nn_module_stack") or {}
         paths = [str(path).partition("@")[0] for path, _ in stack.values()]
         return next((path for path in reversed(paths) if path in self.parts), "")
+
+    def label_of(self, node: Node) -> str:
+        """The part of the module that an operation is in: `encoder.norm`."""
+        part = self.part_of(node)
+        if part:
+            return part
+        stack = node.meta.get("nn_module_stack") or {}
+        path = str(list(stack.values())[-1][0]) if stack else ""
+        return path.partition("@")[0]
+
+    @property
+    def stack_labels(self) -> frozenset[str]:
+        """Of the recurrent stacks."""
+        return frozenset(self.label_of(node) for node in self.nodes if is_stack(node))
 
     def place_of(self, node: Node) -> Place:
         """The part of the file, or the line of the author's code."""
@@ -123,6 +139,7 @@ def captured(
         )
     names = [name for argument in arguments for name, _ in argument.leaves()]
     others = dict(zip(names, sequences.others_of(program), strict=True))
+    stepped = dict(zip(names, axes_of(program, sequences.others & stepped_sizes(program)), strict=True))
     if sequences.others:
         program = _export(module, arguments, others)
         sequences = find(program)
@@ -130,7 +147,7 @@ def captured(
     tensors = {name: node for name, node in given.items() if isinstance(node.meta.get("val"), torch.Tensor)}
     nodes = tuple(node for node in program.graph.nodes if node.op == "call_function")
     outputs = tuple(program.graph.output_node().args[0])
-    return Capture(nodes, tensors, _constants(program), outputs, sequences, tuple(arguments), others)
+    return Capture(nodes, tensors, _constants(program), outputs, sequences, tuple(arguments), others, stepped)
 
 
 def _of_two(

@@ -18,7 +18,7 @@ class StackEnds:
 
     def __init__(self, module: nn.Module, spec: GraphSpec) -> None:
         self._states = {node.name: node.states for node in spec.nodes if node.states}
-        named = module.named_modules()
+        named = module.named_modules(remove_duplicate=False)  # a node has whichever name
         self._stacks = {name: m for name, m in named if type(m) in _STACKS and name in self._states}
         self._given: dict[str, list[object]] = {}
 

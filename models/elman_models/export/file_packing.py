@@ -75,7 +75,7 @@ def _pack_module(given: FileModule, words: Words, target: Target) -> PackedModul
     target.check()
     with evaluating(given.module):
         captured = replace(capture(given.module, given.arguments, given.batch_first, given.features), parts=given.parts)
-        check_context(captured, ())
+        check_context(captured, (), is_named=False)  # nobody can be asked: there is no `context` to name it in
         call = partial(called, given.module)
         proved = built(call, captured, words, reference=given.reference, shapes=given.shapes)
     return target.write(proved, given.proved_against, given.notes)

@@ -11,6 +11,8 @@ from elman_models.export.inputs import ModuleInput
 from elman_models.export.refusals import ExportError, Place, place_of, refusal
 from elman_models.export.sequences import STEPPED, operation_name
 from elman_models.export.sizes import shape_of
+from elman_models.export.traced import Role, dtype_of
+from elman_models.graph.value import DType
 
 _PICKS = ("select", "slice", "unbind", "split", "chunk")
 """What takes some steps of many."""
@@ -27,8 +29,14 @@ def names_of(context: Sequence[str]) -> tuple[str, ...]:
     return tuple(context)
 
 
-def check_context(capture: Capture, context: Sequence[str]) -> None:
+def check_context(capture: Capture, context: Sequence[str], *, is_named: bool = True) -> None:
     """Nothing, where each input is a sequence of the one length, clearly none, or named in `context`.
+
+    Args:
+        capture: what was read.
+        context: names of inputs that are one thing for a session.
+        is_named: whether float [B, F] must be named, too, where F may be any; else they are clearly no sequence unless
+            a stack runs along F.
 
     Raises:
         ExportError: an input has a length of its own; or `context` names what is none.
@@ -42,7 +50,7 @@ def check_context(capture: Capture, context: Sequence[str]) -> None:
     for name, node in capture.inputs.items():
         is_used = bool(node.users)  # else it is refused for that
         if is_used and name not in context and capture.sequences.time is not None and not _is_sequence(capture, node):
-            _check_input(capture, name, node)
+            _check_input(capture, name, node, is_named=is_named)
 
 
 def check_no_state(inputs: Sequence[ModuleInput], context: Sequence[str]) -> None:
@@ -59,15 +67,21 @@ def check_no_state(inputs: Sequence[ModuleInput], context: Sequence[str]) -> Non
             )
 
 
-def _check_input(capture: Capture, name: str, node: Node) -> None:
+def _check_input(capture: Capture, name: str, node: Node, *, is_named: bool) -> None:
     unrolled = _unrolled(capture.nodes)
+    open_axes = capture.stepped_axes if not is_named and _is_row(node) else capture.open_axes
     for axis, size in enumerate(shape_of(node)):
-        if axis in capture.open_axes.get(name, ()) and not _only_picked(node, axis):
+        if axis in open_axes.get(name, ()) and not _only_picked(node, axis):
             raise _own_length(capture, name, f"a length of its own ({size} in the example)", node)
         if isinstance(size, int) and size in unrolled and _is_picked_from(node, size):
             raise _own_length(
                 capture, name, f"a length of its own ({size}), of which a loop takes each step", node, unrolled[size]
             )
+
+
+def _is_row(node: Node) -> bool:
+    """Whether it is numbers [B, F]."""
+    return len(shape_of(node)) == len((Role.BATCH, Role.FEATURE)) and dtype_of(node.meta["val"].dtype) is DType.FLOAT32
 
 
 def _is_sequence(capture: Capture, node: Node) -> bool:

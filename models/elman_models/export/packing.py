@@ -23,6 +23,9 @@ from elman_models.export.tensors import filled, flatten, named_arguments
 from elman_models.export.traced import Role
 from elman_models.export.translation import Translation
 
+_OUTSIDE = "to be within the support"
+"""What torch.distributions say of a value that cannot be."""
+
 
 @dataclass(frozen=True)
 class Words:
@@ -183,7 +186,17 @@ def called(module: nn.Module, arguments: Iterable[object]) -> object:
             warnings.simplefilter("ignore")
             return module(*arguments)
     except Exception as error:  # the author's code may raise anything
-        raise refusal(raised_at(error), f"the module itself fails: {type(error).__name__}: {error}") from error
+        raise _failed(error) from error
+
+
+def _failed(error: Exception) -> ExportError:
+    first = str(error).strip().partition("\n")[0].rstrip(":")  # torch.distributions' go on with all of a tensor
+    instead = ""
+    if _OUTSIDE in first:
+        instead = (
+            "clamp what the distribution takes, or make it with validate_args=False: a module is run on random numbers"
+        )
+    return refusal(raised_at(error), f"the module itself fails: {type(error).__name__}: {first}", instead)
 
 
 def runner(

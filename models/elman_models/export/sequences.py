@@ -60,6 +60,12 @@ def axes_of(program: ExportedProgram, sizes: Set[sympy.Symbol]) -> list[set[int]
     ]
 
 
+def stepped_sizes(program: ExportedProgram) -> set[sympy.Symbol]:
+    """Those that a stack runs along."""
+    pairs = [shape_of(node.args[0])[-3:-1] for node in program.graph.nodes if is_stack(node)]
+    return {size for pair in pairs for size in pair if isinstance(size, sympy.Symbol)}
+
+
 def is_stack(node: Node) -> bool:
     """Whether it is a recurrence that was kept whole."""
     return operation_name(node) == "stack" and "elman_export" in str(node.target)

@@ -31,7 +31,7 @@ class Translation:
     def __init__(
         self, capture: Capture, *, is_whole: bool, states: tuple[str, ...] = (), uses_cells: bool = False
     ) -> None:
-        self.builder = Builder(is_whole)
+        self.builder = Builder(is_whole, capture.stack_labels)
         self.capture = capture
         self.sequences = capture.sequences
         self.uses_cells = uses_cells

@@ -33,28 +33,28 @@ def read_onnx(path: Path) -> "tuple[OnnxGraph, ModelProto]":
         ExportError: not an .onnx file, cut short, of another version, with control flow, operators of somebody's own,
             data in files elsewhere, or sizes that cannot be.
     """
-    onnx = import_onnx(path)
+    onnx = import_onnx()
     data = _bytes(path)
     try:
         model = onnx.load_model_from_string(data)
     except Exception as error:  # protobuf raises a class of its own, which is not public
-        raise ExportError(f"{path}: is not an .onnx file, or cut short: {type(error).__name__}") from error
+        raise ExportError(f"is not an .onnx file, or cut short: {type(error).__name__}") from error
     if not model.HasField("graph") or not model.graph.output:
-        raise ExportError(f"{path}: is not an .onnx file, or cut short: it has no graph")
+        raise ExportError("is not an .onnx file, or cut short: it has no graph")
     if not all(isinstance(text, str) for text in _texts(model)):  # of what is not UTF-8 protobuf makes bytes
-        raise ExportError(f"{path}: is damaged: a name in it is no text")
-    opset = _opset(model, path)
+        raise ExportError("is damaged: a name in it is no text")
+    opset = _opset(model)
     taken: dict[Path, int] = {}
-    _check_distinct([tensor.name for tensor in model.graph.initializer], path)
-    constants = {t.name: _array(t, path, f"tensor {t.name}", taken) for t in model.graph.initializer}
-    return _graph(model.graph, constants, opset, path), model
+    _check_distinct([tensor.name for tensor in model.graph.initializer])
+    constants = {t.name: _array(t, f"tensor {t.name}", path.parent, taken) for t in model.graph.initializer}
+    return _graph(model.graph, constants, opset), model
 
 
-def _check_distinct(names: list[str], path: Path) -> None:
+def _check_distinct(names: list[str]) -> None:
     seen: set[str] = set()
     for name in names:
         if name in seen:
-            raise ExportError(f"{path}: tensor {name}: a name used twice")
+            raise ExportError(f"tensor {name}: a name used twice")
         seen.add(name)
 
 
@@ -72,7 +72,7 @@ def _texts(model: "ModelProto") -> Iterator[object]:
         yield from (attribute.name for attribute in node.attribute)
 
 
-def import_onnx(path: Path) -> ModuleType:
+def import_onnx() -> ModuleType:
     """The `onnx` package.
 
     Raises:
@@ -81,7 +81,7 @@ def import_onnx(path: Path) -> ModuleType:
     try:
         import onnx
     except ImportError as error:
-        raise ExportError(f"{path}: reading it takes onnx and onnxruntime: pip install 'elman-models[ort]'") from error
+        raise ExportError("reading it takes onnx and onnxruntime: pip install 'elman-models[ort]'") from error
     return onnx
 
 
@@ -89,57 +89,57 @@ def _bytes(path: Path) -> bytes:
     try:
         size = path.stat().st_size
         if not 0 < size <= MAX_FILE_BYTES:
-            raise ExportError(f"{path}: expected 1 to {MAX_FILE_BYTES} bytes, got {size}")
+            raise ExportError(f"expected 1 to {MAX_FILE_BYTES} bytes, got {size}")
         return path.read_bytes()
     except FileNotFoundError as error:
-        raise ExportError(f"{path}: no such file") from error
+        raise ExportError("no such file") from error
     except OSError as error:
-        raise ExportError(f"{path}: cannot be read: {error.strerror}") from error
+        raise ExportError(f"cannot be read: {error.strerror}") from error
 
 
-def _opset(model: "ModelProto", path: Path) -> int:
+def _opset(model: "ModelProto") -> int:
     found = [one.version for one in model.opset_import if one.domain in ("", "ai.onnx")]
     if len(found) != 1 or found[0] not in OPSETS:
         expected = f"expected one of {OPSETS.start} to {OPSETS.stop - 1}"
-        raise ExportError(f"{path}: version of ONNX's operators (opset): {expected}, got {found or 'none'}")
+        raise ExportError(f"version of ONNX's operators (opset): {expected}, got {found or 'none'}")
     return int(found[0])
 
 
-def _graph(graph: "GraphProto", constants: dict[str, Array], opset: int, path: Path) -> OnnxGraph:
+def _graph(graph: "GraphProto", constants: dict[str, Array], opset: int) -> OnnxGraph:
     if len(graph.node) > MAX_NODES:
-        raise ExportError(f"{path}: expected at most {MAX_NODES} nodes, got {len(graph.node)}")
+        raise ExportError(f"expected at most {MAX_NODES} nodes, got {len(graph.node)}")
     if graph.sparse_initializer:
-        raise ExportError(f"{path}: sparse tensors are not known")
-    inputs = tuple(_input(one, path) for one in graph.input if one.name not in constants)
+        raise ExportError("sparse tensors are not known")
+    inputs = tuple(_input(one) for one in graph.input if one.name not in constants)
     nodes = []
     for node in graph.node:
         if node.op_type == "Constant" and node.domain in ("", "ai.onnx") and len(node.output) == 1:
-            constants[node.output[0]] = _constant(node, path)
+            constants[node.output[0]] = _constant(node)
         else:
-            nodes.append(_node(node, opset, path))
+            nodes.append(_node(node, opset))
     found = OnnxGraph(inputs, tuple(nodes), constants, tuple(one.name for one in graph.output))
-    _check_names(found, path)
+    _check_names(found)
     return found
 
 
-def _check_names(graph: OnnxGraph, path: Path) -> None:
+def _check_names(graph: OnnxGraph) -> None:
     """Each value is made once, before it is used."""
     known = {*graph.constants, *(one.name for one in graph.inputs)}
     for node in graph.nodes:
         for name in node.inputs:
             if name and name not in known:
-                raise ExportError(f"{path}: {node}: its input {name} is made by nothing before it")
+                raise ExportError(f"{node}: its input {name} is made by nothing before it")
         for name in filter(None, node.outputs):
             if name in known:
-                raise ExportError(f"{path}: {node}: its output {name} is there already")
+                raise ExportError(f"{node}: its output {name} is there already")
             known.add(name)
     for name in graph.outputs:
         if name not in known:
-            raise ExportError(f"{path}: output {name}: is made by nothing")
+            raise ExportError(f"output {name}: is made by nothing")
 
 
-def _input(one: "ValueInfoProto", path: Path) -> OnnxInput:
-    where = f"{path}: input {one.name}"
+def _input(one: "ValueInfoProto") -> OnnxInput:
+    where = f"input {one.name}"
     if not one.type.HasField("tensor_type") or not one.type.tensor_type.HasField("shape"):
         raise ExportError(f"{where}: expected a tensor whose number of axes is known")
     given = one.type.tensor_type
@@ -160,19 +160,19 @@ def _check_size(size: int, where: str) -> None:
         raise ExportError(f"{where}: expected sizes up to {MAX_SIZE}, got {size}")
 
 
-def _node(node: "NodeProto", opset: int, path: Path) -> OnnxNode:
+def _node(node: "NodeProto", opset: int) -> OnnxNode:
     bare = OnnxNode(node.name, node.op_type, tuple(node.input), tuple(node.output), {}, opset)
     if not any(node.output):
-        raise ExportError(f"{path}: node {node.name} ({node.op_type}): has no output")
+        raise ExportError(f"node {node.name} ({node.op_type}): has no output")
     if node.domain not in ("", "ai.onnx"):
-        raise ExportError(f"{path}: {bare}: an operator of {node.domain}, not of ONNX itself")
+        raise ExportError(f"{bare}: an operator of {node.domain}, not of ONNX itself")
     if node.op_type in _CONTROL or any(a.HasField("g") or a.graphs for a in node.attribute):
-        raise ExportError(f"{path}: {bare}: control flow; a bundle is a graph without branches and loops")
-    attributes = {a.name: _attribute(a, path, f"{bare}: {a.name}") for a in node.attribute}
+        raise ExportError(f"{bare}: control flow; a bundle is a graph without branches and loops")
+    attributes = {a.name: _attribute(a, f"{bare}: {a.name}") for a in node.attribute}
     return OnnxNode(node.name, node.op_type, tuple(node.input), tuple(node.output), attributes, opset)
 
 
-def _attribute(given: "AttributeProto", path: Path, where: str) -> Attribute:
+def _attribute(given: "AttributeProto", where: str) -> Attribute:
     kinds: dict[int, Attribute] = {1: given.f, 2: given.i, 6: tuple(given.floats), 7: tuple(given.ints)}
     if given.type in kinds:
         return kinds[given.type]
@@ -181,13 +181,13 @@ def _attribute(given: "AttributeProto", path: Path, where: str) -> Attribute:
     if given.type == 8:
         return tuple(part.decode("utf-8", "replace") for part in given.strings)
     if given.type == 4:
-        return _array(given.t, path, where)
-    raise ExportError(f"{path}: {where}: expected numbers, text or a tensor, got ONNX's kind {given.type}")
+        return _array(given.t, where)
+    raise ExportError(f"{where}: expected numbers, text or a tensor, got ONNX's kind {given.type}")
 
 
-def _constant(node: "NodeProto", path: Path) -> Array:
+def _constant(node: "NodeProto") -> Array:
     where = f"node {node.name or node.output[0]} (Constant)"
-    given = {a.name: _attribute(a, path, where) for a in node.attribute}
+    given = {a.name: _attribute(a, where) for a in node.attribute}
     if len(given) == 1:
         (name, value), *_ = given.items()
         if isinstance(value, np.ndarray):
@@ -196,23 +196,24 @@ def _constant(node: "NodeProto", path: Path) -> Array:
             return np.array(value, np.int64)
         if name in ("value_float", "value_floats"):
             return np.array(value, np.float32)
-    raise ExportError(f"{path}: {where}: expected one tensor or numbers, got {', '.join(given) or 'nothing'}")
+    raise ExportError(f"{where}: expected one tensor or numbers, got {', '.join(given) or 'nothing'}")
 
 
-def _array(tensor: "TensorProto", path: Path, where: str, taken: dict[Path, int] | None = None) -> Array:
+def _array(
+    tensor: "TensorProto", where: str, folder: Path | None = None, taken: dict[Path, int] | None = None
+) -> Array:
     """[*dims] float32, int64 or bool."""
     from onnx import numpy_helper
 
-    where = f"{path}: {where}"
     if tensor.data_type not in _DTYPES:
         raise ExportError(f"{where}: expected floats, ints or bools, got ONNX's type {tensor.data_type}")
     for size in tensor.dims:
         _check_size(size, where)
     dtype = np.dtype(_DTYPES[tensor.data_type])
     if tensor.data_location == tensor.EXTERNAL or tensor.external_data:
-        if taken is None:
+        if folder is None or taken is None:
             raise ExportError(f"{where}: its data is in another file; expected that of initializers alone")
-        tensor.raw_data = read_external(tensor, path.parent, where, taken)
+        tensor.raw_data = read_external(tensor, folder, where, taken)
         tensor.data_location = tensor.DEFAULT
         del tensor.external_data[:]
     expected, got = math.prod(tensor.dims), _number_of(tensor, dtype)
