@@ -100,7 +100,7 @@ def test_what_is_computed_of_a_distribution_is_what_the_module_gives(what: str, 
     assert packed.differences.largest <= 1e-5
     assert (Distribution._validate_args, Distribution._validate_sample) == (validates, sample)
     with pytest.raises(ValueError, match="constraint"):
-        Normal(torch.zeros(1), -torch.ones(1))
+        Normal(torch.zeros(1), -torch.ones(1), validate_args=True)
 
 
 INSTEAD = "random numbers. Instead: give what they are drawn from"
