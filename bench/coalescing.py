@@ -1,8 +1,5 @@
 """Coalescing: coroutines that step a session each through one SDK client, against one unary call per step."""
 
-import asyncio
-import time
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -10,13 +7,14 @@ from pathlib import Path
 import grpc
 import numpy as np
 
-import elman
 from bench.bundles import NAME, NUM_LAYERS, write_model
 from bench.clients import Clients, clients
 from bench.effort import Effort
+from bench.frames import sdk_load
 from bench.median import median
 from bench.progress import rounds
 from bench.result import Bar, Figure, Result
+from bench.sdk_client import calls_per_second, coroutines
 from bench.serving import Served, serve
 from elman import wire
 from elman.v1 import inference_pb2, inference_pb2_grpc
@@ -68,22 +66,12 @@ def _round(effort: Effort, served: Served, own: Clients) -> Round:
 
 def coalesced(address: str, effort: Effort) -> float:
     """Session-steps a second through the SDK. Runs in a client process."""
-    return run_loop(_coalesced(address, effort))
+    return run_loop(coroutines(sdk_load(effort, address)))
 
 
 def unary(address: str, effort: Effort) -> float:
     """Session-steps a second by unary calls of raw stubs, cheaper than any SDK's. Runs in a client process."""
     return run_loop(_unary(address, effort))
-
-
-async def _coalesced(address: str, effort: Effort) -> float:
-    x = np.zeros((1, effort.input_size), np.float32)
-    async with elman.AsyncClient(address) as client:
-        model = await client.model(NAME)
-        sessions = await asyncio.gather(*(model.session() for _ in range(effort.sessions)))
-        rate = await _rate([partial(session.step, x) for session in sessions], effort)
-        await asyncio.gather(*(session.close() for session in sessions))
-        return rate
 
 
 async def _unary(address: str, effort: Effort) -> float:
@@ -99,26 +87,5 @@ async def _unary(address: str, effort: Effort) -> float:
             answer = await stub.Infer(request)
             states[index] = answer.h_n, answer.c_n
 
-        return await _rate([partial(step, index) for index in range(effort.sessions)], effort)
-
-
-async def _rate(callers: list[Callable[[], Awaitable[object]]], effort: Effort) -> float:
-    # Calls a second, all callers at once, each as fast as it is answered, after a warm-up.
-    done = 0
-    is_over = False
-
-    async def repeat(call: Callable[[], Awaitable[object]]) -> None:
-        nonlocal done
-        while not is_over:
-            await call()
-            done += 1
-
-    async with asyncio.TaskGroup() as group:
-        for call in callers:
-            group.create_task(repeat(call))
-        await asyncio.sleep(effort.warm_up_seconds)
-        before, began = done, time.perf_counter()
-        await asyncio.sleep(effort.seconds)
-        rate = (done - before) / (time.perf_counter() - began)
-        is_over = True
-    return rate
+        calls = [partial(step, index) for index in range(effort.sessions)]
+        return await calls_per_second(calls, effort.warm_up_seconds, effort.seconds)

@@ -1,13 +1,8 @@
 """One client, many sessions, one step of each per frame: what the wire leaves of the engine's own throughput."""
 
-import asyncio
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-import elman
 from bench.bundles import NAME, write_model
 from bench.clients import Clients, clients
 from bench.effort import Effort
@@ -16,6 +11,7 @@ from bench.kernel import Kernel
 from bench.median import median
 from bench.progress import rounds
 from bench.result import Bar, Figure, Result
+from bench.sdk_client import SdkLoad, pool
 from bench.serving import Served, serve
 from elman_server.loadgen.generator import run_loop
 from elman_server.loadgen.load import Load
@@ -77,7 +73,7 @@ def _round(effort: Effort, kernel: Kernel, engine: EngineAlone, served: Served, 
         for in_flight in (2, 1)
     ]
     two, one = (own.run(load, served.probe) for load in loads)
-    sdk = own.start(step_pool, served.address, effort.sessions, effort.input_size, effort.seconds).result()
+    sdk = own.start(step_pool, sdk_load(effort, served.address)).result()
     server = two.server
     return Round(
         engine_alone,
@@ -88,6 +84,11 @@ def _round(effort: Effort, kernel: Kernel, engine: EngineAlone, served: Served, 
         server.compute_seconds / max(server.steps, 1),
         server.cpu_seconds / max(server.steps, 1),
     )
+
+
+def sdk_load(effort: Effort, address: str) -> SdkLoad:
+    """That of all who compare clients of the SDK."""
+    return SdkLoad(address, NAME, effort.sessions, effort.input_size, effort.warm_up_seconds, effort.seconds)
 
 
 def _figures(found: list[Round]) -> tuple[Figure, ...]:
@@ -107,24 +108,6 @@ def _figures(found: list[Round]) -> tuple[Figure, ...]:
     )
 
 
-def step_pool(address: str, sessions: int, input_size: int, seconds: float) -> float:
+def step_pool(load: SdkLoad) -> float:
     """The SDK's pool of sessions with two steps under way; session-steps a second. Runs in a client process."""
-    return run_loop(_step_pool(address, sessions, input_size, seconds))
-
-
-async def _step_pool(address: str, sessions: int, input_size: int, seconds: float) -> float:
-    x = np.random.default_rng(0).standard_normal((sessions, input_size)).astype(np.float32)
-    async with elman.AsyncClient(address) as client:
-        model = await client.model(NAME)
-        async with model.sessions(sessions) as pool:
-            await pool.step(x)
-            steps, began = 0, time.perf_counter()
-
-            async def steadily() -> None:
-                nonlocal steps
-                while time.perf_counter() - began < seconds:
-                    await pool.step(x)
-                    steps += sessions
-
-            await asyncio.gather(steadily(), steadily())
-            return steps / (time.perf_counter() - began)
+    return run_loop(pool(load))

@@ -70,10 +70,11 @@ async def _open(address: str, count: int) -> float:
 
 
 def _round(effort: Effort, empty: Served, full: Served, own: Clients) -> Round:
-    return Round(*(own.run(_load(effort, one.address), one.probe).goodput for one in (empty, full)))
+    return Round(*(own.run(active(effort, one.address), one.probe).goodput for one in (empty, full)))
 
 
-def _load(effort: Effort, address: str) -> Load:
+def active(effort: Effort, address: str) -> Load:
+    """Sessions that step while the others are idle."""
     return Load(
         address,
         NAME,

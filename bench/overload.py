@@ -40,7 +40,7 @@ def measure(effort: Effort, folder: Path) -> Result:
     cores = sorted(os.sched_getaffinity(0))
     ours, theirs = ({cores[0]}, set(cores[1:])) if len(cores) > 1 else (set(cores), set(cores))
     with serve(write_model(folder, effort), cores=ours) as served, clients(cores=theirs) as own:
-        load = _load(effort, served)
+        load = frames(effort, served)
         closed = replace(load, in_flight=4)
         capacity = median([own.run(closed, served.probe) for _ in range(effort.rounds)], lambda one: one.goodput)
         reached: list[Outcome] = []
@@ -53,7 +53,8 @@ def measure(effort: Effort, folder: Path) -> Result:
     return _result(join(reached).goodput, [Point(multiple, join(outcomes)) for multiple, outcomes in found.items()])
 
 
-def _load(effort: Effort, served: Served) -> Load:
+def frames(effort: Effort, served: Served) -> Load:
+    """Frames of many rows over several connections, as fast as they are answered."""
     return Load(
         served.address,
         NAME,

@@ -44,9 +44,9 @@ def measure(effort: Effort, folder: Path) -> Result:
     with serve(write_model(folder, effort)) as served, clients(2) as own:
         found: dict[str, list[Round]] = {BACK_TO_BACK: [], PACED: []}
         for _ in rounds("slow neighbour", TIMES_AS_MANY * effort.rounds):
-            fast = _round(effort, served, own, None)
+            fast = one_round(effort, served, own, None)
             found[BACK_TO_BACK].append(fast)
-            found[PACED].append(_round(effort, served, own, PACE * fast.alone.goodput))
+            found[PACED].append(one_round(effort, served, own, PACE * fast.alone.goodput))
     chunk = effort.long_chunk
     return Result(
         name="slow neighbour",
@@ -63,7 +63,8 @@ def measure(effort: Effort, folder: Path) -> Result:
     )
 
 
-def _round(effort: Effort, served: Served, own: Clients, rate: float | None) -> Round:
+def one_round(effort: Effort, served: Served, own: Clients, rate: float | None) -> Round:
+    """Callers at that many steps/s (None: as fast as they are answered), without and with the neighbour."""
     callers = Load(
         served.address,
         NAME,

@@ -11,6 +11,7 @@ ROOT = HERE.parents[1]
 FOLDER = ROOT / "build" / "native_load"
 PROTOS = ("inference", "sessions", "tensor")
 LIBRARIES = ("grpc++", "protobuf")
+NEEDED = "the client in C++ takes g++ pkg-config libgrpc++-dev protobuf-compiler-grpc (Debian), and one is not here"
 
 
 def build() -> Path | None:

@@ -18,7 +18,7 @@ from elman._shared.packed_layout import Index
 from elman._shared.results import State
 from elman._shared.session_ids import check_id
 from elman._stepping.answers import FutureT
-from elman._stepping.options import StepOptions
+from elman._stepping.options import StepOptions, StepTerms
 from elman._stepping.pool_step import PendingPoolStep, begin_pool_step, check_pool_input
 from elman._stepping.session_step import PendingStep, begin_step
 
@@ -103,6 +103,9 @@ class SessionCore(_SessionsCore):
     def __init__(self, client: ClientCore, info: ModelInfo, opened: OpenedSessions) -> None:
         super().__init__(client, info, opened)
         self._generating: Generating | None = None
+        self._row = self.rows.item()
+        # Of the last step, in one tuple: threads may step a session at the same time.
+        self._last_terms: tuple[StepOptions, StepTerms] | None = None
 
     @property
     def id(self) -> str:
@@ -167,8 +170,10 @@ class SessionCore(_SessionsCore):
         self.check_open()
         if self._generating is not None:
             raise InvalidInputError(f"{self} generates: read that to its end, or close it")
-        row = self.rows.item()
-        return begin_step(x, self.info, row, options.of(self.info), self.client.max_data_bytes, make_future)
+        last = self._last_terms
+        if last is None or last[0] is not options:
+            last = self._last_terms = options, StepTerms.of(options, self.info, self.client.max_data_bytes)
+        return begin_step(x, self.info, self._row, last[1], make_future)
 
     async def state(self) -> State:
         """The state after all steps submitted before. Raises ElmanError."""

@@ -101,14 +101,14 @@ def test_a_server_that_went_away_is_waited_for_no_longer_than_wanted(server, kin
         session, pool = model.session(), model.sessions(2)
         session.step(X)
         server.stop()
-        client._core.transport.timeout_seconds = 0.2  # which opening them may have taken
+        client._core.transport.timeout_seconds = 0.2  # which opening them may have taken; of calls that take none
         call = {
-            "step": lambda: session.step(X),
-            "stream": lambda: list(session.stream([X])),
-            "infer": lambda: model.infer(X),
+            "step": lambda: session.step(X, timeout=0.2),
+            "stream": lambda: list(session.stream([X], timeout=0.2)),
+            "infer": lambda: model.infer(X, timeout=0.2),
             "session": model.session,
             "state": session.state,
-            "pool": lambda: pool.step(np.ones((1, 2, 2))),
+            "pool": lambda: pool.step(np.ones((1, 2, 2)), timeout=0.2),
         }[kind]
         with pytest.raises((elman.DeadlineError, elman.UnavailableError)):
             call()

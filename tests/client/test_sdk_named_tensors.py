@@ -13,7 +13,7 @@ from elman._shared.arrays import to_context, to_sequence
 from elman._shared.records import fill_named, read_record
 from elman._stepping.answers import thread_future
 from elman._stepping.frame import Frame
-from elman._stepping.options import StepOptions, frame_key, max_steps
+from elman._stepping.options import StepOptions, StepTerms, frame_key, max_steps
 from elman._stepping.session_step import begin_step
 from elman._stepping.session_table import SessionTable
 from elman.testing import FakeModel, FakeServer
@@ -194,7 +194,7 @@ def test_a_frame_names_the_outputs_that_are_wanted_and_no_others() -> None:
     row = table.add("named", ["a"], 8).item()
     for wanted in (["value"], None):
         x = {"item": [1, 2], "cov": np.ones((2, 2))}
-        pending = begin_step(x, info, row, options(outputs=wanted).of(info), 1 << 20, thread_future)
+        pending = begin_step(x, info, row, StepTerms.of(options(outputs=wanted), info, 1 << 20), thread_future)
         request = Frame.of_chunks(1, pending.chunks).encode(table, "")
         assert list(request.outputs) == (wanted or [])
         assert [one.name for one in request.inputs] == ["item", "cov"]

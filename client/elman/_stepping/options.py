@@ -73,6 +73,21 @@ class FrameKey(NamedTuple):
     states: tuple[TensorInfo, ...] = ()  # where they travel by name
 
 
+class StepTerms(NamedTuple):
+    """What steps of one model with the same options have in common."""
+
+    options: ModelOptions
+    key: FrameKey
+    max_steps: int
+    """Of a message."""
+
+    @classmethod
+    def of(cls, options: StepOptions, info: ModelInfo, max_bytes: int) -> StepTerms:
+        """For messages of at most `max_bytes`. Raises TypeError, InvalidInputError."""
+        asked = options.of(info)
+        return cls(asked, frame_key(info, asked), max_steps(info, asked, max_bytes))
+
+
 def return_code(returning: str) -> tensor_pb2.Return.ValueType:
     """The contract's word for "all", "last" or "none". Raises TypeError, InvalidInputError."""
     expected = f"returning: expected one of {', '.join(_RETURNS)}, got {returning!r}"

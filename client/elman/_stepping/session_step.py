@@ -16,12 +16,12 @@ from elman._shared.records import in_callers_form, no_steps
 from elman._shared.results import State, StepResult
 from elman._stepping.answers import Answer, FutureT
 from elman._stepping.chunks import Chunk
-from elman._stepping.options import FrameKey, ModelOptions, frame_key, max_steps, part_steps
+from elman._stepping.options import FrameKey, ModelOptions, StepTerms, part_steps
 from elman.v1 import tensor_pb2
 from elman.wire import Array
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class PendingStep(Generic[FutureT]):
     """Chunks to submit, in order, and the futures to wait for before `result`."""
 
@@ -60,14 +60,12 @@ def begin_step(
     x: ArrayLike,
     info: ModelInfo,
     session: int,
-    options: ModelOptions,
-    max_bytes: int,
+    terms: StepTerms,
     make_future: Callable[[], FutureT],
 ) -> PendingStep[FutureT]:
-    """Checks, casts and cuts `x` [T, *features] into chunks of at most `max_bytes`. Raises InvalidInputError."""
+    """Checks, casts and cuts `x` [T, *features] into chunks of at most `terms.max_steps`. Raises InvalidInputError."""
     values, is_single = to_sequence(x, info, None)
-    key = frame_key(info, options)
-    size = max_steps(info, options, max_bytes)
+    options, key, size = terms
     if options.progress:
         size = min(size, part_steps(len(values)))
     deadline = Deadline.after(options.timeout_seconds)
