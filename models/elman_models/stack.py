@@ -116,18 +116,15 @@ class Stack:
             output [N, output_size] float32 in the packed layout, or of the last steps [K, output_size], and the state
             after each row's last step.
         """
-        plan = self.plans.choose(input.num_rows, input.seq_len, input.is_ragged)
+        plan = self.plans.choose(*input.shape)
         self.plan_name = plan.name
-        output, state = plan.run(self._embed(input), state)
+        if self._embedding is not None:
+            input = input._replace(data=nn.functional.embedding(input.data, self._embedding))
+        output, state = plan.run(input, state)
         self.num_computed = output.shape[0]
         if last_only:
             output = input.last_steps(output)
         return self._project(output), state
-
-    def _embed(self, input: Packed) -> Packed:
-        if self._embedding is None:
-            return input
-        return input._replace(data=nn.functional.embedding(input.data, self._embedding))
 
     def _project(self, output: torch.Tensor) -> torch.Tensor:
         if self._head_weight is None:

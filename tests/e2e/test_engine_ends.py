@@ -54,7 +54,7 @@ def break_settling_half_done(served: Served, patch: pytest.MonkeyPatch) -> None:
 
 
 def break_tidying(served: Served, patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(served.runtime("lstm").held, "keep", broken)
+    patch.setattr(served.runtime("lstm").replay_buffer, "keep", broken)
 
 
 def break_cutting(served: Served, patch: pytest.MonkeyPatch) -> None:

@@ -47,7 +47,7 @@ class EngineGate:
         self._loop.call_soon_threadsafe(held.set)
 
     def _turn(self) -> bool:
-        self._engine._take_from_port()
+        self._engine._port.take()
         self._engine.loop_calls.flush()
         return False
 

@@ -28,7 +28,7 @@ from elman_server.exchange.frames import Frame, FramePart
 from elman_server.exchange.initial import NOTHING_GIVEN, Initial
 from elman_server.exchange.session_calls.calls import Closed, OpenMode, OpenResult, Owner, SessionView
 from elman_server.exchange.session_calls.exported import Exported
-from elman_server.exchange.session_calls.hand_off import HandOff, Wish
+from elman_server.exchange.session_calls.hand_off import HandOff, HandOffRequest
 from elman_server.exchange.session_calls.keep import Keep
 from elman_server.exchange.slices import slices_of
 from elman_server.generating.generators import Asked as Asking
@@ -260,7 +260,7 @@ class SteppedEngine:
     def hand_over(self, session_id: str, other: str) -> OpenResult:
         """Begins another session from the state of such a session, at position 0."""
         calls = HandOffCalls(self.directory, self.clock)
-        wanted, hand_off = Wish("me", [other], "", NOTHING_GIVEN, False), HandOff(self.toy.spec.name)
+        wanted, hand_off = HandOffRequest("me", [other], "", NOTHING_GIVEN, False), HandOff(self.toy.spec.name)
         return self._told(
             lambda tell: calls.from_sessions(wanted, self.directory, [Owner("me", session_id)], hand_off, tell)
         )

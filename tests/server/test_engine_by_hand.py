@@ -14,7 +14,7 @@ from elman_server.errors import DeadlinePassed, EngineFailed, InvalidInput, Limi
 from elman_server.exchange.frames import Want
 from elman_server.exchange.initial import NOTHING_GIVEN
 from elman_server.exchange.session_calls.calls import Closed, OpenMode, OpenResult, Owner
-from elman_server.exchange.session_calls.hand_off import HandOff, Wish
+from elman_server.exchange.session_calls.hand_off import HandOff, HandOffRequest
 
 RNG = np.random.default_rng(3)
 
@@ -280,7 +280,7 @@ def test_a_session_is_not_evicted_for_those_that_begin_from_its_state(monkeypatc
     stepped.open("a")
     ticks = itertools.count(1)
     monkeypatch.setattr(stepped.clock, "now", lambda: 1000.0 + next(ticks))  # as a clock does
-    wanted, told = Wish("me", ["b", "c"], "", NOTHING_GIVEN, None), list[OpenResult]()
+    wanted, told = HandOffRequest("me", ["b", "c"], "", NOTHING_GIVEN, None), list[OpenResult]()
     ask = partial(stepped.session_calls.hand_off.from_sessions, wanted, stepped.directory, [Owner("me", "a")])
     stepped.do(lambda: ask(HandOff("lstm"), lambda function: told.append(function())))
     assert [type(error) for error in told[0].errors.values()] == [LimitReached]

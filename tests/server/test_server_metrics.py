@@ -70,7 +70,7 @@ def test_any_method_and_any_code_of_grpc_is_counted(code: str) -> None:
         assert metrics.registry.get_sample_value("elman_request_seconds_count", {"method": method}) == 1
     model = metrics.of("m", "1")
     model.end("revoked", 2)
-    model.plan("new")
+    model.ran("new", rows=1, steps=1, computed=1, seconds=0.1)
     labels = {"model": "m", "version": "1"}
     assert metrics.registry.get_sample_value("elman_sessions_ended_total", labels | {"reason": "revoked"}) == 2
     assert metrics.registry.get_sample_value("elman_plan_launches_total", labels | {"plan": "new"}) == 1

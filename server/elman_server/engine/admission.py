@@ -37,8 +37,12 @@ class Admission:
 
     def admit(self, frames: list[Frame]) -> None:
         """Frames in the order in which they arrived."""
-        for group in self._groups(frames):
-            self._admit_group(group)
+        # Frames go together unless one has chunks longer than a slice: their data outlives that of the others.
+        if len(frames) > 1 and any(frame.longest > self._runtime.limits.max_slice for frame in frames):
+            for frame in frames:
+                self._admit_together([frame])
+        else:
+            self._admit_together(frames)
 
     def admit_infer(self, frame: Frame, initial: Initial) -> None:
         """A frame of `Infer`: its rows borrow slots, and begin with what is given.
@@ -81,13 +85,7 @@ class Admission:
         by_bytes = (limits.max_queue_bytes - runtime.queue_bytes - bytes_before) // max(1, row_bytes)
         return max(0, min(by_rows, by_bytes))
 
-    def _groups(self, frames: list[Frame]) -> list[list[Frame]]:
-        # Frames go together unless one has chunks longer than a slice: their data outlives that of the others.
-        if len(frames) > 1 and any(frame.longest > self._runtime.limits.max_slice for frame in frames):
-            return [[frame] for frame in frames]
-        return [frames]
-
-    def _admit_group(self, frames: list[Frame]) -> None:
+    def _admit_together(self, frames: list[Frame]) -> None:
         runtime, arrivals = self._runtime, Arrivals(frames)
         has_room = self._has_room(len(arrivals.lengths), arrivals.data.nbytes)
         if not has_room or runtime.unloading or runtime.view.needs_whole_sequences:

@@ -25,11 +25,11 @@ class Committed(NamedTuple):
     """A batch that is committed, before it is tidied up after."""
 
     settled: Settled
-    page: BatchResult
+    result: BatchResult
     frames: list[Frame]
     """Of each row, or the one of all."""
     is_kept: bool
-    """Whether the page is kept for repeats already, if it is to be."""
+    """Whether the result is kept for repeats already, if it is to be."""
 
 
 class Commit:
@@ -43,22 +43,22 @@ class Commit:
         """A batch that ran: its outputs and states as in `Result`; `now` in seconds on the engine's clock. `clean_up`
         is to follow before anything else is admitted."""
         runtime = self._runtime
-        settled = settle(runtime, batch, runtime.held.next_number, now)
-        page = self._page(batch, settled, outputs, states)
+        settled = settle(runtime, batch, runtime.replay_buffer.next_number, now)
+        result = self._result(batch, settled, outputs, states)
         frames = self._sinks(settled)
-        self._result_queue.spread(page, frames, settled.rows)
+        self._result_queue.spread(result, frames, settled.rows)
         is_kept = bool(runtime.after)
-        if is_kept:  # what waits for a chunk may take the session elsewhere, and its answer with it
-            self._keep(settled, page, frames)
+        if settled.is_held and is_kept:  # what waits for a chunk may take the session elsewhere, its answer with it
+            runtime.replay_buffer.keep(result, frames, settled.rows)
         if runtime.starting_states or runtime.after:
             self._call_after(batch.numbers[settled.finished].tolist())
-        return Committed(settled, page, frames, is_kept)
+        return Committed(settled, result, frames, is_kept)
 
     def clean_up(self, committed: Committed) -> None:
-        """What no answer has to wait for: a copy of the page is kept, and what the finished chunks had is let go."""
-        runtime, (settled, page, frames, is_kept) = self._runtime, committed
-        if not is_kept:
-            self._keep(settled, page, frames)
+        """What no answer has to wait for: a copy of the result is kept, and what the finished chunks had is let go."""
+        runtime, (settled, result, frames, is_kept) = self._runtime, committed
+        if settled.is_held and not is_kept:
+            runtime.replay_buffer.keep(result, frames, settled.rows)
         runtime.queue_bytes -= settled.num_steps * runtime.view.input.num_bytes
         runtime.frames.forget(settled.last_frames.tolist())
         runtime.inputs.blocks.forget(settled.last_blocks.tolist())
@@ -66,11 +66,7 @@ class Commit:
             runtime.borrowed -= len(settled.lent)
             runtime.sessions.free(settled.lent)
 
-    def _keep(self, settled: Settled, page: BatchResult, frames: list[Frame]) -> None:
-        if settled.is_held:
-            self._runtime.held.keep(page, frames, settled.rows)
-
-    def _page(self, batch: Batch, settled: Settled, outputs: Tensors, states: Tensors) -> BatchResult:
+    def _result(self, batch: Batch, settled: Settled, outputs: Tensors, states: Tensors) -> BatchResult:
         record = self._runtime.view.output.part(batch.outputs)
         return BatchResult(
             starts=batch.starts,
@@ -80,7 +76,7 @@ class Commit:
             positions=settled.positions,
             output=record.joined([one.numpy() for one in outputs]) if settled.wants_output else None,
             states=tuple([one.numpy() for one in states]),
-            previous_page=settled.previous_page,
+            previous_result=settled.previous_result,
             previous_row=settled.previous_row,
             is_last=batch.last_only,
             outputs=batch.outputs,

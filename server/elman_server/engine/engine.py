@@ -16,7 +16,7 @@ from elman_server.engine.worker import Worker
 from elman_server.errors import DeadlinePassed, EngineFailed, ServiceError, UnknownModel
 from elman_server.exchange.frames import Frame, FramePart
 from elman_server.exchange.initial import Initial
-from elman_server.exchange.port import SECONDS_BETWEEN_JOBS, Port
+from elman_server.exchange.port import SECONDS_BETWEEN_JOBS, NoPort, Port
 from elman_server.exchange.result_queue import ResultQueue
 from elman_server.exchange.served import ModelVersion, ServedModel
 from elman_server.models.runtime import Runtime
@@ -40,7 +40,7 @@ class Engine:
         self.ending = Ending()
         self._loop = loop
         self._inbox = Inbox()
-        self._port: Port | None = None
+        self._port: Port = NoPort()
         self._workers: deque[Worker] = deque()
         self._by_number: dict[int, Worker] = {}  # replaced whole, since it is read from any thread
         self._stopping = False
@@ -50,8 +50,8 @@ class Engine:
 
     def start(self, port: Port | None = None) -> None:
         """Begins to serve what comes to `port`."""
-        self._port = port
         if port:
+            self._port = port
             self._inbox.listen_to(port)
         self._thread.start()
 
@@ -163,7 +163,8 @@ class Engine:
         launch = self._schedule()
         if launch:
             self.loop_calls.flush()  # the loop goes on while the batch runs
-            launch.run()
+            launch.begin()
+            launch.land()
             self._commit(launch)
         self._answer()
         if launch:
@@ -186,7 +187,7 @@ class Engine:
         try:
             if self.ending.failure is None:
                 return self.turn()
-            self._take_from_port()
+            self._port.take()
             self._inbox.take_all()  # whoever waits for it is told that nothing comes
         except Exception as error:  # noqa: BLE001 - told, and the end
             if self.ending.begin(error):
@@ -196,16 +197,12 @@ class Engine:
         return False
 
     def _take_in(self) -> None:
-        self._take_from_port()
+        self._port.take()
         for item in self._inbox.take_all():
             if isinstance(item, Frames):
                 item.worker.admission.admit(item.frames)
             else:
                 item()
-
-    def _take_from_port(self) -> None:
-        if self._port:
-            self._port.take()
 
     def _schedule(self) -> Launch | None:
         # The next batch; none where there is none, or all that came up was late.

@@ -47,7 +47,8 @@ def warm_up_jit() -> None:
         assert batch is not None  # one row was admitted
         runtime.metrics.session_lifetime.observe_all(np.zeros(1))
         launch = Launch(worker, batch, Clock())
-        launch.run()
+        launch.begin()
+        launch.land()
         assert launch.result is not None
         launch.commit(launch.result)
         launch.clean_up()

@@ -54,11 +54,6 @@ class Launch:
         self._land: Callable[[], Result] | None = None
         self._committed: Committed | None = None
 
-    def run(self) -> None:
-        """Begins and lands."""
-        self.begin()
-        self.land()
-
     def begin(self) -> None:
         """Reads the states that it begins from, and hands the batch to the device. A failure is kept for `land`."""
         try:
@@ -78,7 +73,9 @@ class Launch:
     def commit(self, result: Result) -> None:
         """Commits what it gave; `clean_up` is to follow before anything else is admitted."""
         self.worker.runtime.starting_states.update(result.starting_states)
-        self._committed = self.worker.commit.batch(self.batch, result.outputs, result.states, self._clock.now())
+        self._committed = self.worker.commit.batch(
+            self.batch, result.outputs, result.states, self._began + result.seconds
+        )
 
     def clean_up(self) -> None:
         """Does what no answer has to wait for, once: what was committed is let go, and the batch is counted."""
@@ -87,8 +84,8 @@ class Launch:
             self.worker.commit.clean_up(committed)
             metrics, batch = self.worker.runtime.metrics, self.batch
             self.worker.runtime.scheduler.observe_waits(batch, self._began, metrics.queue_seconds)
-            metrics.plan(self.result.plan_name)
-            metrics.ran(len(batch.numbers), batch.num_steps, self.result.num_computed, self.result.seconds)
+            rows, computed = len(batch.numbers), self.result.num_computed
+            metrics.ran(self.result.plan_name, rows, batch.num_steps, computed, self.result.seconds)
 
     def rollback(self) -> None:
         """Puts the states back that it has overwritten: it failed, or it followed one that did."""
@@ -116,7 +113,8 @@ class Launch:
         asked = seam_tensors(runtime.view.states, state.tensors) if batch.wants_state else []
         coming = runtime.transfer.to_host([*outputs, *asked])
         plan_name, num_computed = runtime.stack.plan_name, runtime.stack.num_computed
-        starting_states = self._starts(before)
+        # A chunk longer than a slice is all or nothing: its starting state is put back if a later slice fails.
+        starting_states = {int(batch.numbers[r]): before.row(r) for r in self._longer}
 
         def land() -> Result:
             there = coming.wait()
@@ -125,8 +123,3 @@ class Launch:
             return Result(there[:count], there[count:], starting_states, plan_name, num_computed, seconds)
 
         return land
-
-    def _starts(self, before: RowsState) -> dict[int, RowsState]:
-        # A chunk longer than a slice is all or nothing: its starting state is put back if a later slice fails.
-        numbers = self.batch.numbers
-        return {int(numbers[r]): before.row(r) for r in self._longer}

@@ -8,7 +8,7 @@ from elman_server.errors import AnswerGone, PositionAhead, PredecessorFailed, Su
 from elman_server.exchange.frames import Frame
 from elman_server.exchange.result_queue import ResultQueue
 from elman_server.models.runtime import Runtime
-from elman_server.sessions.replay_buffer import ReplayPiece
+from elman_server.sessions.replay_buffer import HeldSlice
 
 
 class Repeats:
@@ -48,11 +48,11 @@ class Repeats:
             chunk = chunks.table[number]
             same = chunk["begin"] == begin and chunk["length"] == length
             if same and chunk["kind"] == frame.kind:
-                pieces = runtime.held.pieces(int(chunk["page"]), int(chunk["page_row"]))
-                if chunk["page"] >= 0 and pieces is None:
+                slices = runtime.replay_buffer.slices(int(chunk["result"]), int(chunk["result_row"]))
+                if chunk["result"] >= 0 and slices is None:
                     return False
                 self._redirect(number, frame, row)
-                self._send(frame, row, pieces or [])
+                self._send(frame, row, slices or [])
                 return True
         return False
 
@@ -67,13 +67,13 @@ class Repeats:
         chunk["deadline"] = frame.deadlines[row]
 
     def _send_held(self, frame: Frame, row: int, slot: int, begin: int, length: int) -> bool:
-        pieces = self._runtime.held.find(slot, begin, length, frame.kind)
-        if pieces:
-            self._send(frame, row, pieces)
-        return pieces is not None
+        slices = self._runtime.replay_buffer.find(slot, begin, length, frame.kind)
+        if slices:
+            self._send(frame, row, slices)
+        return slices is not None
 
-    def _send(self, frame: Frame, row: int, pieces: Sequence[ReplayPiece]) -> None:
+    def _send(self, frame: Frame, row: int, slices: Sequence[HeldSlice]) -> None:
         rows = np.array([row])
-        for page, page_row in pieces:
-            part = page.cut(np.array([page_row]), rows, frame)
+        for result, result_row in slices:
+            part = result.cut(np.array([result_row]), rows, frame)
             self._result_queue.answer(frame, part.copied())

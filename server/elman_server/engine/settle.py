@@ -27,7 +27,7 @@ class Settled(NamedTuple):
     frames: I64  # [B] numbers of the rows' frames
     rows: I64  # [B] rows of those frames
     positions: I64  # [B] the session's position after the chunk's steps so far
-    previous_page: I64  # [B] number of the page with the chunk's slice before, or -1
+    previous_result: I64  # [B] number of the result with the chunk's slice before, or -1
     previous_row: I64  # [B] its row there
     lent: I64  # slots that were lent to finished rows of `Infer`
     last_frames: I64  # numbers of frames whose last chunk this was
@@ -42,16 +42,16 @@ class Settled(NamedTuple):
     """Whether all rows are of one frame."""
 
 
-def settle(runtime: Runtime, batch: Batch, page: int, now: float) -> Settled:
-    """Completes the chunks of a batch that ran, advances their sessions, notes that `page` has its results, and
+def settle(runtime: Runtime, batch: Batch, result: int, now: float) -> Settled:
+    """Completes the chunks of a batch that ran, advances their sessions, notes that `result` has its results, and
     releases the finished ones.
 
     `now` in seconds on the engine's clock.
     """
     chunks, queues = runtime.scheduler.chunks, runtime.scheduler.queues
-    frames, blocks, held = runtime.frames, runtime.inputs.blocks, runtime.held
+    frames, blocks, held = runtime.frames, runtime.inputs.blocks, runtime.replay_buffer
     finished, columns, ends, flags = _settle(
-        batch.numbers, batch.slots, batch.starts, batch.takes, page, now,
+        batch.numbers, batch.slots, batch.starts, batch.takes, result, now,
         queues.table, queues.line.items, queues.line.span,
         runtime.sessions.table, chunks.table, chunks.free.stack, chunks.free.count,
         frames.left, frames.free.stack, frames.free.count,
@@ -63,7 +63,7 @@ def settle(runtime: Runtime, batch: Batch, page: int, now: float) -> Settled:
 
 @jit
 def _settle(
-    numbers: I64, slots: I64, starts: I64, takes: I64, page: int, now: float,
+    numbers: I64, slots: I64, starts: I64, takes: I64, result: int, now: float,
     queues: Table, line: I64, line_span: I64,
     sessions: Table, chunks: Table, free_chunks: I64, num_free_chunks: I64,
     frames_left: I64, free_frames: I64, num_free_frames: I64,
@@ -72,23 +72,23 @@ def _settle(
 ) -> Any:  # fmt: skip
     ends = starts + takes
     finished = complete(numbers, slots, ends, chunks, queues, line, line_span)
-    columns = np.empty((5, len(numbers)), np.int64)  # frames, rows, positions, previous pages and rows
+    columns = np.empty((5, len(numbers)), np.int64)  # frames, rows, positions, previous results and rows
     lists = np.zeros((3, len(numbers) + 1), np.int64)  # lent slots, last frames and blocks; how many come first
     num_steps, is_one_frame = 0, True
     wants_output = is_held = False
     for i, number in enumerate(numbers):
         chunk = chunks[number]
         columns[0, i], columns[1, i], columns[2, i] = chunk.frame, chunk.row, chunk.begin + ends[i]
-        columns[3, i], columns[4, i] = chunk.page, chunk.page_row
+        columns[3, i], columns[4, i] = chunk.result, chunk.result_row
         is_one_frame = is_one_frame and chunk.frame == columns[0, 0]
         wants_output = wants_output or chunk.kind >> 1 & 3 != _NONE
         is_held = is_held or bool(sessions[chunk.slot].attached)
         if not finished[i]:
-            chunk.page = page
-            chunk.page_row = i
+            chunk.result = result
+            chunk.result_row = i
             continue
         num_steps += chunk.length
-        if not _advance(chunk, sessions[chunk.slot], page, i, now, held, held_count):
+        if not _advance(chunk, sessions[chunk.slot], result, i, now, held, held_count):
             _append(chunk.slot, lists[0])
         if release_one(chunk.frame, frames_left, free_frames, num_free_frames):
             _append(chunk.frame, lists[1])
@@ -105,11 +105,11 @@ def _append(number: int, numbers: I64) -> None:
 
 
 @jit
-def _advance(chunk: Any, session: Any, page: int, row: int, now: float, held: Table, held_count: I64) -> bool:
+def _advance(chunk: Any, session: Any, result: int, row: int, now: float, held: Table, held_count: I64) -> bool:
     """A session is past a chunk, whose answer is held from now on; False for a slot that was lent."""
     session.position += chunk.length
     session.used = now
     attached = bool(session.attached)
     if attached:
-        hold(chunk.slot, chunk.begin, chunk.length, chunk.kind, page, row, held, held_count)
+        hold(chunk.slot, chunk.begin, chunk.length, chunk.kind, result, row, held, held_count)
     return attached

@@ -60,8 +60,8 @@ class Arrivals:
         self.frames = frames
         handles, self.lengths, self._positions, self._deadlines, self.data = _rows(frames)
         self.handles = handles if lent is None else lent.view(np.uint64)
-        ends = accumulate([frame.num_rows for frame in frames])
-        records = [(end, f.kind, f.arrived, False, -1) for end, f in zip(ends, frames, strict=True)]
+        self._ends = list(accumulate([len(frame.lengths) for frame in frames]))
+        records = [(end, f.kind, f.arrived, False, -1) for end, f in zip(self._ends, frames, strict=True)]
         self.table: Table = np.array(records, ARRIVAL)
         self._is_lent = lent is not None
 
@@ -84,17 +84,15 @@ class Arrivals:
             queues.table, queues.line.items, queues.line.span,
             frames.left, frames.free.stack, frames.free.count,
             blocks.left, blocks.free.stack, blocks.free.count,
-            gaps.bounds, gaps.counts, gaps.total,
+            *gaps.columns,
         )  # fmt: skip
         if taken:
             blocks.fill([block], [Block(self.data, offsets)])
             frames.fill(self.table["number"].tolist(), self.frames)
             runtime.queue_bytes += steps * runtime.view.input.num_bytes
         first = 0
-        for frame in self.frames:
-            frame.model = runtime.number
-            frame.slots = slots[first : first + frame.num_rows]
-            first += frame.num_rows
+        for frame, end in zip(self.frames, self._ends, strict=True):
+            frame.model, frame.slots, first = runtime.number, slots[first:end], end
         return Rows(outcome, slots, begins, admitted, taken)
 
 
@@ -201,16 +199,8 @@ class _Columns(NamedTuple):
 
 
 def _rows(frames: Sequence[Frame]) -> _Columns:
-    positions = [np.full(f.num_rows, -1) if f.positions is None else f.positions for f in frames]
-    return _Columns(
-        _joined([frame.handles for frame in frames]),
-        _joined([frame.lengths for frame in frames]),
-        _joined(positions),
-        _joined([frame.deadlines for frame in frames]),
-        _joined([frame.data for frame in frames]),
-    )
-
-
-def _joined(columns: Sequence[NDArray[T]]) -> NDArray[T]:
-    # The columns, one after the other; itself where there is one.
-    return columns[0] if len(columns) == 1 else np.concatenate(columns)
+    positions = [np.full(len(f.lengths), -1) if f.positions is None else f.positions for f in frames]
+    of_each = [_Columns(f.handles, f.lengths, at, f.deadlines, f.data) for f, at in zip(frames, positions, strict=True)]
+    if len(of_each) == 1:
+        return of_each[0]
+    return _Columns(*[np.concatenate(column) for column in zip(*of_each, strict=True)])

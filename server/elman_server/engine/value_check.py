@@ -22,11 +22,11 @@ class ValueCheck:
     def __init__(self, view: ModelView, *, refuse_non_finite: bool) -> None:
         self._record = view.input
         self._refuse_non_finite = refuse_non_finite
+        self._checked = [one for one in view.input.fields if one.num_embeddings or refuse_non_finite]
 
     def all_good(self, data: Array) -> bool:
         """Whether all of `data`, [N, *features] of the input record, may be run."""
-        checked = [one for one in self._record.fields if one.num_embeddings or self._refuse_non_finite]
-        return all(self._good(one, self._tensor(one, data)).all() for one in checked)
+        return all(self._good(one, data if self._record.is_plain else data[one.name]).all() for one in self._checked)
 
     def bad_rows(self, frame: Frame) -> I64:
         """The rows of a frame that have a number that must not be run."""

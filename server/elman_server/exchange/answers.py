@@ -42,7 +42,7 @@ class Answer:
         return sum([array.nbytes for array in self.states]) + (0 if self.output is None else self.output.nbytes)
 
     def copied(self) -> "Answer":
-        """With tensors of its own: what a page holds is overwritten one day."""
+        """With tensors of its own: what a result holds is overwritten one day."""
         output = None if self.output is None else self.output.copy()
         return replace(self, output=output, states=tuple([array.copy() for array in self.states]))
 

@@ -15,8 +15,8 @@ from elman_server.tables.jit import jit
 I64 = NDArray[np.int64]
 Array = NDArray[Any]
 
-_ZERO = np.zeros(1, np.int64)
-_ONE = np.ones(1, np.int64)
+BYTES_A_ROW, BYTES_A_RESULT = 64, 1024
+"""What columns take, about."""
 
 
 @dataclass(slots=True)
@@ -30,7 +30,7 @@ class BatchResult:
     positions: I64  # [B] the session's position after the chunk's steps so far
     output: Array | None  # [sum(takes), *features], the record of `outputs`; None where nobody wants any
     states: tuple[Array, ...]  # [layers or 1, B, *features] each; none where nobody wants them
-    previous_page: I64  # [B] number of the page with the chunk's slice before, or -1
+    previous_result: I64  # [B] number of the result with the chunk's slice before, or -1
     previous_row: I64  # [B] its row there
     is_last: bool = False
     """Whether `output` [B, *features] has the last step of each row alone."""
@@ -45,13 +45,13 @@ class BatchResult:
 
     @property
     def num_bytes(self) -> int:
-        """Bytes that holding this page takes, its columns included."""
-        return sum([array.nbytes for array in self.tensors]) + self.overhead(len(self.takes))
+        """Bytes that holding this result takes, its columns included."""
+        return sum([array.nbytes for array in self.tensors]) + BYTES_A_ROW * len(self.takes) + BYTES_A_RESULT
 
     @staticmethod
     def overhead(num_rows: int) -> int:
         """Bytes that the columns of so many rows take."""
-        return 64 * num_rows + 1024
+        return BYTES_A_ROW * num_rows + BYTES_A_RESULT
 
     def bytes_asked_for(self, wants: I64, want_states: NDArray[np.bool_]) -> I64:
         """[B] bytes of the tensors that the rows, with these wants, have asked for."""
@@ -72,8 +72,8 @@ class BatchResult:
             finished=self.finished[rows],
             positions=self.positions[rows],
             output=output,
-            states=self._states(rows, with_state=with_state),
-            previous_page=self.previous_page[rows],
+            states=self._states(rows) if with_state else (),
+            previous_result=self.previous_result[rows],
             previous_row=self.previous_row[rows],
             is_last=want is Want.LAST,
             outputs=self.outputs,
@@ -99,35 +99,34 @@ class BatchResult:
         return last
 
     def with_tensors(self, output: Array | None, states: tuple[Array, ...]) -> "BatchResult":
-        """The same page with other tensors."""
+        """The same result with other tensors."""
         return BatchResult(
             self.starts, self.takes, self.offsets, self.finished, self.positions, output, states,
-            self.previous_page, self.previous_row, self.is_last, self.outputs, self.rows,
+            self.previous_result, self.previous_row, self.is_last, self.outputs, self.rows,
         )  # fmt: skip
 
     def cut(self, mine: I64, rows: I64, frame: Frame) -> Answer:
-        """The part of a frame: rows `mine` [n] of the page, ascending, which are `rows` of it."""
+        """The part of a frame: rows `mine` [n] of the result, ascending, which are `rows` of it."""
         (starts, takes), (ended, ended_rows, positions), is_whole, begin = _cut(
-            mine, rows, self.starts, self.takes, self.finished, self.positions, frame.num_rows
+            mine, rows, self.starts, self.takes, self.finished, self.positions, len(frame.lengths)
         )
+        output = self._output(mine, ended, frame.want)
         return Answer(
             rows=None if is_whole else rows,
             starts=None if begin else starts,
             lengths=takes,
-            output=self._chosen(self._output(mine, ended, frame.want), frame),
+            output=output if frame.outputs == self.outputs else self._chosen(output, frame),
             finished=ended_rows,
             positions=positions,
-            states=self._states(ended, with_state=frame.want_state),
+            states=self._states(ended) if frame.want_state else (),
         )
 
     def _chosen(self, output: Array | None, frame: Frame) -> Array | None:
         # Of the outputs that somebody in the batch wants, the frame's.
-        if output is None or frame.outputs == self.outputs:
-            return output
-        return frame.view.output.part(frame.outputs).chosen(output)
+        return None if output is None else frame.view.output.part(frame.outputs).chosen(output)
 
-    def _states(self, rows: I64, *, with_state: bool) -> tuple[Array, ...]:
-        return tuple([array[:, rows] for array in self.states]) if with_state else ()
+    def _states(self, rows: I64) -> tuple[Array, ...]:
+        return tuple([array[:, rows] for array in self.states])
 
     def _output(self, mine: I64, ended: I64, want: Want) -> Array | None:
         if self.output is None or want is Want.NONE:
@@ -149,7 +148,7 @@ class BatchResult:
 def _cut(
     mine: I64, rows: I64, starts: I64, takes: I64, finished: NDArray[np.bool_], positions: I64, num_rows: int
 ) -> tuple[I64, I64, bool, bool]:
-    """Of the rows `mine` of a page: where they start and how many steps they have; which of them are complete, which
+    """Of the rows `mine` of a result: where they start and how many steps they have; which of them are complete, which
     rows of the frame these are and their positions; whether they are all of the frame, and whether all start at 0."""
     count = len(mine)
     parts, ended = np.empty((2, count), np.int64), np.empty((3, count), np.int64)
@@ -165,7 +164,7 @@ def _cut(
 
 
 def _part(array: Array, first: int, end: int) -> Array:
-    # A view keeps the whole page's memory for as long as it is unread, which a small part is not to do.
+    # A view keeps the whole result's memory for as long as it is unread, which a small part is not to do.
     part = array[first:end]
     return part if 2 * len(part) >= len(array) else part.copy()
 

@@ -29,6 +29,17 @@ class Port(Protocol):
         ...
 
 
+class NoPort:
+    """Where none come: an engine that is stepped by its own calls."""
+
+    def filenos(self) -> tuple[int, ...]:
+        """See `Port`."""
+        return ()
+
+    def take(self) -> None:
+        """See `Port`."""
+
+
 class EnginePort(Protocol):
     """Where frames and calls go. From any thread, if nothing else is said."""
 

@@ -47,7 +47,7 @@ class Turn:
             return
         rows = answer.finished.tolist()
         landed = [self.generations[row] for row in rows]
-        outputs = answer.output.copy()  # what a page holds is overwritten one day
+        outputs = answer.output.copy()  # what a result holds is overwritten one day
         for one, row, output in zip(landed, rows, outputs, strict=True):
             one.output = output
             if self._made:

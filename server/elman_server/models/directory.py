@@ -277,7 +277,7 @@ def check_steps(runtime: Runtime) -> None:
 
 
 def _vacate(runtime: Runtime, slots: I64) -> None:
-    runtime.held.forget(slots)
+    runtime.replay_buffer.forget(slots)
     runtime.marks.forget(slots)
     runtime.sessions.free(slots)
 

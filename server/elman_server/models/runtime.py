@@ -64,7 +64,7 @@ class Runtime:
         max_slice = None if is_whole else limits.max_slice
         self.scheduler = Scheduler(num_slots, limits.max_queue_rows, limits.max_rows, max_slice)
         self.inputs = InputBlocks(limits.max_queue_rows)
-        self.held = ReplayBuffer(num_slots, limits.replay_chunks, limits.replay_bytes)
+        self.replay_buffer = ReplayBuffer(num_slots, limits.replay_chunks, limits.replay_bytes)
         self.marks: Marks[RowsState] = Marks(limits.max_marks, limits.max_mark_bytes, self.pool.slot_bytes)
         self.frames: RefCounted[Frame] = RefCounted(limits.max_queue_rows)
         self.queue_bytes = 0
@@ -109,7 +109,7 @@ class Runtime:
     @property
     def queue_rows(self) -> int:
         """Chunks that wait or run."""
-        return self.scheduler.chunks.num_live
+        return self.scheduler.chunks.free.num_taken
 
     def begin(self, slots: NDArray[np.int64], initial: Initial) -> None:
         """Puts `slots` [K] at the state before the first step: what is given, else what the model begins with. Their
@@ -135,7 +135,7 @@ class Runtime:
         self.pool.replace(slots, self.pool.read(np.array([slot])).repeated(len(slots)))
         self.sessions.position[slots] = self.sessions.position[slot]
         self.sessions.admitted[slots] = self.sessions.position[slot]
-        self.held.share(slot, slots)
+        self.replay_buffer.share(slot, slots)
         if self._is_set(slot):
             for child in slots.tolist():
                 self._note_set(child)
@@ -144,8 +144,8 @@ class Runtime:
         """[*features] what a slot's session gave last, the record of `outputs`, if that is held."""
         if self._is_set(slot):
             return None  # it was given another state since
-        piece = self.held.last(slot, int(self.sessions.position[slot]))
-        return piece and piece.page.last_output(piece.row, outputs, self.view)
+        held_slice = self.replay_buffer.last(slot, int(self.sessions.position[slot]))
+        return held_slice and held_slice.result.last_output(held_slice.row, outputs, self.view)
 
     def _note_set(self, slot: int) -> None:
         self._set_at[slot] = (float(self.sessions.created[slot]), int(self.sessions.position[slot]))
@@ -173,7 +173,7 @@ class Runtime:
         mine.created[slot], mine.broken[slot] = its.created[old], its.broken[old]
         mine.set_ending(np.array([slot]), bool(its.ends_with_stream[old]))
         if self.view.output == source.view.output:
-            self.held.adopt(source.held, old, slot)
+            self.replay_buffer.adopt(source.replay_buffer, old, slot)
         if old in source._set_at:
             self._set_at[slot] = source._set_at[old]
         for name, mark in source.marks.of(old).items():
@@ -202,7 +202,7 @@ class Runtime:
         self.turns[slot] += 1
         self.pool.replace(slots, mark.state)
         self.sessions.position[slot] = self.sessions.admitted[slot] = mark.position
-        self.held.forget(slots)  # its positions are used again, by other chunks
+        self.replay_buffer.forget(slots)  # its positions are used again, by other chunks
 
     def after_queued(self, slot: int, function: Callable[[], None]) -> None:
         """Calls `function` when the chunks that are queued for `slot` now have ended: at once where there are none."""

@@ -1,7 +1,7 @@
 """Transfers: a batch's input to the device, and what it gave back to the host."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from numpy.typing import NDArray
@@ -56,12 +56,11 @@ class Direct:
         return _There(tensors)
 
 
-class _There:
-    def __init__(self, tensors: Tensors) -> None:
-        self._tensors = tensors
+class _There(NamedTuple):
+    tensors: Tensors
 
     def wait(self) -> Tensors:
-        return self._tensors
+        return self.tensors
 
 
 class Staged:

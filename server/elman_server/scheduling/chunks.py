@@ -26,8 +26,8 @@ CHUNK = np.dtype(
         ("block", np.int64),  # where its input lies: see Inputs
         ("at", np.int64),
         ("source", np.int64),
-        ("page", np.int64),  # where its last slice's output lies, or -1: see Held
-        ("page_row", np.int64),
+        ("result", np.int64),  # where its last slice's output lies, or -1: see ReplayBuffer
+        ("result_row", np.int64),
         ("next", np.int64),  # the session's next chunk, or -1
         ("live", np.bool_),  # whether it waits or runs
     ],
@@ -71,8 +71,8 @@ def begin_chunk(number: int, table: Table) -> None:
     chunk = table[number]
     chunk.live = True
     chunk.launched = 0
-    chunk.page = -1
-    chunk.page_row = 0
+    chunk.result = -1
+    chunk.result_row = 0
     chunk.next = -1
 
 

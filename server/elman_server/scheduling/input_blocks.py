@@ -34,28 +34,28 @@ class InputBlocks:
     def gather(self, chunks: Chunks, batch: Batch) -> Array:
         """[batch.num_steps, *features] the batch's input, without a copy where a block is the batch."""
         if batch.block >= 0:
-            block = self.blocks[batch.block]
-            _, index, in_order = self._locate(batch.block, chunks, batch)
-            return _pick(block.data, index, in_order)
+            _, data, index, in_order = self._located(batch.block, chunks, batch)
+            if not (in_order and len(index) == len(data)):
+                picked: Array = data[index]
+                return picked
+            # torch warns of memory that it must not write to, such as a message's.
+            return data if data.flags.writeable else data.copy()
         numbers = np.unique(chunks["block"][batch.numbers]).tolist()
         first = self.blocks[numbers[0]].data
         out = np.empty((batch.num_steps, *first.shape[1:]), first.dtype)
         for number in numbers:
-            where, index, _ = self._locate(number, chunks, batch)
-            out[where] = self.blocks[number].data[index]
+            where, data, index, _ = self._located(number, chunks, batch)
+            out[where] = data[index]
         return out
 
-    def _locate(self, number: int, chunks: Chunks, batch: Batch) -> tuple[I64, I64, bool]:
-        offsets = self.blocks[number].offsets
-        return _locate(number, offsets, batch.numbers, batch.starts, batch.takes, batch.offsets, chunks.table)
-
-
-def _pick(data: Array, index: I64, in_order: bool) -> Array:
-    if in_order and len(index) == len(data):
-        # torch warns of memory that it must not write to, such as a message's.
-        return data if data.flags.writeable else data.copy()
-    picked: Array = data[index]
-    return picked
+    def _located(self, number: int, chunks: Chunks, batch: Batch) -> tuple[I64, Array, I64, bool]:
+        # Where the block's part of the batch goes, the block's data, where that part lies in it, and whether both are
+        # from 0 on, in order.
+        block = self.blocks[number]
+        where, index, in_order = _locate(
+            number, block.offsets, batch.numbers, batch.starts, batch.takes, batch.offsets, chunks.table
+        )
+        return where, block.data, index, in_order
 
 
 @jit

@@ -36,8 +36,8 @@ class Batch:
     """Whether a chunk begins here and goes on after."""
     wants_state: bool
     """Whether a chunk that ends here is to give its session's state."""
-    wants_every_step: bool
-    """Whether a chunk is to give the outputs of all its steps."""
+    last_only: bool
+    """Whether the outputs of the rows' last steps are all that is to be computed, and not all steps are such."""
     outputs: int
     """Which outputs some chunk is to give, as bits."""
     block: int
@@ -47,11 +47,6 @@ class Batch:
     def num_steps(self) -> int:
         """Session-steps: sum(takes)."""
         return int(self.offsets[-1] + self.sizes[-1])
-
-    @property
-    def last_only(self) -> bool:
-        """Whether the outputs of the rows' last steps are all that is to be computed, and not all steps are such."""
-        return not self.wants_every_step and len(self.sizes) > 1
 
 
 class Formed(NamedTuple):
@@ -76,7 +71,7 @@ class Scheduler:
     @property
     def has_work(self) -> bool:
         """Whether a session stands in line."""
-        return len(self.queues.line) > 0
+        return bool(self.queues.line.span[1])
 
     @property
     def num_ready(self) -> int:
@@ -93,9 +88,9 @@ class Scheduler:
         )
         return Formed(Batch(*rows, *steps, *flags) if rows.size else None, late)
 
-    def observe_waits(self, batch: Batch, now: float, tally: Histogram) -> None:
+    def observe_waits(self, batch: Batch, now: float, histogram: Histogram) -> None:
         """Counts how long the chunks have waited that begin in a batch; `now` in seconds on the engine's clock."""
-        _observe_waits(batch.numbers, batch.starts, now, self.chunks.table, tally.bounds, tally.counts, tally.total)
+        _observe_waits(batch.numbers, batch.starts, now, self.chunks.table, *histogram.columns)
 
     def complete(self, batch: Batch) -> Flags:
         """Takes in that a batch ran; [B] which of its chunks are finished, and no longer queued."""
@@ -164,7 +159,7 @@ def _cut(numbers: I64, max_slice: int, middle: int, chunks: Table) -> tuple[I64,
 @jit
 def _launch(rows: I64, chunks: Table, queues: Table, items: I64, span: I64) -> tuple[bool, bool, bool, int, int]:
     """Notes what runs now; whether a chunk begins and goes on after, whether one that ends is to give a state, whether
-    one is to give the outputs of all its steps, which outputs any is to give, and where their input lies. A session
+    the last steps' outputs are enough, which outputs any is to give, and where their input lies. A session
     whose chunk runs whole stands in line again with its next one."""
     longer = wants_state = wants_every_step = False
     outputs, block = 0, chunks[rows[0, 0]].block
@@ -184,7 +179,8 @@ def _launch(rows: I64, chunks: Table, queues: Table, items: I64, span: I64) -> t
                 stand_in_line(chunk.slot, queues, items, span)
         elif start == 0:
             longer = True
-    return longer, wants_state, wants_every_step, outputs, block
+    last_only = not wants_every_step and rows[3, 0] > 1
+    return longer, wants_state, last_only, outputs, block
 
 
 @jit

@@ -18,7 +18,7 @@ Table = NDArray[Any]
 REPLAY_ENTRY = np.dtype(
     [
         ("begin", np.int64),
-        ("page", np.int64),  # where its last slice lies
+        ("result", np.int64),  # where its last slice lies
         ("length", np.int32),
         ("row", np.int32),
         ("kind", np.int64),
@@ -26,10 +26,10 @@ REPLAY_ENTRY = np.dtype(
 )
 
 
-class ReplayPiece(NamedTuple):
-    """One slice of a chunk's answer: a row of a page."""
+class HeldSlice(NamedTuple):
+    """One slice of a chunk's answer: a row of a result."""
 
-    page: BatchResult
+    result: BatchResult
     row: int
 
 
@@ -40,7 +40,7 @@ LARGEST_PART = 4
 
 
 class ReplayBuffer:
-    """Sessions point into rings of pages with their last `depth` chunks.
+    """Sessions point into rings of results with their last `depth` chunks.
 
     There are two rings, each with half of the bytes: one for what a stream has of a batch if that is large, one for all
     else. So large answers push out large ones only, and what is too large to be held pushes out none.
@@ -55,21 +55,21 @@ class ReplayBuffer:
         self.table: Table = np.zeros((num_slots, depth), REPLAY_ENTRY)
         self.count = np.zeros(num_slots, np.int64)  # chunks held so far, by slot
 
-    def find(self, slot: int, begin: int, length: int, kind: int) -> list[ReplayPiece] | None:
+    def find(self, slot: int, begin: int, length: int, kind: int) -> list[HeldSlice] | None:
         """The answer of that very chunk, slice by slice, if it is held whole."""
         for one in self.table[slot, : int(self.count[slot])]:
             if one["begin"] == begin and one["length"] == length and one["kind"] == kind:
-                return self.pieces(int(one["page"]), int(one["row"]))
+                return self.slices(int(one["result"]), int(one["row"]))
         return None
 
-    def last(self, slot: int, position: int) -> ReplayPiece | None:
+    def last(self, slot: int, position: int) -> HeldSlice | None:
         """The last slice of the chunk that brought its session to `position`, if it is held."""
         if not (self.table.shape[1] and self.count[slot]):
             return None
         one = self.table[slot, int(self.count[slot] - 1) % self.table.shape[1]]
         if int(one["begin"]) + int(one["length"]) != position:
             return None
-        return self._piece(int(one["page"]), int(one["row"]))
+        return self._slice(int(one["result"]), int(one["row"]))
 
     def share(self, slot: int, slots: I64) -> None:
         """Has `slots`, which go on from where `slot` is, point to what it points to."""
@@ -82,32 +82,32 @@ class ReplayBuffer:
         count = int(source.count[old])
         for place in range(max(0, count - depth), count):  # the oldest first
             one = source.table[old, place % depth]
-            pieces = source.pieces(int(one["page"]), int(one["row"]))
-            number = -1 if pieces is None else self._put_pieces(pieces, int(one["kind"]))
+            slices = source.slices(int(one["result"]), int(one["row"]))
+            number = -1 if slices is None else self._put_slices(slices, int(one["kind"]))
             if number >= 0:
                 begin, length, kind = (int(one[name]) for name in ("begin", "length", "kind"))
                 hold(slot, begin, length, kind, number, 0, self.table, self.count)
 
-    def _put_pieces(self, pieces: Sequence[ReplayPiece], kind: int) -> int:
-        # The number of the last slice's page, which has one row; -1 where one of them is too large.
+    def _put_slices(self, slices: Sequence[HeldSlice], kind: int) -> int:
+        # The number of the last slice's result, which has one row; -1 where one of them is too large.
         number = -1
-        for page, row in pieces:
-            part = page.part(np.array([row]), Want(kind >> 1 & 3), bool(kind & 1))
-            part.rows, part.previous_page, part.previous_row = None, np.array([number]), np.zeros(1, np.int64)
+        for result, row in slices:
+            part = result.part(np.array([row]), Want(kind >> 1 & 3), bool(kind & 1))
+            part.rows, part.previous_result, part.previous_row = None, np.array([number]), np.zeros(1, np.int64)
             number, self.next_number = self.next_number, self.next_number + 1
-            if not self._common.put(number, part):
+            if not self._common.put(number, part, part.num_bytes):
                 return -1
         return number
 
-    def pieces(self, number: int, row: int) -> list[ReplayPiece] | None:
-        """The slices of a chunk up to that row of page `number`, in order, or None if one is gone."""
-        pieces: list[ReplayPiece] = []
-        while piece := self._piece(number, row):
-            pieces.append(piece)
-            page, row = piece
-            number, row = int(page.previous_page[row]), int(page.previous_row[row])
+    def slices(self, number: int, row: int) -> list[HeldSlice] | None:
+        """The slices of a chunk up to that row of result `number`, in order, or None if one is gone."""
+        slices: list[HeldSlice] = []
+        while held_slice := self._slice(number, row):
+            slices.append(held_slice)
+            result, row = held_slice
+            number, row = int(result.previous_result[row]), int(result.previous_row[row])
             if number < 0:
-                return pieces[::-1]
+                return slices[::-1]
         return None
 
     @property
@@ -115,44 +115,49 @@ class ReplayBuffer:
         """Of all that is held."""
         return self._common.num_bytes + self._large.num_bytes
 
-    def keep(self, page: BatchResult, frames: Sequence[Frame], rows: I64) -> None:
-        """Keeps a batch's page under `next_number`: all of it where that is little, else what was asked for, as far as
-        a stream's share goes. `frames`: of each row [B], or the one of all; `rows`: [B] which row of it each is."""
+    def keep(self, result: BatchResult, frames: Sequence[Frame], rows: I64) -> None:
+        """Keeps a batch's result under `next_number`: all of it where that is little, else what was asked for, as far
+        as a stream's share goes. `frames`: of each row [B], or the one of all; `rows`: [B] which row of it each is."""
         number = self.next_number
         self.next_number += 1
-        if page.num_bytes <= self._max_common or self._is_of_many(page, frames, rows):
-            self._common.put(number, page)
+        num_bytes = result.num_bytes
+        if num_bytes <= self._max_common or self._is_of_many(result, num_bytes, frames, rows):
+            self._common.put(number, result, num_bytes)
+            return
+        if len(frames) == 1 and frames[0].owners is None:  # all of it is one stream's
+            if num_bytes <= self._max_share:
+                self._large.put(number, result, num_bytes)
             return
         common: list[Share] = []
-        for share in shares(page, frames, rows):
+        for share in shares(result, frames, rows):
             if share.num_bytes <= self._max_common:
                 common.append(share)
             elif share.num_bytes <= self._max_share:
-                self._put(self._large, number, page, frames, share.rows)
+                self._put(self._large, number, result, frames, share.rows)
         if sum(share.num_bytes for share in common) <= self._max_share:
-            self._put(self._common, number, page, frames, sorted(row for share in common for row in share.rows))
+            self._put(self._common, number, result, frames, sorted(row for share in common for row in share.rows))
             return
         for share in common:
-            self._put(self._common, number, page, frames, share.rows)
+            self._put(self._common, number, result, frames, share.rows)
 
-    def _is_of_many(self, page: BatchResult, frames: Sequence[Frame], rows: I64) -> bool:
+    def _is_of_many(self, result: BatchResult, num_bytes: int, frames: Sequence[Frame], rows: I64) -> bool:
         # Whether it is little for each of those whose single rows went together.
-        if len(frames) > 1 or frames[0].owners is None or page.num_bytes > self._max_share:
+        if len(frames) > 1 or frames[0].owners is None or num_bytes > self._max_share:
             return False
-        return largest_share(page, frames[0], rows) <= self._max_common
+        return largest_share(result, frames[0], rows) <= self._max_common
 
     def _put(
-        self, ring: ReplayRing, number: int, page: BatchResult, frames: Sequence[Frame], rows: Sequence[int]
+        self, ring: ReplayRing, number: int, result: BatchResult, frames: Sequence[Frame], rows: Sequence[int]
     ) -> None:
-        for part in parts(page, frames, rows):
-            ring.put(number, part)
+        for part in parts(result, frames, rows):
+            ring.put(number, part, part.num_bytes)
 
-    def _piece(self, number: int, row: int) -> ReplayPiece | None:
+    def _slice(self, number: int, row: int) -> HeldSlice | None:
         for ring in (self._common, self._large):
-            for page in ring.get(number):
-                index = page.index_of(row)
+            for result in ring.get(number):
+                index = result.index_of(row)
                 if index is not None:
-                    return ReplayPiece(page, index)
+                    return HeldSlice(result, index)
         return None
 
     def forget(self, slots: I64) -> None:
@@ -161,14 +166,14 @@ class ReplayBuffer:
 
 
 @jit
-def hold(slot: int, begin: int, length: int, kind: int, page: int, row: int, table: Table, count: I64) -> None:
-    """Notes a finished chunk, whose last slice is a row of a page; it takes the place of the slot's oldest."""
+def hold(slot: int, begin: int, length: int, kind: int, result: int, row: int, table: Table, count: I64) -> None:
+    """Notes a finished chunk, whose last slice is a row of a result; it takes the place of the slot's oldest."""
     depth = table.shape[1]
     if depth:
         one = table[slot, count[slot] % depth]
         one.begin = begin
         one.length = length
         one.kind = kind
-        one.page = page
+        one.result = result
         one.row = row
         count[slot] += 1

@@ -29,6 +29,8 @@ class BatchSizeStats:
 
     def ran(self, rows: int, seconds: float) -> None:
         """Counts a batch."""
-        self.by_rows.setdefault(rows, Duration()).add(seconds)
+        of_size = self.by_rows.setdefault(rows, Duration())
+        of_size.count += 1
+        of_size.seconds += seconds
         self.row_seconds += rows * seconds
         self.last = time.time()

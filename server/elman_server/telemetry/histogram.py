@@ -13,6 +13,7 @@ from elman_server.tables.jit import jit
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
+Columns = tuple[F64, I64, F64]
 
 
 class Histogram:
@@ -22,18 +23,16 @@ class Histogram:
         self.bounds = np.array(bounds, np.float64)
         self.counts = np.zeros(len(bounds) + 1, np.int64)
         self.total = np.zeros(1, np.float64)
+        self.columns: Columns = (self.bounds, self.counts, self.total)
+        """As compiled loops take it."""
 
     def observe(self, value: float) -> None:
         """Counts one value."""
-        observe(float(value), self.bounds, self.counts, self.total, 1)
-
-    def observe_alike(self, value: float, count: int) -> None:
-        """Counts one value so often."""
-        observe(float(value), self.bounds, self.counts, self.total, count)
+        observe(float(value), *self.columns, 1)
 
     def observe_all(self, values: F64) -> None:
         """Counts many values."""
-        _observe_all(values, self.bounds, self.counts, self.total)
+        _observe_all(values, *self.columns)
 
 
 class HistogramFamily(Collector):
@@ -54,7 +53,7 @@ class HistogramFamily(Collector):
 
     def total(self) -> float:
         """The sum of all values of all series."""
-        return float(sum(tally.total[0] for tally in list(self._series.values())))
+        return float(sum(series.total[0] for series in list(self._series.values())))
 
     def remove(self, *values: str) -> None:
         """Forgets a series."""
@@ -63,10 +62,10 @@ class HistogramFamily(Collector):
     def collect(self) -> Iterable[HistogramMetricFamily]:
         """For the registry."""
         family = HistogramMetricFamily(*self._family, labels=self._labels)
-        for values, tally in list(self._series.items()):
+        for values, series in list(self._series.items()):
             bounds = [*map(str, self._bounds), "+Inf"]
-            buckets = list(zip(bounds, accumulate(tally.counts.tolist()), strict=True))
-            family.add_metric(values, buckets, sum_value=float(tally.total[0]))
+            buckets = list(zip(bounds, accumulate(series.counts.tolist()), strict=True))
+            family.add_metric(values, buckets, sum_value=float(series.total[0]))
         yield family
 
 
@@ -78,6 +77,14 @@ def observe(value: float, bounds: F64, counts: I64, total: F64, times: int = 1) 
         bucket += 1
     counts[bucket] += times
     total[0] += value * times
+
+
+@jit
+def observe_each(values: tuple[float, ...], histograms: tuple[Columns, ...]) -> None:
+    """Counts a value in each histogram, in one call."""
+    for i in range(len(values)):
+        bounds, counts, total = histograms[i]
+        observe(values[i], bounds, counts, total, 1)
 
 
 @jit

@@ -6,7 +6,7 @@ from typing import TypeVar
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from elman_server.telemetry.batch_sizes import BatchSizeStats
-from elman_server.telemetry.histogram import HistogramFamily
+from elman_server.telemetry.histogram import HistogramFamily, observe, observe_each
 
 # A step's budget is about a millisecond: buckets from a tenth of it to ten seconds, five to a decade.
 SECONDS = (*(round(m * 10.0**e, 6) for e in range(-4, 1) for m in (1, 1.5, 2.5, 4, 6)), 10.0)
@@ -167,7 +167,7 @@ class Metrics:
         """Counts as many requests that arrived and were answered together."""
         if count:
             self._requests[method, code].inc(count)
-            self._request_seconds[method].observe_alike(seconds, count)
+            observe(seconds, *self._request_seconds[method].columns, count)
 
     def broke(self, method: str) -> None:
         """Counts a stream that a bug has ended; what it was asked before is counted already."""
@@ -202,19 +202,19 @@ class ModelMetrics:
         self.idle_before_eviction = m.idle_before_eviction.labels(*labels)
         self.reuse_gap = m.reuse_gap.labels(*labels)
         self.model_load_seconds = m.model_load_seconds.labels(*labels)
+        self._of_a_batch = tuple([one.columns for one in (self.batch_rows, self.launch_steps, self.compute_seconds)])
         self.batches = BatchSizeStats()
         self._plans: Series[str, Counter] = Series(lambda name: m.plan_launches.labels(*labels, name))
         self._rejected = {reason: m.rejected_rows.labels(*labels, reason) for reason in REJECTED}
         self._ended = Series(lambda reason: m.sessions_ended.labels(*labels, reason), ENDED)
 
-    def ran(self, rows: int, steps: int, computed: int, seconds: float) -> None:
-        """Counts a batch: `steps` were asked for, `computed` were computed."""
+    def ran(self, plan: str, rows: int, steps: int, computed: int, seconds: float) -> None:
+        """Counts a batch run by that plan: `steps` were asked for, `computed` were computed."""
+        self._plans[plan].inc()
         self.session_steps.inc(steps)
         self.padded_steps.inc(computed - steps)
         self.launches.inc()
-        self.batch_rows.observe(rows)
-        self.launch_steps.observe(steps)
-        self.compute_seconds.observe(seconds)
+        observe_each((float(rows), float(steps), seconds), self._of_a_batch)
         self.batches.ran(rows, seconds)
 
     def watch(
@@ -242,7 +242,3 @@ class ModelMetrics:
     def watch_plans(self, names: Iterable[str]) -> None:
         """Creates the series of the plans that may run."""
         self._plans.begin(names)
-
-    def plan(self, name: str) -> None:
-        """Counts a batch run by a plan."""
-        self._plans[name].inc()

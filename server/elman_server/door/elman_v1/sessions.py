@@ -32,7 +32,7 @@ from elman_server.errors import InvalidInput, ServiceError
 from elman_server.exchange.initial import Initial
 from elman_server.exchange.session_calls.calls import Closed, OpenMode, OpenResult, Owner, SessionView
 from elman_server.exchange.session_calls.exported import Exported
-from elman_server.exchange.session_calls.hand_off import Wish
+from elman_server.exchange.session_calls.hand_off import HandOffRequest
 from elman_server.exchange.slices import Slices, first_slice
 from elman_server.threads.tell import Tell
 
@@ -256,19 +256,19 @@ class SessionsService(sessions_pb2_grpc.SessionsServicer):
     ) -> sessions_pb2.OpenSessionsResponse:
         check_hand_off(request)
         ends = request.end_on_disconnect if request.HasField("end_on_disconnect") else None
-        wish = Wish(ANONYMOUS, ids, request.version, Initial(context=read_context(request.context)), ends)
+        asked = HandOffRequest(ANONYMOUS, ids, request.version, Initial(context=read_context(request.context)), ends)
         calls, message = self._calls(request.model).hand_off, request.hand_off
         source = self._calls(message.model or request.model).directory
         hand_off = read_hand_off(message, source.name)
         if not message.states:
             owners = [Owner(ANONYMOUS, one) for one in message.session_ids or [message.session_id]]
             opened: OpenResult = await self._after(
-                lambda tell: calls.from_sessions(wish, source, owners, hand_off, tell)
+                lambda tell: calls.from_sessions(asked, source, owners, hand_off, tell)
             )
         else:
             view = source.version(message.version).view
             states = read_handed_states(message, view)
-            opened = await self._door.engine.call(lambda: calls.from_states(wish, view.states, states, hand_off))
+            opened = await self._door.engine.call(lambda: calls.from_states(asked, view.states, states, hand_off))
         response = sessions_pb2.OpenSessionsResponse()
         write_opened(response, opened)
         self._write_terms(response)

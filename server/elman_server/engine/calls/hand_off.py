@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from elman_server.errors import InvalidInput
 from elman_server.exchange.model_view import TensorField
 from elman_server.exchange.session_calls.calls import OpenMode, OpenResult, Owner
-from elman_server.exchange.session_calls.hand_off import HandOff, Wish
+from elman_server.exchange.session_calls.hand_off import HandOff, HandOffRequest
 from elman_server.models.directory import SessionDirectory
 from elman_server.models.hand_off import handed, maps_of
 from elman_server.models.model import seam_tensors
@@ -29,7 +29,7 @@ class HandOffCalls:
 
     def from_sessions(
         self,
-        wish: Wish,
+        request: HandOffRequest,
         source: SessionDirectory,
         owners: Sequence[Owner],
         hand_off: HandOff,
@@ -48,16 +48,16 @@ class HandOffCalls:
             nonlocal left
             left -= 1
             if not left:
-                tell(lambda: self._open_from(wish, source, owners, hand_off))
+                tell(lambda: self._open_from(request, source, owners, hand_off))
 
         for place in places:
             place.runtime.after_queued(place.slot, arrived)
 
     def _open_from(
-        self, wish: Wish, source: SessionDirectory, owners: Sequence[Owner], hand_off: HandOff
+        self, request: HandOffRequest, source: SessionDirectory, owners: Sequence[Owner], hand_off: HandOff
     ) -> OpenResult:
         now = self._clock.now()
-        return self._open(wish, hand_off, *self._states_of(source, owners, now), now)
+        return self._open(request, hand_off, *self._states_of(source, owners, now), now)
 
     def _states_of(
         self, source: SessionDirectory, owners: Sequence[Owner], now: float
@@ -82,36 +82,36 @@ class HandOffCalls:
         return fields, [torch.cat(of_one, dim=1) for of_one in zip(*rows, strict=True)]
 
     def from_states(
-        self, wish: Wish, fields: Sequence[TensorField], states: Sequence[NDArray[Any]], hand_off: HandOff
+        self, request: HandOffRequest, fields: Sequence[TensorField], states: Sequence[NDArray[Any]], hand_off: HandOff
     ) -> OpenResult:
         """Opens sessions from states [layers or 1, 1 or K, *features] of another model."""
-        return self._open(wish, hand_off, fields, [torch.from_numpy(array) for array in states], self._clock.now())
+        return self._open(request, hand_off, fields, [torch.from_numpy(array) for array in states], self._clock.now())
 
     def _open(
         self,
-        wish: Wish,
+        request: HandOffRequest,
         hand_off: HandOff,
         fields: Sequence[TensorField],
         tensors: Sequence[torch.Tensor],
         now: float,
     ) -> OpenResult:
-        runtime = self._directory.version(wish.version)
+        runtime = self._directory.version(request.version)
         if not hand_off.maps and hand_off.model != self._directory.name:
             hand_off = replace(hand_off, maps=maps_of(runtime.stack))
-        made = handed(hand_off, fields, tensors, runtime.view.states, len(wish.ids))
+        made = handed(hand_off, fields, tensors, runtime.view.states, len(request.ids))
         opened = self._directory.open(
-            wish.principal,
-            wish.ids,
+            request.principal,
+            request.ids,
             OpenMode.NEW,
-            wish.version,
+            request.version,
             now,
-            wish.context,
+            request.context,
             runtime=runtime,
-            ends_with_stream=wish.ends_with_stream,
+            ends_with_stream=request.ends_with_stream,
         )
-        begun = [index for index in range(len(wish.ids)) if index not in opened.errors]
+        begun = [index for index in range(len(request.ids)) if index not in opened.errors]
         if begun:
-            places = [self._directory.find(Owner(wish.principal, wish.ids[index])) for index in begun]
+            places = [self._directory.find(Owner(request.principal, request.ids[index])) for index in begun]
             slots = np.array([place.slot for place in places])
             runtime.take_over(slots, {place: tensor[:, begun] for place, tensor in made.items()})
         return opened

@@ -41,7 +41,7 @@ class HandOff:
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class HandOffRequest:
     """The sessions that are to begin."""
 
     principal: str
