@@ -1,6 +1,6 @@
 """The server as it is against a former one, side by side in one run.
 
-    python -m bench.before_after [--former COMMIT] [--rounds 5] [--seconds 2] [--cores 1|2]
+    python -m bench.before_after [--former COMMIT] [--rounds 5] [--seconds 2] [--cores 1|2] [--threads 1]
                                  [--only streams others plain million]
 
 The former server runs from a worktree of its own, with the same packages installed. Both serve the same model, a load
@@ -101,10 +101,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         models = write_model(Path(folder), effort)
         former = stack.enter_context(worktree(given.former, Path(folder) / "former"))
         own = stack.enter_context(clients(2, cores=CLIENTS_CORES))
-        sides = no_worse.Sides(effort, models, former, cores, CLIENTS_CORES, own)
+        sides = no_worse.Sides(effort, models, former, cores, given.threads, CLIENTS_CORES, own)
         for group in given.only:
             print(f"{_table(group, given, sides)}\n", flush=True)
-    print(f"{this_machine()}\nformer: {given.former}; servers on {given.cores} core(s)")
+    print(
+        f"{this_machine()}\nformer: {given.former}; servers on {given.cores} core(s), {given.threads} thread(s) compute"
+    )
     return 0
 
 
@@ -118,6 +120,7 @@ def _given(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5, help="alternating rounds of each case (default: 5)")
     parser.add_argument("--seconds", type=float, default=2.0, help="of one side of one round (default: 2)")
     parser.add_argument("--cores", type=int, choices=(1, 2), default=1, help="of the servers (default: 1)")
+    parser.add_argument("--threads", type=int, default=1, help="of the servers that compute (default: 1)")
     parser.add_argument("--only", nargs="+", choices=GROUPS, default=GROUPS, help="some of the groups (default: all)")
     return parser.parse_args(arguments)
 

@@ -8,8 +8,9 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -37,17 +38,16 @@ class Sides:
     models: Path
     former: Path
     cores: set[int]
+    threads: int
     clients_cores: set[int]
     own: Clients
 
     @contextmanager
     def served(self, *options: str, after: Sequence[str] = ()) -> Iterator[tuple[Served, Served]]:
         """The former server and today's; `after`: options that are today's alone."""
-        with ExitStack() as stack:
-            yield (
-                stack.enter_context(serve(self.models, *options, cores=self.cores, source=self.former)),
-                stack.enter_context(serve(self.models, *options, *after, cores=self.cores)),
-            )
+        of_both = partial(serve, self.models, *options, cores=self.cores, threads=self.threads)
+        with of_both(source=self.former) as former, of_both(*after) as ours:
+            yield former, ours
 
     def sdk(self, kind: str, served: Served, source: Path) -> float:
         """Session-steps a second of a client of that checkout's SDK (`bench.sdk_client`), on a core beside."""

@@ -15,9 +15,6 @@ STOP_SECONDS = 60
 ADDRESS = re.compile(r" on (127\.0\.0\.1:\d+)")
 METRICS = re.compile(r"(http://\S+/metrics)")
 
-ONE_THREAD = ("--threads", "1")
-"""One core for the engine, so that another is left for the wire and the client."""
-
 
 @dataclass(frozen=True)
 class Served:
@@ -44,23 +41,29 @@ class Served:
 
 
 @contextmanager
-def serve(models: Path, *options: str, cores: set[int] | None = None, source: Path | None = None) -> Iterator[Served]:
-    """`elman-server serve` on free ports; `source`: of another checkout than this one."""
+def serve(
+    models: Path, *options: str, cores: set[int] | None = None, source: Path | None = None, threads: int = 1
+) -> Iterator[Served]:
+    """`elman-server serve` on free ports; `source`: of another checkout than this one; `threads`: that compute, one so
+    that another core is left for the wire and the client."""
     own = ("--models", str(models), "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0")
-    with serve_module("elman_server", "serve", *own, *ONE_THREAD, *options, cores=cores, source=source) as served:
+    computing = ("--threads", str(threads))
+    with serve_module(
+        "elman_server", "serve", *own, *computing, *options, cores=cores, source=source, threads=threads
+    ) as served:
         yield served
 
 
 @contextmanager
 def serve_module(
-    module: str, *arguments: str, cores: set[int] | None = None, source: Path | None = None
+    module: str, *arguments: str, cores: set[int] | None = None, source: Path | None = None, threads: int = 1
 ) -> Iterator[Served]:
     """A module run as a server, which prints one line that ends its start: "... on HOST:PORT ...".
 
     Raises:
         RuntimeError: it ended, or said something else.
     """
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
     if source:
         environment["PYTHONPATH"] = os.pathsep.join(str(source / name) for name in ("models", "client", "server"))
     command = [sys.executable, "-m", module, *arguments]

@@ -2,13 +2,17 @@
 
 import json
 import math
+import os
 import sys
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
 import pytest
+from bench import no_worse
 from bench.__main__ import BENCHMARKS, main
+from bench.bundles import write_model
+from bench.clients import clients
 from bench.effort import TINY
 from bench.report import Report, write
 from bench.result import Result
@@ -73,6 +77,16 @@ def test_a_report_without_matplotlib_says_what_to_install(
     (said,) = capsys.readouterr().err.splitlines()
     assert "pip install matplotlib" in said
     assert {path.name for path in tmp_path.iterdir()} == {"report.txt", "report.json"}
+
+
+def test_what_is_to_be_no_worse_is_measured_on_both_servers(tmp_path: Path) -> None:
+    cores = os.sched_getaffinity(0)
+    with clients(2) as own:
+        sides = no_worse.Sides(TINY, write_model(tmp_path, TINY), no_worse.ROOT, cores, 1, cores, own)
+        with sides.served(after=("--door", "plain")) as servers:
+            rows = [*no_worse.on_one_server(sides, *servers), *no_worse.with_idle_sessions(sides)]
+    assert len({row[0] for row in rows}) == len(rows) == 11
+    assert all(isinstance(one, float) and math.isfinite(one) and one > 0 for row in rows for one in row[1:])
 
 
 @pytest.mark.parametrize("module", ["bench.echo", "bench.door_echo"])
