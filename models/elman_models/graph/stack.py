@@ -246,6 +246,12 @@ class GraphStack:
         if whole:
             return whole.run(inputs, state)
         program = self._program(outputs, len(inputs.batch_sizes) == 1, last_only, with_state or not self._is_whole)
+        return self._run(program, inputs, given)
+
+    def _run(
+        self, program: Program, inputs: PackedInputs, given: Sequence[torch.Tensor]
+    ) -> tuple[dict[str, torch.Tensor], GraphState]:
+        """Node after node; `given`: inputs, states and context."""
         registers = cast(list[torch.Tensor], [inputs.batch_sizes, *given, *program.constants])  # all but the first are
         execute(program.instructions, registers)
         if program.selected:
