@@ -12,7 +12,7 @@ from grpc import StatusCode
 from elman.v1.inference_pb2 import StepRequest
 from elman_server.door.context import Context
 from elman_server.door.native.server import NativeTransport
-from elman_server.door.plain import PlainTransport
+from elman_server.door.plain import PlainCall, PlainTransport
 from elman_server.door.rpc_server import RpcServer
 
 GUARD_SECONDS = 120
@@ -309,3 +309,20 @@ async def test_a_port_in_use_is_an_error(transport: Any) -> None:
         second.add_insecure_port(f"127.0.0.1:{port}")
     await first.stop(0)
     await second.stop(0)
+
+
+async def test_whoever_waits_for_a_message_of_a_call_that_ends_before_its_turn_is_told() -> None:
+    class Context:
+        def invocation_metadata(self) -> tuple[()]:
+            return ()
+
+    call, told = PlainCall("/test.Test/Both", Context()), list[object]()
+    call.receive(told.append)
+    call.send(b"x", told.append)
+    call._end()
+    await asyncio.sleep(0.01)
+    assert told == [None, False]
+    call.receive(told.append)
+    call.send(b"x", told.append)
+    await asyncio.sleep(0.01)
+    assert told == [None, False] * 2

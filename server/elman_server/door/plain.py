@@ -1,17 +1,18 @@
 """The plain door: the same by `grpc.aio`'s public interface, for where the native one cannot be built. Slower."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import grpc
 
 from elman_server.door.call import Call, Metadata, Received, Sent
 from elman_server.door.certificates import CertificateBytes, CertificateFiles, CertificateReader
+from elman_server.threads.isolated import isolated
 from elman_server.threads.mailbox import LoopCalls, Mailbox
 
-T = TypeVar("T")
+BUG = "what follows a message"
 
 
 class PlainCall:
@@ -27,8 +28,14 @@ class PlainCall:
         self._loop = asyncio.get_running_loop()
         self._is_finished = False
         self._ending: asyncio.Future[tuple[grpc.StatusCode, str, Metadata, bytes | None]] = self._loop.create_future()
-        self._reading: asyncio.Task[bytes | None] | None = None
-        self._writing: asyncio.Task[bool] | None = None
+        # A task each for all messages, which rests until it is asked for one more: a task for each message costs more.
+        self._reading: asyncio.Task[None] | None = None
+        self._writing: asyncio.Task[None] | None = None
+        self._wanted, self._given = self._loop.create_future(), self._loop.create_future()
+        self._then_received: Received | None = None
+        self._then_sent: Sent | None = None
+        self._message = b""
+        self._has_left: asyncio.Future[None] | None = None
 
     def peer(self) -> str:
         """The caller's address."""
@@ -41,11 +48,29 @@ class PlainCall:
 
     def receive(self, then: Received) -> None:
         """Reads one more message."""
-        self._reading = self._run(self._read(), then, None)
+        if self.is_over or self._is_finished:
+            self._loop.call_soon(then, None)
+            return
+        self._then_received = then
+        if self._reading is None:
+            self._reading = self._loop.create_task(self._read_on())
+        elif self._reading.done():
+            self._loop.call_soon(self._tell_received, None)
+        else:
+            self._wanted.set_result(None)
 
     def send(self, message: bytes, then: Sent) -> None:
         """Writes a message."""
-        self._writing = self._run(self._write(message), then, False)
+        if self.is_over or self._is_finished:
+            self._loop.call_soon(then, False)
+            return
+        self._message, self._then_sent = message, then
+        if self._writing is None:
+            self._writing = self._loop.create_task(self._write_on())
+        elif self._writing.done():
+            self._loop.call_soon(self._tell_sent, False)
+        else:
+            self._given.set_result(None)
 
     def finish(
         self, code: grpc.StatusCode, details: str = "", trailing: Metadata = (), message: bytes | None = None
@@ -59,8 +84,9 @@ class PlainCall:
         """Waits for the status, and ends the call with it. Cancelled if the caller goes away first."""
         try:
             code, details, trailing, message = await self._ending
-            if self._writing:  # it leaves first
-                await asyncio.wait({self._writing})
+            if self._then_sent:  # it leaves first
+                self._has_left = self._loop.create_future()
+                await self._has_left
             if message is not None:
                 await self._context.write(message)
             if code is grpc.StatusCode.OK:
@@ -75,32 +101,53 @@ class PlainCall:
         for task in (self._reading, self._writing):
             if task:
                 task.cancel()
+        # A task that is cancelled before it began says nothing.
+        self._loop.call_soon(self._tell_received, None)
+        self._loop.call_soon(self._tell_sent, False)
         on_cancel, self.on_cancel = self.on_cancel, None
         if on_cancel and not self._is_finished:
             on_cancel()
 
-    def _run(self, coroutine: Coroutine[Any, Any, T], then: Callable[[T], None], instead: T) -> asyncio.Task[T] | None:
-        # Whatever becomes of it, `then` is called: with `instead` where it fails, is cancelled or cannot begin.
-        if self.is_over or self._is_finished:
-            coroutine.close()
-            self._loop.call_soon(then, instead)
-            return None
+    # Whatever becomes of a message, who waits for it is told.
 
-        def done(task: asyncio.Task[T]) -> None:
-            has_failed = task.cancelled() or task.exception() is not None
-            then(instead if has_failed else task.result())
+    async def _read_on(self) -> None:
+        message: bytes | None = b""
+        try:
+            while message is not None:
+                read = await self._context.read()
+                message = None if read is grpc.aio.EOF else read
+                self._wanted = self._loop.create_future()
+                self._tell_received(message)
+                if message is not None:
+                    await self._wanted
+        except Exception:  # noqa: BLE001 - the call is over
+            pass
+        finally:
+            self._tell_received(None)
 
-        task = self._loop.create_task(coroutine)
-        task.add_done_callback(done)
-        return task
+    async def _write_on(self) -> None:
+        try:
+            while True:
+                await self._context.write(self._message)
+                self._given = self._loop.create_future()
+                self._tell_sent(True)
+                await self._given
+        except Exception:  # noqa: BLE001 - the call is over
+            pass
+        finally:
+            self._tell_sent(False)
 
-    async def _read(self) -> bytes | None:
-        read = await self._context.read()
-        return None if read is grpc.aio.EOF else read
+    def _tell_received(self, message: bytes | None) -> None:
+        then, self._then_received = self._then_received, None
+        if then:
+            isolated(partial(then, message), BUG)
 
-    async def _write(self, message: bytes) -> bool:
-        await self._context.write(message)
-        return True
+    def _tell_sent(self, may_follow: bool) -> None:
+        then, self._then_sent = self._then_sent, None
+        if self._has_left and not self._has_left.done():
+            self._has_left.set_result(None)
+        if then:
+            isolated(partial(then, may_follow), BUG)
 
 
 class PlainStreamCall:
