@@ -81,7 +81,7 @@ class EngineStepper:
 
     def _still(self) -> bool:
         # A turn of an engine that stands: streams are read all the same.
-        self._engine._take_from_port()
+        self._engine._port.take()
         while not self._orders.empty():
             self._orders.get()()
         self._engine.loop_calls.flush()
