@@ -4,6 +4,7 @@ Where the SDK is the client each server has that of its own commit; elsewhere th
 Servers have the cores that the command gives them; idle sessions take servers of their own.
 """
 
+import math
 import os
 import subprocess
 import sys
@@ -135,6 +136,6 @@ def _compared(measure: Measure, sides: Sides, before: Served, after: Served) -> 
 
 
 def _row(name: str, found: list[tuple[float, float]]) -> Row:
-    # Medians of both, and of the rounds' ratios.
-    over = median(ours / former for former, ours in found)
+    # Medians of both, and of the rounds' ratios; not a number where one of them did nothing.
+    over = median(ours / former if former else math.nan for former, ours in found)
     return name, median(former for former, _ in found), median(ours for _, ours in found), over
