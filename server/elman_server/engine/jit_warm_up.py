@@ -35,12 +35,14 @@ def warm_up_jit() -> None:
     rnn = torch.nn.RNN(SPEC.input_size, SPEC.hidden_size)
     stack = Stack(SPEC, {f"rnn.{name}": p.detach() for name, p in rnn.named_parameters()}, torch.device("cpu"))
     limits = Limits(max_sessions=1, max_infer_rows=1, max_queue_rows=2, replay_bytes=1 << 12)
-    runtime = Runtime(stack, 1, HandleKey(), limits, Tombstones(1), Metrics().of(SPEC.name, SPEC.version))
-    worker = Worker(runtime, ResultQueue())
+    key, result_queue = HandleKey(), ResultQueue()
+    runtime = Runtime(stack, 1, key, limits, Tombstones(1), Metrics().of(SPEC.name, SPEC.version))
+    worker = Worker(runtime, result_queue)
     slots = runtime.sessions.take(1, 0.0)
     runtime.sessions.own(slots, "", [""])
     handles = runtime.sessions.attach(slots, 0.0)
     runtime.pool.reset(slots)
+    key.models(handles)
     for _ in range(2):
         worker.admission.admit([_frame(handles)])
         batch, _ = runtime.scheduler.form(0.0)
@@ -51,6 +53,7 @@ def warm_up_jit() -> None:
         launch.land()
         assert launch.result is not None
         launch.commit(launch.result)
+        result_queue.deliver()
         launch.clean_up()
 
 
