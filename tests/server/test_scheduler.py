@@ -89,7 +89,7 @@ def test_nothing_is_lost_or_run_twice_or_out_of_order_under_random_work(actions:
         turn()
     assert not left
     assert not scheduler.has_work
-    assert scheduler.chunks.num_live == 0
+    assert scheduler.chunks.free.num_taken == 0
 
 
 def test_sessions_take_turns_and_a_long_chunk_goes_to_the_back_of_the_line() -> None:

@@ -49,7 +49,7 @@ def test_chunk_numbers_are_given_out_once_until_they_come_back(counts: list[int]
         else:
             chunks.release(out[::2])
             out = out[1::2]
-        assert chunks.num_live == len(out)
+        assert chunks.free.num_taken == len(out)
         assert np.flatnonzero(chunks["live"]).tolist() == sorted(out)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import accumulate
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,6 @@ I64 = NDArray[np.int64]
 U64 = NDArray[np.uint64]
 Flags = NDArray[np.bool_]
 Table = NDArray[Any]
-T = TypeVar("T", bound=np.generic)
 
 ARRIVAL = np.dtype(
     [

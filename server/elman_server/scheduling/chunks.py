@@ -48,11 +48,6 @@ class Chunks:
         column: Table = self.table[field]
         return column
 
-    @property
-    def num_live(self) -> int:
-        """Chunks that wait or run."""
-        return self.free.num_taken
-
     def take(self) -> int:
         """The number of a new chunk, to be filled in."""
         number = self.free.take()
