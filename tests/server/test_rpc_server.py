@@ -11,6 +11,7 @@ from grpc import StatusCode
 
 from elman.v1.inference_pb2 import StepRequest
 from elman_server.door.context import Context
+from elman_server.door.handling import handle
 from elman_server.door.native.server import NativeTransport
 from elman_server.door.plain import PlainCall, PlainTransport
 from elman_server.door.rpc_server import RpcServer
@@ -77,6 +78,11 @@ async def echo_all(_requests: object, context: Context) -> None:
         await context.write(request)  # type: ignore[arg-type]
 
 
+async def count(request: bytes, _context: Context) -> AsyncIterator[bytes]:
+    for i in range(int(request)):
+        yield b"%d" % i
+
+
 async def failure(call: Awaitable[object]) -> grpc.aio.AioRpcError:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await asyncio.wait_for(call, GUARD_SECONDS)
@@ -84,10 +90,6 @@ async def failure(call: Awaitable[object]) -> grpc.aio.AioRpcError:
 
 
 async def test_each_kind_of_call_is_served(run: Run) -> None:
-    async def count(request: bytes, _context: Context) -> AsyncIterator[bytes]:
-        for i in range(int(request)):
-            yield b"%d" % i
-
     async def join(requests: AsyncIterator[bytes], _context: Context) -> bytes:
         return b"".join([request async for request in requests])
 
@@ -151,6 +153,41 @@ async def test_a_bug_in_a_handler_ends_its_call_alone(run: Run) -> None:
     assert await beside.read() == b"1"
     await beside.write(b"2")
     assert await beside.read() == b"2"
+
+
+@pytest.mark.parametrize("kind", ["Down", "Both"])
+async def test_a_write_that_fails_before_the_call_is_told_to_be_over_is_no_bug(
+    kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    call, handlers = (
+        CallWithoutReader(),
+        {"Down": MAKERS[False, True](count, bytes, bytes), "Both": MAKERS[True, True](echo_all, bytes, bytes)},
+    )
+    await handle(handlers[kind], call)
+    assert call.ended_as is StatusCode.CANCELLED
+    assert not caplog.records
+
+
+class CallWithoutReader:
+    """A call whose caller has gone; only writing shows it."""
+
+    method, metadata, on_cancel, is_over = "/test.Test/Down", (), None, False
+    ended_as: StatusCode | None = None
+
+    def peer(self) -> str:
+        return ""
+
+    def time_remaining(self) -> None:
+        return None
+
+    def receive(self, then: Callable[[bytes | None], None]) -> None:
+        then(b"3")
+
+    def send(self, _message: bytes, then: Callable[[bool], None]) -> None:
+        then(False)
+
+    def finish(self, code: StatusCode, *_: object, **__: object) -> None:
+        self.ended_as = self.ended_as or code
 
 
 async def test_bytes_that_do_not_parse_are_an_error_of_the_call(run: Run) -> None:

@@ -10,6 +10,10 @@ from google.protobuf.message import Message
 from elman_server.door.call import Call, Metadata
 
 
+class CallerGoneError(Exception):
+    """Nobody reads any more. The handler ends; nothing has failed."""
+
+
 class Context:
     """As much of `grpc.aio.ServicerContext` as is used here."""
 
@@ -51,14 +55,14 @@ class Context:
         """Sends a message; returns when there is room for more.
 
         Raises:
-            ConnectionResetError: the caller is gone.
+            CallerGoneError: the caller is gone; perhaps before the call is told to be over.
         """
         future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self.call.send(
             self._serialize(message), lambda has_room: None if future.done() else future.set_result(has_room)
         )
         if not await future:
-            raise ConnectionResetError(f"{self.call.method}: the caller is gone")
+            raise CallerGoneError(self.call.method)
 
     async def abort(self, code: grpc.StatusCode, details: str = "", trailing_metadata: Metadata = ()) -> NoReturn:
         """Ends the call.

@@ -10,7 +10,7 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from elman_server.door.call import Call
-from elman_server.door.context import Context
+from elman_server.door.context import CallerGoneError, Context
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +25,8 @@ async def handle(handler: Any, call: Call) -> None:
         pass  # it has its status
     except DecodeError as error:
         call.finish(grpc.StatusCode.INTERNAL, f"a message that does not parse: {error}")
+    except CallerGoneError:
+        call.finish(grpc.StatusCode.CANCELLED)  # whom nobody hears
     except asyncio.CancelledError:
         call.finish(grpc.StatusCode.CANCELLED)  # by the server; else it is over
         raise
