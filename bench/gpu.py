@@ -99,14 +99,15 @@ def measure(stack: Stack) -> Iterator[Point]:
     factory = PlanFactory(stack.spec, candidates(stack.spec, stack.rnn))
     for rows in ROWS:
         for steps in (1, 4, 16):
-            batch = sample(stack.spec, Shape(rows, steps), CUDA)
-            plans = plans_of(stack, factory, Shape(rows, steps))
+            shape = Shape(rows, steps)
+            batch = sample(stack.spec, shape, CUDA)
+            plans = plans_of(stack, factory, shape)
             runs: dict[str, Callable[[], object]] = {name: partial(plan.run, *batch) for name, plan in plans.items()}
             runs[BARE] = partial(run_bare, stack.rnn, *batch)
             for run in runs.values():
                 run()  # graphs are captured when a shape comes the second time
             seconds = interleaved(runs, stopwatch(CUDA), EFFORT)
-            chosen = stack.plans.choose(rows, steps).name
+            chosen = stack.plans.choose(shape.batch_sizes).name
             yield Point(stack.spec.cell, stack.spec.hidden_size, rows, steps, chosen, seconds)
 
 

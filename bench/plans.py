@@ -116,7 +116,7 @@ def measure(cell: Cell, hidden_size: int, arguments: argparse.Namespace) -> Iter
         plans = plans_of(stack, factory, shape)
         runs: dict[str, Callable[[], object]] = {name: partial(plan.run, *batch) for name, plan in plans.items()}
         runs[TORCH] = partial(run_torch, plain, *batch)
-        chosen = stack.plans.choose(shape.rows, shape.steps, shape.is_ragged).name
+        chosen = stack.plans.choose(shape.batch_sizes).name
         seconds = interleaved(runs, stopwatch(CPU), EFFORT)
         point = Point(cell, hidden_size, str(shape), shape.is_ragged, chosen, seconds)
         print(line(point), flush=True)

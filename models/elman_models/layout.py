@@ -1,7 +1,5 @@
 """Index arithmetic of the packed layout: NumPy only."""
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -26,8 +24,3 @@ def steps_and_rows(sizes: I64) -> tuple[I64, I64]:
     steps = np.repeat(np.arange(len(sizes)), sizes)
     rows = np.arange(len(steps)) - step_offsets(sizes)[steps]
     return steps, rows
-
-
-def has_repeats(in_order: NDArray[Any]) -> bool:
-    """Whether one of the sorted numbers [n] stands twice; with the sorting, in a tenth of the time of `np.unique`."""
-    return len(in_order) > 1 and bool((in_order[1:] == in_order[:-1]).any())

@@ -32,12 +32,6 @@ class Packed(NamedTuple):
         """Whether rows differ in length."""
         return bool(self.batch_sizes[-1] != self.batch_sizes[0])
 
-    @property
-    def shape(self) -> tuple[int, int, bool]:
-        """Rows, steps of the longest, and whether they differ in length: what a plan is chosen by."""
-        sizes = self.batch_sizes
-        return int(sizes[0]), len(sizes), bool(sizes[-1] != sizes[0])
-
     def last_steps(self, output: torch.Tensor) -> torch.Tensor:
         """[num_rows, ...] the last step of each row of `output` [sum(batch_sizes), ...], which is packed likewise."""
         # The rows that end with a step stand together, those that end with the last step first: so no index has to go

@@ -6,8 +6,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from elman_models.layout import has_repeats
-
 Slots = NDArray[np.int64]  # [B], distinct
 _LINE = 64
 """Bytes of a cache line: where memory begins."""
@@ -66,7 +64,7 @@ class SlotIndex:
         in_order = np.sort(slots)
         if in_order.size and (in_order[0] < 0 or in_order[-1] >= self._num_slots):
             raise ValueError(f"a slot is outside the pool of {self._num_slots}: {in_order[0]} to {in_order[-1]}")
-        if has_repeats(in_order):
+        if (in_order[1:] == in_order[:-1]).any():  # a tenth of the time of `np.unique`
             raise ValueError("a slot stands twice in one batch")
         return Index(slots.astype(np.int64), self._device)  # a copy: the caller's may change
 

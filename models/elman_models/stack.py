@@ -6,7 +6,6 @@ import torch
 from torch import nn
 
 from elman_models.hand_off import linear_maps
-from elman_models.inference_mode import in_inference_mode
 from elman_models.packed import Packed
 from elman_models.plans.cache import PlanCache
 from elman_models.plans.candidates import default_plan
@@ -102,7 +101,7 @@ class Stack:
         """Takes a table that was measured, between two steps."""
         self.plans = plans
 
-    @in_inference_mode
+    @torch.inference_mode()
     def step(self, input: Packed, state: State, *, last_only: bool = False) -> tuple[torch.Tensor, State]:
         """Advances every row by its part of `input`.
 
@@ -116,7 +115,7 @@ class Stack:
             output [N, output_size] float32 in the packed layout, or of the last steps [K, output_size], and the state
             after each row's last step.
         """
-        plan = self.plans.choose(*input.shape)
+        plan = self.plans.choose(input.batch_sizes)
         self.plan_name = plan.name
         if self._embedding is not None:
             input = input._replace(data=nn.functional.embedding(input.data, self._embedding))

@@ -46,7 +46,7 @@ def plans_that_run(factory: PlanFactory, *, is_ragged: bool) -> Iterator[Plan]:
 
 
 def segments_of(plan: Plan) -> SegmentsPlan:
-    segments = SegmentsPlan(lambda rows, steps: plan)
+    segments = SegmentsPlan(lambda _: plan)
     segments.name = f"segments of {plan.name}"
     return segments
 

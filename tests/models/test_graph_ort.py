@@ -205,7 +205,7 @@ def test_the_table_is_filled_by_measuring_both(caplog: pytest.LogCaptureFixture)
     assert set(uniform) <= set(UNIFORM)
     assert {name for entry in uniform.values() for name in entry.seconds} == {PROGRAM, ORT_GRAPH}
     assert set(table.names) <= {PROGRAM, ORT_GRAPH}
-    assert table.choose(8, 8, is_ragged=True).name == PROGRAM
+    assert table.choose(Shape(8, 8, is_ragged=True).batch_sizes).name == PROGRAM
     assert not caplog.records
     assert check_both(stack, [1]) in stack.plans.names
     assert f"{WHOLE_GRAPH}:\n" in stack.plans.describe()

@@ -43,8 +43,8 @@ def test_a_forced_plan_of_a_bidirectional_model_leaves_ragged_rows_to_the_defaul
 def test_a_plan_can_be_chosen_by_hand_for_one_shape() -> None:
     _, stack = make_model(make_spec("lstm"))
     stack.warm_up(budget_seconds=0.0, overrides={"256x16": "fused", "8x4 ragged": "native"})
-    assert stack.plans.choose(300, 16).name == "fused"
-    assert stack.plans.choose(9, 4, is_ragged=True).name == "native"
+    assert stack.plans.choose(Shape(300, 16).batch_sizes).name == "fused"
+    assert stack.plans.choose(Shape(9, 4, is_ragged=True).batch_sizes).name == "native"
 
 
 @pytest.mark.parametrize(

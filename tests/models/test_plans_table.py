@@ -29,13 +29,15 @@ def test_a_shape_that_was_not_measured_runs_as_the_nearest_that_was(
 ) -> None:
     shapes = {Shape(1, 1): "small", Shape(64, 1): "wide", Shape(1, 64): "long", Shape(4, 4, True): "ragged"}
     table = make_table(shapes)
-    assert table.choose(rows, steps, is_ragged).name == plan
-    assert table.choose(rows, steps, is_ragged).name == plan
+    assert table.choose(Shape(rows, steps, is_ragged).batch_sizes).name == plan
+    assert table.choose(Shape(rows, steps, is_ragged).batch_sizes).name == plan
 
 
 def test_powers_of_two_and_their_neighbours_share_an_entry() -> None:
     table = make_table({Shape(1 << power, 1): str(1 << power) for power in range(9)})
-    chosen = {rows: table.choose(rows, 1).name for rows in (1, 2, 3, 5, 6, 8, 11, 12, 23, 24, 31, 33, 200, 256)}
+    chosen = {
+        n: table.choose(Shape(n, 1).batch_sizes).name for n in (1, 2, 3, 5, 6, 8, 11, 12, 23, 24, 31, 33, 200, 256)
+    }
     assert chosen == {
         **{1: "1", 2: "2", 3: "4", 5: "4", 6: "8", 8: "8", 11: "8", 12: "16", 23: "16"},
         **{24: "32", 31: "32", 33: "32", 200: "256", 256: "256"},

@@ -74,8 +74,8 @@ def test_no_budget_still_gives_a_table_with_something_for_everything() -> None:
     _, stack = make_model(make_spec("gru"))
     stack.warm_up(lambda *_: pytest.fail("nothing is to be measured"), budget_seconds=0.0)
     assert len(stack.plans.entries) == 2
-    assert stack.plans.choose(1000, 1000)
-    assert stack.plans.choose(1000, 1000, is_ragged=True)
+    assert stack.plans.choose(Shape(1000, 1000).batch_sizes)
+    assert stack.plans.choose(Shape(1000, 1000, is_ragged=True).batch_sizes)
 
 
 def test_of_a_model_with_one_plan_it_is_known_how_long_a_batch_takes() -> None:

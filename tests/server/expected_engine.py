@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from expected_sessions import Chunk, ExpectedSession, Listener, Received, RowKey, assert_same, passed, split
+from expected_sessions import Chunk, ExpectedSession, Listener, Received, RowKey, assert_same, kind_of, passed, split
 from generated_requests import GenerationRequest
 from generating import Generated, check_refused, check_step
 from stepped_engine import FakeClock
@@ -163,14 +163,14 @@ class ExpectedEngine:
             self._foresee_repeat(frame, key, session, named, len(data))
 
     def _admit(self, frame: Frame, key: RowKey, session: ExpectedSession, data: Array) -> None:
-        chunk = Chunk(session.admitted, data, frame.kind, frame.deadline, key, _listener(frame))
+        chunk = Chunk(session.admitted, data, kind_of(frame), frame.deadline, key, _listener(frame))
         session.queue.append(chunk)
         session.broken, session.used = False, self._clock.time
         self._chunks[key] = (session, chunk)
 
     def _foresee_repeat(self, frame: Frame, key: RowKey, session: ExpectedSession, begin: int, length: int) -> None:
         def same(chunk: Chunk) -> bool:
-            return (chunk.begin, len(chunk.data), chunk.kind) == (begin, length, frame.kind)
+            return (chunk.begin, len(chunk.data), chunk.kind) == (begin, length, kind_of(frame))
 
         for chunk in session.queue:
             if same(chunk):

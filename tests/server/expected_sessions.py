@@ -10,11 +10,17 @@ from toys import Array, Toy, assert_near
 from elman_server.errors import ServiceError
 from elman_server.exchange.answers import Answer
 from elman_server.exchange.frames import Frame, Want
+from elman_server.exchange.want import asked_back
 
 RowKey = tuple[int, int]
 """Frame id and row."""
 Ran = tuple[Array, Array, Array | None]
 """What torch.nn gives: the outputs of some steps, h_n and c_n."""
+
+
+def kind_of(frame: Frame) -> int:
+    """What a frame asks back, as one number."""
+    return frame.outputs << 3 | frame.want << 1 | frame.want_state
 
 
 class Listener:
@@ -54,7 +60,7 @@ class Received:
 
     def check(self, ran: Ran, kind: int) -> None:
         """Equals what torch.nn gives for the chunk."""
-        want, want_state = Want(kind >> 1 & 3), bool(kind & 1)
+        want, want_state = asked_back(kind)
         output, h_n, c_n = ran
         if want is Want.NONE:
             assert not self.steps

@@ -13,7 +13,7 @@ from elman import wire
 from elman.v1 import inference_pb2
 from elman_models.generation.sampling import SamplingRules, sample
 from elman_server import errors as e
-from elman_server.exchange.frames import Want
+from elman_server.exchange.want import Want, asked_back
 
 GENERATING = ("tokens", FED.name)
 """The toys that can be fed what they give."""
@@ -56,7 +56,7 @@ def check_refused(toy: Toy, session: ExpectedSession, prompt: Array | None, erro
         assert isinstance(error, e.InvalidInput)
         assert prompt is None
         gave = session.gave
-        assert gave is None or Want(gave.kind >> 1 & 3) is Want.NONE, "what it gave last is held"
+        assert gave is None or asked_back(gave.kind)[0] is Want.NONE, "what it gave last is held"
 
 
 def check_step(toy: Toy, output: Array, wanted: GenerationRequest, told: Generated, count: int) -> None:

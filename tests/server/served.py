@@ -77,9 +77,7 @@ class Served:
     async def assert_all_released(self) -> None:
         """Nothing waits, runs or is lent any more, in any model."""
         for runtime in self.server.catalogue.runtimes():
-            left = await self.on_engine(
-                lambda r=runtime: (r.queue_rows, r.queue_bytes, r.borrowed, len(r.frames.items()))
-            )
+            left = await self.on_engine(lambda r=runtime: (r.queue_rows, r.queue_bytes, r.borrowed, len(r.frames)))
             assert left == (0, 0, 0, 0)
 
 

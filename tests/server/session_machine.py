@@ -20,8 +20,9 @@ from toys import FED, STEPPED, Array, Toy, pack_rows, random_input, toy
 
 from elman_models import State
 from elman_server.exchange.answers import Answer
-from elman_server.exchange.frames import Frame, Want
+from elman_server.exchange.frames import Frame
 from elman_server.exchange.session_calls.calls import OpenMode
+from elman_server.exchange.want import asked_back
 
 IDLE_SECONDS = 50.0
 REPLAY = 3
@@ -135,7 +136,7 @@ class SessionMachine(RuleBasedStateMachine):
         begin = session.admitted
         if row.how == "again" and (chunk := _earlier(session, row.pick)):
             if row.pick < 5:  # else it asks for something else back
-                frame.want, frame.state = Want(chunk.kind >> 1 & 3), bool(chunk.kind & 1)
+                frame.want, frame.state = asked_back(chunk.kind)
             return Sending(session, session.handle, chunk.data, chunk.begin)
         if row.how == "stale" and session.stale:
             return Sending(session, session.stale[-1], data, begin)

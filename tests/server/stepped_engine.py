@@ -332,8 +332,8 @@ def assert_nothing_left(runtime: Runtime) -> None:
     assert not runtime.scheduler.chunks["live"].any()
     assert runtime.scheduler.form(0.0).batch is None  # sessions whose chunks failed may stand in line until then
     assert not runtime.scheduler.has_work
-    assert len(runtime.frames.items()) == 0
-    assert len(runtime.inputs.blocks.items()) == 0
+    assert not runtime.frames
+    assert not runtime.inputs.blocks
     assert runtime.borrowed == 0
     assert runtime.queue_bytes == 0
     assert runtime.after == {}

@@ -16,8 +16,7 @@ from elman_server.exchange.batch_result import BatchResult
 from elman_server.exchange.frames import Frame, Want
 from elman_server.models.view import view_of
 from elman_server.scheduling.scheduler import Scheduler
-from elman_server.sessions.replay_buffer import ReplayBuffer, hold
-from elman_server.sessions.replay_ring import ReplayRing
+from elman_server.sessions.replay_buffer import ReplayBuffer, ReplayRing, hold
 
 Lengths = st.lists(st.integers(1, 9), min_size=1, max_size=5).map(lambda x: sorted(x, reverse=True))
 

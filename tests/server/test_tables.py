@@ -65,9 +65,9 @@ def test_a_counted_object_goes_with_its_last_reference() -> None:
     a, b = counted.put("a", 3), counted.put("b", 1)
     counted.release(a, 2)
     counted.release(b)
-    assert dict(counted.items()) == {a: "a"}
+    assert counted == {a: "a"}
     counted.release(a)
-    assert not counted.items()
+    assert not counted
     assert len({counted.put(name, 1) for name in "xyz"}) == 3
 
 

@@ -62,8 +62,7 @@ class BoundRecurrence:
     ) -> tuple[torch.Tensor, ...]:
         """The output [N, stack_output_size] of `x` [N, input_size], packed by `sizes`, then `h` and for an LSTM `c`
         after each row's last step, shaped as they are given: [state_layers, B, size]."""
-        rows = int(sizes[0])
-        plan = self.plans.choose(rows, len(sizes), rows != sizes[-1])
+        plan = self.plans.choose(sizes)
         self.plan_name = plan.name
         output, state = plan.run(Packed(x.contiguous(), sizes), State(h, c))
         return (output, state.h) if state.c is None else (output, state.h, state.c)

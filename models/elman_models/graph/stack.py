@@ -17,7 +17,6 @@ from elman_models.graph.value import Per
 from elman_models.graph.weights import as_tensors
 from elman_models.graph.whole import WholePlan, measured_tables, reason_against, split_overrides
 from elman_models.hand_off import linear_maps
-from elman_models.inference_mode import in_inference_mode
 from elman_models.packed import Packed
 from elman_models.plans.cache import PlanCache
 from elman_models.plans.overrides import Overrides
@@ -203,7 +202,7 @@ class GraphStack:
         twin._programs, twin._whole = {}, None
         return twin
 
-    @in_inference_mode
+    @torch.inference_mode()
     def step(
         self,
         inputs: PackedInputs | Packed,
@@ -264,11 +263,10 @@ class GraphStack:
 
     def _whole_plan(self, inputs: PackedInputs, outputs: tuple[str, ...] | None, last_only: bool) -> WholePlan | None:
         """What runs all nodes together, if it is to: it computes every output, of every step."""
-        steps = len(inputs.batch_sizes)
         wants_all = outputs is None or outputs == self._output_names
-        if self._whole is None or not wants_all or (last_only and steps > 1):
+        if self._whole is None or not wants_all or (last_only and len(inputs.batch_sizes) > 1):
             return None
-        plan = self._whole.choose(int(inputs.batch_sizes[0]), steps, inputs.is_ragged)
+        plan = self._whole.choose(inputs.batch_sizes)
         return None if plan.name == PROGRAM else cast(WholePlan, plan)
 
     def _program(self, outputs: tuple[str, ...] | None, one_step: bool, last_only: bool, with_state: bool) -> Program:

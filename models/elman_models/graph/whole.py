@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Protocol, cast
 
-import numpy as np
 import torch
 
 from elman_models.graph.compile import Compiler
@@ -18,7 +17,6 @@ from elman_models.graph.left_out import left_out_of_graph
 from elman_models.graph.spec import GraphSpec, InputSpec
 from elman_models.graph.state import GraphState
 from elman_models.graph.value import DType
-from elman_models.layout import batch_sizes
 from elman_models.plans.cache import digest, surroundings
 from elman_models.plans.candidates import Candidate, has_ort
 from elman_models.plans.factory import PlanFactory
@@ -207,7 +205,7 @@ class GraphWarmUp(WarmUp):
         return surroundings(self.device) | {"graph": digest(spec), "recurrences": digest(chosen)}
 
     def _sample(self, shape: Shape) -> Batch:  # type: ignore[override]  # what a graph's plans are given
-        spec, sizes = self.stack.spec, batch_sizes(np.array(shape.lengths))
+        spec, sizes = self.stack.spec, shape.batch_sizes
         data = tuple(_random(one, int(sizes.sum())) for one in spec.inputs)
         begin = self.stack.initial_state(shape.rows, {one.name: _random(one, shape.rows) for one in spec.context})
         state = [one + 0.1 if one.is_floating_point() else one for one in begin.tensors]

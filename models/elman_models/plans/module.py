@@ -26,12 +26,13 @@ class ModulePlan:
 
     def run(self, input: Packed, state: State) -> tuple[torch.Tensor, State]:
         """See `Plan.run`."""
-        if input.is_ragged:
-            return self._run_packed(input.data, input.batch_sizes, state)
+        data, sizes = input
+        if sizes[-1] != sizes[0]:  # ragged
+            return self._run_packed(data, sizes, state)
         if self._hides_length:
-            return self._run_packed(input.data, np.append(input.batch_sizes, 0), state)
-        output, h_n = self._module(input.data.view(input.seq_len, input.num_rows, -1), _hx(state))
-        return output.reshape(input.data.shape[0], -1), _state(h_n)
+            return self._run_packed(data, np.append(sizes, 0), state)
+        output, h_n = self._module(data.view(len(sizes), int(sizes[0]), -1), _hx(state))
+        return output.reshape(data.shape[0], -1), _state(h_n)
 
     def _run_packed(self, data: torch.Tensor, sizes: np.ndarray, state: State) -> tuple[torch.Tensor, State]:
         packed, h_n = self._module(PackedSequence(data, torch.from_numpy(sizes)), _hx(state))

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from elman_models.layout import step_offsets
 from elman_models.packed import Packed
@@ -14,8 +15,8 @@ from elman_models.state import State
 class SegmentsPlan:
     """Runs segment after segment: the steps between two changes of the set of rows."""
 
-    def __init__(self, choose: Callable[[int, int], Plan]) -> None:
-        """`choose`: the plan for (rows, steps), all rows equally long."""
+    def __init__(self, choose: Callable[[NDArray[np.int64]], Plan]) -> None:
+        """`choose`: the plan for a batch of these sizes, all rows equally long."""
         self.name = "segments"
         self._choose = choose
 
@@ -23,8 +24,8 @@ class SegmentsPlan:
         """See `Plan.run`."""
         outputs, finished = [], []
         for segment, next_rows in _segments(input):
-            rows, steps = segment.num_rows, segment.seq_len
-            output, state = self._choose(rows, steps).run(segment, state)
+            rows = segment.num_rows
+            output, state = self._choose(segment.batch_sizes).run(segment, state)
             outputs.append(output)
             finished.append(_cut(state, next_rows, rows))
             state = _cut(state, 0, next_rows)

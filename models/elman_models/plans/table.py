@@ -5,6 +5,10 @@ from dataclasses import dataclass, field
 from math import log2
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
+from elman_models.layout import batch_sizes
 from elman_models.plans.plan import Plan
 
 
@@ -30,6 +34,11 @@ class Shape(NamedTuple):
         if not self.is_ragged:
             return [self.steps] * self.rows
         return [-(-self.steps * (self.rows - row) // self.rows) for row in range(self.rows)]
+
+    @property
+    def batch_sizes(self) -> NDArray[np.int64]:
+        """[steps] the same batch in the packed layout: how many rows have step t."""
+        return batch_sizes(np.array(self.lengths))
 
     def distance(self, other: "Shape") -> float:
         """How far apart two shapes are, in factors of two."""
@@ -70,8 +79,9 @@ class PlanTable:
         entry = Entry(plan.name)
         return cls({plan.name: plan}, {Shape(1, 1): entry, Shape(1, 1, True): entry})
 
-    def choose(self, rows: int, steps: int, is_ragged: bool = False) -> Plan:
-        """The plan for a batch of `rows`, whose longest has `steps`."""
+    def choose(self, batch_sizes: NDArray[np.int64]) -> Plan:
+        """The plan for a batch in the packed layout, [seq_len] of whose rows have step t."""
+        rows, steps, is_ragged = int(batch_sizes[0]), len(batch_sizes), bool(batch_sizes[-1] != batch_sizes[0])
         # Bit lengths of 4/3 x: powers of two and what is nearest to them, so that few keys stand for all sizes.
         key = ((4 * rows // 3).bit_length(), (4 * steps // 3).bit_length(), is_ragged)
         plan = self._chosen.get(key)

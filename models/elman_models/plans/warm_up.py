@@ -7,10 +7,9 @@ from functools import partial
 from math import inf
 from time import perf_counter
 
-import numpy as np
 import torch
 
-from elman_models.packed import Packed, batch_sizes
+from elman_models.packed import Packed
 from elman_models.plans.cache import cache_key
 from elman_models.plans.factory import PlanFactory
 from elman_models.plans.measure import Effort, Run, interleaved, stopwatch
@@ -152,7 +151,7 @@ class WarmUp:
 
 def sample(spec: ModelSpec, shape: Shape, device: torch.device) -> tuple[Packed, State]:
     """A random batch of `shape` for a plan: data [N, input_size], the state of its rows."""
-    sizes = batch_sizes(np.array(shape.lengths))
+    sizes = shape.batch_sizes
     data = torch.randn(int(sizes.sum()), spec.input_size, device=device)
     zeros = State.zeros(spec, shape.rows, device)
     return Packed(data, sizes), State(zeros.h + 0.1, None if zeros.c is None else zeros.c + 0.1)

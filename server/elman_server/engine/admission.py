@@ -6,12 +6,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from elman_server.engine.repeats import Repeats
+from elman_models.layout import batch_sizes, steps_and_rows
+from elman_server.engine.repeats import Asked, Repeats
 from elman_server.engine.take_in import INVALID, REFUSED, STALE, Arrivals, Rows
-from elman_server.engine.value_check import ValueCheck
 from elman_server.errors import Draining, InvalidInput, LimitReached, NoSessions, ServiceError, StaleHandle
 from elman_server.exchange.frames import Frame
 from elman_server.exchange.initial import Initial
+from elman_server.exchange.model_view import ModelView, TensorField
 from elman_server.exchange.result_queue import ResultQueue
 from elman_server.models.runtime import Runtime
 
@@ -102,7 +103,7 @@ class Admission:
 
     def _has_room(self, rows: int, num_bytes: int) -> bool:
         runtime, limits = self._runtime, self._runtime.limits
-        has_rows = runtime.queue_rows + rows <= limits.max_queue_rows
+        has_rows = rows <= int(runtime.scheduler.chunks.free.count[0])
         return has_rows and runtime.queue_bytes + num_bytes <= limits.max_queue_bytes
 
     def _refuse(self, arrivals: Arrivals) -> None:
@@ -153,7 +154,7 @@ class Admission:
         return np.concatenate(bad)
 
     def _answer_odd(self, arrivals: Arrivals, rows: Rows, r: int, crowded: Mapping[int, LimitReached]) -> None:
-        frame, row = arrivals.frame_of(r)
+        frame, row, kind = arrivals.frame_of(r)
         try:
             if rows.outcome[r] == STALE:
                 raise self._stale(int(frame.handles[row]))
@@ -161,7 +162,8 @@ class Admission:
                 # Merged rows are frames of one row to those who sent them.
                 told = row if frame.owners is None else 0
                 raise crowded.get(r) or InvalidInput(self._values.reason(frame, row, told))
-            self._repeats.answer(frame, row, int(rows.slots[r]), int(rows.begins[r]), int(rows.admitted[r]))
+            asked = Asked(frame, row, int(rows.slots[r]), int(rows.begins[r]), int(frame.lengths[row]), kind)
+            self._repeats.answer(asked, int(rows.admitted[r]))
         except ServiceError as error:
             self._runtime.metrics.reject(error.reason)
             self._result_queue.fail(frame, row, error)
@@ -172,3 +174,52 @@ class Admission:
             "the handle is stale: the session was attached elsewhere since, or ended, or the handle is of another "
             "server process; attach again"
         )
+
+
+_GOOD = np.ones(1, np.bool_)
+
+
+class ValueCheck:
+    """Which of the numbers that came may be run: ids in range, and, where the server is set so, finite ones."""
+
+    def __init__(self, view: ModelView, *, refuse_non_finite: bool) -> None:
+        self._record = view.input
+        self._refuse_non_finite = refuse_non_finite
+        self._checked = [one for one in view.input.fields if one.num_embeddings or refuse_non_finite]
+
+    def all_good(self, data: Array) -> bool:
+        """Whether all of `data`, [N, *features] of the input record, may be run."""
+        return all(self._good(one, data if self._record.is_plain else data[one.name]).all() for one in self._checked)
+
+    def bad_rows(self, frame: Frame) -> I64:
+        """The rows of a frame that have a number that must not be run."""
+        _, rows = steps_and_rows(batch_sizes(frame.lengths))
+        bad = np.zeros(len(rows), np.bool_)
+        for one in self._record.fields:
+            good = self._good(one, self._tensor(one, frame.data))
+            if good is not _GOOD:
+                bad |= ~good.reshape(len(rows), -1).all(axis=1)
+        return np.unique(rows[bad])
+
+    def reason(self, frame: Frame, row: int, told: int) -> str:
+        """What is wrong with a bad row; `told`: its number for whoever is told."""
+        _, rows = steps_and_rows(batch_sizes(frame.lengths))
+        mine = rows == row
+        for one in self._record.fields:
+            if not self._good(one, self._tensor(one, frame.data)[mine]).all():
+                break
+        where = f"row {told}" if self._record.is_plain else f"row {told}, input {one.name!r}"
+        if one.num_embeddings:
+            return f"{where}: token ids are in [0, {one.num_embeddings}), and one that came is not"
+        return f"{where}: a value is NaN or infinite, and refuse_non_finite is set"
+
+    def _tensor(self, one: TensorField, data: Array) -> Array:
+        tensor: Array = data if self._record.is_plain else data[one.name]
+        return tensor
+
+    def _good(self, one: TensorField, data: Array) -> Flags:
+        if one.num_embeddings:
+            return np.asarray((data >= 0) & (data < one.num_embeddings))
+        if not self._refuse_non_finite:
+            return _GOOD
+        return np.isfinite(data)

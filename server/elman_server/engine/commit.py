@@ -1,24 +1,53 @@
 """Commit: what a batch gave goes to sessions, held answers and callers; and what failed is taken back."""
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from elman_server.engine.settle import Settled, settle
 from elman_server.errors import Cancelled, PredecessorFailed, ServiceError
 from elman_server.exchange.batch_result import BatchResult
 from elman_server.exchange.frames import Frame, FramePart
 from elman_server.exchange.result_queue import ResultQueue
+from elman_server.exchange.want import Want, unpack_kind
 from elman_server.models.runtime import Runtime
-from elman_server.scheduling.scheduler import Batch
+from elman_server.scheduling.chunks import release_chunk
+from elman_server.scheduling.scheduler import Batch, complete
+from elman_server.sessions.replay_buffer import hold
+from elman_server.tables.jit import jit
+from elman_server.tables.ref_counts import release_one
 from elman_server.threads.isolated import isolated
 
 I64 = NDArray[np.int64]
 Flags = NDArray[np.bool_]
+Table = NDArray[Any]
 Tensors = Sequence[torch.Tensor]
+
+_NONE = int(Want.NONE)
+
+
+class Settled(NamedTuple):
+    """What the tables said of a batch's rows before they were released."""
+
+    finished: Flags  # [B] which of its chunks are complete, and no longer queued
+    frames: I64  # [B] numbers of the rows' frames
+    rows: I64  # [B] rows of those frames
+    positions: I64  # [B] the session's position after the chunk's steps so far
+    previous_result: I64  # [B] number of the result with the chunk's slice before, or -1
+    previous_row: I64  # [B] its row there
+    lent: I64  # slots that were lent to finished rows of `Infer`
+    last_frames: I64  # numbers of frames whose last chunk this was
+    last_blocks: I64  # numbers of blocks whose last chunk this was
+    num_steps: int
+    """Of the finished chunks."""
+    wants_output: bool
+    """Of any row."""
+    is_held: bool
+    """Whether some row is a session's, who may ask for it again; nobody can for `Infer`."""
+    is_one_frame: bool
+    """Whether all rows are of one frame."""
 
 
 class Committed(NamedTuple):
@@ -43,9 +72,9 @@ class Commit:
         """A batch that ran: its outputs and states as in `Result`; `now` in seconds on the engine's clock. `clean_up`
         is to follow before anything else is admitted."""
         runtime = self._runtime
-        settled = settle(runtime, batch, runtime.replay_buffer.next_number, now)
-        result = self._result(batch, settled, outputs, states)
+        settled = _settled(runtime, batch, runtime.replay_buffer.next_number, now)
         frames = self._sinks(settled)
+        result = self._result(batch, settled, outputs, states)
         self._result_queue.spread(result, frames, settled.rows)
         is_kept = bool(runtime.after)
         if settled.is_held and is_kept:  # what waits for a chunk may take the session elsewhere, its answer with it
@@ -60,8 +89,10 @@ class Commit:
         if settled.is_held and not is_kept:
             runtime.replay_buffer.keep(result, frames, settled.rows)
         runtime.queue_bytes -= settled.num_steps * runtime.view.input.num_bytes
-        runtime.frames.forget(settled.last_frames.tolist())
-        runtime.inputs.blocks.forget(settled.last_blocks.tolist())
+        for number in settled.last_frames.tolist():
+            del runtime.frames[number]
+        for number in settled.last_blocks.tolist():
+            del runtime.inputs.blocks[number]
         if settled.lent.size:
             runtime.borrowed -= len(settled.lent)
             runtime.sessions.free(settled.lent)
@@ -171,3 +202,76 @@ def _follow(error: ServiceError, begin: int) -> ServiceError:
         f"send again from position {begin}",
         metadata={"position": begin},
     )
+
+
+def _settled(runtime: Runtime, batch: Batch, result: int, now: float) -> Settled:
+    """Completes the chunks of a batch that ran, advances their sessions, notes that `result` has its results, and
+    releases the finished ones.
+
+    `now` in seconds on the engine's clock.
+    """
+    chunks, queues = runtime.scheduler.chunks, runtime.scheduler.queues
+    frames, blocks, held = runtime.frames, runtime.inputs.blocks, runtime.replay_buffer
+    finished, columns, ends, flags = _settle(
+        batch.numbers, batch.slots, batch.starts, batch.takes, result, now,
+        queues.table, queues.line.items, queues.line.span,
+        runtime.sessions.table, chunks.table, chunks.free.stack, chunks.free.count,
+        frames.left, frames.free.stack, frames.free.count,
+        blocks.left, blocks.free.stack, blocks.free.count,
+        held.table, held.count,
+    )  # fmt: skip
+    return Settled(finished, *columns, *[one[1 : 1 + one[0]] for one in ends], *flags)
+
+
+@jit
+def _settle(
+    numbers: I64, slots: I64, starts: I64, takes: I64, result: int, now: float,
+    queues: Table, line: I64, line_span: I64,
+    sessions: Table, chunks: Table, free_chunks: I64, num_free_chunks: I64,
+    frames_left: I64, free_frames: I64, num_free_frames: I64,
+    blocks_left: I64, free_blocks: I64, num_free_blocks: I64,
+    held: Table, held_count: I64,
+) -> Any:  # fmt: skip
+    ends = starts + takes
+    finished = complete(numbers, slots, ends, chunks, queues, line, line_span)
+    columns = np.empty((5, len(numbers)), np.int64)  # frames, rows, positions, previous results and rows
+    lists = np.zeros((3, len(numbers) + 1), np.int64)  # lent slots, last frames and blocks; how many come first
+    num_steps, is_one_frame = 0, True
+    wants_output = is_held = False
+    for i, number in enumerate(numbers):
+        chunk = chunks[number]
+        columns[0, i], columns[1, i], columns[2, i] = chunk.frame, chunk.row, chunk.begin + ends[i]
+        columns[3, i], columns[4, i] = chunk.result, chunk.result_row
+        is_one_frame = is_one_frame and chunk.frame == columns[0, 0]
+        wants_output = wants_output or unpack_kind(chunk.kind)[1] != _NONE
+        is_held = is_held or bool(sessions[chunk.slot].attached)
+        if not finished[i]:
+            chunk.result = result
+            chunk.result_row = i
+            continue
+        num_steps += chunk.length
+        if not _advance(chunk, sessions[chunk.slot], result, i, now, held, held_count):
+            _append(chunk.slot, lists[0])
+        if release_one(chunk.frame, frames_left, free_frames, num_free_frames):
+            _append(chunk.frame, lists[1])
+        if release_one(chunk.block, blocks_left, free_blocks, num_free_blocks):
+            _append(chunk.block, lists[2])
+        release_chunk(number, chunks, free_chunks, num_free_chunks)
+    return finished, columns, lists, (num_steps, wants_output, is_held, is_one_frame)
+
+
+@jit
+def _append(number: int, numbers: I64) -> None:
+    numbers[0] += 1
+    numbers[numbers[0]] = number
+
+
+@jit
+def _advance(chunk: Any, session: Any, result: int, row: int, now: float, held: Table, held_count: I64) -> bool:
+    """A session is past a chunk, whose answer is held from now on; False for a slot that was lent."""
+    session.position += chunk.length
+    session.used = now
+    attached = bool(session.attached)
+    if attached:
+        hold(chunk.slot, chunk.begin, chunk.length, chunk.kind, result, row, held, held_count)
+    return attached

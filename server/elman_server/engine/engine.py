@@ -169,7 +169,7 @@ class Engine:
         self._answer()
         if launch:
             launch.clean_up()  # what no answer has to wait for
-        self.periodic_jobs.run(self.clock.now())
+        self._do_periodic_jobs()
         return self._has_work
 
     @torch.inference_mode()
@@ -244,6 +244,12 @@ class Engine:
         self.result_queue.deliver()
         self.loop_calls.flush()
 
+    def _do_periodic_jobs(self) -> None:
+        now = self.clock.now()
+        if now >= self.periodic_jobs.due:
+            self.periodic_jobs.run(now)
+
     @property
     def _has_work(self) -> bool:
-        return bool(self._inbox) or any(w.runtime.scheduler.has_work for w in self._workers)
+        # What came meanwhile ends the wait at once.
+        return any(worker.runtime.scheduler.has_work for worker in self._workers)

@@ -38,9 +38,6 @@ class Inbox:
         self._poll.register(self._wakener, select.POLLIN)
         self._is_waited_for = False
 
-    def __bool__(self) -> bool:
-        return bool(self._items)
-
     def listen_to(self, port: Port) -> None:
         """Has `wait` end for what comes there, too."""
         for file in port.filenos():

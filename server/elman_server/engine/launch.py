@@ -2,10 +2,11 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from elman_server.engine.commit import Committed
 from elman_server.engine.worker import Worker
@@ -14,6 +15,8 @@ from elman_server.scheduling.scheduler import Batch
 from elman_server.threads.clock import Clock
 
 log = logging.getLogger(__name__)
+
+Array = NDArray[Any]
 
 
 class Result(NamedTuple):
@@ -38,16 +41,14 @@ class Launch:
 
     def __init__(self, worker: Worker, batch: Batch, clock: Clock) -> None:
         """On the engine's thread."""
-        chunks = worker.runtime.scheduler.chunks
         self.worker = worker
         self.batch = batch
         self.result: Result | None = None
         """None until it has landed, and if it failed."""
         self._clock = clock
-        self._data = worker.runtime.inputs.gather(chunks, batch)  # [num_steps, *features], the input record
         self._longer: list[int] = []  # rows of chunks that begin here and go on after
         if batch.begins_longer:
-            lengths = chunks["length"][batch.numbers]
+            lengths = worker.runtime.scheduler.chunks["length"][batch.numbers]
             self._longer = np.flatnonzero((batch.starts == 0) & (batch.takes < lengths)).tolist()
         self._before: RowsState | None = None  # what was overwritten
         self._began = 0.0
@@ -56,9 +57,11 @@ class Launch:
 
     def begin(self) -> None:
         """Reads the states that it begins from, and hands the batch to the device. A failure is kept for `land`."""
+        runtime, batch = self.worker.runtime, self.batch
+        data = runtime.inputs.gather(runtime.scheduler.chunks, batch)
         try:
             self._began = self._clock.now()
-            self._land = self._begin(self.worker.runtime.pool.read(self.batch.slots))
+            self._land = self._begin(data, runtime.pool.read(batch.slots))
         except Exception as error:  # noqa: BLE001 - backends raise what they like
             self._fail(error)
 
@@ -99,9 +102,10 @@ class Launch:
         log.error("a batch of model %s failed", self.worker.runtime.spec.name, exc_info=error)
         self._land = self.result = None
 
-    def _begin(self, before: RowsState) -> Callable[[], Result]:
+    def _begin(self, data: Array, before: RowsState) -> Callable[[], Result]:
+        # `data`: [num_steps, *features] of the input record; `before`: the states of the batch's slots.
         runtime, batch = self.worker.runtime, self.batch
-        inputs = [runtime.transfer.to_device(one) for one in runtime.view.input.tensors(self._data)]
+        inputs = [runtime.transfer.to_device(one) for one in runtime.view.input.tensors(data)]
         # Nothing steps on from a state of a model that needs whole sequences: without it no more is run than needed.
         with_state = batch.wants_state or not runtime.view.needs_whole_sequences
         outputs, state = runtime.model.step(

@@ -36,9 +36,9 @@ class OverlappedEngine(Engine):
         if launch:
             self._in_flight.begin(launch)
         self._answer()  # while the device computes
-        self.periodic_jobs.run(self.clock.now())
+        self._do_periodic_jobs()
         # Where nothing is under way and work is left, all that came up was late: there may be more.
-        return bool(landed or launch or self._inbox) or (self._has_work and not self._in_flight)
+        return bool(landed or launch) or (self._has_work and not self._in_flight)
 
     def _main(self) -> None:
         self._in_flight.start()

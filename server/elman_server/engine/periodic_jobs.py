@@ -16,6 +16,8 @@ class PeriodicJobs:
 
     def __init__(self) -> None:
         self.jobs: list[PeriodicJob] = []
+        self.due = 0.0
+        """When `run` has something to do at the earliest, in seconds on the engine's clock."""
         self._next = 0.0
         self._when_empty: list[tuple[Runtime, Callable[[], None]]] = []
 
@@ -28,10 +30,12 @@ class PeriodicJobs:
             self._next = now + SECONDS_BETWEEN_JOBS
             for job in self.jobs:
                 isolated(partial(job, now), "a periodic job")
+        self.due = 0.0 if self._when_empty else self._next
 
     def on_drained(self, runtime: Runtime, function: Callable[[], None]) -> None:
         """Has `function` called by `run` once nothing waits or runs for the runtime."""
         self._when_empty.append((runtime, function))
+        self.due = 0.0
 
     def _report_drained(self) -> None:
         empty = [entry for entry in self._when_empty if not entry[0].queue_rows]

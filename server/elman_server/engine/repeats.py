@@ -1,6 +1,7 @@
 """Repeats: a chunk that begins behind its session. One that was taken in before is answered, not run again."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,6 +12,19 @@ from elman_server.models.runtime import Runtime
 from elman_server.sessions.replay_buffer import HeldSlice
 
 
+class Asked(NamedTuple):
+    """A chunk that does not begin where its session is, as it came: a row of a frame."""
+
+    frame: Frame
+    row: int
+    slot: int
+    begin: int
+    """-1: it names no position, and its session is broken."""
+    length: int
+    kind: int
+    """What is asked back, see `pack_kind`: a repeat asks for the same."""
+
+
 class Repeats:
     """Knows the chunks that one runtime has queued, runs or holds the answers of."""
 
@@ -18,15 +32,15 @@ class Repeats:
         self._runtime = runtime
         self._result_queue = result_queue
 
-    def answer(self, frame: Frame, row: int, slot: int, begin: int, admitted: int) -> None:
-        """Answers a chunk from position `begin`, which is row `row` of `frame`; `admitted`: its session's when it came.
+    def answer(self, asked: Asked, admitted: int) -> None:
+        """Answers it; `admitted`: its session's position when it came, behind the chunks that were taken in before.
 
         Raises:
             PredecessorFailed: the chunk names no position, and an earlier one failed.
             PositionAhead: steps are missing before it.
             AnswerGone: no such chunk is queued, running or held.
         """
-        length = int(frame.lengths[row])
+        begin = asked.begin
         if begin < 0:
             raise PredecessorFailed(
                 f"an earlier chunk failed; the session is at position {admitted}: name the position to go on",
@@ -35,24 +49,23 @@ class Repeats:
         known = {"position": admitted, "given": begin}
         if begin > admitted:
             raise PositionAhead(f"position {begin} is ahead of the session's, {admitted}", metadata=known)
-        if not (self._join_queued(frame, row, slot, begin, length) or self._send_held(frame, row, slot, begin, length)):
+        if not (self._join_queued(asked) or self._send_held(asked)):
             raise AnswerGone(
                 f"position {begin} is behind the session's, {admitted}, and no such chunk's answer is held",
                 metadata=known,
             )
         self._runtime.metrics.replayed_chunks.inc()
 
-    def _join_queued(self, frame: Frame, row: int, slot: int, begin: int, length: int) -> bool:
+    def _join_queued(self, asked: Asked) -> bool:
         runtime, chunks = self._runtime, self._runtime.scheduler.chunks
-        for number in runtime.scheduler.queues.of(slot):
+        for number in runtime.scheduler.queues.of(asked.slot):
             chunk = chunks.table[number]
-            same = chunk["begin"] == begin and chunk["length"] == length
-            if same and chunk["kind"] == frame.kind:
+            if (chunk["begin"], chunk["length"], chunk["kind"]) == (asked.begin, asked.length, asked.kind):
                 slices = runtime.replay_buffer.slices(int(chunk["result"]), int(chunk["result_row"]))
                 if chunk["result"] >= 0 and slices is None:
                     return False
-                self._redirect(number, frame, row)
-                self._send(frame, row, slices or [])
+                self._redirect(number, asked.frame, asked.row)
+                self._send(asked.frame, asked.row, slices or [])
                 return True
         return False
 
@@ -66,10 +79,10 @@ class Repeats:
         chunk["row"] = row
         chunk["deadline"] = frame.deadlines[row]
 
-    def _send_held(self, frame: Frame, row: int, slot: int, begin: int, length: int) -> bool:
-        slices = self._runtime.replay_buffer.find(slot, begin, length, frame.kind)
+    def _send_held(self, asked: Asked) -> bool:
+        slices = self._runtime.replay_buffer.find(asked.slot, asked.begin, asked.length, asked.kind)
         if slices:
-            self._send(frame, row, slices)
+            self._send(asked.frame, asked.row, slices)
         return slices is not None
 
     def _send(self, frame: Frame, row: int, slices: Sequence[HeldSlice]) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elman_server.exchange.frames import Frame
+from elman_server.exchange.want import pack_kind
 from elman_server.models.runtime import Runtime
 from elman_server.scheduling.chunks import begin_chunk
 from elman_server.scheduling.input_blocks import Block, block_offsets
@@ -27,7 +28,10 @@ Table = NDArray[Any]
 ARRIVAL = np.dtype(
     [
         ("end", np.int64),  # rows of the frames up to this one
-        ("kind", np.int64),  # Frame.kind
+        ("outputs", np.int64),  # what is asked back: see Frame
+        ("want", np.int64),
+        ("want_state", np.bool_),
+        ("kind", np.int64),  # the same as one number
         ("arrived", np.float64),
         ("refused", np.bool_),
         ("number", np.int64),  # among the frames that are open, or -1: none of its rows was taken in
@@ -60,15 +64,18 @@ class Arrivals:
         handles, self.lengths, self._positions, self._deadlines, self.data = _rows(frames)
         self.handles = handles if lent is None else lent.view(np.uint64)
         self._ends = list(accumulate([len(frame.lengths) for frame in frames]))
-        records = [(end, f.kind, f.arrived, False, -1) for end, f in zip(self._ends, frames, strict=True)]
+        records = [
+            (end, f.outputs, f.want, f.want_state, 0, f.arrived, False, -1)
+            for end, f in zip(self._ends, frames, strict=True)
+        ]
         self.table: Table = np.array(records, ARRIVAL)
         self._is_lent = lent is not None
 
-    def frame_of(self, r: int) -> tuple[Frame, int]:
-        """The frame of row `r` of all, and which of its rows it is."""
+    def frame_of(self, r: int) -> tuple[Frame, int, int]:
+        """The frame of row `r` of all, which of its rows it is, and what the frame asks back, once it is taken in."""
         index = int(np.searchsorted(self.table["end"], r, side="right"))
-        frame = self.frames[index]
-        return frame, r - int(self.table["end"][index]) + frame.num_rows
+        frame, end, kind = self.frames[index], int(self.table["end"][index]), int(self.table["kind"][index])
+        return frame, r - end + frame.num_rows, kind
 
     def take_in(self, runtime: Runtime, barred: Flags | None) -> Rows:
         """Queues the rows that may run; their input is in a new block. `barred`: [R] rows with values that must not
@@ -86,8 +93,8 @@ class Arrivals:
             *gaps.columns,
         )  # fmt: skip
         if taken:
-            blocks.fill([block], [Block(self.data, offsets)])
-            frames.fill(self.table["number"].tolist(), self.frames)
+            blocks[block] = Block(self.data, offsets)
+            frames.update((n, f) for n, f in zip(self.table["number"].tolist(), self.frames, strict=True) if n >= 0)
             runtime.queue_bytes += steps * runtime.view.input.num_bytes
         first = 0
         for frame, end in zip(self.frames, self._ends, strict=True):
@@ -115,6 +122,8 @@ def _take_in(
     slots[:] = handles.view(np.int64) if is_lent else find(handles, rounds, sessions)
     taken = steps = f = 0
     block = -1
+    for i in range(len(arrivals)):
+        arrivals[i].kind = pack_kind(arrivals[i].outputs, arrivals[i].want, arrivals[i].want_state)
     first = 0  # row of frame f
     for r in range(len(handles)):
         while r >= arrivals[f].end:

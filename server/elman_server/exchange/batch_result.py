@@ -15,7 +15,9 @@ from elman_server.tables.jit import jit
 I64 = NDArray[np.int64]
 Array = NDArray[Any]
 
-BYTES_A_ROW, BYTES_A_RESULT = 64, 1024
+LINE = 64
+"""Bytes of a cache line, where the arrays of a result that is held begin."""
+BYTES_A_ROW, BYTES_A_RESULT = LINE, 16 * LINE
 """What columns take, about."""
 
 
@@ -45,8 +47,9 @@ class BatchResult:
 
     @property
     def num_bytes(self) -> int:
-        """Bytes that holding this result takes, its columns included."""
-        return sum([array.nbytes for array in self.tensors]) + BYTES_A_ROW * len(self.takes) + BYTES_A_RESULT
+        """Bytes that holding this result takes, in whole lines; its columns included."""
+        tensors = sum([array.nbytes + -array.nbytes % LINE for array in self.tensors])
+        return tensors + BYTES_A_ROW * len(self.takes) + BYTES_A_RESULT
 
     @staticmethod
     def overhead(num_rows: int) -> int:
@@ -97,13 +100,6 @@ class BatchResult:
         chosen = output if outputs == self.outputs else view.output.part(outputs).chosen(output)
         last: Array = chosen[0].copy()
         return last
-
-    def with_tensors(self, output: Array | None, states: tuple[Array, ...]) -> "BatchResult":
-        """The same result with other tensors."""
-        return BatchResult(
-            self.starts, self.takes, self.offsets, self.finished, self.positions, output, states,
-            self.previous_result, self.previous_row, self.is_last, self.outputs, self.rows,
-        )  # fmt: skip
 
     def cut(self, mine: I64, rows: I64, frame: Frame) -> Answer:
         """The part of a frame: rows `mine` [n] of the result, ascending, which are `rows` of it."""

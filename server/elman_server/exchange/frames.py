@@ -99,8 +99,3 @@ class Frame:
     def longest(self) -> int:
         """Steps of the longest row."""
         return int(self.lengths[0])
-
-    @property
-    def kind(self) -> int:
-        """What was asked back, as one number: repeats of a chunk must ask for the same."""
-        return self.outputs << 3 | self.want << 1 | self.want_state

@@ -18,7 +18,7 @@ CHUNK = np.dtype(
         ("begin", np.int64),  # position of its session at its first step
         ("length", np.int64),  # steps
         ("launched", np.int64),  # steps run or running
-        ("kind", np.int64),  # Frame.kind
+        ("kind", np.int64),  # what is asked back: see pack_kind
         ("deadline", np.float64),  # seconds on the engine's clock
         ("arrived", np.float64),  # seconds on the engine's clock
         ("frame", np.int64),  # number of its frame among those open

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from elman_server.exchange.want import Want
+from elman_server.exchange.want import Want, unpack_kind
 from elman_server.scheduling.chunks import Chunks
 from elman_server.scheduling.queues import Queues, stand_in_line, unlink
 from elman_server.tables.jit import jit
@@ -168,12 +168,12 @@ def _launch(rows: I64, chunks: Table, queues: Table, items: I64, span: I64) -> t
         chunk.launched = start + rows[3, i]
         if chunk.block != block:
             block = -1
-        want = chunk.kind >> 1 & 3
+        own_outputs, want, want_state = unpack_kind(chunk.kind)
         wants_every_step = wants_every_step or want == _ALL
         if want != _NONE:
-            outputs |= chunk.kind >> 3
+            outputs |= own_outputs
         if chunk.launched == chunk.length:
-            wants_state = wants_state or chunk.kind & 1 != 0
+            wants_state = wants_state or want_state
             queues[chunk.slot].up = chunk.next
             if chunk.next >= 0:
                 stand_in_line(chunk.slot, queues, items, span)

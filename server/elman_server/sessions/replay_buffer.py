@@ -1,17 +1,20 @@
 """The replay buffer: the last chunks' outputs of every session, for callers that ask again."""
 
+from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from elman_server.exchange.batch_result import BatchResult
-from elman_server.exchange.frames import Frame, Want
-from elman_server.sessions.replay_ring import ReplayRing
+from elman_server.exchange.batch_result import LINE, BatchResult
+from elman_server.exchange.frames import Frame
+from elman_server.exchange.want import asked_back
 from elman_server.sessions.shares import Share, largest_share, parts, shares
 from elman_server.tables.jit import jit
 
+Array = NDArray[Any]
 I64 = NDArray[np.int64]
 Table = NDArray[Any]
 
@@ -92,7 +95,7 @@ class ReplayBuffer:
         # The number of the last slice's result, which has one row; -1 where one of them is too large.
         number = -1
         for result, row in slices:
-            part = result.part(np.array([row]), Want(kind >> 1 & 3), bool(kind & 1))
+            part = result.part(np.array([row]), *asked_back(kind))
             part.rows, part.previous_result, part.previous_row = None, np.array([number]), np.zeros(1, np.int64)
             number, self.next_number = self.next_number, self.next_number + 1
             if not self._common.put(number, part, part.num_bytes):
@@ -147,7 +150,7 @@ class ReplayBuffer:
         return largest_share(result, frames[0], rows) <= self._max_common
 
     def _put(
-        self, ring: ReplayRing, number: int, result: BatchResult, frames: Sequence[Frame], rows: Sequence[int]
+        self, ring: "ReplayRing", number: int, result: BatchResult, frames: Sequence[Frame], rows: Sequence[int]
     ) -> None:
         for part in parts(result, frames, rows):
             ring.put(number, part, part.num_bytes)
@@ -163,6 +166,71 @@ class ReplayBuffer:
     def forget(self, slots: I64) -> None:
         """Lets go of what `slots` point to: they have new owners."""
         self.count[slots] = 0
+
+
+class _Kept(NamedTuple):
+    number: int
+    begin: int
+    """In all the bytes given out so far."""
+    num_bytes: int
+
+
+class ReplayRing:
+    """Numbered results within a limit of bytes, the oldest overwritten first.
+
+    Keeps copies of their tensors, in memory that is given out and taken back in order: the memory that a batch was
+    computed in is then free, and warm, for the next one; holding on to the tensors themselves made the kernel half as
+    slow again.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        """The system backs the memory as it is first written to. A result's columns lie elsewhere; as many bytes as
+        they take stay empty here."""
+        self._memory = np.empty(max_bytes // LINE * LINE, np.uint8)
+        self._kept: deque[_Kept] = deque()
+        self._results: dict[int, list[BatchResult]] = {}  # by number, in the order of `_kept`
+        self._end = 0  # bytes given out so far, those skipped at the memory's end included
+        self.num_bytes = 0
+
+    def put(self, number: int, result: BatchResult, num_bytes: int) -> bool:
+        """Keeps `result`, of `num_bytes`, under that number, and lets the oldest go to make room; whether it fits.
+        One that is too large is not kept, and costs no other its place."""
+        capacity = len(self._memory)
+        if num_bytes > capacity:
+            return False
+        begin = self._end
+        if begin % capacity + num_bytes > capacity:
+            begin += -begin % capacity
+        self._end = begin + num_bytes
+        self._make_room(self._end - capacity)
+        self._results.setdefault(number, []).append(self._copied(result, begin % capacity))
+        self._kept.append(_Kept(number, begin, num_bytes))
+        self.num_bytes += num_bytes
+        return True
+
+    def get(self, number: int) -> Sequence[BatchResult]:
+        """The results of that number that are still kept. Their tensors are overwritten one day: copy what leaves."""
+        return self._results.get(number, ())
+
+    def _make_room(self, begin: int) -> None:
+        while self._kept and self._kept[0].begin < begin:
+            oldest = self._kept.popleft()
+            self.num_bytes -= oldest.num_bytes
+            results = self._results[oldest.number]
+            del results[0]
+            if not results:
+                del self._results[oldest.number]
+
+    def _copied(self, result: BatchResult, at: int) -> BatchResult:
+        # Its tensors one after the other from there on, each from the beginning of a line.
+        copies = []
+        for array in (*result.states, result.output):
+            if array is not None:
+                copies.append(self._memory[at : at + array.nbytes].view(array.dtype).reshape(array.shape))
+                copies[-1][...] = array
+                at += array.nbytes + -array.nbytes % LINE
+        output = None if result.output is None else copies.pop()
+        return replace(result, output=output, states=tuple(copies))
 
 
 @jit

@@ -1,7 +1,6 @@
 """Reference counts: objects under numbers, each kept for as long as chunks refer to it."""
 
-from collections.abc import ItemsView, Sequence
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,46 +12,32 @@ I64 = NDArray[np.int64]
 T = TypeVar("T")
 
 
-class RefCounted(Generic[T]):
-    """A table of objects with a count of the references left to each."""
+class RefCounted(dict[int, T]):
+    """Objects by number, with a count of the references left to each.
+
+    Compiled loops take numbers and count references, in `free` and `left`; whoever runs them puts the objects under the
+    numbers that they took, and deletes those whose last reference `release_one` released.
+    """
 
     def __init__(self, capacity: int) -> None:
         """`capacity`: most objects at a time."""
+        super().__init__()
         self.free = FreeList(capacity)
         self.left = np.zeros(capacity, np.int64)
-        self._items: dict[int, T] = {}
-
-    def __getitem__(self, number: int) -> T:
-        return self._items[number]
-
-    def items(self) -> ItemsView[int, T]:
-        """Numbers and objects."""
-        return self._items.items()
 
     def put(self, item: T, references: int) -> int:
         """The number of `item`, kept until `references` are released."""
         number = self.free.take()
-        self._items[number] = item
+        self[number] = item
         self.left[number] = references
         return number
-
-    def fill(self, numbers: list[int], items: Sequence[T]) -> None:
-        """Puts items under numbers that were taken for them; -1 for an item that needs none."""
-        for number, item in zip(numbers, items, strict=True):
-            if number >= 0:
-                self._items[number] = item
 
     def release(self, number: int, references: int = 1) -> None:
         """So many references less."""
         self.left[number] -= references
         if not self.left[number]:
             self.free.give_back(number)
-            self.forget([number])
-
-    def forget(self, numbers: list[int]) -> None:
-        """Lets go of objects whose last reference `release_one` released."""
-        for number in numbers:
-            del self._items[number]
+            del self[number]
 
 
 @jit

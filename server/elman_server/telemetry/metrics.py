@@ -1,11 +1,12 @@
 """All metrics, declared in one place. Base units; labels of few values; never a session id."""
 
+import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from elman_server.telemetry.batch_sizes import BatchSizeStats
 from elman_server.telemetry.histogram import HistogramFamily, observe, observe_each
 
 # A step's budget is about a millisecond: buckets from a tenth of it to ten seconds, five to a decade.
@@ -214,8 +215,8 @@ class ModelMetrics:
         self.session_steps.inc(steps)
         self.padded_steps.inc(computed - steps)
         self.launches.inc()
-        observe_each((float(rows), float(steps), seconds), self._of_a_batch)
         self.batches.ran(rows, seconds)
+        observe_each((float(rows), float(steps), seconds), self._of_a_batch)
 
     def watch(
         self,
@@ -242,3 +243,37 @@ class ModelMetrics:
     def watch_plans(self, names: Iterable[str]) -> None:
         """Creates the series of the plans that may run."""
         self._plans.begin(names)
+
+
+@dataclass(slots=True)
+class Duration:
+    """How often, and how long altogether."""
+
+    count: int = 0
+    seconds: float = 0.0
+
+    def add(self, seconds: float, times: int = 1) -> None:
+        """Once more, or some times, as long each."""
+        self.count += times
+        self.seconds += times * seconds
+
+
+@dataclass(slots=True)
+class BatchSizeStats:
+    """How many batches of each size one model version has run, and how long they took: what Triton's statistics ask.
+
+    Written by the engine's thread, read by any."""
+
+    by_rows: dict[int, Duration] = field(default_factory=dict)
+    row_seconds: float = 0.0
+    """Sum over rows of their batches' durations."""
+    last: float = 0.0
+    """Unix seconds of the last batch; 0: none yet."""
+
+    def ran(self, rows: int, seconds: float) -> None:
+        """Counts a batch."""
+        of_size = self.by_rows.setdefault(rows, Duration())
+        of_size.count += 1
+        of_size.seconds += seconds
+        self.row_seconds += rows * seconds
+        self.last = time.time()

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from elman import wire
 from elman.v1 import inference_pb2, tensor_pb2
-from elman_models.layout import has_repeats
 from elman_server.errors import InvalidInput, LimitReached
 from elman_server.exchange.frames import Frame, ResultSink, Want
 from elman_server.exchange.model_view import ModelView, TensorField
@@ -71,7 +70,8 @@ def read_handles(request: inference_pb2.StepRequest) -> NDArray[np.uint64]:
     handles = np.fromiter(request.handles, np.uint64, len(request.handles))
     if not len(handles):
         raise InvalidInput("handles: expected at least one, got none")
-    if has_repeats(np.sort(handles)):
+    in_order = np.sort(handles)
+    if (in_order[1:] == in_order[:-1]).any():  # a tenth of the time of `np.unique`
         raise InvalidInput("handles: each may stand once in a frame, and one is repeated")
     return handles
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from elman_server.door.oip.signature import Signature
 from elman_server.exchange.port import EnginePort
 from elman_server.exchange.served import ModelVersion, ModelVersions, ServedModel, ServedModels
-from elman_server.telemetry.batch_sizes import Duration
+from elman_server.telemetry.metrics import Duration
 
 
 @dataclass(slots=True)

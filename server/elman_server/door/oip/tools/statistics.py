@@ -3,7 +3,7 @@
 from elman_server.door.oip.stubs import grpc_service_pb2 as pb
 from elman_server.door.oip.targets import Requests
 from elman_server.exchange.served import ModelVersion
-from elman_server.telemetry.batch_sizes import Duration
+from elman_server.telemetry.metrics import Duration
 
 
 def write_statistics(runtime: ModelVersion, requests: Requests) -> pb.ModelStatistics:
