@@ -21,15 +21,7 @@ from elman_models.packed import Packed
 from elman_models.plans.cache import PlanCache
 from elman_models.plans.overrides import Overrides
 from elman_models.plans.prepare import Measuring
-from elman_models.plans.table import (
-    NO_PLAN,
-    ORT_GRAPH,
-    PROGRAM,
-    SEVERAL_PLANS,
-    WHOLE_GRAPH,
-    PlanTable,
-    PlanTables,
-)
+from elman_models.plans.table import NO_PLAN, ORT_GRAPH, PROGRAM, SEVERAL_PLANS, WHOLE_GRAPH, PlanTable, PlanTables
 from elman_models.plans.warm_up import Progress
 
 MAX_PROGRAMS = 64

@@ -22,32 +22,32 @@ std::vector<int64_t> StepOffsets(const AnswerColumns& c) {
   return offsets;
 }
 
-Pieces OutputOf(const AnswerColumns& c, const std::vector<int64_t>& offsets, size_t row, int64_t finished_before) {
-  Pieces pieces{{}, c.output_size};
+Vectors OutputOf(const AnswerColumns& c, const std::vector<int64_t>& offsets, size_t row, int64_t finished_before) {
+  Vectors vectors{{}, c.output_size};
   if (c.is_last) {
-    if (c.finished[row]) pieces.at.push_back(c.output + finished_before * c.output_size);
-    return pieces;
+    if (c.finished[row]) vectors.at.push_back(c.output + finished_before * c.output_size);
+    return vectors;
   }
-  pieces.at.reserve(static_cast<size_t>(c.length[row]));
+  vectors.at.reserve(static_cast<size_t>(c.length[row]));
   for (int64_t t = 0; t < c.length[row]; ++t) {
     const int64_t step = offsets[static_cast<size_t>(t)] + static_cast<int64_t>(row);
-    pieces.at.push_back(c.output + step * c.output_size);
+    vectors.at.push_back(c.output + step * c.output_size);
   }
-  return pieces;
+  return vectors;
 }
 
-Pieces StateOf(const StateColumns& state, int64_t finished_before) {
-  Pieces pieces{{}, state.size};
+Vectors StateOf(const StateColumns& state, int64_t finished_before) {
+  Vectors vectors{{}, state.size};
   for (int64_t layer = 0; layer < state.num_layers; ++layer) {
-    pieces.at.push_back(state.data + (layer * state.num_finished + finished_before) * state.size);
+    vectors.at.push_back(state.data + (layer * state.num_finished + finished_before) * state.size);
   }
-  return pieces;
+  return vectors;
 }
 
 grpc::ByteBuffer MessageOf(const AnswerColumns& c, const std::vector<int64_t>& offsets, size_t row,
                            int64_t finished_before) {
   RowResult result{c.frame_id[row], c.start[row], c.length[row], c.finished[row], 0};
-  Pieces output, h_n, c_n;
+  Vectors output, h_n, c_n;
   if (c.output) {
     output = OutputOf(c, offsets, row, finished_before);
     result.output = &output;

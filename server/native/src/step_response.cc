@@ -29,13 +29,13 @@ uint8_t* PutPacked(int field, uint64_t value, uint8_t* to) {
   return CodedOutputStream::WriteVarint64ToArray(value, to);
 }
 
-// A tensor's shape: [pieces, size], and for a state [pieces, 1, size].
+// A tensor's shape: [vectors, size], and for a state [vectors, 1, size].
 struct Shape {
   uint64_t dims[3];
   int count;
 
-  Shape(const Pieces& pieces, bool is_state) : dims{pieces.at.size(), 1, 0}, count(is_state ? 3 : 2) {
-    dims[count - 1] = static_cast<uint64_t>(pieces.size);
+  Shape(const Vectors& vectors, bool is_state) : dims{vectors.at.size(), 1, 0}, count(is_state ? 3 : 2) {
+    dims[count - 1] = static_cast<uint64_t>(vectors.size);
   }
   size_t Size() const {
     size_t size = 0;
@@ -44,18 +44,20 @@ struct Shape {
   }
 };
 
-size_t DataBytes(const Pieces& pieces) { return pieces.at.size() * static_cast<size_t>(pieces.size) * sizeof(float); }
+size_t DataBytes(const Vectors& vectors) {
+  return vectors.at.size() * static_cast<size_t>(vectors.size) * sizeof(float);
+}
 
-size_t TensorSize(const Pieces& pieces, bool is_state) {
-  const size_t data = DataBytes(pieces), shape = Shape(pieces, is_state).Size();
+size_t TensorSize(const Vectors& vectors, bool is_state) {
+  const size_t data = DataBytes(vectors), shape = Shape(vectors, is_state).Size();
   return 2 + 1 + VarintSize(shape) + shape + (data ? 1 + VarintSize(data) + data : 0);
 }
 
-uint8_t* PutTensor(int field, const Pieces& pieces, bool is_state, uint8_t* to) {
-  const Shape shape(pieces, is_state);
-  const size_t data = DataBytes(pieces);
+uint8_t* PutTensor(int field, const Vectors& vectors, bool is_state, uint8_t* to) {
+  const Shape shape(vectors, is_state);
+  const size_t data = DataBytes(vectors);
   to = PutTag(field, WireFormatLite::WIRETYPE_LENGTH_DELIMITED, to);
-  to = CodedOutputStream::WriteVarint64ToArray(TensorSize(pieces, is_state), to);
+  to = CodedOutputStream::WriteVarint64ToArray(TensorSize(vectors, is_state), to);
   to = PutTag(1, WireFormatLite::WIRETYPE_VARINT, to);
   to = CodedOutputStream::WriteVarint32ToArray(kF32, to);
   to = PutTag(2, WireFormatLite::WIRETYPE_LENGTH_DELIMITED, to);
@@ -64,17 +66,17 @@ uint8_t* PutTensor(int field, const Pieces& pieces, bool is_state, uint8_t* to) 
   if (!data) return to;
   to = PutTag(3, WireFormatLite::WIRETYPE_LENGTH_DELIMITED, to);
   to = CodedOutputStream::WriteVarint64ToArray(data, to);
-  const size_t piece = static_cast<size_t>(pieces.size) * sizeof(float);
-  for (const float* at : pieces.at) {
-    std::memcpy(to, at, piece);
-    to += piece;
+  const size_t vector_bytes = static_cast<size_t>(vectors.size) * sizeof(float);
+  for (const float* at : vectors.at) {
+    std::memcpy(to, at, vector_bytes);
+    to += vector_bytes;
   }
   return to;
 }
 
-size_t FieldSize(const Pieces* pieces, bool is_state) {
-  if (!pieces) return 0;
-  const size_t size = TensorSize(*pieces, is_state);
+size_t FieldSize(const Vectors* vectors, bool is_state) {
+  if (!vectors) return 0;
+  const size_t size = TensorSize(*vectors, is_state);
   return 1 + VarintSize(size) + size;
 }
 

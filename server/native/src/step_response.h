@@ -8,8 +8,8 @@
 
 namespace elman {
 
-// float32, row-major; `steps` pieces of `size` elements each.
-struct Pieces {
+// float32 vectors of `size` elements each, wherever they lie.
+struct Vectors {
   std::vector<const float*> at;
   int64_t size = 0;
 };
@@ -20,10 +20,10 @@ struct RowResult {
   int64_t start = 0;   // the step of its chunk at which this part begins
   int64_t length = 0;  // steps
   bool is_finished = false;
-  uint64_t position = 0;           // the session's, if finished
-  const Pieces* output = nullptr;  // [steps, output_size], or none
-  const Pieces* h_n = nullptr;     // [num_layers, 1, size], if finished and asked for
-  const Pieces* c_n = nullptr;
+  uint64_t position = 0;            // the session's, if finished
+  const Vectors* output = nullptr;  // [steps, output_size], or none
+  const Vectors* h_n = nullptr;     // [num_layers, 1, size], if finished and asked for
+  const Vectors* c_n = nullptr;
 };
 
 grpc::ByteBuffer WriteResult(const RowResult& result);

@@ -10,29 +10,19 @@ from numpy.typing import NDArray
 from elman.v1 import sessions_pb2, sessions_pb2_grpc
 from elman_server.door.context import Context
 from elman_server.door.door import ANONYMOUS, Door, unary
+from elman_server.door.elman_v1 import many_ids
 from elman_server.door.elman_v1.exported import read_exported, write_exported
 from elman_server.door.elman_v1.hand_off import check_hand_off, read_hand_off, read_handed_states
-from elman_server.door.elman_v1.many_ids import (
-    MODES,
-    Attached,
-    all_of,
-    given,
-    to_fork,
-    to_import,
-    to_open,
-    write_errors,
-    write_opened,
-)
 from elman_server.door.elman_v1.paging import page_size
 from elman_server.door.elman_v1.read import read_context, read_mark
 from elman_server.door.elman_v1.read_states import read_new_state, read_opening
 from elman_server.door.elman_v1.write import add_named, write_marks, write_session, write_states
-from elman_server.engine.calls.sessions import SessionCalls
 from elman_server.errors import InvalidInput, ServiceError
 from elman_server.exchange.initial import Initial
 from elman_server.exchange.session_calls.calls import Closed, OpenMode, OpenResult, Owner, SessionView
 from elman_server.exchange.session_calls.exported import Exported
 from elman_server.exchange.session_calls.hand_off import HandOffRequest
+from elman_server.exchange.session_calls.port import SessionCalls
 from elman_server.exchange.slices import Slices, first_slice
 from elman_server.threads.tell import Tell
 
@@ -57,12 +47,12 @@ class SessionsService(sessions_pb2_grpc.SessionsServicer):
     ) -> sessions_pb2.OpenSessionsResponse:
         """See the contract."""
         self._check(request.server_instance)
-        mode = MODES.get(request.mode)
+        mode = many_ids.MODES.get(request.mode)
         if mode is None:
             raise InvalidInput(f"mode: expected one of 0 to 3, got {request.mode}")
-        ids = await to_open(request)
+        ids = await many_ids.to_open(request)
         if request.HasField("hand_off"):
-            return await self._hand_off(request, all_of(ids))
+            return await self._hand_off(request, many_ids.all_of(ids))
         initial = self._initial(request, mode)
         ends = request.end_on_disconnect if request.HasField("end_on_disconnect") else None
         opening = self._calls(request.model).opening(ANONYMOUS, mode, request.version, initial, ends)
@@ -74,7 +64,7 @@ class SessionsService(sessions_pb2_grpc.SessionsServicer):
     ) -> sessions_pb2.AttachSessionsResponse:
         """See the contract."""
         self._check(request.server_instance)
-        ids = await given(request.session_ids)
+        ids = await many_ids.given(request.session_ids)
         opening = self._calls(request.model).opening(ANONYMOUS, OpenMode.RESUME, "")
         return await self._open(sessions_pb2.AttachSessionsResponse(), opening.open, ids)
 
@@ -84,7 +74,7 @@ class SessionsService(sessions_pb2_grpc.SessionsServicer):
     ) -> sessions_pb2.CloseSessionsResponse:
         """See the contract."""
         session_calls = self._calls(request.model)
-        closing = [await self._close(session_calls, some) for some in await given(request.session_ids)]
+        closing = [await self._close(session_calls, some) for some in await many_ids.given(request.session_ids)]
         response = sessions_pb2.CloseSessionsResponse()
         for closed in closing:
             if response.positions:
@@ -128,13 +118,13 @@ class SessionsService(sessions_pb2_grpc.SessionsServicer):
     ) -> sessions_pb2.ForkSessionResponse:
         """See the contract."""
         self._door.check_open()
-        ids = await to_fork(request)
+        ids = await many_ids.to_fork(request)
         session_calls = self._calls(request.model)
         owner = Owner(ANONYMOUS, request.session_id)
         request_id = request.request_id
         forked: OpenResult = await self._after(lambda tell: session_calls.fork(owner, ids, tell, request_id))
         response = sessions_pb2.ForkSessionResponse()
-        write_opened(response, forked)
+        many_ids.write_opened(response, forked)
         self._write_terms(response)
         return response
 
@@ -186,13 +176,13 @@ class SessionsService(sessions_pb2_grpc.SessionsServicer):
     ) -> sessions_pb2.ImportSessionResponse:
         """See the contract."""
         self._door.check_open()
-        session_calls, ids = self._calls(request.model), to_import(request)
+        session_calls, ids = self._calls(request.model), many_ids.to_import(request)
         exported, request_id = read_exported(request.exported), request.request_id
         opened = await self._door.engine.call(
             lambda: session_calls.import_session(ANONYMOUS, ids, exported, request_id)
         )
         response = sessions_pb2.ImportSessionResponse()
-        write_opened(response, opened)
+        many_ids.write_opened(response, opened)
         self._write_terms(response)
         return response
 
@@ -205,7 +195,7 @@ class SessionsService(sessions_pb2_grpc.SessionsServicer):
         moves, owner = self._calls(request.model).moves, Owner(ANONYMOUS, request.session_id)
         moved: OpenResult = await self._after(lambda tell: moves.move(owner, request.version, tell))
         response = sessions_pb2.MoveSessionResponse()
-        write_opened(response, moved)
+        many_ids.write_opened(response, moved)
         self._write_terms(response)
         return response
 
@@ -245,9 +235,11 @@ class SessionsService(sessions_pb2_grpc.SessionsServicer):
         self._door.check_open()
         self._door.check_instance(instance)
 
-    async def _open(self, response: Attached, open_some: Open, ids: Iterable[Sequence[str]]) -> Attached:
+    async def _open(
+        self, response: many_ids.Attached, open_some: Open, ids: Iterable[Sequence[str]]
+    ) -> many_ids.Attached:
         for some in ids:
-            write_opened(response, await self._slices.call(len(some), partial(open_some, some)))
+            many_ids.write_opened(response, await self._slices.call(len(some), partial(open_some, some)))
         self._write_terms(response)
         return response
 
@@ -270,7 +262,7 @@ class SessionsService(sessions_pb2_grpc.SessionsServicer):
             states = read_handed_states(message, view)
             opened = await self._door.engine.call(lambda: calls.from_states(asked, view.states, states, hand_off))
         response = sessions_pb2.OpenSessionsResponse()
-        write_opened(response, opened)
+        many_ids.write_opened(response, opened)
         self._write_terms(response)
         return response
 
@@ -283,7 +275,7 @@ class SessionsService(sessions_pb2_grpc.SessionsServicer):
             states = read_opening(request, view, request.count or len(request.session_ids))
         return Initial(states, read_context(request.context))
 
-    def _write_terms(self, response: Attached) -> None:
+    def _write_terms(self, response: many_ids.Attached) -> None:
         limits = self._catalogue.limits
         response.server_instance = self._door.instance
         response.replay_chunks = limits.replay_chunks
@@ -299,5 +291,5 @@ class SessionsService(sessions_pb2_grpc.SessionsServicer):
 
 
 def _write_closed(response: sessions_pb2.CloseSessionsResponse, closed: Closed) -> None:
-    write_errors(response, closed.errors, len(response.positions))
+    many_ids.write_errors(response, closed.errors, len(response.positions))
     response.positions.extend(closed.positions)

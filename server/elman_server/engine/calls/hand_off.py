@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from elman_server.errors import InvalidInput
 from elman_server.exchange.model_view import TensorField
+from elman_server.exchange.served import ModelVersions
 from elman_server.exchange.session_calls.calls import OpenMode, OpenResult, Owner
 from elman_server.exchange.session_calls.hand_off import HandOff, HandOffRequest
 from elman_server.models.directory import SessionDirectory
@@ -30,25 +31,21 @@ class HandOffCalls:
     def from_sessions(
         self,
         request: HandOffRequest,
-        source: SessionDirectory,
+        source: ModelVersions,
         owners: Sequence[Owner],
         hand_off: HandOff,
         tell: Tell[OpenResult],
     ) -> None:
-        """Opens sessions from a session's state after its queued chunks, or each from that of another, after those of
-        all; they may be another model's.
-
-        Raises:
-            SessionExpired, UnknownSession: one does not exist.
-        """
-        places = [source.find(owner) for owner in owners]
+        """See the exchange's `HandOffCalls`."""
+        directory = cast(SessionDirectory, source)  # there is no other kind
+        places = [directory.find(owner) for owner in owners]
         left = len(places)
 
         def arrived() -> None:
             nonlocal left
             left -= 1
             if not left:
-                tell(lambda: self._open_from(request, source, owners, hand_off))
+                tell(lambda: self._open_from(request, directory, owners, hand_off))
 
         for place in places:
             place.runtime.after_queued(place.slot, arrived)
@@ -84,7 +81,7 @@ class HandOffCalls:
     def from_states(
         self, request: HandOffRequest, fields: Sequence[TensorField], states: Sequence[NDArray[Any]], hand_off: HandOff
     ) -> OpenResult:
-        """Opens sessions from states [layers or 1, 1 or K, *features] of another model."""
+        """See the exchange's `HandOffCalls`."""
         return self._open(request, hand_off, fields, [torch.from_numpy(array) for array in states], self._clock.now())
 
     def _open(

@@ -18,22 +18,13 @@ class MarkCalls:
         self._worker_of = worker_of
 
     def mark(self, owner: Owner, name: str, tell: Tell[int]) -> None:
-        """Keeps a session's state and position under a name; the position is told.
-
-        Raises:
-            SessionExpired, UnknownSession: it does not exist.
-            NoSessions: it holds a state that was kept.
-        """
+        """See the exchange's `MarkCalls`."""
         runtime, slot = self._directory.find(owner)
         check_steps(runtime)
         runtime.after_queued(slot, lambda: tell(lambda: self._mark(owner, name)))
 
     def rewind(self, owner: Owner, name: str, tell: Tell[int]) -> None:
-        """Returns a session to a mark, whose position is told. Chunks that came behind this call fail.
-
-        Raises:
-            SessionExpired, UnknownSession: it does not exist.
-        """
+        """See the exchange's `MarkCalls`."""
         place = self._directory.find(owner)
         check_steps(place.runtime)
         place.runtime.after_queued(place.slot, lambda: tell(lambda: self._rewind(owner, name)))
@@ -57,11 +48,7 @@ class MarkCalls:
         return mark.position
 
     def drop(self, owner: Owner, names: Sequence[str], tell: Tell[int]) -> None:
-        """Forgets marks of a session, by default all; how many it was is told.
-
-        Raises:
-            SessionExpired, UnknownSession: it does not exist.
-        """
+        """See the exchange's `MarkCalls`."""
         place = self._directory.find(owner)
 
         def drop() -> int:

@@ -20,12 +20,7 @@ class MoveCalls:
         self._worker_of = worker_of
 
     def move(self, owner: Owner, version: str, tell: Tell[OpenResult]) -> None:
-        """Moves a session after its queued chunks.
-
-        Raises:
-            SessionExpired, UnknownSession: it does not exist.
-            UnknownModel: there is no such version.
-        """
+        """See the exchange's `MoveCalls`."""
         runtime, slot = self._directory.find(owner)
         self._directory.version(version)
         runtime.after_queued(slot, lambda: tell(lambda: self._move(owner, version)))

@@ -36,12 +36,7 @@ class Opening:
         self._runtime: Runtime | None = None
 
     def open(self, ids: Sequence[str]) -> OpenResult:
-        """The next slice.
-
-        Raises:
-            ServiceError: as `SessionDirectory.open`, in the first slice. What fails later is told for each id: those
-                before have their answers.
-        """
+        """See the exchange's `SessionOpening`."""
         is_first, now = self._began is None, self._clock.now()
         initial = self._initial.of(slice(self._num_before, self._num_before + len(ids)))
         self._num_before += len(ids)

@@ -44,11 +44,11 @@ class SessionCalls:
         initial: Initial = NOTHING_GIVEN,
         ends_with_stream: bool | None = None,
     ) -> Opening:
-        """A call that begins or resumes sessions, slice by slice; the arguments as those of `SessionDirectory.open`."""
+        """See the exchange's `SessionCalls`."""
         return Opening(self._directory, principal, mode, version, self._clock, initial, ends_with_stream)
 
     def close(self, principal: str, ids: Sequence[str], done: Callable[[Closed], None]) -> None:
-        """Ends sessions, each after its queued chunks; `done` is called when all have ended."""
+        """See the exchange's `SessionCalls`."""
         closed = Closed([0] * len(ids))
         idle: dict[Runtime, list[tuple[int, int]]] = {}  # index and slot
         left: set[int] = set()  # indices that end later
@@ -99,11 +99,7 @@ class SessionCalls:
             self.close(owner.principal, [owner.session_id], lambda _: done())
 
     def describe(self, owner: Owner, with_state: bool, done: Callable[[SessionView], None]) -> None:
-        """One session, after its queued chunks if the state is asked for.
-
-        Raises:
-            SessionExpired, UnknownSession: it does not exist.
-        """
+        """See the exchange's `SessionCalls`."""
         place = self._directory.find(owner)
         if with_state:
             place.runtime.after_queued(
@@ -113,13 +109,7 @@ class SessionCalls:
             done(self._view(place))
 
     def set_state(self, owner: Owner, read: Callable[[ModelView], Initial], tell: Tell[int]) -> None:
-        """Puts what `read` gives in place of a session's state after its queued chunks; its position is told.
-
-        Raises:
-            SessionExpired, UnknownSession: it does not exist.
-            NoSessions: it holds a state that was kept.
-            InvalidInput: what `read` gives is not the model's, or it raises that.
-        """
+        """See the exchange's `SessionCalls`."""
         place = self._directory.find(owner)
         check_steps(place.runtime)
         initial = read(place.runtime.view)
@@ -132,13 +122,7 @@ class SessionCalls:
         place.runtime.after_queued(place.slot, lambda: tell(put))
 
     def fork(self, owner: Owner, ids: Sequence[str] | int, tell: Tell[OpenResult], request_id: str = "") -> None:
-        """Begins sessions where another one is after its queued chunks, under these ids, or so many that are made; a
-        request that was answered before is answered with the sessions that it made, whatever became of the other one.
-
-        Raises:
-            InvalidInput: that request was one for others; or it is told so.
-            SessionExpired, UnknownSession: it does not exist.
-        """
+        """See the exchange's `SessionCalls`."""
         if self._made_by(owner.principal, request_id, ids):
             tell(lambda: self._fork(owner, ids, request_id))
             return
@@ -157,11 +141,7 @@ class SessionCalls:
         return forked
 
     def export(self, owner: Owner, tell: Tell[Exported]) -> None:
-        """What a session is after its queued chunks, to go on elsewhere.
-
-        Raises:
-            SessionExpired, UnknownSession: it does not exist.
-        """
+        """See the exchange's `SessionCalls`."""
         place = self._directory.find(owner)
 
         def export() -> Exported:
@@ -181,14 +161,7 @@ class SessionCalls:
         place.runtime.after_queued(place.slot, lambda: tell(export))
 
     def import_session(self, principal: str, ids: Sequence[str], exported: Exported, request_id: str) -> OpenResult:
-        """Begins a session where an exported one was, under the one id that is given, or one that is made; a request
-        that was answered before is answered with the session that it made.
-
-        Raises:
-            InvalidInput: that request was one for another id.
-            OtherState: no loaded version is its model.
-            ServiceError: as `SessionDirectory.open`.
-        """
+        """See the exchange's `SessionCalls`."""
         directory, now = self._directory, self._clock.now()
         made = self._made_by(principal, request_id, ids or 1)
         if made:
@@ -213,11 +186,7 @@ class SessionCalls:
         return self._directory.requests.made_by(principal, request_id, asked)
 
     def page(self, principal: str, count: int, token: str) -> tuple[list[SessionView], str]:
-        """At most `count` sessions and the next page's token, empty on the last; fewer where many others' lie between.
-
-        Raises:
-            InvalidInput: not a token of ours.
-        """
+        """See the exchange's `SessionCalls`."""
         views: list[SessionView] = []
         at, first = _read_token(token)
         for runtime in self._runtimes():
