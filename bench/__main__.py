@@ -17,7 +17,7 @@ import torch
 from bench.effort import FULL, SHORT, TINY, Effort
 from bench.report import Report, write
 from bench.result import Result
-from elman_server.loadgen.machine import this_machine
+from elman_server.loadgen.report.machine import this_machine
 
 BENCHMARKS = {
     "latency": "latency:measure",

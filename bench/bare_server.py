@@ -8,7 +8,7 @@ import grpc
 
 from elman.v1 import inference_pb2, models_pb2
 from elman_server.door.choice import choose, make_transport
-from elman_server.door.rpc_server import RpcServer
+from elman_server.door.rpc.server import RpcServer
 
 FREE_PORT = "127.0.0.1:0"
 

@@ -15,8 +15,8 @@ from bench.progress import rounds
 from bench.result import Figure, Result
 from bench.serving import Served, serve, serve_module
 from elman_server.loadgen.load import Load
-from elman_server.loadgen.plot import Line, Plot
-from elman_server.loadgen.table import Table
+from elman_server.loadgen.report.plot import Line, Plot
+from elman_server.loadgen.report.table import Table
 
 
 @dataclass(frozen=True)

@@ -29,8 +29,8 @@ from bench.serving import Served
 from bench.side import Side
 from elman_server.loadgen.lengths import Lengths
 from elman_server.loadgen.load import Load
-from elman_server.loadgen.machine import this_machine
-from elman_server.loadgen.table import Table
+from elman_server.loadgen.report.machine import this_machine
+from elman_server.loadgen.report.table import Table
 
 FORMER = "1fce25d"
 """The last server on grpcio's private core, whose batches ran on the event loop."""

@@ -10,8 +10,8 @@ import asyncio
 from bench.bare_server import serve_bare_on_door
 from bench.echo import GREETING, answer_of, main
 from elman.v1 import inference_pb2
-from elman_server.door.call import Call
-from elman_server.door.context import Context
+from elman_server.door.rpc.call import Call
+from elman_server.door.rpc.context import Context
 
 
 class DoorEcho:

@@ -26,7 +26,7 @@ from elman_models.plans.factory import PlanFactory
 from elman_models.plans.measure import Effort, interleaved, stopwatch
 from elman_models.plans.table import Shape
 from elman_models.plans.warm_up import sample
-from elman_server.loadgen.machine import date_now
+from elman_server.loadgen.report.machine import date_now
 
 CUDA = torch.device("cuda")
 BARE = "torch.nn"

@@ -20,7 +20,7 @@ from bench.clients import clients
 from bench.effort import SHORT
 from bench.serving import serve
 from elman_server.loadgen.load import Load
-from elman_server.loadgen.table import Table
+from elman_server.loadgen.report.table import Table
 
 SAMPLES_PER_SECOND = 200
 OWN = re.compile(r"(\w+) \((?:.*/)?((?:elman_server|elman_models|elman)/[\w/]+\.py)")

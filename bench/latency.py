@@ -15,7 +15,7 @@ from bench.result import Bar, Figure, Result
 from bench.serving import Served, serve, serve_module
 from elman_server.loadgen.load import Load
 from elman_server.loadgen.outcome import Outcome
-from elman_server.loadgen.plot import Line, Plot
+from elman_server.loadgen.report.plot import Line, Plot
 
 ECHOES, COMPUTES = 1.5, 2.0
 """What the bar allows: so many echoes and so many computations."""

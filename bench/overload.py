@@ -14,8 +14,8 @@ from bench.result import Bar, Figure, Result
 from bench.serving import Served, serve
 from elman_server.loadgen.load import Load
 from elman_server.loadgen.outcome import Outcome, join
-from elman_server.loadgen.plot import Line, Plot
-from elman_server.loadgen.table import Table
+from elman_server.loadgen.report.plot import Line, Plot
+from elman_server.loadgen.report.table import Table
 
 ROWS = 64
 CONNECTIONS = 8

@@ -34,7 +34,7 @@ from elman_models.plans.measure import Effort, interleaved, stopwatch
 from elman_models.plans.plan import Plan
 from elman_models.plans.table import Shape
 from elman_models.plans.warm_up import sample
-from elman_server.loadgen.machine import date_now
+from elman_server.loadgen.report.machine import date_now
 
 CPU = torch.device("cpu")
 CELLS = (Cell.LSTM, Cell.GRU, Cell.RNN_TANH)

@@ -6,9 +6,9 @@ from pathlib import Path
 from bench.effort import Effort
 from bench.progress import say
 from bench.result import Result
-from elman_server.loadgen.as_json import write_json
-from elman_server.loadgen.machine import Machine
-from elman_server.loadgen.plot import MatplotlibMissing, draw
+from elman_server.loadgen.report.as_json import write_json
+from elman_server.loadgen.report.machine import Machine
+from elman_server.loadgen.report.plot import MatplotlibMissing, draw
 
 
 @dataclass(frozen=True)

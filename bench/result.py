@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from elman_server.loadgen.plot import Plot
-from elman_server.loadgen.table import Table, readable
+from elman_server.loadgen.report.plot import Plot
+from elman_server.loadgen.report.table import Table, readable
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from bench.result import Bar, Figure, Result
 from bench.serving import Served, serve, serve_module
 from elman_server.loadgen.load import Load
 from elman_server.loadgen.outcome import Outcome
-from elman_server.loadgen.plot import Line, Plot
-from elman_server.loadgen.table import Table
+from elman_server.loadgen.report.plot import Line, Plot
+from elman_server.loadgen.report.table import Table
 
 LIMIT = 1.25
 MESSAGE_UNIT = "us of processor time per message"

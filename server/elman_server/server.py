@@ -26,21 +26,21 @@ from elman.v1 import (
 from elman_models.fingerprint import check_distinct, read_specs
 from elman_server.config.address import Address
 from elman_server.config.server_config import ServerConfig
-from elman_server.door.certificates import files_of
-from elman_server.door.channel_options import channel_options
 from elman_server.door.choice import choose, make_transport
 from elman_server.door.door import NOT_SERVING, SERVING, Door
 from elman_server.door.elman_v1.inference import InferenceService
 from elman_server.door.elman_v1.models import ModelsService
 from elman_server.door.elman_v1.sessions import SessionsService
-from elman_server.door.listener import Listener, PortInUseError
 from elman_server.door.native.port import NativePort
 from elman_server.door.native.read_ahead import ReadAhead
 from elman_server.door.native.row_columns import warm_up_columns
 from elman_server.door.native.single_rows import SingleRows
 from elman_server.door.oip.service import OpenInferenceService
 from elman_server.door.oip.stubs import grpc_service_pb2, grpc_service_pb2_grpc
-from elman_server.door.rpc_server import RpcServer
+from elman_server.door.rpc.certificates import files_of
+from elman_server.door.rpc.channel_options import channel_options
+from elman_server.door.rpc.listener import Listener, PortInUseError
+from elman_server.door.rpc.server import RpcServer
 from elman_server.engine.calls.models import ModelCalls
 from elman_server.engine.calls.sequences import Sequences
 from elman_server.engine.calls.sessions import SessionCalls

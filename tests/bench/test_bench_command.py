@@ -11,7 +11,7 @@ from bench.effort import TINY
 from bench.serving import Served, serve
 
 from elman_server.cli.main import main
-from elman_server.loadgen.machine import Machine
+from elman_server.loadgen.report.machine import Machine
 
 QUICK = ("--warm-up", "0.1", "--seconds", "0.3", "--seeds", "2", "--model", NAME)
 

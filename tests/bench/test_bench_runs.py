@@ -20,7 +20,7 @@ from bench.serving import serve_module
 
 from elman_server.loadgen import generator
 from elman_server.loadgen.load import Load
-from elman_server.loadgen.machine import this_machine
+from elman_server.loadgen.report.machine import this_machine
 
 BARS = {
     "latency": 1,

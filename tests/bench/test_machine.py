@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from elman_server.loadgen import machine
-from elman_server.loadgen.machine import this_machine
+from elman_server.loadgen.report import machine
+from elman_server.loadgen.report.machine import this_machine
 
 CPU_INFO = """\
 processor	: 0

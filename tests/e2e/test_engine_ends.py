@@ -19,7 +19,7 @@ from elman import wire
 from elman.v1 import inference_pb2, sessions_pb2
 from elman_server.door.oip.stubs import grpc_service_pb2 as oip
 from elman_server.door.oip.stubs import grpc_service_pb2_grpc
-from elman_server.engine import settle as settling
+from elman_server.engine.commit import settle
 
 RNG = np.random.default_rng(12)
 SPEC = SPECS["lstm"]
@@ -47,7 +47,7 @@ def break_settling(served: Served, patch: pytest.MonkeyPatch) -> None:
 
 def break_settling_half_done(served: Served, patch: pytest.MonkeyPatch) -> None:
     def settles(*args: Any) -> Any:
-        settling.settle(*args)
+        settle(*args)
         broken()
 
     patch.setattr("elman_server.engine.commit.settle", settles)

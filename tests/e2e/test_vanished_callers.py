@@ -8,7 +8,7 @@ from served import Serve
 from until import until
 
 from elman_server.config.server_config import ServerConfig
-from elman_server.door.channel_options import channel_options
+from elman_server.door.rpc.channel_options import channel_options
 
 STEP = "/elman.v1.Inference/Step"
 GUARD_SECONDS = 60

@@ -12,10 +12,10 @@ from certificates import Authority, Signed
 from until import until
 
 from elman_server.config.server_config import TlsConfig
-from elman_server.door.call import Call, Transport
-from elman_server.door.certificates import CertificateError, CertificateFiles, files_of
 from elman_server.door.native.server import NativeTransport
 from elman_server.door.plain import PlainTransport
+from elman_server.door.rpc.call import Call, Transport
+from elman_server.door.rpc.certificates import CertificateError, CertificateFiles, files_of
 
 GUARD_SECONDS = 120
 OPTIONS = (("grpc.so_reuseport", 0),)

@@ -10,11 +10,11 @@ import pytest
 from grpc import StatusCode
 
 from elman.v1.inference_pb2 import StepRequest
-from elman_server.door.context import Context
-from elman_server.door.handling import handle
 from elman_server.door.native.server import NativeTransport
 from elman_server.door.plain import PlainCall, PlainTransport
-from elman_server.door.rpc_server import RpcServer
+from elman_server.door.rpc.context import Context
+from elman_server.door.rpc.handling import handle
+from elman_server.door.rpc.server import RpcServer
 
 GUARD_SECONDS = 120
 Run = Callable[..., Awaitable["ServerOfBytes"]]

@@ -5,8 +5,8 @@ from typing import Any, cast
 import pytest
 
 from elman_server.config.server_config import Limits
-from elman_server.door.call import Received, Sent
 from elman_server.door.caller_limits import Callers
+from elman_server.door.rpc.call import Received, Sent
 from elman_server.door.stream import Stream
 from elman_server.errors import EngineFailed
 

@@ -11,7 +11,7 @@ from elman_server.call_errors import explain
 from elman_server.cli.command import fail
 from elman_server.config.server_config import ConnectionConfig
 from elman_server.config.settings import SettingsError, read_config
-from elman_server.door.certificates import CertificateError, check_certificates, check_key
+from elman_server.door.rpc.certificates import CertificateError, check_certificates, check_key
 
 DEFAULT = "default"
 """In place of a file: the authorities that gRPC trusts by itself."""

@@ -6,7 +6,8 @@ import os
 import sys
 from collections.abc import Sequence
 
-from elman_server.cli import bench, check, completion, health, models, pack, plans, serve, sessions
+from elman_server.cli import bench, completion, health, models, serve, sessions
+from elman_server.cli.bundles import check, pack, plans
 from elman_server.cli.command import Parser, fail
 from elman_server.cli.version import PrintVersion
 from elman_server.config.server_config import LogConfig

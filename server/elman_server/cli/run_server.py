@@ -13,7 +13,7 @@ import torch
 
 from elman_models.errors import BundleError
 from elman_server.config.server_config import ServerConfig
-from elman_server.door.listener import PortInUseError
+from elman_server.door.rpc.listener import PortInUseError
 from elman_server.errors import ServiceError
 from elman_server.server import Server
 from elman_server.threads.detached import are_left

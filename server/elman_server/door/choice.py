@@ -3,10 +3,10 @@
 from importlib.util import find_spec
 from typing import Literal, NamedTuple
 
-from elman_server.door.call import Transport
-from elman_server.door.channel_options import Options
 from elman_server.door.native.server import NativeTransport
 from elman_server.door.plain import PlainTransport
+from elman_server.door.rpc.call import Transport
+from elman_server.door.rpc.channel_options import Options
 
 Door = Literal["auto", "native", "plain"]
 

@@ -15,9 +15,9 @@ from grpc_health.v1._async import HealthServicer
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 
 from elman_server.door.caller_limits import Callers
-from elman_server.door.context import Context
 from elman_server.door.elman_v1.status import code_of, to_status, trailing_metadata
 from elman_server.door.native.read_ahead import ReadAhead
+from elman_server.door.rpc.context import Context
 from elman_server.errors import Draining, EngineFailed, Loading, ReAttach, ServiceError
 from elman_server.exchange.port import EnginePort
 from elman_server.exchange.served import ModelCalls, ModelVersion, ServedModels

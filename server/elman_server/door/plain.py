@@ -7,8 +7,8 @@ from typing import Any
 
 import grpc
 
-from elman_server.door.call import Call, Metadata, Received, Sent
-from elman_server.door.certificates import CertificateBytes, CertificateFiles, CertificateReader
+from elman_server.door.rpc.call import Call, Metadata, Received, Sent
+from elman_server.door.rpc.certificates import CertificateBytes, CertificateFiles, CertificateReader
 from elman_server.threads.isolated import isolated
 from elman_server.threads.mailbox import LoopCalls, Mailbox
 

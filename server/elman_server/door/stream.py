@@ -5,10 +5,10 @@ from collections import deque
 from collections.abc import Callable
 from typing import Generic, TypeVar, cast
 
-from elman_server.door.call import StreamCall
 from elman_server.door.caller_limits import Caller
 from elman_server.door.native.port import NativeStreamCall
 from elman_server.door.native.read_ahead import ReadAhead
+from elman_server.door.rpc.call import StreamCall
 from elman_server.errors import Draining, EngineFailed
 from elman_server.exchange.frames import Frame
 

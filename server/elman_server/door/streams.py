@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-from elman_server.door.call import Call, StreamCall, StreamPort
 from elman_server.door.caller_limits import Caller, Callers
+from elman_server.door.rpc.call import Call, StreamCall, StreamPort
 from elman_server.door.stream import Stream
 from elman_server.errors import EngineFailed
 from elman_server.threads.mailbox import LoopCalls

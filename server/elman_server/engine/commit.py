@@ -72,7 +72,7 @@ class Commit:
         """A batch that ran: its outputs and states as in `Result`; `now` in seconds on the engine's clock. `clean_up`
         is to follow before anything else is admitted."""
         runtime = self._runtime
-        settled = _settled(runtime, batch, runtime.replay_buffer.next_number, now)
+        settled = settle(runtime, batch, runtime.replay_buffer.next_number, now)
         frames = self._sinks(settled)
         result = self._result(batch, settled, outputs, states)
         self._result_queue.spread(result, frames, settled.rows)
@@ -204,7 +204,7 @@ def _follow(error: ServiceError, begin: int) -> ServiceError:
     )
 
 
-def _settled(runtime: Runtime, batch: Batch, result: int, now: float) -> Settled:
+def settle(runtime: Runtime, batch: Batch, result: int, now: float) -> Settled:
     """Completes the chunks of a batch that ran, advances their sessions, notes that `result` has its results, and
     releases the finished ones.
 

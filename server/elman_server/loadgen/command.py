@@ -9,16 +9,16 @@ from pathlib import Path
 import grpc
 
 from elman_server.call_errors import explain
-from elman_server.loadgen.as_json import write_json
-from elman_server.loadgen.charts import charts
 from elman_server.loadgen.generator import run
 from elman_server.loadgen.lengths import Lengths
 from elman_server.loadgen.load import Load
-from elman_server.loadgen.machine import this_machine
 from elman_server.loadgen.outcome import join
-from elman_server.loadgen.plot import MatplotlibMissing, draw
 from elman_server.loadgen.reading import Probe
-from elman_server.loadgen.runs import Run, Runs
+from elman_server.loadgen.report.as_json import write_json
+from elman_server.loadgen.report.charts import charts
+from elman_server.loadgen.report.machine import this_machine
+from elman_server.loadgen.report.plot import MatplotlibMissing, draw
+from elman_server.loadgen.report.runs import Run, Runs
 
 
 @dataclass(frozen=True)

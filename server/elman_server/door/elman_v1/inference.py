@@ -10,9 +10,7 @@ import numpy as np
 
 from elman import wire
 from elman.v1 import inference_pb2, inference_pb2_grpc
-from elman_server.door.call import StreamCall, StreamPort
 from elman_server.door.caller_limits import Caller
-from elman_server.door.context import Context
 from elman_server.door.door import ANONYMOUS, Door, abort, unary
 from elman_server.door.elman_v1.generate import GenerateCalls
 from elman_server.door.elman_v1.keep import read_keep
@@ -33,6 +31,8 @@ from elman_server.door.elman_v1.step_stream import StepStream
 from elman_server.door.elman_v1.write import add_named, write_states
 from elman_server.door.infer_result import InferCall, InferResult
 from elman_server.door.native.single_rows import SingleRows
+from elman_server.door.rpc.call import StreamCall, StreamPort
+from elman_server.door.rpc.context import Context
 from elman_server.door.streams import Streams
 from elman_server.errors import Draining, EngineFailed, InvalidInput, ServiceError
 from elman_server.exchange.answers import refusal

@@ -1,10 +1,10 @@
 """Room 2, door: `elman.v1.Models`."""
 
 from elman.v1 import models_pb2, models_pb2_grpc
-from elman_server.door.context import Context
 from elman_server.door.door import Door, unary
 from elman_server.door.elman_v1.paging import page_size
 from elman_server.door.elman_v1.write import write_model
+from elman_server.door.rpc.context import Context
 from elman_server.errors import InvalidInput
 from elman_server.exchange.versions import version_key
 

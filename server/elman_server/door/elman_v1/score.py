@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from elman.v1 import inference_pb2
 from elman_models.generation.scoring import log_likelihoods, squared_errors
 from elman_models.layout import batch_sizes, steps_and_rows
-from elman_server.door.context import Context
 from elman_server.door.door import ANONYMOUS, Door
 from elman_server.door.elman_v1.read import check_size, read_context, read_inputs, read_lengths, read_tensor
 from elman_server.door.elman_v1.read_generate import read_position
 from elman_server.door.infer_result import InferCall, InferResult
+from elman_server.door.rpc.context import Context
 from elman_server.errors import InvalidInput, ServiceError
 from elman_server.exchange.answers import refusal
 from elman_server.exchange.frames import Frame, FramePart, Want

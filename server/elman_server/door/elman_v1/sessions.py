@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 from numpy.typing import NDArray
 
 from elman.v1 import sessions_pb2, sessions_pb2_grpc
-from elman_server.door.context import Context
 from elman_server.door.door import ANONYMOUS, Door, unary
 from elman_server.door.elman_v1 import many_ids
 from elman_server.door.elman_v1.exported import read_exported, write_exported
@@ -17,6 +16,7 @@ from elman_server.door.elman_v1.paging import page_size
 from elman_server.door.elman_v1.read import read_context, read_mark
 from elman_server.door.elman_v1.read_states import read_new_state, read_opening
 from elman_server.door.elman_v1.write import add_named, write_marks, write_session, write_states
+from elman_server.door.rpc.context import Context
 from elman_server.errors import InvalidInput, ServiceError
 from elman_server.exchange.initial import Initial
 from elman_server.exchange.session_calls.calls import Closed, OpenMode, OpenResult, Owner, SessionView

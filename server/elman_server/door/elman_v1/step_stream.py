@@ -5,7 +5,6 @@ from typing import NamedTuple, cast
 import numpy as np
 
 from elman.v1.inference_pb2 import StepRequest
-from elman_server.door.call import StreamCall
 from elman_server.door.caller_limits import Caller
 from elman_server.door.elman_v1.read import check_answer, check_size, read_frame, read_handles
 from elman_server.door.elman_v1.status import code_of
@@ -14,6 +13,7 @@ from elman_server.door.native.port import NativeStreamCall
 from elman_server.door.native.read_ahead import ReadAhead
 from elman_server.door.native.single_rows import SingleRows
 from elman_server.door.open_frames import OpenFrames
+from elman_server.door.rpc.call import StreamCall
 from elman_server.door.stream import Stream
 from elman_server.errors import Draining, EngineFailed, InvalidInput, LimitReached, ReAttach, ServiceError, StaleHandle
 from elman_server.exchange.answers import Answer, failure, refusal

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol, cast
 
-from elman_server.door.call import Call, Received, Sent
+from elman_server.door.rpc.call import Call, Received, Sent
 from elman_server.threads.isolated import isolated
 from elman_server.threads.mailbox import Mailbox
 

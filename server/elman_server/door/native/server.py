@@ -14,9 +14,9 @@ from typing import Any
 
 import grpc
 
-from elman_server.door.call import Call, Metadata, Received, Sent
-from elman_server.door.certificates import CertificateFiles, CertificateReader
 from elman_server.door.native.port import OPENED, OVER, READ_ALL, RECEIVED, SENT, NativePort
+from elman_server.door.rpc.call import Call, Metadata, Received, Sent
+from elman_server.door.rpc.certificates import CertificateFiles, CertificateReader
 from elman_server.threads.isolated import isolated
 from elman_server.threads.mailbox import LoopCalls
 

@@ -4,9 +4,7 @@ import asyncio
 from functools import partial
 from importlib.metadata import version
 
-from elman_server.door.call import StreamCall, StreamPort
 from elman_server.door.caller_limits import Caller
-from elman_server.door.context import Context
 from elman_server.door.door import Door
 from elman_server.door.oip.inference import Call, Inference, Part
 from elman_server.door.oip.parameters import read_parameters
@@ -21,6 +19,8 @@ from elman_server.door.oip.tools.repository import Repository, model_named
 from elman_server.door.oip.tools.statistics import write_statistics
 from elman_server.door.oip.unary import UnsupportedCalls, unary
 from elman_server.door.oip.write import write_response
+from elman_server.door.rpc.call import StreamCall, StreamPort
+from elman_server.door.rpc.context import Context
 from elman_server.door.streams import Streams
 from elman_server.errors import EngineFailed, InvalidInput, LimitReached, ServiceError, UnknownModel
 from elman_server.exchange.answers import refusal

@@ -2,7 +2,6 @@
 
 from typing import NamedTuple, cast
 
-from elman_server.door.call import StreamCall
 from elman_server.door.caller_limits import Caller
 from elman_server.door.door import Door
 from elman_server.door.native.port import NativeStreamCall
@@ -16,6 +15,7 @@ from elman_server.door.oip.stubs.grpc_service_pb2 import ModelInferRequest
 from elman_server.door.oip.stubs.unread_pb2 import UnreadRequest
 from elman_server.door.oip.targets import Target
 from elman_server.door.oip.write import write_step, write_stream_error, write_stream_response
+from elman_server.door.rpc.call import StreamCall
 from elman_server.door.stream import Stream
 from elman_server.errors import EngineFailed, ServiceError
 from elman_server.exchange.answers import Answer, refusal

@@ -7,10 +7,10 @@ from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 
-from elman_server.door.context import Context
 from elman_server.door.door import Door
 from elman_server.door.oip.status import Unsupported, code_of, message_of
 from elman_server.door.oip.stubs.grpc_service_pb2_grpc import GRPCInferenceServiceServicer
+from elman_server.door.rpc.context import Context
 from elman_server.errors import EngineFailed, ServiceError
 
 log = logging.getLogger(__name__)

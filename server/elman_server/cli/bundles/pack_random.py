@@ -2,7 +2,7 @@
 
 import argparse
 
-from elman_server.cli import pack_file
+from elman_server.cli.bundles import pack_file
 from elman_server.cli.command import fail, say
 
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import grpc
 
-from elman_server.door.call import Call, Transport
-from elman_server.door.certificates import CertificateFiles
-from elman_server.door.handling import handle
+from elman_server.door.rpc.call import Call, Transport
+from elman_server.door.rpc.certificates import CertificateFiles
+from elman_server.door.rpc.handling import handle
 
 
 class RpcServer:

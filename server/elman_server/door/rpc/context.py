@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 import grpc
 from google.protobuf.message import Message
 
-from elman_server.door.call import Call, Metadata
+from elman_server.door.rpc.call import Call, Metadata
 
 
 class CallerGoneError(Exception):

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from elman_server.loadgen.plot import Line, Plot
-from elman_server.loadgen.runs import Run, Runs
+from elman_server.loadgen.report.plot import Line, Plot
+from elman_server.loadgen.report.runs import Run, Runs
 
 SHARES = np.linspace(0, 99.9, 200)
 

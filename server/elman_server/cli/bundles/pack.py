@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from elman_server.cli import pack_file, pack_random, proof
+from elman_server.cli.bundles import pack_file, pack_random, proof
 from elman_server.cli.command import fail, say
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ import socket
 from collections.abc import Callable
 
 from elman_server.config.address import Address, UnixAddress
-from elman_server.door.socket_file import SocketFile
+from elman_server.door.rpc.socket_file import SocketFile
 
 
 class PortInUseError(Exception):

@@ -5,7 +5,7 @@ from typing import Protocol
 
 import grpc
 
-from elman_server.door.certificates import CertificateFiles
+from elman_server.door.rpc.certificates import CertificateFiles
 from elman_server.exchange.port import Port
 from elman_server.threads.mailbox import LoopCalls
 

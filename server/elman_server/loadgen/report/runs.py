@@ -4,9 +4,9 @@ import statistics
 from dataclasses import dataclass
 
 from elman_server.loadgen.load import Load
-from elman_server.loadgen.machine import Machine
 from elman_server.loadgen.outcome import Outcome
-from elman_server.loadgen.table import Table
+from elman_server.loadgen.report.machine import Machine
+from elman_server.loadgen.report.table import Table
 
 HEADER = (
     "sessions",

@@ -9,8 +9,8 @@ from typing import Any
 import grpc
 from google.protobuf.message import DecodeError
 
-from elman_server.door.call import Call
-from elman_server.door.context import CallerGoneError, Context
+from elman_server.door.rpc.call import Call
+from elman_server.door.rpc.context import CallerGoneError, Context
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from elman_server.cli import pictures, proof
+from elman_server.cli.bundles import pictures, proof
 from elman_server.cli.command import fail, say
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""Commands on bundles, which need no server: pack, check, plans."""

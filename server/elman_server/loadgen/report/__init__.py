@@ -1,0 +1,1 @@
+"""What came of loads: on which machine, as tables, JSON and charts."""
