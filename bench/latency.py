@@ -103,7 +103,7 @@ def _compute_mean(one: Round) -> float:
 def _plot(one: Round) -> Plot:
     shares = np.linspace(0, 99.9, 200)
     lines = [
-        Line(label, tuple((np.percentile(o.latencies, shares) * 1e3).tolist()), tuple((shares / 100).tolist()))
+        Line(label, tuple((o.latencies_at(shares) * 1e3).tolist()), tuple((shares / 100).tolist()))
         for label, o in (("elman", one.ours), ("empty echo", one.echo))
     ]
     return Plot(

@@ -22,7 +22,7 @@ def test_the_chosen_plan_is_measured_itself_and_the_others_beside_it(shape: Shap
     plans = plans_of(stack, factory, shape)
     assert list(plans) == factory.names(is_ragged=shape.is_ragged)
     assert plans[chosen] is stack.plans.plans[chosen]
-    assert plans[stack.plans.choose(*shape).name] is stack.plans.choose(*shape)
+    assert plans[stack.plans.choose(shape.batch_sizes).name] is stack.plans.choose(shape.batch_sizes)
     assert (SEGMENTS in plans) == shape.is_ragged
     assert all(plan.name == name for name, plan in plans.items())
 

@@ -292,7 +292,7 @@ async def test_a_session_that_is_closed_while_its_model_is_unloaded_ends_once(
     unloading = asyncio.ensure_future(unload(served))
     await hold.reached()
     calling = asyncio.ensure_future(close_last(served))
-    await until(lambda: served.server.door.engine._inbox)
+    await until(lambda: served.server.door.engine._inbox._items)
     hold.let_go()
     assert not (await calling).errors
     await unloading

@@ -14,6 +14,7 @@ from toys import pack_rows, random_input, toy
 from elman_models.layout import batch_sizes, step_offsets
 from elman_server.exchange.batch_result import BatchResult
 from elman_server.exchange.frames import Frame, Want
+from elman_server.exchange.want import asked_back, pack_kind, unpack_kind
 from elman_server.models.view import view_of
 from elman_server.scheduling.scheduler import Scheduler
 from elman_server.sessions.replay_buffer import ReplayBuffer, ReplayRing, hold
@@ -188,6 +189,13 @@ def test_held_answers_stay_within_their_bytes(depth: int) -> None:
     note(held, 0, 10, 1, keep(held, make_result(size=1 << 20)))
     assert held.num_bytes == before
     assert held.find(0, 10, 1, 2) is None
+
+
+@given(st.integers(0, 2**40), st.sampled_from(list(Want)), st.booleans())
+def test_what_is_asked_back_is_read_as_it_was_packed(outputs: int, want: Want, want_state: bool) -> None:
+    kind = pack_kind(outputs, int(want), want_state)
+    assert unpack_kind(kind) == (outputs, want, want_state)
+    assert asked_back(kind) == (want, want_state)
 
 
 @given(st.integers(0, 20_000), st.lists(st.integers(0, 600), max_size=60))

@@ -194,7 +194,6 @@ class GraphStack:
         twin._programs, twin._whole = {}, None
         return twin
 
-    @torch.inference_mode()
     def step(
         self,
         inputs: PackedInputs | Packed,
@@ -220,6 +219,9 @@ class GraphStack:
         Raises:
             ValueError: no such output; or inputs, states and context that are not as many as the graph's.
         """
+        if not torch.is_inference_mode_enabled():  # as in `Stack.step`
+            with torch.inference_mode():
+                return self.step(inputs, state, outputs=outputs, last_only=last_only, with_state=with_state)
         if isinstance(inputs, Packed):
             inputs = PackedInputs.of(inputs)
         self.num_computed = len(inputs.data[0])

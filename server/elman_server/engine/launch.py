@@ -56,7 +56,8 @@ class Launch:
         self._committed: Committed | None = None
 
     def begin(self) -> None:
-        """Reads the states that it begins from, and hands the batch to the device. A failure is kept for `land`."""
+        """Gathers its input, reads the states that it begins from, and hands the batch to the device; a failure of the
+        device's is kept for `land`."""
         runtime, batch = self.worker.runtime, self.batch
         data = runtime.inputs.gather(runtime.scheduler.chunks, batch)
         try:

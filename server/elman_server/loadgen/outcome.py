@@ -48,7 +48,11 @@ class Outcome:
 
     def latency(self, percent: float) -> float:
         """A percentile of the latencies, in seconds; not a number without any."""
-        return float(np.percentile(self.latencies, percent)) if len(self.latencies) else float("nan")
+        return float(self.latencies_at(np.array([percent]))[0])
+
+    def latencies_at(self, percents: Seconds) -> Seconds:
+        """[n] the percentiles of the latencies, in seconds; not numbers without any."""
+        return np.percentile(self.latencies, percents) if len(self.latencies) else np.full(len(percents), np.nan)
 
     def first_latency(self, percent: float) -> float:
         """As `latency`, to the first output."""

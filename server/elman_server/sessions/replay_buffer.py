@@ -14,7 +14,6 @@ from elman_server.exchange.want import asked_back
 from elman_server.sessions.shares import Share, largest_share, parts, shares
 from elman_server.tables.jit import jit
 
-Array = NDArray[Any]
 I64 = NDArray[np.int64]
 Table = NDArray[Any]
 

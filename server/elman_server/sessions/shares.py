@@ -18,7 +18,7 @@ class Share(NamedTuple):
     rows: list[int]
     """Of the batch, ascending."""
     num_bytes: int
-    """Of what was asked for, and of holding it."""
+    """Of what was asked for, and of holding it, about."""
 
 
 def largest_share(result: BatchResult, frame: Frame, rows: I64) -> int:

@@ -11,7 +11,8 @@ from elman_server.door.rpc.call import Call, Metadata
 
 
 class CallerGoneError(Exception):
-    """Nobody reads any more. The handler ends; nothing has failed."""
+    """A message could not be written: nobody reads any more, or gRPC took it not and has told the caller. The handler
+    ends; nothing of it has failed."""
 
 
 class Context:

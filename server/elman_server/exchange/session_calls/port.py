@@ -32,7 +32,7 @@ class MarkCalls(Protocol):
 
     Raises:
         SessionExpired, UnknownSession: it does not exist.
-        NoSessions: it holds a state that was kept.
+        NoSessions: it holds a state that was kept; but for `drop`.
     """
 
     def mark(self, owner: Owner, name: str, tell: Tell[int], /) -> None:

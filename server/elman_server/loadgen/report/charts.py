@@ -49,7 +49,7 @@ def _over_offered(runs: list[Run]) -> list[Plot]:
 def _cdf(runs: Iterable[Run]) -> Plot:
     shares = tuple((SHARES / 100).tolist())
     lines = [
-        Line(_label(run), tuple((np.percentile(run.outcome.latencies, SHARES) * 1e3).tolist()), shares)
+        Line(_label(run), tuple((run.outcome.latencies_at(SHARES) * 1e3).tolist()), shares)
         for run in runs
         if len(run.outcome.latencies)
     ]
