@@ -1,5 +1,6 @@
 """Separate callers: one stream and one session each, one step per message. What a session-step costs the server."""
 
+import os
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ from elman_server.loadgen.report.plot import Line, Plot
 from elman_server.loadgen.report.table import Table
 
 LIMIT = 1.25
+TICK = 1 / os.sysconf("SC_CLK_TCK")
+"""Seconds: the least processor time that the system counts."""
 MESSAGE_UNIT = "us of processor time per message"
 
 
@@ -95,7 +98,7 @@ def _round(effort: Effort, callers: int, sides: Sides) -> Round:
 
 def _cpu(outcome: Outcome) -> float:
     """Processor seconds of a server per message, which is a session-step of ours."""
-    return outcome.server.cpu_seconds / outcome.done_steps
+    return max(outcome.server.cpu_seconds, TICK) / outcome.done_steps
 
 
 def _load(effort: Effort, callers: int, address: str, handles: tuple[int, ...] | None = None) -> Load:
