@@ -2,7 +2,6 @@
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -229,7 +228,10 @@ class ReplayRing:
                 copies[-1][...] = array
                 at += array.nbytes + -array.nbytes % LINE
         output = None if result.output is None else copies.pop()
-        return replace(result, output=output, states=tuple(copies))
+        return BatchResult(  # `dataclasses.replace` takes 6 us
+            result.starts, result.takes, result.offsets, result.finished, result.positions, output, tuple(copies),
+            result.previous_result, result.previous_row, result.is_last, result.outputs, result.rows,
+        )  # fmt: skip
 
 
 @jit
