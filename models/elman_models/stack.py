@@ -114,9 +114,12 @@ class Stack:
             output [N, output_size] float32 in the packed layout, or of the last steps [K, output_size], and the state
             after each row's last step.
         """
-        if not torch.is_inference_mode_enabled():  # the engine's thread is in it: that costs nothing, entering 4 us
-            with torch.inference_mode():
-                return self.step(input, state, last_only=last_only)
+        if torch.is_inference_mode_enabled():  # as the engine's thread is: that costs nothing, entering 4 us
+            return self._step(input, state, last_only)
+        with torch.inference_mode():
+            return self._step(input, state, last_only)
+
+    def _step(self, input: Packed, state: State, last_only: bool) -> tuple[torch.Tensor, State]:
         plan = self.plans.choose(input.batch_sizes)
         self.plan_name = plan.name
         if self._embedding is not None:

@@ -24,6 +24,10 @@ from elman_models.plans.prepare import Measuring
 from elman_models.plans.table import NO_PLAN, ORT_GRAPH, PROGRAM, SEVERAL_PLANS, WHOLE_GRAPH, PlanTable, PlanTables
 from elman_models.plans.warm_up import Progress
 
+Wanted = tuple[str, ...] | None
+"""The names of outputs; None: all."""
+Stepped = tuple[dict[str, torch.Tensor], GraphState]
+"""Outputs by name, and the state after."""
 MAX_PROGRAMS = 64
 """Kept for sets of wanted outputs; callers choose those."""
 
@@ -199,10 +203,10 @@ class GraphStack:
         inputs: PackedInputs | Packed,
         state: GraphState,
         *,
-        outputs: tuple[str, ...] | None = None,
+        outputs: Wanted = None,
         last_only: bool = False,
         with_state: bool = True,
-    ) -> tuple[dict[str, torch.Tensor], GraphState]:
+    ) -> Stepped:
         """Advances every row by its part of `inputs`.
 
         Args:
@@ -219,11 +223,16 @@ class GraphStack:
         Raises:
             ValueError: no such output; or inputs, states and context that are not as many as the graph's.
         """
-        if not torch.is_inference_mode_enabled():  # as in `Stack.step`
-            with torch.inference_mode():
-                return self.step(inputs, state, outputs=outputs, last_only=last_only, with_state=with_state)
         if isinstance(inputs, Packed):
             inputs = PackedInputs.of(inputs)
+        if torch.is_inference_mode_enabled():  # as in `Stack.step`
+            return self._step(inputs, state, outputs, last_only, with_state)
+        with torch.inference_mode():
+            return self._step(inputs, state, outputs, last_only, with_state)
+
+    def _step(
+        self, inputs: PackedInputs, state: GraphState, outputs: Wanted, last_only: bool, with_state: bool
+    ) -> Stepped:
         self.num_computed = len(inputs.data[0])
         if self._is_whole and inputs.is_ragged:
             names = self._output_names if outputs is None else outputs
@@ -241,9 +250,7 @@ class GraphStack:
         program = self._program(outputs, len(inputs.batch_sizes) == 1, last_only, with_state or not self._is_whole)
         return self._run(program, inputs, given)
 
-    def _run(
-        self, program: Program, inputs: PackedInputs, given: Sequence[torch.Tensor]
-    ) -> tuple[dict[str, torch.Tensor], GraphState]:
+    def _run(self, program: Program, inputs: PackedInputs, given: Sequence[torch.Tensor]) -> Stepped:
         """Node after node; `given`: inputs, states and context."""
         registers = cast(list[torch.Tensor], [inputs.batch_sizes, *given, *program.constants])  # all but the first are
         execute(program.instructions, registers)
@@ -255,7 +262,7 @@ class GraphStack:
         results = {name: registers[register] for name, register in program.outputs}
         return results, GraphState(self.layout, tuple([registers[register] for register in program.states]))
 
-    def _whole_plan(self, inputs: PackedInputs, outputs: tuple[str, ...] | None, last_only: bool) -> WholePlan | None:
+    def _whole_plan(self, inputs: PackedInputs, outputs: Wanted, last_only: bool) -> WholePlan | None:
         """What runs all nodes together, if it is to: it computes every output, of every step."""
         wants_all = outputs is None or outputs == self._output_names
         if self._whole is None or not wants_all or (last_only and len(inputs.batch_sizes) > 1):
@@ -263,7 +270,7 @@ class GraphStack:
         plan = self._whole.choose(inputs.batch_sizes)
         return None if plan.name == PROGRAM else cast(WholePlan, plan)
 
-    def _program(self, outputs: tuple[str, ...] | None, one_step: bool, last_only: bool, with_state: bool) -> Program:
+    def _program(self, outputs: Wanted, one_step: bool, last_only: bool, with_state: bool) -> Program:
         key = (outputs, one_step, last_only, with_state)
         program = self._programs.get(key)
         if program is None:
@@ -276,7 +283,7 @@ class GraphStack:
 
     def _by_length(
         self, inputs: PackedInputs, state: GraphState, names: Sequence[str], last_only: bool, with_state: bool
-    ) -> tuple[dict[str, torch.Tensor], GraphState]:
+    ) -> Stepped:
         """A whole graph needs its rows' ends: equally long ones run together."""
         together = list(groups(inputs.batch_sizes))
         parts, ends = [], []
